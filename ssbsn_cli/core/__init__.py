@@ -1,0 +1,1 @@
+"""The work itself: networks, weights, photographs, inference. Knows nothing of the command line."""

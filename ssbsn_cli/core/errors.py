@@ -1,0 +1,41 @@
+"""What can go wrong, as exceptions that carry what to do about it.
+
+Every error that a user can cause or mend is one of these. ``str(error)`` is one sentence that
+says what is wrong and with which file or option; ``hint`` is one sentence that says what to do
+next. The command line prints both and picks the exit code by class; Python callers catch
+`SsbsnError` or a subclass.
+"""
+
+from __future__ import annotations
+
+
+class SsbsnError(Exception):
+    """Base of the errors this package raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+        One sentence: what is wrong, with the file, option or value named.
+    hint : str, optional
+        One sentence: what to do next.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ImageError(SsbsnError):
+    """A photograph cannot be read, converted or written."""
+
+
+class OptionError(SsbsnError):
+    """An option, or a combination of options, makes no sense."""
+
+
+class WeightsError(SsbsnError):
+    """Weights are missing, damaged, unsafe, or cannot be fetched."""
+
+
+class DeviceError(SsbsnError):
+    """A device or precision asked for by name is not there, or its memory is too small."""
