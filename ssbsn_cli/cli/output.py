@@ -1,0 +1,82 @@
+"""The one sink of everything the commands print: results to stdout, talk to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from ssbsn_cli.core.errors import SsbsnError
+
+
+class Output:
+    """Print for a person, for a script (``--json``) or only errors (``--quiet``).
+
+    Parameters
+    ----------
+    json_lines : bool
+        Print each result as one JSON object a line.
+    quiet : bool
+        Print nothing but errors, and JSON if asked for.
+    """
+
+    def __init__(self, *, json_lines: bool = False, quiet: bool = False) -> None:
+        self.json_lines = json_lines
+        self.quiet = quiet
+        self._out = Console(highlight=False, soft_wrap=True)
+        self._err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def record(self, values: Mapping[str, Any]) -> None:
+        """Print one result as a line of JSON, if a script asked for it."""
+        if self.json_lines:
+            sys.stdout.write(json.dumps(values) + "\n")
+            sys.stdout.flush()
+
+    def show(self, result: RenderableType) -> None:
+        """Print a result for a person to stdout."""
+        if not self.json_lines:
+            self._out.print(result, markup=False)
+
+    def say(self, text: str) -> None:
+        """Tell a person what happens, on stderr."""
+        if not self.quiet:
+            self._err.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        """Tell a person what they should know, on stderr."""
+        if not self.quiet:
+            self._err.print(f"Warning: {text}", style="yellow", markup=False)
+
+    def error(self, error: SsbsnError) -> None:
+        """Say what went wrong and what to do next, on stderr, always."""
+        self._err.print(f"Error: {error}", style="bold red", markup=False)
+        if error.hint:
+            self._err.print(error.hint, markup=False)
+
+    @contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """Show progress bars on stderr while inside, if a person watches."""
+        progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._err,
+            transient=True,
+            disable=self.quiet or not self._err.is_terminal,
+        )
+        with progress:
+            yield progress

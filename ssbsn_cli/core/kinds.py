@@ -1,0 +1,8 @@
+"""The words that options and descriptors are spelled with; imports nothing heavy."""
+
+from typing import Literal
+
+AttentionKind = Literal["linear", "exact"]
+BlockKind = Literal["light", "plain", "ss"]
+PrecisionKind = Literal["auto", "fp32", "bf16", "fp16"]
+RefineKind = Literal["r3", "once", "none"]

@@ -1,0 +1,19 @@
+"""SS-BSN and AP-BSN as their papers describe them: tensors in, tensors out, no files."""
+
+from ssbsn_cli.core.model.attention import exact_attention, linear_attention
+from ssbsn_cli.core.model.bsn import BlindSpotNetwork
+from ssbsn_cli.core.model.pd import mirror_pad, pd_down, pd_up
+from ssbsn_cli.core.model.refine import random_replacing_refinement, refine_once
+from ssbsn_cli.core.model.ssbsn import SSBSN
+
+__all__ = [
+    "SSBSN",
+    "BlindSpotNetwork",
+    "exact_attention",
+    "linear_attention",
+    "mirror_pad",
+    "pd_down",
+    "pd_up",
+    "random_replacing_refinement",
+    "refine_once",
+]

@@ -1,0 +1,135 @@
+"""The building blocks of the blind-spot networks."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssbsn_cli.core.kinds import AttentionKind, BlockKind
+from ssbsn_cli.core.model.attention import self_similarity
+
+
+class CentralMaskedConv2d(nn.Conv2d):
+    """A convolution that never sees the pixel it predicts: its centre tap is always zero.
+
+    Parameters
+    ----------
+    channels : int
+        Input and output channels.
+    kernel_size : int
+        Odd size of the kernel.
+
+    References
+    ----------
+    .. [1] Han & Yu, "SS-BSN", IJCAI 2023, section 3.3; Wu et al., "Unpaired Learning of Deep
+       Image Denoising", ECCV 2020.
+    """
+
+    mask: Tensor
+
+    def __init__(self, channels: int, kernel_size: int) -> None:
+        super().__init__(channels, channels, kernel_size, padding=kernel_size // 2)
+        mask = torch.ones(1, 1, kernel_size, kernel_size)
+        mask[..., kernel_size // 2, kernel_size // 2] = 0
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve (B, C, H, W) features with the masked kernel; the size stays."""
+        return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
+
+
+class LightBlock(nn.Module):
+    """AP-BSN's residual block: x + conv1x1(relu(conv3x3(x))), the 3x3 dilated.
+
+    Parameters
+    ----------
+    channels : int
+        Width C.
+    stride : int
+        Dilation of the 3x3 convolution, which is the branch's stride s.
+    """
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=stride, dilation=stride),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        out: Tensor = x + self.body(x)
+        return out
+
+
+class PlainBlock(nn.Module):
+    """SS-BSN's block without attention: x + ff(x) with two dilated 3x3 convolutions.
+
+    Parameters
+    ----------
+    channels : int
+        Width C.
+    stride : int
+        Dilation of the 3x3 convolutions, which is the branch's stride s.
+    """
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=stride, dilation=stride)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=stride, dilation=stride)
+        self.conv3 = nn.Conv2d(channels, channels, 1)
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """conv1x1(relu(conv3x3(relu(conv3x3(x))))) on (B, C, H, W)."""  # noqa: D403
+        out: Tensor = self.conv3(F.relu(self.conv2(F.relu(self.conv1(x)))))
+        return out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        return x + self.feed_forward(x)
+
+
+class SSBlock(PlainBlock):
+    """SS-BSN's block with attention: x + ff(x + attention(x)).
+
+    Parameters
+    ----------
+    channels : int
+        Width C; also the width d of the tokens.
+    stride : int
+        The branch's stride s.
+    f_scale : int
+        The sub-lattices of the attention are ``f_scale * stride`` apart.
+
+    Attributes
+    ----------
+    attention : {"linear", "exact"}
+        Which form of SS-Attention runs; both use the same weights.
+
+    References
+    ----------
+    .. [1] Han & Yu, "SS-BSN", IJCAI 2023, section 3.2 and figure 3.
+    """
+
+    def __init__(self, channels: int, stride: int, f_scale: int) -> None:
+        super().__init__(channels, stride)
+        self.wqk = nn.Parameter(torch.empty(channels, channels))
+        nn.init.xavier_uniform_(self.wqk, gain=2**0.5)
+        self.grid = f_scale * stride
+        self.attention: AttentionKind = "linear"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        similar = self_similarity(x, self.wqk, self.grid, self.attention)
+        return x + self.feed_forward(x + similar)
+
+
+def make_block(kind: BlockKind, channels: int, stride: int, f_scale: int) -> nn.Module:
+    """Make a block of the given kind: AP-BSN's "light", SS-BSN's "plain" or "ss"."""
+    if kind == "light":
+        return LightBlock(channels, stride)
+    if kind == "plain":
+        return PlainBlock(channels, stride)
+    return SSBlock(channels, stride, f_scale)

@@ -1,0 +1,105 @@
+"""The blind-spot network: no output pixel depends on the input pixel in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ssbsn_cli.core.kinds import BlockKind
+from ssbsn_cli.core.model.blocks import CentralMaskedConv2d, make_block
+
+
+class BlindSpotBranch(nn.Module):
+    """A masked convolution followed by layers that only mix pixels `stride` apart.
+
+    The masked kernel covers 2 * stride - 1 pixels, so the features of pixels `stride` apart know
+    nothing of the pixel in between, and mixing them keeps it unseen.
+
+    Parameters
+    ----------
+    channels : int
+        Width C.
+    stride : int
+        Dilation s of all 3x3 convolutions behind the masked one.
+    blocks : sequence of {"light", "plain", "ss"}
+        Kinds of the residual blocks, in order.
+    f_scale : int
+        See `SSBlock`.
+    """
+
+    def __init__(
+        self, channels: int, stride: int, blocks: Sequence[BlockKind], f_scale: int
+    ) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            CentralMaskedConv2d(channels, 2 * stride - 1),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 1),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 1),
+            nn.ReLU(),
+            *(make_block(kind, channels, stride, f_scale) for kind in blocks),
+            nn.Conv2d(channels, channels, 1),
+            nn.ReLU(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        out: Tensor = self.body(x)
+        return out
+
+
+class BlindSpotNetwork(nn.Module):
+    """Two blind-spot branches, of stride 2 and 3, between a 1x1 head and a 1x1 tail.
+
+    Parameters
+    ----------
+    channels : int
+        Width C, even. The papers use 128.
+    blocks : sequence of {"light", "plain", "ss"}
+        Kinds of the residual blocks of each branch. AP-BSN: nine light ones. SS-BSN: six plain
+        ones and three with SS-Attention.
+    f_scale : int
+        See `SSBlock`.
+    image_channels : int
+        Channels of the image.
+
+    References
+    ----------
+    .. [1] Han & Yu, "SS-BSN", IJCAI 2023, section 3.3 and figure 2.
+    .. [2] Lee, Son & Lee, "AP-BSN", CVPR 2022, supplement.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        blocks: Sequence[BlockKind],
+        f_scale: int = 2,
+        image_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        half = channels // 2
+        self.head = nn.Sequential(nn.Conv2d(image_channels, channels, 1), nn.ReLU())
+        self.branch1 = BlindSpotBranch(channels, 2, blocks, f_scale)
+        self.branch2 = BlindSpotBranch(channels, 3, blocks, f_scale)
+        self.tail = nn.Sequential(
+            nn.Conv2d(2 * channels, channels, 1),
+            nn.ReLU(),
+            nn.Conv2d(channels, half, 1),
+            nn.ReLU(),
+            nn.Conv2d(half, half, 1),
+            nn.ReLU(),
+            nn.Conv2d(half, image_channels, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Predict each pixel of (B, 3, H, W) from the others.
+
+        The result has the precision of the input, whatever that of the weights.
+        """
+        features = self.head(x.to(self.head[0].weight.dtype))
+        features = torch.cat([self.branch1(features), self.branch2(features)], dim=1)
+        out: Tensor = self.tail(features).to(x.dtype)
+        return out

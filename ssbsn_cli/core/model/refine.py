@@ -1,0 +1,78 @@
+"""Refinement at full resolution: R3 and its single-pass sibling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ssbsn_cli.core.model.pd import mirror_pad
+
+
+def refine_once(network: Callable[[Tensor], Tensor], y0: Tensor, pad: int) -> Tensor:
+    """Run the blind-spot network once over its own PD result, at full resolution.
+
+    Parameters
+    ----------
+    network : callable
+        The blind-spot network, (B, C, H, W) to the same shape.
+    y0 : Tensor
+        Result of the PD pass, (B, C, H, W).
+    pad : int
+        Width of the mirrored border that the network sees and that is cropped again.
+
+    Returns
+    -------
+    Tensor
+        (B, C, H, W).
+    """
+    height, width = y0.shape[-2:]
+    return network(mirror_pad(y0, pad, pad, pad, pad))[
+        ..., pad : pad + height, pad : pad + width
+    ]
+
+
+def random_replacing_refinement(
+    network: Callable[[Tensor], Tensor],
+    y0: Tensor,
+    x: Tensor,
+    *,
+    pad: int,
+    passes: int,
+    probability: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """R3: average passes over the PD result with random elements replaced by noisy ones.
+
+    Parameters
+    ----------
+    network : callable
+        The blind-spot network, (B, C, H, W) to the same shape.
+    y0 : Tensor
+        Result of the PD pass, (B, C, H, W).
+    x : Tensor
+        The noisy image, (B, C, H, W).
+    pad : int
+        Width of the mirrored border that the network sees and that is cropped again.
+    passes : int
+        Number of passes T.
+    probability : float
+        Probability p that an element (one channel of one pixel) is replaced.
+    generator : torch.Generator
+        Source of the masks, on the CPU: the masks are the same on every device.
+
+    Returns
+    -------
+    Tensor
+        (B, C, H, W).
+
+    References
+    ----------
+    .. [1] Lee, Son & Lee, "AP-BSN", CVPR 2022, section 3.4. https://arxiv.org/abs/2203.11799
+    """
+    total = torch.zeros_like(y0)
+    for _ in range(passes):
+        replaced = torch.rand(x.shape, generator=generator) < probability
+        total += refine_once(network, torch.where(replaced.to(x.device), x, y0), pad)
+    return total / passes

@@ -1,0 +1,142 @@
+"""SS-BSN: a blind-spot network behind asymmetric PD. AP-BSN is the same with lighter blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_args
+
+import torch
+from torch import Tensor, nn
+
+from ssbsn_cli.core.kinds import AttentionKind, BlockKind, RefineKind
+from ssbsn_cli.core.model.blocks import SSBlock
+from ssbsn_cli.core.model.bsn import BlindSpotNetwork
+from ssbsn_cli.core.model.pd import mirror_pad, pd_down, pd_up
+from ssbsn_cli.core.model.refine import random_replacing_refinement, refine_once
+
+
+class SSBSN(nn.Module):
+    """A blind-spot network that trains on coarse PD mosaics and denoises finer ones.
+
+    Images are float tensors in [0, 1].
+
+    Parameters
+    ----------
+    channels : int
+        Width C of the network, even.
+    blocks : sequence of {"light", "plain", "ss"}
+        Kinds of the blocks of each branch.
+    f_scale : int
+        Sub-lattice spacing of SS-Attention in units of the branch's stride.
+    pd_a, pd_b : int
+        PD stride in training and in inference.
+    pd_pad : int
+        Pad of each sub-image of the mosaic, and of the whole image in refinement.
+    r3_passes : int
+        Passes T of R3.
+    r3_probability : float
+        Replacement probability p of R3.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+
+    References
+    ----------
+    .. [1] Han & Yu, "SS-BSN", IJCAI 2023. https://arxiv.org/abs/2305.09890
+    .. [2] Lee, Son & Lee, "AP-BSN", CVPR 2022. https://arxiv.org/abs/2203.11799
+    """
+
+    def __init__(
+        self,
+        channels: int = 128,
+        blocks: Sequence[BlockKind] = ("plain",) * 6 + ("ss",) * 3,
+        f_scale: int = 2,
+        pd_a: int = 5,
+        pd_b: int = 2,
+        pd_pad: int = 2,
+        r3_passes: int = 8,
+        r3_probability: float = 0.16,
+    ) -> None:
+        super().__init__()
+        if channels < 2 or channels % 2:
+            raise ValueError(f"channels must be even and positive, not {channels}")
+        if not blocks or not set(blocks) <= set(get_args(BlockKind)):
+            raise ValueError(f"blocks must be some of {', '.join(get_args(BlockKind))}, not {blocks}")
+        if min(f_scale, pd_a, pd_b, r3_passes) < 1 or pd_pad < 0 or not 0 <= r3_probability <= 1:
+            raise ValueError("strides and passes must be positive, the probability within 0..1")
+        self.bsn = BlindSpotNetwork(channels, blocks, f_scale)
+        self.pd_a = pd_a
+        self.pd_b = pd_b
+        self.pd_pad = pd_pad
+        self.r3_passes = r3_passes
+        self.r3_probability = r3_probability
+
+    def use_attention(self, kind: AttentionKind) -> None:
+        """Choose linear or exact SS-Attention for all blocks."""
+        for module in self.modules():
+            if isinstance(module, SSBlock):
+                module.attention = kind
+
+    def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
+        """Denoise through PD of one stride, without refinement.
+
+        Parameters
+        ----------
+        x : Tensor
+            Noisy images in [0, 1], (B, 3, H, W); H and W are multiples of `stride`.
+        stride : int, optional
+            PD stride; the training stride pd_a if not given.
+
+        Returns
+        -------
+        Tensor
+            (B, 3, H, W), not clipped.
+        """
+        stride = self.pd_a if stride is None else stride
+        return pd_up(self.bsn(pd_down(x, stride, self.pd_pad)), stride, self.pd_pad)
+
+    def denoise(
+        self,
+        x: Tensor,
+        *,
+        refine: RefineKind = "r3",
+        passes: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Denoise for keeps: PD of stride pd_b, then refinement.
+
+        Parameters
+        ----------
+        x : Tensor
+            Noisy images in [0, 1], (B, 3, H, W), of any size.
+        refine : {"r3", "once", "none"}
+            R3, one full-resolution pass over the PD result, or the PD result itself.
+        passes : int, optional
+            Passes of R3 in place of `r3_passes`.
+        generator : torch.Generator, optional
+            CPU generator of the masks of R3; seeded with 0 if not given.
+
+        Returns
+        -------
+        Tensor
+            (B, 3, H, W), not clipped.
+        """
+        height, width = x.shape[-2:]
+        # A single row would leave PD sub-images of one row beside their zero pads: harmless.
+        x = mirror_pad(x, 0, -width % self.pd_b, 0, -height % self.pd_b)
+        y = self(x, self.pd_b)
+        if refine == "once":
+            y = refine_once(self.bsn, y, self.pd_pad)
+        elif refine == "r3":
+            y = random_replacing_refinement(
+                self.bsn,
+                y,
+                x,
+                pad=self.pd_pad,
+                passes=self.r3_passes if passes is None else passes,
+                probability=self.r3_probability,
+                generator=generator or torch.Generator().manual_seed(0),
+            )
+        return y[..., :height, :width]
