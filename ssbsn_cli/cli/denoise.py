@@ -1,0 +1,234 @@
+"""``ssbsn denoise``: remove noise from photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.progress import Progress
+
+from ssbsn_cli.cli.errors import FAILED, explain, handled
+from ssbsn_cli.cli.options import DeviceOption, JsonOption, QuietOption, WeightsOption
+from ssbsn_cli.cli.output import Output
+from ssbsn_cli.core.errors import DeviceError, OptionError
+from ssbsn_cli.core.kinds import AttentionKind, FormatKind, PrecisionKind, RefineKind
+
+EXAMPLES = """
+**Examples**
+
+    ssbsn denoise photo.png                           # writes photo_denoised.png
+
+    ssbsn denoise photo.png -o clean.png --device cuda
+
+    ssbsn denoise photos/ -o clean/ --recursive       # a whole tree
+
+    ssbsn denoise *.jpg -o clean/ --skip-existing     # go on where it stopped
+
+    cat in.png | ssbsn denoise - > out.png            # through a pipe
+
+    ssbsn denoise photo.jpg --compare compare.png     # before and after, side by side
+
+Exit codes: 0 all done, 1 some inputs failed, 2 wrong use, 3 device or weights unavailable,
+130 interrupted.
+"""
+
+
+@handled
+def denoise(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT...", help="Photos, directories, or - for standard input."),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Where to: a file, a directory (made if missing), or - for standard output. "
+            "Without it, photo_denoised.png beside photo.png.",
+        ),
+    ] = None,
+    weights: WeightsOption = None,
+    device: DeviceOption = "auto",
+    refine: Annotated[
+        RefineKind | None,
+        typer.Option(
+            help="r3: the papers' random replacing refinement, 9 passes. once: 2 passes. none: 1 "
+            "pass. By default what the weights recommend."
+        ),
+    ] = None,
+    refine_passes: Annotated[
+        int | None, typer.Option(metavar="T", help="Passes of R3 in place of the weights' own.")
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(help="Blend with the original: 0 leaves it, 1 denoises fully.")
+    ] = 1.0,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Average 8 flips and rotations: 8 times slower.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of R3's masks, the same for each photo.")] = 0,
+    tile: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|0|N", help="Tile side in pixels; 0: the whole image; auto: by memory."
+        ),
+    ] = "auto",
+    overlap: Annotated[int, typer.Option(metavar="N", help="Pixels that tiles share.")] = 32,
+    precision: Annotated[
+        PrecisionKind, typer.Option(help="Precision of the network's arithmetic.")
+    ] = "auto",
+    attention: Annotated[
+        AttentionKind, typer.Option(help="Form of SS-Attention: linear is fast, exact the paper's.")
+    ] = "linear",
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Go into subdirectories, too.")
+    ] = False,
+    suffix: Annotated[
+        str | None,
+        typer.Option(help="Added to result names. By default _denoised, or nothing with -o."),
+    ] = None,
+    format: Annotated[
+        FormatKind | None, typer.Option(help="Format of results; by default that of their names.")
+    ] = None,
+    quality: Annotated[
+        int, typer.Option(min=1, max=100, help="Quality of JPEG and WebP results.")
+    ] = 95,
+    strip_metadata: Annotated[
+        bool, typer.Option("--strip-metadata", help="Leave out EXIF, XMP and ICC.")
+    ] = False,
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Also write a picture of before and after; a directory for several inputs.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing files, even the photo itself.")
+    ] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave photos whose result exists.")
+    ] = False,
+    json_lines: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Remove noise from photos: files, whole directories, or a pipe."""
+    from ssbsn_cli.core.inference.jobs import plan_jobs
+    from ssbsn_cli.core.inference.settings import Settings
+
+    out = Output(json_lines=json_lines, quiet=quiet)
+    if overwrite and skip_existing:
+        raise OptionError("--overwrite and --skip-existing contradict each other.", "Use one.")
+    settings = Settings(
+        device=device,
+        precision=precision,
+        attention=attention,
+        refine=refine,
+        refine_passes=refine_passes,
+        tile=_parse_tile(tile),
+        overlap=overlap,
+        ensemble=ensemble,
+        strength=strength,
+        seed=seed,
+    )
+    plan = plan_jobs(inputs, output, suffix=suffix, format=format, recursive=recursive)
+    if json_lines and any(job.target is None for job in plan.jobs):
+        raise OptionError("The image and --json cannot share standard output.", "Use -o FILE.")
+    for path in plan.passed_over:
+        out.say(f"{path}: not a photo by its name, passed over")
+    if not plan.jobs:
+        out.say("No photos found.")
+        return
+    todo = [job for job in plan.jobs if not (skip_existing and job.target and job.target.exists())]
+    for job in plan.jobs:
+        if job not in todo:
+            out.say(f"{job.target} exists, skipped")
+            out.record({"input": str(job.source), "output": str(job.target), "skipped": True})
+    if not todo:
+        return
+
+    # Only now, since PyTorch takes seconds to import.
+    from ssbsn_cli.core.inference.denoiser import load_denoiser
+    from ssbsn_cli.core.inference.files import FileOptions, denoise_file
+
+    denoiser = load_denoiser(weights, notify=out.warn, **vars(settings))
+    failed = 0
+    with out.progress() as progress:
+        bars = _Bars(progress, len(todo))
+        for job in todo:
+            options = FileOptions(
+                format=format,
+                quality=quality,
+                overwrite=overwrite,
+                strip_metadata=strip_metadata,
+                compare=_compare_path(compare, job.source, len(plan.jobs) > 1),
+            )
+            source = str(job.source or "-")
+            bars.start(source)
+            try:
+                report = denoise_file(denoiser, job, options, bars.tiles)
+            except DeviceError:
+                raise
+            except Exception as cause:
+                error = explain(cause)
+                failed += 1
+                out.error(error)
+                out.record({"input": source, "error": str(error), "hint": error.hint})
+            else:
+                out.record(report)
+                out.say(_summary(report))
+            bars.finish()
+    if failed:
+        out.say(f"{failed} of {len(todo)} failed.")
+        raise typer.Exit(FAILED)
+
+
+denoise.__doc__ = f"{denoise.__doc__}\n{EXAMPLES}"
+
+
+def _parse_tile(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal():
+        raise OptionError(f"A tile of {text!r} makes no sense.", "Use auto, 0 or a number.")
+    return int(text)
+
+
+def _compare_path(compare: Path | None, source: Path | None, several: bool) -> Path | None:
+    if compare is None or not (several or compare.is_dir()):
+        return compare
+    if compare.suffix and not compare.is_dir():
+        raise OptionError("Several comparisons cannot go to one file.", "Name a directory.")
+    return compare / f"{source.stem if source else 'stdin'}_compare.png"
+
+
+def _summary(report: dict[str, Any]) -> str:
+    megapixels = report["width"] * report["height"] / 1e6
+    return (
+        f"{report['input']} -> {report['output']}  ({megapixels:.2g} Mpx in "
+        f"{report['seconds']:.1f} s on {report['device']})"
+    )
+
+
+class _Bars:
+    """The progress bars: one over the files if there are several, one over a file's tiles."""
+
+    def __init__(self, progress: Progress, files: int) -> None:
+        self._progress = progress
+        self._files = progress.add_task("photos", total=files, visible=files > 1)
+        self._tiles = progress.add_task("", total=None)
+
+    def start(self, name: str) -> None:
+        self._progress.reset(self._tiles, description=name, total=None)
+
+    def tiles(self, done: int, total: int) -> None:
+        self._progress.update(self._tiles, completed=done, total=total)
+
+    def finish(self) -> None:
+        self._progress.advance(self._files)
+
+
+__all__: Sequence[str] = ["denoise"]

@@ -1,0 +1,35 @@
+"""``ssbsn info``: what a bug report needs to say about a machine."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from ssbsn_cli.cli.errors import handled
+from ssbsn_cli.cli.options import JsonOption
+from ssbsn_cli.cli.output import Output
+
+
+@handled
+def info(json_lines: JsonOption = False) -> None:
+    """Show versions, devices, memory, chosen precision and tile, cache and weights.
+
+    Paste this into a bug report.
+
+    **Examples**
+
+        ssbsn info
+
+        ssbsn info --json
+    """
+    from ssbsn_cli.core.inference.report import describe_system
+
+    out = Output(json_lines=json_lines)
+    facts = describe_system()
+    out.record(facts)
+    table = Table(show_header=False, box=None)
+    for key, value in facts.items():
+        lines = value if isinstance(value, list) else [value]
+        table.add_row(key.replace("_", " "), "\n".join(str(line) for line in lines))
+    out.show(table)
+
+

@@ -1,0 +1,1 @@
+"""Inference: run a network over photographs of any size on any device."""

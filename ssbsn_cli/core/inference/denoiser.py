@@ -1,0 +1,225 @@
+"""The denoiser: weights and settings made ready, to be called on arrays."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from ssbsn_cli.core.errors import ImageError
+from ssbsn_cli.core.inference.device import (
+    DTYPES,
+    choose_tile,
+    resolve_device,
+    resolve_precision,
+)
+from ssbsn_cli.core.inference.engine import Engine, Notify, Pixels, Progress
+from ssbsn_cli.core.inference.settings import Settings
+from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
+
+
+class Denoiser:
+    """A network ready to denoise images; make one with `load_denoiser`.
+
+    Parameters
+    ----------
+    weights : LoadedWeights
+        The network. It is moved to the device and owned by this object.
+    settings : Settings
+        How to run it.
+    notify : callable, optional
+        Told, in a sentence, what a user should know: that memory ran out, for example.
+
+    Raises
+    ------
+    DeviceError
+        If the device is not there.
+    """
+
+    def __init__(
+        self, weights: LoadedWeights, settings: Settings, notify: Notify = lambda _: None
+    ) -> None:
+        descriptor = weights.descriptor
+        self.weights = weights
+        self.settings = settings
+        self.device = resolve_device(settings.device)
+        self.precision = resolve_precision(settings.precision, self.device)
+        self.refine = settings.refine or descriptor.refine
+        dtype = DTYPES[self.precision]
+
+        network = weights.network
+        network.use_attention(settings.attention)
+        network.to(self.device, dtype, memory_format=torch.channels_last)
+        tile = settings.tile
+        if tile is None:
+            tile = choose_tile(self.device, int(descriptor.parameters["channels"]), dtype)
+        self._engine = Engine(
+            network,
+            device=self.device,
+            fall_back=settings.precision == "auto" and dtype != torch.float32,
+            refine=self.refine,
+            passes=settings.refine_passes,
+            ensemble=settings.ensemble,
+            strength=settings.strength,
+            seed=settings.seed,
+            tile=tile,
+            overlap=settings.overlap if not tile else min(settings.overlap, tile // 2),
+            multiple=descriptor.size_multiple,
+            halo=descriptor.halo,
+            notify=notify,
+        )
+
+    @property
+    def tile(self) -> int:
+        """Largest side of a tile in pixels; 0 if the whole image is run at once."""
+        return self._engine.tile
+
+    def __call__(self, image: Pixels, progress: Progress = lambda _done, _of: None) -> Pixels:
+        """Denoise one image.
+
+        Parameters
+        ----------
+        image : array
+            (H, W) or (H, W, C) with C = 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and
+            alpha); uint8, uint16, or floating with white at 1.
+        progress : callable, optional
+            Called with the number of tiles done and their total.
+
+        Returns
+        -------
+        array
+            Same shape and type. Alpha is returned as it was. Integers are rounded and clipped,
+            floats are not clipped.
+
+        Raises
+        ------
+        ImageError
+            If the array is no such image.
+        DeviceError
+            If the device's memory is too small.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from ssbsn_cli import load_denoiser
+        >>> denoiser = load_denoiser(device="cpu")
+        >>> noisy = np.random.default_rng(0).integers(90, 110, (24, 32, 3), dtype=np.uint8)
+        >>> denoiser(noisy).shape
+        (24, 32, 3)
+        """
+        check_image(image)
+        out = np.array(image)
+        self.denoise_in_place(out[..., None] if out.ndim == 2 else out, progress)
+        return out
+
+    def denoise_in_place(
+        self, pixels: Pixels, progress: Progress = lambda _done, _of: None
+    ) -> dict[str, Any]:
+        """Denoise (H, W, C) pixels where they lie, without a second copy in memory.
+
+        Parameters
+        ----------
+        pixels : array
+            As `image` of `__call__`, but with three axes. Alpha stays as it is.
+        progress : callable, optional
+            Called with the number of tiles done and their total.
+
+        Returns
+        -------
+        dict
+            ``seconds`` it took and ``megapixels_per_second``.
+        """
+        start = time.perf_counter()
+        color = pixels[..., : pixels.shape[2] - (pixels.shape[2] % 2 == 0)]
+        self._engine.run(color, color, progress)
+        seconds = time.perf_counter() - start
+        megapixels = color.shape[0] * color.shape[1] / 1e6
+        return {
+            "seconds": round(seconds, 3),
+            "megapixels_per_second": float(f"{megapixels / seconds:.4g}"),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Return how images are denoised, as plain values for JSON."""
+        return {
+            "weights": {"name": self.weights.name, "sha256": self.weights.digest},
+            "device": str(self.device),
+            "precision": self.precision,
+            "attention": self.settings.attention,
+            "refine": self.refine,
+            "tile": self.tile,
+            "overlap": self._engine.overlap,
+        }
+
+
+def check_image(image: Pixels) -> None:
+    """Refuse arrays that are no images.
+
+    Raises
+    ------
+    ImageError
+        If the shape, type or values are not those of an image.
+    """
+    hint = "Give (H, W) or (H, W, 1 to 4) of uint8, uint16, or floats with white at 1."
+    if image.ndim not in (2, 3) or 0 in image.shape or (image.ndim == 3 and image.shape[2] > 4):
+        raise ImageError(f"An array of shape {image.shape} is no image.", hint)
+    floating = np.issubdtype(image.dtype, np.floating)
+    if image.dtype not in (np.uint8, np.uint16) and not floating:
+        raise ImageError(f"An array of {image.dtype} is no image.", hint)
+    if floating and not np.isfinite(image).all():
+        raise ImageError("The image holds values that are not finite.", hint)
+
+
+def load_denoiser(
+    weights: str | None = None, *, notify: Notify = lambda _: None, **settings: Any
+) -> Denoiser:
+    """Load weights and make them ready to denoise.
+
+    Parameters
+    ----------
+    weights : str, optional
+        A name of ``ssbsn fetch-weights --list`` or a path; the default weights if not given.
+    notify : callable, optional
+        Told, in a sentence, what a user should know.
+    **settings
+        Fields of `Settings`: device, precision, attention, refine, refine_passes, tile, overlap,
+        ensemble, strength, seed.
+
+    Returns
+    -------
+    Denoiser
+        Call it on arrays.
+
+    Raises
+    ------
+    OptionError
+        If a setting makes no sense.
+    WeightsError
+        If the weights are missing or damaged.
+    DeviceError
+        If the device is not there.
+    """
+    checked = Settings(**settings)
+    # A missing device is noticed before the weights are read.
+    resolve_device(checked.device)
+    return Denoiser(load_weights(weights), checked, notify)
+
+
+def denoise_image(image: Pixels, weights: str | None = None, **settings: Any) -> Pixels:
+    """Denoise one image; for several, make a denoiser once with `load_denoiser`.
+
+    Parameters
+    ----------
+    image : array
+        See `Denoiser.__call__`.
+    weights, **settings
+        See `load_denoiser`.
+
+    Returns
+    -------
+    array
+        Same shape and type.
+    """
+    return load_denoiser(weights, **settings)(image)

@@ -1,0 +1,142 @@
+"""Devices: which one, how precise, how much memory is free."""
+
+from __future__ import annotations
+
+import functools
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from ssbsn_cli.core.errors import DeviceError
+from ssbsn_cli.core.inference.settings import MIN_TILE
+from ssbsn_cli.core.kinds import PrecisionKind
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+AUTO_TILES = (512, 384, 256, 192, 128, 96, 64, MIN_TILE)
+
+# Feature maps of a network's width that are alive at once while a tile runs, at worst (within
+# SS-Attention); measured as peak memory over tile area and width, and rounded up.
+LIVE_FEATURE_MAPS = 16
+
+UNKNOWN_FREE_MEMORY = 2 << 30
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn a device's name into a device that is there.
+
+    Parameters
+    ----------
+    name : str
+        "auto" (a GPU if there is one), "cpu", "cuda", "cuda:N" or "mps".
+
+    Raises
+    ------
+    DeviceError
+        If the name is unknown or the device is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"Unknown device {name!r}.", "Use auto, cpu, cuda, cuda:N or mps.")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            built = "" if torch.version.cuda else " (this PyTorch is built without CUDA)"
+            raise DeviceError(
+                f"There is no CUDA device here{built}.", "Use --device auto or --device cpu."
+            )
+        if (device.index or 0) >= count:
+            raise DeviceError(
+                f"There is no {name}: the last one is cuda:{count - 1}.",
+                "See `ssbsn info` for the devices.",
+            )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("There is no MPS device here.", "Use --device auto or --device cpu.")
+    return device
+
+
+def resolve_precision(precision: PrecisionKind, device: torch.device) -> str:
+    """Choose the precision: "auto" becomes "fp32", "bf16" or "fp16"."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        # fp16 has 8 times the resolution of bf16; its narrower range suffices for features of
+        # images in [0, 1], and results are checked for overflow.
+        return "fp16"
+    return "bf16" if device.type == "cpu" and _bf16_pays_on_cpu() else "fp32"
+
+
+@functools.cache
+def _bf16_pays_on_cpu() -> bool:
+    """Time a convolution in both precisions: CPUs without bf16 units emulate it, slowly."""
+
+    def seconds(dtype: torch.dtype) -> float:
+        x = torch.ones(1, 64, 64, 64, dtype=dtype).to(memory_format=torch.channels_last)
+        weight = torch.ones(64, 64, 3, 3, dtype=dtype).to(memory_format=torch.channels_last)
+        best = float("inf")
+        for _ in range(4):
+            start = time.perf_counter()
+            F.conv2d(x, weight, padding=1)
+            best = min(best, time.perf_counter() - start)
+        return best
+
+    with torch.inference_mode():
+        # The margin keeps a noisy timing from flipping the choice where there is little to gain.
+        return seconds(torch.bfloat16) < 0.67 * seconds(torch.float32)
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that can be allocated on a device, as far as the system tells."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    limits = []
+    meminfo = _read("/proc/meminfo")
+    if "MemAvailable:" in meminfo:
+        limits.append(int(meminfo.split("MemAvailable:")[1].split()[0]) * 1024)
+    maximum, current = (_read(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    if maximum.strip().isdigit() and current.strip().isdigit():
+        limits.append(max(int(maximum) - int(current), 0))
+    return min(limits, default=UNKNOWN_FREE_MEMORY)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def choose_tile(device: torch.device, channels: int, dtype: torch.dtype) -> int:
+    """Choose the largest tile whose features fit into half of the free memory.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the network runs.
+    channels : int
+        The network's width.
+    dtype : torch.dtype
+        Of its features.
+
+    Returns
+    -------
+    int
+        Side of the tile in pixels.
+    """
+    bytes_per_pixel = LIVE_FEATURE_MAPS * channels * dtype.itemsize
+    budget = free_memory(device) / 2
+    for tile in AUTO_TILES:
+        if tile * tile * bytes_per_pixel <= budget:
+            return tile
+    return AUTO_TILES[-1]

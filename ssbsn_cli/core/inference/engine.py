@@ -1,0 +1,243 @@
+"""Run a network over images of any size, tile by tile, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ssbsn_cli.core.errors import DeviceError
+from ssbsn_cli.core.inference.settings import MIN_TILE
+from ssbsn_cli.core.inference.tiles import Span, plan_axis
+from ssbsn_cli.core.kinds import RefineKind
+
+Pixels = NDArray[Any]
+Notify = Callable[[str], None]
+Progress = Callable[[int, int], None]
+
+
+class DenoisingNetwork(Protocol):
+    """A network as the engine needs it; `SSBSN` is one."""
+
+    def float(self) -> Self:
+        """Convert the weights to float32 in place."""
+        ...
+
+    def denoise(
+        self,
+        x: Tensor,
+        *,
+        refine: RefineKind,
+        passes: int | None,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Denoise (1, 3, H, W) in [0, 1]."""
+        ...
+
+
+def to_unit(pixels: Pixels) -> NDArray[np.float32]:
+    """Convert pixels to float32 with white at 1: integers by their type's range."""
+    if np.issubdtype(pixels.dtype, np.integer):
+        return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+    return pixels.astype(np.float32)
+
+
+def from_unit(values: NDArray[np.float32], dtype: np.dtype[Any]) -> Pixels:
+    """Convert back from float32: integers are rounded and clipped, floats kept as they are."""
+    if np.issubdtype(dtype, np.integer):
+        white = np.iinfo(dtype).max
+        return np.rint(np.clip(values, 0, 1) * np.float32(white)).astype(dtype)
+    return values.astype(dtype)
+
+
+class Engine:
+    """A network, where and how it runs.
+
+    Parameters
+    ----------
+    network : DenoisingNetwork
+        Takes and returns images in [0, 1]; already on its device.
+    device : torch.device
+        Where it is.
+    fall_back : bool
+        Whether to go on in float32 where the network's precision does not suffice.
+    refine, passes, ensemble, strength, seed
+        See `Settings`.
+    tile : int
+        Largest side of a tile; 0 for the whole image.
+    overlap, multiple, halo : int
+        See `plan_axis`.
+    notify : callable
+        Told, in a sentence, what a user should know.
+    """
+
+    def __init__(
+        self,
+        network: DenoisingNetwork,
+        *,
+        device: torch.device,
+        fall_back: bool = False,
+        refine: RefineKind = "none",
+        passes: int | None = None,
+        ensemble: bool = False,
+        strength: float = 1.0,
+        seed: int = 0,
+        tile: int = 0,
+        overlap: int = 0,
+        multiple: int = 1,
+        halo: int = 0,
+        notify: Notify = lambda _: None,
+    ) -> None:
+        self.network = network
+        self.device = device
+        self.fall_back = fall_back
+        self.refine = refine
+        self.passes = passes
+        self.ensemble = ensemble
+        self.strength = strength
+        self.seed = seed
+        self.tile = tile
+        self.overlap = overlap
+        self.multiple = multiple
+        self.halo = halo
+        self.notify = notify
+
+    def run(self, image: Pixels, out: Pixels, progress: Progress = lambda _done, _of: None) -> None:
+        """Denoise an image band by band.
+
+        Parameters
+        ----------
+        image : array
+            (H, W, C) with C = 1 or 3; uint8, uint16 or floating with white at 1.
+        out : array
+            Takes the result: same shape and type. May be `image` itself, since no row is
+            written before every tile that needs it has been read.
+        progress : callable
+            Called with the number of tiles done and their total.
+
+        Raises
+        ------
+        DeviceError
+            If even the smallest tile does not fit into the device's memory, or if the precision
+            does not suffice for the network's values.
+        """
+        for top, rows in self._bands(image, progress):
+            part = image[top : top + len(rows)]
+            if self.strength < 1:
+                original = to_unit(part)
+                rows = original + np.float32(self.strength) * (rows - original)
+            out[top : top + len(rows)] = from_unit(rows, out.dtype)
+
+    def _bands(
+        self, image: Pixels, progress: Progress
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield finished rows from top to bottom, as (first row, float32 rows)."""
+        height, width, channels = image.shape
+        rows, columns = (
+            plan_axis(size, self.tile, self.overlap, multiple=self.multiple, halo=self.halo)
+            for size in (height, width)
+        )
+        band = np.zeros((max(r.stop - r.start for r in rows), width, channels), np.float32)
+        done, total = 0, len(rows) * len(columns)
+        progress(done, total)
+        for i, row in enumerate(rows):
+            for column in columns:
+                tile = to_unit(image[row.start : row.stop, column.start : column.stop])
+                result = self._denoise_tile(tile, self.seed + done)
+                result *= row.window[:, None, None] * column.window[:, None]
+                band[: len(result), column.start : column.stop] += result
+                done += 1
+                progress(done, total)
+            finished = (rows[i + 1].start if i + 1 < len(rows) else height) - row.start
+            yield row.start, band[:finished]
+            band[: len(band) - finished] = band[finished:]
+            band[len(band) - finished :] = 0
+
+    def _denoise_tile(self, tile: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+        """Denoise (h, w, C) in float32; split it where memory runs out."""
+        if self.tile and max(tile.shape[:2]) > self.tile:
+            return self._split(tile)
+        try:
+            return self._call_network(tile, seed)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        side = max(tile.shape[:2]) // 2
+        if side < MIN_TILE:
+            raise DeviceError(
+                f"The memory of {self.device} is too small even for a tile of {side * 2} pixels.",
+                "Close other programs, or use another --device or lighter --weights.",
+            )
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.tile = side
+        self.overlap = min(self.overlap, side // 2)
+        self.notify(f"Out of memory on {self.device}: going on with tiles of {side} pixels.")
+        return self._split(tile)
+
+    def _split(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
+        result = np.empty_like(tile)
+        for top, rows in self._bands(tile, lambda _done, _of: None):
+            result[top : top + len(rows)] = rows
+        return result
+
+    def _call_network(self, tile: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+        x = torch.from_numpy(tile).permute(2, 0, 1)[None].to(self.device)
+        grey = x.shape[1] == 1
+        x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            y = self._views(x, seed)
+            if not torch.isfinite(y).all():
+                y = self._more_precisely(x, seed)
+            if grey:
+                y = y.mean(dim=1, keepdim=True)
+            return y[0].permute(1, 2, 0).cpu().contiguous().numpy()
+
+    def _more_precisely(self, x: Tensor, seed: int) -> Tensor:
+        """Answer values that overflowed in half precision."""
+        if self.fall_back:
+            self.fall_back = False
+            self.network.float()
+            self.notify("The network's values need more precision: going on in fp32.")
+            y = self._views(x, seed)
+            if torch.isfinite(y).all():
+                return y
+        raise DeviceError(
+            "The network's values are not finite.", "Use --precision fp32 or other --weights."
+        )
+
+    def _views(self, x: Tensor, seed: int) -> Tensor:
+        if not self.ensemble:
+            return self._pass(x, seed)
+        total = torch.zeros_like(x)
+        for k in range(8):
+            total += _turn_back(self._pass(_turn(x, k), seed + k), k)
+        return total / 8
+
+    def _pass(self, x: Tensor, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return self.network.denoise(
+            x, refine=self.refine, passes=self.passes, generator=generator
+        )
+
+
+def _turn(x: Tensor, k: int) -> Tensor:
+    """Apply the k-th of the 8 flips and rotations."""
+    turned = torch.rot90(x, k % 4, dims=(-2, -1))
+    return turned.flip(-1) if k >= 4 else turned
+
+
+def _turn_back(x: Tensor, k: int) -> Tensor:
+    """Undo `_turn`."""
+    return torch.rot90(x.flip(-1) if k >= 4 else x, -(k % 4), dims=(-2, -1))
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # On the CPU, PyTorch reports it as a plain RuntimeError.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        "can't allocate memory" in str(error) or "not enough memory" in str(error)
+    )

@@ -1,0 +1,70 @@
+"""What this machine offers, for bug reports."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from ssbsn_cli import __version__
+from ssbsn_cli.core.inference.device import (
+    DTYPES,
+    choose_tile,
+    free_memory,
+    resolve_device,
+    resolve_precision,
+)
+from ssbsn_cli.core.weights.fetch import cache_dir, local_path
+from ssbsn_cli.core.weights.locate import load_weights
+from ssbsn_cli.core.weights.registry import default_name, entries
+
+PACKAGES = ("numpy", "opencv-python", "tifffile", "imagecodecs", "safetensors", "typer")
+
+
+def describe_system() -> dict[str, Any]:
+    """Return versions, devices, memory, precision, tile, cache and weights as plain values."""
+    auto = resolve_device("auto")
+    precision = resolve_precision("auto", auto)
+    descriptor = load_weights(None).descriptor
+    return {
+        "ssbsn": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "torch": torch.__version__,
+        **{name: _version(name) for name in PACKAGES},
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "devices": [_describe_device(device) for device in _devices()],
+        "device": str(auto),
+        "precision": precision,
+        "tile": choose_tile(auto, int(descriptor.parameters["channels"]), DTYPES[precision]),
+        "cache": str(cache_dir()),
+        "default_weights": default_name(),
+        "weights_present": [
+            name for name, entry in entries().items() if local_path(entry) is not None
+        ],
+    }
+
+
+def _devices() -> list[torch.device]:
+    devices = [torch.device("cpu")]
+    if torch.cuda.is_available():
+        devices += [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append(torch.device("mps"))
+    return devices
+
+
+def _describe_device(device: torch.device) -> str:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return f"{device} {name}".strip() + f", {free_memory(device) / 2**30:.1f} GiB free"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,86 @@
+"""What a user can choose about inference, checked before anything heavy is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args
+
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.kinds import AttentionKind, PrecisionKind, RefineKind
+
+MIN_TILE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to run a network over photographs.
+
+    Parameters
+    ----------
+    device : str
+        "auto", "cpu", "cuda", "cuda:N" or "mps". One asked for by name must be there.
+    precision : {"auto", "fp32", "bf16", "fp16"}
+        Precision of the network's weights and features. "auto" is the fastest that costs no
+        visible quality on the device.
+    attention : {"linear", "exact"}
+        Form of SS-Attention.
+    refine : {"r3", "once", "none"}, optional
+        Refinement; what the weights recommend if not given.
+    refine_passes : int, optional
+        Passes T of R3; what the weights state if not given.
+    tile : int, optional
+        Largest side of a tile in pixels; 0 runs the whole image at once. If not given, it is
+        chosen from the free memory of the device.
+    overlap : int
+        Pixels that neighbouring tiles share.
+    ensemble : bool
+        Average the results of the 8 flips and rotations, at 8 times the cost.
+    strength : float
+        Blend with the original: 0 leaves it, 1 is the network's result.
+    seed : int
+        Seed of R3's masks, the same for each image.
+
+    Raises
+    ------
+    OptionError
+        If a value makes no sense.
+    """
+
+    device: str = "auto"
+    precision: PrecisionKind = "auto"
+    attention: AttentionKind = "linear"
+    refine: RefineKind | None = None
+    refine_passes: int | None = None
+    tile: int | None = None
+    overlap: int = 32
+    ensemble: bool = False
+    strength: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("precision", self.precision, get_args(PrecisionKind)),
+            ("attention", self.attention, get_args(AttentionKind)),
+            ("refine", self.refine, (*get_args(RefineKind), None)),
+        ):
+            if value not in known:
+                names = ", ".join(str(word) for word in known if word)
+                raise OptionError(f"Unknown {name} {value!r}.", f"Choose one of {names}.")
+        if self.tile is not None and self.tile != 0 and self.tile < MIN_TILE:
+            raise OptionError(
+                f"A tile of {self.tile} pixels is too small.",
+                f"Use {MIN_TILE} or more, 0 for the whole image, or leave it to auto.",
+            )
+        if self.overlap < 0 or (self.tile and self.overlap > self.tile // 2):
+            raise OptionError(
+                f"An overlap of {self.overlap} pixels does not fit the tiles.",
+                "Use 0 up to half of the tile.",
+            )
+        if self.refine_passes is not None and self.refine_passes < 1:
+            raise OptionError("R3 needs at least one pass.", "Use --refine none to leave it out.")
+        if not 0 <= self.strength <= 1:
+            raise OptionError(
+                f"A strength of {self.strength:g} is out of range.", "Use a number from 0 to 1."
+            )
+        if not 0 <= self.seed < 2**63:
+            raise OptionError(f"A seed of {self.seed} is out of range.", "Use 0 up to 2^63 - 1.")

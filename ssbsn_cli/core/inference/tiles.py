@@ -1,0 +1,78 @@
+"""Where tiles lie, and how they blend: weights that sum to one everywhere."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Span:
+    """One tile along one axis.
+
+    Parameters
+    ----------
+    start, stop : int
+        The pixels it covers, ``start <= i < stop``.
+    window : array
+        Its weight at each of them, float32, in [0, 1].
+    """
+
+    start: int
+    stop: int
+    window: NDArray[np.float32]
+
+
+def plan_axis(length: int, tile: int, overlap: int, *, multiple: int = 1, halo: int = 0) -> list[Span]:
+    """Cover an axis with tiles of equal size whose weights sum to one.
+
+    Parameters
+    ----------
+    length : int
+        Pixels along the axis, at least 1.
+    tile : int
+        Largest size of a tile, at least `multiple`; 0 takes the whole axis as one.
+    overlap : int
+        Pixels that neighbouring tiles share at least, at most half of `tile`.
+    multiple : int
+        Tiles start at multiples of this; it divides `tile` and `overlap`, or they are rounded
+        down and up to it.
+    halo : int
+        Pixels at a tile's inner edges that get no weight, where `overlap` leaves room for them.
+
+    Returns
+    -------
+    list of Span
+        In order. Between neighbours the weights cross over linearly in the middle of their
+        overlap; with no overlap they switch at the seam.
+    """
+    tile = tile // multiple * multiple
+    overlap = -(-overlap // multiple) * multiple
+    if tile <= 0 or tile >= length:
+        return [Span(0, length, np.ones(length, np.float32))]
+    overlap = min(overlap, (tile - 1) // multiple * multiple)
+
+    count = math.ceil((length - overlap) / (tile - overlap))
+    # As small as `count` tiles can be: no pixel is computed more often than the overlap asks for.
+    size = -(-(length + (count - 1) * overlap) // (count * multiple)) * multiple
+    starts = [
+        math.ceil(i * (length - size) / ((count - 1) * multiple)) * multiple for i in range(count)
+    ]
+    stops = [min(start + size, length) for start in starts]
+    cuts = [(stop + start) / 2 for stop, start in zip(stops[:-1], starts[1:], strict=True)]
+    half_ramp = max(overlap / 2 - halo, 0)
+
+    def crossed(cut: float, start: int, stop: int) -> NDArray[np.float64]:
+        """How far each pixel lies past a cut: 0 before its ramp, 1 behind it."""
+        centre = np.arange(start, stop) + 0.5
+        return np.clip((centre - cut) / max(2 * half_ramp, 1e-9) + 0.5, 0, 1)
+
+    spans = []
+    for i, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+        entered = crossed(cuts[i - 1], start, stop) if i > 0 else np.ones(stop - start)
+        left = crossed(cuts[i], start, stop) if i < count - 1 else np.zeros(stop - start)
+        spans.append(Span(start, stop, (entered - left).astype(np.float32)))
+    return spans
