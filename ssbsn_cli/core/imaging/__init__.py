@@ -1,0 +1,28 @@
+"""Photographs: reading and writing them without losing depth, alpha or metadata.
+
+Bytes become a `Photo`, a `Photo` becomes bytes; nothing here knows about networks.
+"""
+
+from ssbsn_cli.core.imaging.formats import (
+    PHOTO_EXTENSIONS,
+    format_of_path,
+    is_photo_name,
+    stored_dtype,
+)
+from ssbsn_cli.core.imaging.output import atomic_output
+from ssbsn_cli.core.imaging.photo import Metadata, Photo
+from ssbsn_cli.core.imaging.reading import read_photo
+from ssbsn_cli.core.imaging.writing import encode_photo, write_photo
+
+__all__ = [
+    "PHOTO_EXTENSIONS",
+    "Metadata",
+    "Photo",
+    "atomic_output",
+    "encode_photo",
+    "format_of_path",
+    "is_photo_name",
+    "read_photo",
+    "stored_dtype",
+    "write_photo",
+]

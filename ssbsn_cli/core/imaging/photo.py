@@ -1,0 +1,128 @@
+"""A photograph in memory: its pixels and what belongs to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+Pixels = NDArray[Any]
+Alpha = Literal["unassociated", "associated", "unspecified"]
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says about a photograph, as the bytes that the formats share.
+
+    Parameters
+    ----------
+    exif : bytes
+        A TIFF-structured EXIF block, without the ``Exif`` marker that JPEG puts before it.
+    xmp : bytes
+        An XMP packet.
+    icc : bytes
+        An ICC colour profile.
+    """
+
+    exif: bytes = b""
+    xmp: bytes = b""
+    icc: bytes = b""
+
+
+@dataclass
+class Photo:
+    """A photograph, the right way up.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        (H, W, C): 1 channel is grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha. Integers (uint8,
+        uint16) use their whole range; floats put black at 0 and white at 1, and may exceed both.
+    metadata : Metadata
+        What the file said about the photograph.
+    format : str
+        "jpeg", "png", "webp", "bmp", "tiff" or "pnm": what it was read from.
+    alpha : {"unassociated", "associated", "unspecified"}
+        What the alpha channel, if any, means: the usual opacity, opacity that the colours are
+        already multiplied by, or a channel that the file gives no meaning. Only TIFF can hold
+        the last two.
+    """
+
+    pixels: Pixels
+    metadata: Metadata = field(default_factory=Metadata)
+    format: str = "png"
+    alpha: Alpha = "unassociated"
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last channel is alpha."""
+        return self.pixels.shape[2] in (2, 4)
+
+    @property
+    def color(self) -> Pixels:
+        """The grey or RGB channels: a view of `pixels`, (H, W, 1) or (H, W, 3)."""
+        return self.pixels[..., : self.pixels.shape[2] - self.has_alpha]
+
+
+class Refusal(Exception):  # noqa: N818 - a decoder's answer, not an error that users meet
+    """Why bytes cannot become a photograph, told without the file's name, which decoders ignore.
+
+    Parameters
+    ----------
+    reason : str
+        What follows the file's name in a sentence, without the full stop.
+    hint : str
+        What to do next.
+    """
+
+    def __init__(self, reason: str, hint: str) -> None:
+        super().__init__(reason)
+        self.hint = hint
+
+
+def cut_short() -> Refusal:
+    """Make the refusal of a file whose end is missing.
+
+    Returns
+    -------
+    Refusal
+        To be raised.
+    """
+    return Refusal("is cut short", "Copy or download it again.")
+
+
+def damaged(kind: str) -> Refusal:
+    """Make the refusal of a file of this kind that does not decode.
+
+    Parameters
+    ----------
+    kind : str
+        The kind by its usual name, such as "JPEG".
+
+    Returns
+    -------
+    Refusal
+        To be raised.
+    """
+    return Refusal(f"is a damaged {kind}", "Copy or download it again, or export it anew.")
+
+
+def pixel_rows(pixels: Pixels, budget: int = 1 << 20) -> list[slice]:
+    """Cut an image into runs of rows, so that work on it needs little memory beside it.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        (H, W, C).
+    budget : int
+        The most values (pixels times channels) in one run; a run has at least one row.
+
+    Returns
+    -------
+    list of slice
+        They cover all rows, in order.
+    """
+    height, width, channels = pixels.shape
+    step = max(1, budget // (width * channels))
+    return [slice(top, min(top + step, height)) for top in range(0, height, step)]

@@ -1,0 +1,211 @@
+"""PNG: its chunks, its pixels, and the metadata between them."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ssbsn_cli.core.imaging.depth import swap_red_and_blue
+from ssbsn_cli.core.imaging.photo import (
+    Metadata,
+    Photo,
+    Pixels,
+    Refusal,
+    cut_short,
+    damaged,
+)
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEADER_END = 33
+_XMP = b"XML:com.adobe.xmp\0"
+_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
+_CHANNELS = {_GREY: 1, _RGB: 3, _GREY_ALPHA: 2, _RGBA: 4}
+_MAX_SIDE = 1_000_000
+_MAX_PIXELS = 1 << 30
+_MAX_TEXT = 64 << 20
+
+
+@dataclass(frozen=True)
+class _Header:
+    width: int
+    height: int
+    depth: int
+    color: int
+
+
+def decode_png(data: bytes) -> Photo:
+    """Read a PNG.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+
+    Returns
+    -------
+    Photo
+        As stored; a palette becomes RGB, transparent entries and colours become alpha.
+
+    Raises
+    ------
+    Refusal
+        It is animated, damaged, too large or cut short.
+    """
+    exif = xmp = icc = key = b""
+    header: _Header | None = None
+    # libpng gets no more than it needs: it would complain about the rest on stderr.
+    plain: list[bytes | memoryview] = [_SIGNATURE]
+    view = memoryview(data)
+    for kind, start, end in _chunks(data):
+        body = data[start + 8 : end - 4] if kind != b"IDAT" else b""
+        if kind == b"IHDR" and header is None:
+            header = _read_header(body)
+        elif kind == b"acTL":
+            raise Refusal("is an animation, not a photograph", "Export one frame of it first.")
+        elif kind == b"eXIf":
+            exif = body.removeprefix(b"Exif\0\0")
+        elif kind == b"iCCP":
+            icc = _inflate(body[body.find(b"\0") + 2 :])
+        elif kind == b"iTXt" and body.startswith(_XMP):
+            xmp = _read_text(body[len(_XMP) :])
+        elif kind == b"tRNS":
+            key = body
+        if _is_critical(kind) or (kind == b"tRNS" and header and header.color == _PALETTE):
+            plain.append(view[start:end])
+    if header is None:
+        raise damaged("PNG")
+    packed = np.frombuffer(b"".join(plain), np.uint8)
+    del data, view, plain  # OpenCV needs a second image's worth of memory meanwhile.
+    pixels = cv2.imdecode(packed, cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise damaged("PNG")
+    return Photo(_as_stored(pixels, header, key), Metadata(exif, xmp, icc), "png")
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield (kind, start, end) of each sound chunk, up to the end of the image."""
+    view = memoryview(data)
+    at = len(_SIGNATURE)
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if end > len(data):
+            break
+        if zlib.crc32(view[at + 4 : end - 4]) == int.from_bytes(view[end - 4 : end], "big"):
+            yield kind, at, end
+        elif _is_critical(kind):
+            raise damaged("PNG")
+        if kind == b"IEND":
+            return
+        at = end
+    raise cut_short()
+
+
+def _is_critical(kind: bytes) -> bool:
+    return not kind[0] & 0x20
+
+
+def _read_header(body: bytes) -> _Header:
+    if len(body) != 13:
+        raise damaged("PNG")
+    header = _Header(*struct.unpack(">IIBB", body[:10]))
+    if max(header.width, header.height) > _MAX_SIDE or header.width * header.height > _MAX_PIXELS:
+        raise Refusal(
+            f"claims to be {header.width} x {header.height} pixels, too large for a PNG here",
+            "Export it as TIFF first.",
+        )
+    return header
+
+
+def _inflate(data: bytes) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(data, _MAX_TEXT)
+    except zlib.error:
+        return b""
+
+
+def _read_text(body: bytes) -> bytes:
+    """Return the text of an international text chunk, after its keyword."""
+    fields = body[2:].split(b"\0", 2)
+    if len(fields) < 3:
+        return b""
+    return _inflate(fields[2]) if body[0] else fields[2]
+
+
+def _as_stored(pixels: Pixels, header: _Header, key: bytes) -> Pixels:
+    """Bring what OpenCV decoded into our order of channels, and apply a colour key."""
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if header.color == _GREY_ALPHA:
+        return np.ascontiguousarray(pixels[..., [0, 3]])
+    if pixels.shape[2] >= 3:
+        swap_red_and_blue(pixels)
+    if header.color in (_GREY, _RGB) and len(key) == 2 * pixels.shape[2]:
+        white = np.iinfo(pixels.dtype).max
+        top = (1 << header.depth) - 1
+        values = np.frombuffer(key, ">u2") & top
+        # OpenCV widens grey of less than 8 bits.
+        values = values * (white // top)
+        alpha = np.where((pixels == values).all(axis=2, keepdims=True), 0, white)
+        pixels = np.concatenate([pixels, alpha.astype(pixels.dtype)], axis=2)
+    return pixels
+
+
+def encode_png(pixels: Pixels, metadata: Metadata) -> bytes:
+    """Write a PNG.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        (H, W, C) uint8 or uint16.
+    metadata : Metadata
+        To be written, all of it.
+
+    Returns
+    -------
+    bytes
+        The file.
+    """
+    if pixels.shape[2] == 2:
+        plain = memoryview(_encode_grey_alpha(pixels))
+    else:
+        code = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}.get(pixels.shape[2])
+        _, encoded = cv2.imencode(".png", pixels if code is None else cv2.cvtColor(pixels, code))
+        plain = encoded.data
+    extra = []
+    if metadata.icc:
+        extra.append(_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)))
+    if metadata.exif:
+        extra.append(_chunk(b"eXIf", metadata.exif))
+    if metadata.xmp:
+        extra.append(_chunk(b"iTXt", _XMP + bytes(4) + metadata.xmp))
+    return b"".join([plain[:_HEADER_END], *extra, plain[_HEADER_END:]])
+
+
+def _encode_grey_alpha(pixels: Pixels) -> bytes:
+    """Write the one kind of PNG that OpenCV cannot."""
+    height, width, _ = pixels.shape
+    depth = pixels.dtype.itemsize * 8
+    header = struct.pack(">IIBBBBB", width, height, depth, _GREY_ALPHA, 0, 0, 0)
+    rows = pixels.astype(pixels.dtype.newbyteorder(">")).view(np.uint8).reshape(height, -1)
+    # Filter 2 of PNG: each byte less the one above it.
+    up = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))
+    filtered = np.concatenate([np.full((height, 1), 2, np.uint8), up], axis=1)
+    return b"".join(
+        [
+            _SIGNATURE,
+            _chunk(b"IHDR", header),
+            _chunk(b"IDAT", zlib.compress(filtered.tobytes())),
+            _chunk(b"IEND", b""),
+        ]
+    )
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    crc = zlib.crc32(content, zlib.crc32(kind))
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)

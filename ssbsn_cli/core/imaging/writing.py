@@ -1,0 +1,162 @@
+"""Writing photographs in every known format."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+
+from ssbsn_cli.core.errors import ImageError, OptionError
+from ssbsn_cli.core.imaging.depth import convert_depth, straighten_alpha
+from ssbsn_cli.core.imaging.formats import LABELS, format_of_path, stored_dtype
+from ssbsn_cli.core.imaging.jpeg import encode_jpeg
+from ssbsn_cli.core.imaging.output import atomic_output
+from ssbsn_cli.core.imaging.photo import Metadata, Photo
+from ssbsn_cli.core.imaging.pillow import encode_bmp, encode_webp
+from ssbsn_cli.core.imaging.png import encode_png
+from ssbsn_cli.core.imaging.pnm import encode_pnm
+from ssbsn_cli.core.imaging.tiff_write import write_tiff
+
+_OPAQUE = ("jpeg", "bmp", "pnm")
+_MAX_SIDES = {"jpeg": 65500, "webp": 16383, "png": 1_000_000}
+
+
+def write_photo(
+    photo: Photo,
+    path: Path,
+    *,
+    format: str | None = None,
+    quality: int = 95,
+    overwrite: bool = False,
+    strip_metadata: bool = False,
+) -> None:
+    """Write a photograph to a file, whole or not at all.
+
+    Parameters
+    ----------
+    photo : Photo
+        What to write.
+    path : Path
+        Where.
+    format : str, optional
+        "jpeg", "png", "webp", "bmp", "tiff" or "pnm"; told by the extension of `path` if None.
+    quality : int
+        1 to 100, for JPEG and WebP.
+    overwrite : bool
+        Whether a file that is there already may be replaced.
+    strip_metadata : bool
+        Whether to leave out EXIF, XMP and the colour profile.
+
+    Raises
+    ------
+    ImageError
+        The format cannot hold the photograph, or the file cannot be written.
+    OptionError
+        There is no such format or quality.
+    """
+    format = format or format_of_path(path)
+    _check(photo, format, quality, str(path))
+    with atomic_output(path, overwrite) as temporary:
+        if format == "tiff":
+            with temporary.open("rb+") as stream:
+                write_tiff(stream, photo.pixels, photo.alpha, _kept(photo, format, strip_metadata))
+        else:
+            temporary.write_bytes(_encode(photo, format, quality, strip_metadata, str(path)))
+
+
+def encode_photo(
+    photo: Photo, format: str, *, quality: int = 95, strip_metadata: bool = False
+) -> bytes:
+    """Turn a photograph into the bytes of a file.
+
+    Parameters
+    ----------
+    photo : Photo
+        What to encode.
+    format : str
+        "jpeg", "png", "webp", "bmp", "tiff" or "pnm".
+    quality : int
+        1 to 100, for JPEG and WebP.
+    strip_metadata : bool
+        Whether to leave out EXIF, XMP and the colour profile.
+
+    Returns
+    -------
+    bytes
+        The content of the file.
+
+    Raises
+    ------
+    ImageError
+        The format cannot hold the photograph.
+    OptionError
+        There is no such format or quality.
+    """
+    name = "The result"
+    _check(photo, format, quality, name)
+    if format == "tiff":
+        stream = io.BytesIO()
+        write_tiff(stream, photo.pixels, photo.alpha, _kept(photo, format, strip_metadata))
+        return stream.getvalue()
+    return _encode(photo, format, quality, strip_metadata, name)
+
+
+def _check(photo: Photo, format: str, quality: int, name: str) -> None:
+    if format not in LABELS:
+        raise OptionError(f"Unknown format {format!r}.", f"Choose one of {', '.join(LABELS)}.")
+    if not 1 <= quality <= 100:
+        raise OptionError(f"A quality of {quality} is out of range.", "Use a number from 1 to 100.")
+    label = LABELS[format]
+    height, width, _ = photo.pixels.shape
+    if photo.has_alpha and format in _OPAQUE:
+        raise ImageError(
+            f"{name} cannot be written: {label} has no alpha channel, and the photo has one.",
+            "Choose PNG.",
+        )
+    limit = _MAX_SIDES.get(format)
+    if limit and max(height, width) > limit:
+        raise ImageError(
+            f"{name} cannot be written: {width} x {height} pixels are too many for {label}, "
+            f"which holds {limit} a side.",
+            "Choose TIFF.",
+        )
+
+
+def _kept(photo: Photo, format: str, strip_metadata: bool) -> Metadata:
+    """Return what of the metadata is to be written."""
+    if strip_metadata:
+        return Metadata()
+    return replace(photo.metadata, icc=_icc_that_fits(photo, format))
+
+
+def _icc_that_fits(photo: Photo, format: str) -> bytes:
+    """Return the colour profile, unless it is broken or made for other channels."""
+    icc = photo.metadata.icc
+    is_grey = photo.pixels.shape[2] <= 2
+    if icc[36:40] != b"acsp" or icc[16:20] != (b"GRAY" if is_grey else b"RGB "):
+        return b""
+    # WebP knows RGB only.
+    return b"" if is_grey and format == "webp" else icc
+
+
+def _encode(photo: Photo, format: str, quality: int, strip_metadata: bool, name: str) -> bytes:
+    metadata = _kept(photo, format, strip_metadata)
+    try:
+        pixels = convert_depth(straighten_alpha(photo).pixels, stored_dtype(photo, format))
+        match format:
+            case "jpeg":
+                return encode_jpeg(pixels, metadata, quality)
+            case "png":
+                return encode_png(pixels, metadata)
+            case "webp":
+                return encode_webp(pixels, metadata, quality)
+            case "bmp":
+                return encode_bmp(pixels)
+            case _:
+                return encode_pnm(pixels)
+    except (OSError, ValueError, cv2.error) as error:
+        raise ImageError(
+            f"{name} cannot be written: the encoder refuses it ({error}).", "Choose TIFF."
+        ) from error

@@ -1,0 +1,281 @@
+"""What a file says about its photograph survives, and is still true afterwards."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, ImageCms, ImageOps
+
+from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo, read_photo, write_photo
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+FORMATS = ["jpeg", "png", "webp", "tiff"]
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="%d"/></x:xmpmeta>'
+RGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+GREY_PROFILE = RGB_PROFILE[:16] + b"GRAY" + RGB_PROFILE[20:]
+MAKER_NOTE = bytes(range(256)) * 3
+EXIF_IFD, GPS_IFD = ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo
+
+
+def picture(channels: int = 3) -> Array:
+    """Draw a smooth picture, different at every corner, wider than high."""
+    down, across = np.mgrid[0:24, 0:40]
+    planes = [across * 6, down * 10, 250 - across * 3, 200 - down]
+    return np.stack(planes[:channels], axis=-1).astype(np.uint8)
+
+
+def exif_block(orientation: int = 1, order: str = "<", thumbnail: bool = False) -> bytes:
+    exif = Image.Exif()
+    exif.endian = order
+    exif[271], exif[272], exif[306] = "Maker", "Camera 1", "2024:01:02 03:04:05"
+    exif[33432], exif[282], exif[283], exif[296] = "Someone", 300.0, 300.0, 2
+    exif[274] = orientation
+    exif.get_ifd(EXIF_IFD).update(
+        {33434: 0.25, 34855: 6400, 37500: MAKER_NOTE, 40962: 40, 40963: 24, 37386: 50.0}
+    )
+    exif.get_ifd(GPS_IFD).update({1: "N", 2: (48.0, 30.0, 15.5)})
+    blob = exif.tobytes().removeprefix(b"Exif\0\0")
+    if not thumbnail:
+        return blob
+    position = struct.unpack_from(order + "I", blob, 4)[0]
+    number = struct.unpack_from(order + "H", blob, position)[0]
+    pointer = position + 2 + 12 * number
+    entry = struct.pack(order + "HHHII", 1, 259, 3, 1, 6) + bytes(4)
+    return blob[:pointer] + struct.pack(order + "I", len(blob)) + blob[pointer + 4 :] + entry
+
+
+def stored(format: str, pixels: Array, metadata: Metadata) -> bytes:
+    """Store a picture with Pillow or tifffile, so that nothing of ours takes part."""
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    options: dict[str, Any] = {"icc_profile": metadata.icc} if metadata.icc else {}
+    if format == "tiff":
+        exif = Image.Exif()
+        exif.load(metadata.exif)
+        if metadata.xmp:
+            exif[700] = metadata.xmp
+        options["exif"] = exif
+    else:
+        options["exif"] = b"Exif\0\0" + metadata.exif
+        if metadata.xmp and format != "png":
+            options["xmp"] = metadata.xmp
+    if format == "webp":
+        options["lossless"] = True
+    if format == "jpeg":
+        options |= {"quality": 95, "subsampling": 0}
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def opened(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+def facts(exif: Image.Exif) -> dict[str, Any]:
+    inner, gps = exif.get_ifd(EXIF_IFD), exif.get_ifd(GPS_IFD)
+    return {
+        "names": [str(exif[tag]).rstrip("\0") for tag in (271, 272, 306, 33432)],
+        "resolution": [float(exif[282]), float(exif[283]), exif[296]],
+        "exposure": [float(inner[33434]), inner[34855], float(inner[37386])],
+        "note": bytes(inner[37500]),
+        "place": [gps[1], [float(value) for value in gps[2]]],
+        "orientation": exif.get(274, 1),
+    }
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("target", FORMATS)
+@pytest.mark.parametrize("source", FORMATS)
+def test_metadata_survive_every_change_of_format(source: str, target: str, order: str) -> None:
+    metadata = Metadata(exif_block(order=order), XMP % 1, RGB_PROFILE)
+    before = stored(source, picture(), metadata)
+    after = opened(encode_photo(read_photo(before), target))
+    assert facts(after.getexif()) == facts(opened(before).getexif())
+    assert after.info["icc_profile"] == RGB_PROFILE
+    if source != "png":
+        assert XMP % 1 in (after.info.get("xmp"), after.getexif().get(700))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_png_of_every_kind_holds_metadata(dtype: str, channels: int) -> None:
+    icc = RGB_PROFILE if channels > 2 else GREY_PROFILE
+    metadata = Metadata(exif_block(), XMP % 1, icc)
+    data = encode_photo(Photo(picture(channels).astype(dtype), metadata), "png")
+    assert read_photo(data).metadata == metadata
+    image = opened(data)
+    assert image.info["icc_profile"] == icc
+    assert image.info["xmp"] == XMP % 1
+    assert facts(image.getexif())["names"][0] == "Maker"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_metadata_can_be_left_out(format: str) -> None:
+    photo = Photo(picture(), Metadata(exif_block(), XMP % 1, RGB_PROFILE))
+    data = encode_photo(photo, format, strip_metadata=True)
+    assert read_photo(data).metadata.icc == b""
+    assert read_photo(data).metadata.xmp == b""
+    assert b"Maker" not in data
+
+
+def test_the_exif_of_an_upright_jpeg_stays_byte_for_byte() -> None:
+    exif = exif_block(thumbnail=True)
+    data = stored("jpeg", picture(), Metadata(exif))
+    assert opened(encode_photo(read_photo(data), "jpeg")).info["exif"] == b"Exif\0\0" + exif
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_turning_changes_nothing_else_in_the_exif(order: str) -> None:
+    before = exif_block(6, order, thumbnail=True)
+    data = stored("jpeg", picture(), Metadata(before))
+    after = read_photo(data).metadata.exif
+    assert len(after) == len(before)
+    assert sum(a != b for a, b in zip(before, after, strict=True)) <= 8
+    exif = Image.Exif()
+    exif.load(after)
+    assert exif[274] == 1
+    assert exif.get_ifd(ExifTags.IFD.IFD1) == {}
+    inner = exif.get_ifd(EXIF_IFD)
+    assert (inner[40962], inner[40963]) == (24, 40)
+    assert inner[37500] == MAKER_NOTE
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", FORMATS)
+def test_pictures_are_turned_upright_once(format: str, orientation: int, tmp_path: Path) -> None:
+    data = stored(format, picture(), Metadata(exif_block(orientation)))
+    expected = np.asarray(ImageOps.exif_transpose(opened(data)))
+    photo = read_photo(data)
+    assert np.array_equal(photo.pixels, expected)
+    assert photo.pixels.flags.c_contiguous
+    for target in ("png", "tiff", "jpeg", "webp"):
+        path = tmp_path / target
+        write_photo(photo, path, format=target)
+        seen = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+        assert seen.shape == expected.shape
+        assert np.abs(seen.astype(int) - expected).mean() < 6, target
+        assert np.array_equal(read_photo(path).pixels, seen)
+
+
+def test_xmp_is_made_to_agree() -> None:
+    data = stored("jpeg", picture(), Metadata(exif_block(6), XMP % 6))
+    assert read_photo(data).metadata.xmp == XMP % 1
+    element = b"<tiff:Orientation>8</tiff:Orientation>"
+    photo = read_photo(encode_photo(Photo(picture(), Metadata(xmp=element)), "png"))
+    assert photo.pixels.shape == (40, 24, 3)
+    assert photo.metadata.xmp == element.replace(b"8", b"1")
+
+
+def test_a_large_profile_survives_in_jpeg() -> None:
+    icc = RGB_PROFILE + np.random.default_rng(0).bytes(200_000)
+    data = encode_photo(Photo(picture(), Metadata(icc=icc)), "jpeg")
+    assert opened(data).info["icc_profile"] == icc
+    assert read_photo(data).metadata.icc == icc
+
+
+def test_what_jpeg_cannot_hold_is_left_out() -> None:
+    metadata = Metadata(exif_block() + bytes(70_000), XMP % 1 + b" " * 70_000, RGB_PROFILE)
+    photo = Photo(picture(), metadata)
+    image = opened(encode_photo(photo, "jpeg"))
+    assert "exif" not in image.info
+    assert "xmp" not in image.info
+    assert image.info["icc_profile"] == RGB_PROFILE
+    assert read_photo(encode_photo(photo, "png")).metadata == metadata
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    ("channels", "icc"), [(3, GREY_PROFILE), (1, RGB_PROFILE), (3, b"no profile"), (3, bytes(300))]
+)
+def test_a_profile_for_other_pixels_is_not_written(format: str, channels: int, icc: bytes) -> None:
+    data = encode_photo(Photo(picture(channels), Metadata(icc=icc)), format)
+    assert not opened(data).info.get("icc_profile")
+
+
+def test_webp_which_knows_no_grey_gets_no_grey_profile() -> None:
+    data = encode_photo(Photo(picture(1), Metadata(icc=GREY_PROFILE)), "webp")
+    assert "icc_profile" not in opened(data).info
+
+
+def test_the_profile_of_a_palette_stays_with_its_colours() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(picture()).quantize(8).save(buffer, "PNG", icc_profile=RGB_PROFILE)
+    assert read_photo(buffer.getvalue()).metadata.icc == RGB_PROFILE
+
+
+def test_descriptive_tags_of_a_tiff_reach_tiff_and_jpeg() -> None:
+    buffer = io.BytesIO()
+    tifffile.imwrite(
+        buffer,
+        picture().astype(np.uint16) * 257,
+        photometric="rgb",
+        byteorder=">",
+        description="A hill in Malm\u00f6".encode(),
+        datetime="2024:01:02 03:04:05",
+        software="Scanner 2",
+        resolution=(600, 600),
+        resolutionunit="INCH",
+        metadata=None,
+        extratags=[(271, 2, None, "Maker", True), (315, 2, None, "Someone", True)],
+    )
+    photo = read_photo(buffer.getvalue())
+    for format in ("tiff", "jpeg"):
+        data = encode_photo(photo, format)
+        exif = Image.Exif()
+        exif.load(read_photo(data).metadata.exif)
+        assert [exif[tag] for tag in (271, 305, 315)] == ["Maker", "Scanner 2", "Someone"]
+        assert exif[282] == 600
+        assert exif[296] == 2
+        assert "A hill in Malm\u00f6".encode() in data
+        assert 258 not in exif
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    places=st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), min_size=1, max_size=8),
+    length=st.integers(0, 5000),
+    order=st.sampled_from("<>"),
+)
+def test_broken_exif_never_stops_a_photo(
+    places: list[tuple[int, int]], length: int, order: str
+) -> None:
+    exif = bytearray(exif_block(6, order, thumbnail=True)[:length])
+    for place, value in places:
+        if place < len(exif):
+            exif[place] = value
+    pixels = picture()[:2, :2]
+    photo = read_photo(encode_photo(Photo(pixels, Metadata(bytes(exif))), "png"))
+    for format in FORMATS:
+        assert read_photo(encode_photo(photo, format)).pixels.shape[2] == 3
+
+
+def test_nonsense_for_exif_is_carried_along() -> None:
+    exif = b"not even close"
+    photo = read_photo(encode_photo(Photo(picture(), Metadata(exif)), "png"))
+    assert photo.metadata.exif == exif
+    assert np.array_equal(photo.pixels, picture())
+    assert read_photo(encode_photo(photo, "tiff")).metadata.exif != exif
+
+
+def test_a_resolution_without_a_unit_stays_one_in_inches() -> None:
+    exif = Image.Exif()
+    exif[282] = exif[283] = 240.0
+    exif[271] = "Odd"
+    photo = Photo(picture(), Metadata(exif.tobytes().removeprefix(b"Exif\0\0")))
+    data = encode_photo(photo, "tiff")
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        page = tiff.pages.first
+        assert page.tags.valueof(282) == (240, 1)
+        assert page.tags.valueof(296, default=2) == 2
+        assert all(tag.valueoffset % 2 == 0 for tag in page.tags)

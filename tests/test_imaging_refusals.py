@@ -1,0 +1,247 @@
+"""What cannot be read is refused in one clear sentence, and never read by halves."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from ssbsn_cli.core.errors import ImageError
+from ssbsn_cli.core.imaging import Photo, encode_photo, read_photo
+
+Array = np.ndarray[Any, np.dtype[Any]]
+FORMATS = ["jpeg", "png", "webp", "bmp", "pnm", "tiff"]
+
+
+def smooth(height: int = 64, width: int = 48) -> Array:
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), 2))
+
+
+def tiff_bytes(pixels: Array, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, pixels, **options)
+    return buffer.getvalue()
+
+
+def refusal(source: Path | bytes, name: str | None = None) -> ImageError:
+    with pytest.raises(ImageError) as caught:
+        read_photo(source, name)
+    message = str(caught.value)
+    assert message.endswith(".")
+    assert "\n" not in message
+    assert caught.value.hint
+    return caught.value
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.7, 0.95])
+def test_half_a_file_is_an_error(
+    format: str, share: float, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = encode_photo(Photo(smooth()), format)
+    path = tmp_path / "photo.bin"
+    for part in (data[: int(len(data) * share)], data[:-1]):
+        path.write_bytes(part)
+        assert "photo.bin" in str(refusal(path))
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw", "jpeg"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_half_a_tiff_is_an_error(compression: str | None, share: float) -> None:
+    if compression in ("lzw", "jpeg"):
+        pytest.importorskip("imagecodecs")
+    data = tiff_bytes(smooth(), photometric="rgb", compression=compression, rowsperstrip=8)
+    refusal(data[: int(len(data) * share)])
+
+
+def test_half_a_progressive_jpeg_is_an_error() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(smooth()).save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    for size in range(len(data) // 4, len(data), len(data) // 8):
+        refusal(data[:size])
+        refusal(data[:size] + bytes(len(data) - size))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_damage_never_prints_or_escapes(format: str, capfd: pytest.CaptureFixture[str]) -> None:
+    data = encode_photo(Photo(smooth()), format)
+    random = np.random.default_rng(1)
+    for _ in range(40):
+        broken = bytearray(data)
+        for at in random.integers(0, len(data), 5):
+            broken[at] = random.integers(256)
+        with contextlib.suppress(ImageError):
+            read_photo(bytes(broken))
+    assert capfd.readouterr().err == ""
+
+
+def test_what_phones_append_to_a_jpeg_does_not_matter() -> None:
+    data = encode_photo(Photo(smooth()), "jpeg")
+    expected = read_photo(data).pixels
+    for tail in (b"MotionPhoto_Data" + bytes(500), data, b"\xff\xd8\xff"):
+        assert np.array_equal(read_photo(data + tail).pixels, expected)
+
+
+def test_text_and_nothing_are_no_photos(tmp_path: Path) -> None:
+    path = tmp_path / "letter.png"
+    path.write_text("Dear photographer")
+    assert "letter.png is not a photograph" in str(refusal(path))
+    path.write_bytes(b"")
+    assert "letter.png is empty" in str(refusal(path))
+
+
+def test_missing_folder_and_forbidden(tmp_path: Path) -> None:
+    assert "does not exist" in str(refusal(tmp_path / "no.png"))
+    assert "is a folder" in str(refusal(tmp_path))
+    path = tmp_path / "secret.png"
+    path.write_bytes(encode_photo(Photo(smooth()), "png"))
+    path.chmod(0)
+    if not os.access(path, os.R_OK):
+        assert "may not read" in str(refusal(path))
+
+
+def test_bytes_are_called_by_their_name() -> None:
+    assert str(refusal(b"", "standard input")) == "standard input is empty."
+    assert str(refusal(b"")) == "The input is empty."
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"GIF89a", "GIF"),
+        (b"\0\0\0\x18ftypheic", "HEIC"),
+        (b"\0\0\0\x18ftypavif", "AVIF"),
+        (b"\0\0\0\x18ftypcrx ", "camera raw"),
+        (b"FUJIFILMCCD-RAW 0201", "camera raw"),
+        (b"II*\0\x10\0\0\0CR\x02\0", "camera raw"),
+        (b"8BPS\0\1", "Photoshop"),
+        (b"\xff\x0a", "JPEG XL"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"%PDF-1.7", "PDF"),
+        (b'<?xml version="1.0"?><svg xmlns="">', "SVG"),
+    ],
+)
+def test_foreign_formats_are_named(head: bytes, what: str) -> None:
+    assert what in str(refusal(head + bytes(64)))
+
+
+def test_raw_files_are_told_from_the_tiffs_they_look_like() -> None:
+    thumbnail, sensor = smooth(16, 16), smooth(32, 32)[..., 0].astype(np.uint16)
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as tiff:
+        tiff.write(thumbnail, photometric="rgb", subfiletype=1, subifds=1, metadata=None)
+        tiff.write(sensor, photometric="cfa", metadata=None)
+    dng = tiff_bytes(
+        thumbnail, photometric="rgb", subfiletype=1, extratags=[(50706, 1, 4, b"\1\4\0\0", True)]
+    )
+    plain = tiff_bytes(thumbnail, photometric="rgb")
+    for error in (refusal(buffer.getvalue()), refusal(dng), refusal(plain, "photo.NEF")):
+        assert "camera raw" in str(error)
+        assert "16-bit TIFF" in error.hint
+
+
+def test_cmyk_is_refused() -> None:
+    image = Image.fromarray(smooth()).convert("CMYK")
+    for format in ("JPEG", "TIFF"):
+        buffer = io.BytesIO()
+        image.save(buffer, format)
+        error = refusal(buffer.getvalue())
+        assert f"CMYK {format}" in str(error)
+        assert "sRGB" in error.hint
+
+
+def test_animations_are_refused() -> None:
+    frames = [Image.fromarray(smooth()), Image.fromarray(smooth()[::-1])]
+    for format in ("WEBP", "PNG"):
+        buffer = io.BytesIO()
+        frames[0].save(buffer, format, save_all=True, append_images=frames[1:])
+        assert "animation" in str(refusal(buffer.getvalue()))
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint32", "int8", "complex64"])
+def test_tiffs_of_other_numbers_are_refused(dtype: str) -> None:
+    data = tiff_bytes(np.ones((8, 8), dtype), photometric="minisblack")
+    assert "bit" in str(refusal(data))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_floats_must_be_numbers(value: float) -> None:
+    pixels = np.zeros((8, 8, 3), np.float32)
+    pixels[3, 3, 1] = value
+    assert "not numbers" in str(refusal(tiff_bytes(pixels, photometric="rgb")))
+
+
+def test_floats_must_have_white_at_one() -> None:
+    error = refusal(tiff_bytes(smooth().astype(np.float32), photometric="rgb"))
+    assert "white" in str(error)
+    assert "white level" in error.hint
+    bright = np.full((4, 4, 1), 15.5, np.float32)
+    assert read_photo(tiff_bytes(bright, photometric="minisblack")).pixels.max() == 15.5
+
+
+def test_pages_are_counted_but_not_thumbnails() -> None:
+    pages = np.stack([smooth()] * 3)
+    assert "3 pages" in str(refusal(tiff_bytes(pages, photometric="rgb")))
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as tiff:
+        tiff.write(smooth()[::4, ::4], photometric="rgb", subfiletype=1, metadata=None)
+        tiff.write(smooth(), photometric="rgb", subifds=1, metadata=None)
+        tiff.write(smooth()[::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
+    assert np.array_equal(read_photo(buffer.getvalue()).pixels, smooth())
+
+
+@pytest.mark.parametrize("photometric", ["cielab", "icclab", "ycbcr"])
+def test_tiffs_of_other_colours_are_refused(photometric: str) -> None:
+    data = bytearray(tiff_bytes(smooth(), photometric="rgb", byteorder="<"))
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        at = tiff.pages[0].tags[262].valueoffset  # type: ignore[union-attr]
+    struct.pack_into("<H", data, at, tifffile.PHOTOMETRIC[photometric.upper()])
+    error = refusal(bytes(data))
+    assert photometric.upper() in str(error)
+
+
+def test_extra_channels_are_refused() -> None:
+    data = tiff_bytes(np.dstack([smooth(), smooth()]), photometric="rgb", planarconfig="contig")
+    assert "6 channels" in str(refusal(data))
+
+
+def test_a_png_that_claims_to_be_enormous_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(encode_photo(Photo(smooth()), "png"))
+    struct.pack_into(">II", data, 16, 2**31 - 1, 2**31 - 1)
+    struct.pack_into(">I", data, 29, zlib.crc32(data[12:29]))
+    assert "too large" in str(refusal(bytes(data)))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_jpeg_cut_short_before_another_is_an_error() -> None:
+    data = encode_photo(Photo(smooth()), "jpeg")
+    assert "cut short" in str(refusal(data[: len(data) // 2] + data))
+
+
+def test_a_tiff_whose_writer_never_finished_is_an_error() -> None:
+    data = bytearray(tiff_bytes(smooth(), photometric="rgb", compression="zlib", rowsperstrip=16))
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        tag = tiff.pages[0].tags[273]  # type: ignore[union-attr]
+    struct.pack_into("<I", data, tag.valueoffset + 4, 0)
+    assert "damaged" in str(refusal(bytes(data)))
+    struct.pack_into("<I", data, tag.valueoffset + 4, len(data))
+    assert "cut short" in str(refusal(bytes(data)))
+
+
+def test_several_netpbm_pictures_in_a_row_are_refused() -> None:
+    data = encode_photo(Photo(smooth()), "pnm")
+    assert "several pictures" in str(refusal(data + data))

@@ -1,0 +1,252 @@
+"""TIFF in its many layouts, with and without the optional codecs."""
+
+from __future__ import annotations
+
+import io
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo, read_photo, write_photo
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def noise(height: int, width: int, channels: int, dtype: str = "uint8") -> Array:
+    values = np.random.default_rng(height * width).random((height, width, channels))
+    if dtype.startswith("float"):
+        return values.astype(dtype)
+    return (values * np.iinfo(dtype).max).astype(dtype)
+
+
+def tiff_bytes(pixels: Array, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, pixels, **options)
+    return buffer.getvalue()
+
+
+def first_page(data: bytes) -> tifffile.TiffPage:
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        page = tiff.pages[0]
+        assert isinstance(page, tifffile.TiffPage)
+        return page
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"rowsperstrip": 3},
+        {"tile": (16, 16)},
+        {"compression": "zlib", "predictor": True, "tile": (16, 32)},
+        {"compression": "lzw", "rowsperstrip": 7},
+        {"compression": "zstd"},
+        {"byteorder": ">", "compression": "zlib"},
+        {"planarconfig": "separate"},
+        {"planarconfig": "separate", "compression": "zlib", "rowsperstrip": 5},
+    ],
+)
+def test_every_layout_is_read(layout: dict[str, Any], dtype: str) -> None:
+    if layout.get("compression", "zlib") != "zlib":
+        pytest.importorskip("imagecodecs")
+    pixels = noise(37, 41, 3, dtype)
+    stored = np.moveaxis(pixels, -1, 0) if "planarconfig" in layout else pixels
+    photo = read_photo(tiff_bytes(stored, photometric="rgb", **layout))
+    assert photo.pixels.dtype == dtype
+    assert photo.pixels.flags.c_contiguous
+    assert photo.pixels.dtype.isnative
+    assert np.array_equal(photo.pixels, pixels)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_min_is_white_is_inverted(dtype: str) -> None:
+    pixels = noise(9, 8, 1, dtype)
+    white = 1 if dtype == "float32" else np.iinfo(dtype).max
+    read = read_photo(tiff_bytes(pixels[..., 0], photometric="miniswhite")).pixels
+    assert np.array_equal(read, (white - pixels).astype(dtype))
+
+
+def test_jpeg_inside_tiff_is_read_as_rgb() -> None:
+    pixels = np.full((32, 32, 3), (220, 40, 90), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "TIFF", compression="jpeg")
+    read = read_photo(buffer.getvalue()).pixels
+    assert np.abs(read.astype(int) - pixels).max() <= 3
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize(
+    ("code", "kind"), [("unspecified", 0), ("assocalpha", 1), ("unassalpha", 2)]
+)
+def test_the_meaning_of_alpha_is_kept(code: str, kind: int, channels: int) -> None:
+    pixels = noise(8, 8, channels, "uint16")
+    data = tiff_bytes(
+        pixels,
+        photometric="rgb" if channels == 4 else "minisblack",
+        planarconfig="contig",
+        extrasamples=[code],
+    )
+    again = encode_photo(read_photo(data), "tiff")
+    assert first_page(again).extrasamples == (kind,)
+    assert np.array_equal(read_photo(again).pixels, pixels)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_premultiplied_colours_are_freed_for_png(dtype: str) -> None:
+    white = 1.0 if dtype == "float32" else float(np.iinfo(dtype).max)
+    color = np.array([0.2, 0.6, 1.0])
+    pixels = np.empty((1, 3, 4), dtype)
+    for column, alpha in enumerate((0.0, 0.5, 1.0)):
+        pixels[0, column] = [*(color * alpha * white), alpha * white]
+    photo = Photo(pixels, format="tiff", alpha="associated")
+    png = read_photo(encode_photo(photo, "png")).pixels
+    top = np.iinfo(png.dtype).max
+    assert np.allclose(png[0, 1:, :3] / top, color, atol=0.01)
+    assert np.allclose(png[..., 3] / top, pixels[..., 3] / white, atol=1e-5)
+    assert np.array_equal(photo.pixels, pixels)
+
+
+def test_written_tiffs_are_compressed_strips_that_anyone_can_read() -> None:
+    pixels = np.tile(np.arange(1500, dtype=np.uint16)[:, None, None], (1, 700, 3))
+    data = encode_photo(Photo(pixels), "tiff")
+    page = first_page(data)
+    assert len(data) < pixels.nbytes / 10
+    assert page.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
+    assert len(page.dataoffsets) > 1
+    seen = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert seen is not None
+    assert np.array_equal(seen, pixels)
+
+
+def test_large_files_become_bigtiff(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = tifffile.imwrite
+
+    def big(*args: Any, **options: Any) -> Any:
+        return real(*args, bigtiff=True, **options)
+
+    monkeypatch.setattr(tifffile, "imwrite", big)
+    photo = Photo(noise(5, 5, 3), Metadata(exif=exif_with_gps(), xmp=b"<x/>" * 9))
+    data = encode_photo(photo, "tiff")
+    assert data[2] == 43
+    read = read_photo(data)
+    assert np.array_equal(read.pixels, photo.pixels)
+    assert read.metadata.xmp == photo.metadata.xmp
+    assert Image.open(io.BytesIO(encode_photo(read, "jpeg"))).getexif()[271] == "Maker"
+
+
+def exif_with_gps() -> bytes:
+    exif = Image.Exif()
+    exif[271] = "Maker"
+    exif.get_ifd(34853)[29] = "2024:01:02"
+    return exif.tobytes().removeprefix(b"Exif\0\0")
+
+
+def test_memory_stays_close_to_the_size_of_the_photo(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    assert resource
+    path = tmp_path / "large.tif"
+    rows = np.random.default_rng(0).integers(0, 255, (1, 6000, 3), dtype=np.uint8)
+    write_photo(Photo(np.ascontiguousarray(np.broadcast_to(rows, (6000, 6000, 3)))), path)
+    script = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from ssbsn_cli.core.imaging import read_photo, write_photo\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
+        "start = peak()\n"
+        "photo = read_photo(Path(sys.argv[1]))\n"
+        "write_photo(photo, Path(sys.argv[2]))\n"
+        "assert peak() - start < 1.35 * photo.pixels.nbytes, peak() - start\n"
+    )
+    command = [sys.executable, "-c", script, str(path), str(tmp_path / "copy.tif")]
+    subprocess.run(command, check=True)
+
+
+WITHOUT_CODECS = """
+import sys
+sys.modules["imagecodecs"] = None
+import numpy as np
+from pathlib import Path
+from ssbsn_cli.core.errors import ImageError
+from ssbsn_cli.core.imaging import Photo, encode_photo, read_photo
+folder = Path(sys.argv[1])
+for path in sorted(folder.glob("*.tif")):
+    expected = np.load(path.with_suffix(".npy"))
+    try:
+        pixels = read_photo(path).pixels
+    except ImageError as error:
+        assert path.stem.startswith("needs"), (path.stem, str(error))
+        assert "ssbsn[tiff]" in error.hint, error.hint
+        assert path.name in str(error)
+        continue
+    assert not path.stem.startswith("needs"), path.stem
+    assert pixels.dtype == expected.dtype, path.stem
+    tolerance = 3 if path.stem.startswith("jpeg") else 0
+    assert pixels.shape == expected.shape, path.stem
+    difference = np.abs(pixels.astype(float) - expected.astype(float)).max()
+    assert difference <= tolerance, (path.stem, difference)
+for dtype in ("uint8", "uint16", "float16", "float32", "float64"):
+    for channels in (1, 2, 3, 4):
+        pixels = np.arange(20 * channels, dtype=dtype).reshape(4, 5, channels)
+        if pixels.dtype.kind == "f":
+            pixels /= 80
+        assert np.array_equal(read_photo(encode_photo(Photo(pixels), "tiff")).pixels, pixels)
+print("done")
+"""
+
+
+def test_without_imagecodecs_common_tiffs_still_work(tmp_path: Path) -> None:
+    pytest.importorskip("imagecodecs")
+
+    def keep(name: str, data: bytes, expected: Array) -> None:
+        (tmp_path / f"{name}.tif").write_bytes(data)
+        np.save(tmp_path / f"{name}.npy", expected)
+
+    for dtype in ("uint8", "uint16", "float32"):
+        for channels, photometric in ((1, "minisblack"), (3, "rgb")):
+            pixels = noise(40, 30, channels, dtype)
+            stored = pixels[..., 0] if channels == 1 else pixels
+            for compression in ("zlib", "lzw", "packbits"):
+                data = tiff_bytes(
+                    stored, photometric=photometric, compression=compression, rowsperstrip=9
+                )
+                keep(f"{compression}-{dtype}-{channels}", data, pixels)
+    deep = noise(40, 30, 3, "uint16")
+    options: dict[str, Any] = {"photometric": "rgb", "compression": "lzw"}
+    keep("lzw-predictor", tiff_bytes(deep, predictor=True, **options), deep)
+    keep("lzw-big-endian", tiff_bytes(deep, byteorder=">", **options), deep)
+    for orientation, turn in ((3, 2), (6, -1), (8, 1)):
+        for order in "<>":
+            tag = (274, 3, 1, orientation, True)
+            data = tiff_bytes(deep, byteorder=order, extratags=[tag], **options)
+            name = f"lzw-turned-{orientation}-{'little' if order == '<' else 'big'}"
+            keep(name, data, np.rot90(deep, turn))
+    flat = np.full((32, 48, 3), (200, 60, 90), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(flat).save(buffer, "TIFF", compression="jpeg")
+    keep("jpeg", buffer.getvalue(), flat)
+    with_alpha = noise(9, 9, 4)
+    keep("needs-alpha", tiff_bytes(with_alpha, **options), with_alpha)
+    keep("needs-zstd", tiff_bytes(deep, photometric="rgb", compression="zstd"), deep)
+    command = [sys.executable, "-W", "error", "-c", WITHOUT_CODECS, str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.stdout == "done\n", done.stderr
+    assert done.stderr == ""
+
+
+def test_odd_tags_are_not_talked_about(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    data = bytearray(tiff_bytes(noise(8, 8, 3), photometric="rgb", software="x" * 40))
+    at = first_page(bytes(data)).tags[305].offset
+    struct.pack_into("<H", data, at + 2, 99)
+    read_photo(bytes(data))
+    assert capfd.readouterr().err == ""
+    assert not caplog.records
