@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 import pickle
-import struct
-import zipfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,13 @@ from torch import Tensor
 from ssbsn_cli.core.errors import WeightsError
 from ssbsn_cli.core.model.descriptor import Descriptor, deduce_descriptor
 from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.weights.records import write_atomically
 
 METADATA_KEY = "ssbsn"
 FORMATS_HINT = "Give a .safetensors file of ssbsn or a .pth checkpoint of SS-BSN or AP-BSN."
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+DAMAGED_HINT = "Fetch or copy it again."
+# Far above any use, far below what would exhaust a machine before anything else is checked.
+ABSURD = 1024
 
 
 def load_checkpoint(path: Path, usage: Mapping[str, Any] | None = None) -> tuple[SSBSN, Descriptor]:
@@ -55,15 +52,17 @@ def load_checkpoint(path: Path, usage: Mapping[str, Any] | None = None) -> tuple
         If the file is missing, damaged, unsafe, or not the weights of a known network.
     """
     state, descriptor = _read(path)
+    _check_tensors(state, path)
     try:
         if descriptor is None:
             deduced = deduce_descriptor(state).to_dict()
             descriptor = Descriptor(**{**deduced, **(usage or {})})
-        network = descriptor.build()
+        network = _build(descriptor, state)
+        state = {key: value.detach().float() for key, value in state.items()}
         network.load_state_dict(descriptor.to_unit_range(state), strict=True)
     except (ValueError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(f"{path}: the weights do not fit: {reason[:300]}", FORMATS_HINT) from None
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{path}: the weights do not fit: {reason}", FORMATS_HINT) from None
     for key, value in network.state_dict().items():
         if not torch.isfinite(value).all():
             raise WeightsError(
@@ -90,8 +89,44 @@ def save_checkpoint(
         More metadata for people: training data, licence and so on.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-    metadata = {METADATA_KEY: json.dumps(descriptor.to_dict()), **about}
-    safetensors.torch.save_file(tensors, path, metadata=metadata)
+    metadata = {**about, METADATA_KEY: json.dumps(descriptor.to_dict())}
+    write_atomically(path, safetensors.torch.save(tensors, metadata=metadata))
+
+
+def is_web_page(start: bytes) -> bool:
+    """Tell whether a file that begins with `start` is a web page rather than weights."""
+    return start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<"
+
+
+def _build(descriptor: Descriptor, state: Mapping[str, Tensor]) -> SSBSN:
+    """Make the network, unless `state` cannot be its weights; only then takes up memory."""
+    if not isinstance(descriptor.parameters, dict):
+        raise TypeError("the descriptor's parameters have no names")
+    for name, value in {**descriptor.parameters, "halo": descriptor.halo}.items():
+        size = abs(value) if isinstance(value, int | float) else len(value)
+        # NaN is neither above nor below anything.
+        if not size <= ABSURD:
+            raise ValueError(f"{name} is absurd")
+    if not math.isfinite(descriptor.value_range):
+        raise ValueError("value_range is not finite")
+    with torch.device("meta"):
+        wanted = {key: tuple(v.shape) for key, v in descriptor.build().state_dict().items()}
+    for key in {**wanted, **state}:
+        shape = tuple(state[key].shape) if key in state else "missing"
+        if shape != wanted.get(key):
+            raise ValueError(f"{key} is {shape}, should be {wanted.get(key, 'absent')}")
+    return descriptor.build()
+
+
+def _check_tensors(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse tensors that are no plain numbers, or that a small file cannot really hold."""
+    total = 0
+    for key, value in state.items():
+        if value.layout != torch.strided or not value.is_floating_point() or value.is_meta:
+            raise WeightsError(f"{path}: {key} holds no plain numbers", FORMATS_HINT)
+        total += value.numel() * value.element_size()
+    if total > path.stat().st_size:
+        raise WeightsError(f"{path}: claims to hold more than its size allows", DAMAGED_HINT)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], Descriptor | None]:
@@ -102,14 +137,16 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Descriptor | None]:
         raise WeightsError(
             f"{path}: cannot be read: {error.strerror}", "Check the path of the weights."
         ) from None
+    if not start:
+        raise WeightsError(f"{path}: is empty", DAMAGED_HINT)
     if start[8:9] == b"{":
         return _read_safetensors(path)
-    if start.lstrip()[:1] == b"<":
+    if is_web_page(start):
         raise WeightsError(
             f"{path}: is a web page, not weights",
             "The download was answered with a page: download the file in a browser.",
         )
-    # A pickle of torch.save is a zip archive, or in old files begins with protocol 2's opcode.
+    # torch.save writes a zip archive; before version 1.6 it began with protocol 2's opcode.
     if not start.startswith((b"PK\x03\x04", b"\x80\x02")):
         raise WeightsError(f"{path}: is not a file of weights", FORMATS_HINT)
     return _read_pickle(path), None
@@ -123,24 +160,33 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Descriptor | None]
         if METADATA_KEY not in metadata:
             return _denoiser_state(state, path), None
         fields = json.loads(metadata[METADATA_KEY])
-        return {key: value.float() for key, value in state.items()}, Descriptor(**fields)
-    except (SafetensorError, ValueError, TypeError, OSError) as error:
+        return state, Descriptor(**fields)
+    # RuntimeError: nested too deeply for the parser, or more tensors than memory.
+    except (SafetensorError, ValueError, TypeError, RuntimeError, OSError) as error:
         raise WeightsError(
-            f"{path}: is damaged or not written by ssbsn: {error}", "Fetch or copy it again."
+            f"{path}: is damaged or not written by ssbsn: {error}", DAMAGED_HINT
         ) from None
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+        # An open file, since of a path torch.load believes the suffix.
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "GLOBAL" in str(error):
+            raise WeightsError(
+                f"{path}: holds more than weights; nothing in it was run",
+                "Loading it could run somebody's code: get it from a source you trust, as plain "
+                "tensors.",
+            ) from None
         raise WeightsError(
-            f"{path}: holds more than weights; nothing in it was run",
-            "Loading it could run somebody's code: get it from a source you trust, as plain "
-            "tensors.",
+            f"{path}: is damaged, or holds more than weights; nothing in it was run", DAMAGED_HINT
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile, struct.error):
-        raise WeightsError(f"{path}: is damaged", "Fetch or copy it again.") from None
+    # Damaged bytes make the unpickler fail in every way there is.
+    except Exception:
+        raise WeightsError(f"{path}: is damaged", DAMAGED_HINT) from None
     return _denoiser_state(content, path)
 
 
@@ -150,11 +196,13 @@ def _denoiser_state(content: Any, path: Path) -> dict[str, Tensor]:
         content = content["model_weight"]
         if isinstance(content, dict) and "denoiser" in content:
             content = content["denoiser"]
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    ):
         raise WeightsError(f"{path}: holds no network's weights", FORMATS_HINT)
     # Masks are constants of the architecture, and DataParallel prefixes every name.
     return {
-        key.removeprefix("module."): value.float()
+        key.removeprefix("module."): value
         for key, value in content.items()
         if not key.endswith(".mask")
     }

@@ -1,0 +1,222 @@
+"""Bring weights onto this machine, checked before they take their place."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pooch
+
+from ssbsn_cli.core.errors import OptionError, WeightsError
+from ssbsn_cli.core.weights.download import Bar, by_hand, download
+from ssbsn_cli.core.weights.records import file_digest, read_record, record_path, write_record
+from ssbsn_cli.core.weights.registry import Entry
+
+CACHE = "SSBSN_CACHE"
+BUNDLED = Path(__file__).parent / "bundled"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What fetching came to.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    digest : str
+        Its SHA-256.
+    status : {"bundled", "present", "downloaded", "copied"}
+        How it comes to be there.
+    recorded : bool
+        Whether the digest was recorded for the first time, since nobody publishes one.
+    """
+
+    path: Path
+    digest: str
+    status: Literal["bundled", "present", "downloaded", "copied"]
+    recorded: bool = False
+
+
+def cache_dir() -> Path:
+    """Return the directory of fetched weights: ``SSBSN_CACHE``, or the system's cache."""
+    chosen = os.environ.get(CACHE)
+    return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("ssbsn"))
+
+
+def local_path(entry: Entry) -> Path | None:
+    """Return the file of `entry` if it is here and its digest is known; see `verified_path`."""
+    path = (BUNDLED if entry.bundled else cache_dir()) / entry.filename
+    return path if path.is_file() and _expected(entry, path) else None
+
+
+def verified_path(entry: Entry) -> Path:
+    """Return the file of `entry` after comparing its digest.
+
+    Raises
+    ------
+    WeightsError
+        If the file is not here, or is not the one that it should be.
+    """
+    again = "Install ssbsn again." if entry.bundled else f"Run: ssbsn fetch-weights {entry.name}"
+    path = local_path(entry)
+    if path is None:
+        missing = "missing from the package" if entry.bundled else "not fetched yet"
+        raise WeightsError(f"The weights {entry.name} are {missing}", again)
+    if file_digest(path) != _expected(entry, path):
+        raise WeightsError(
+            f"{path}: is damaged or was replaced: its sha256 is not that of {entry.name}", again
+        )
+    return path
+
+
+def fetch(
+    entry: Entry,
+    *,
+    dest: Path | None = None,
+    source: Path | None = None,
+    bar: Bar | None = None,
+    timeout: float = 30.0,
+    pause: float = 0.5,
+) -> Fetched:
+    """Download or copy the file of `entry`, unless it is here already.
+
+    The new file is checked (digest, else the first digest seen; loads without running code; is
+    the network that the registry says) before it takes its place, so that whatever lies there
+    has passed.
+
+    Parameters
+    ----------
+    entry : Entry
+        Which weights.
+    dest : Path, optional
+        Directory in place of the cache.
+    source : Path, optional
+        Copy this file, which somebody downloaded by hand.
+    bar : Bar, optional
+        Progress bar.
+    timeout : float
+        Seconds to wait for a server to answer or go on.
+    pause : float
+        Seconds to wait before the first retry; later ones wait longer.
+
+    Returns
+    -------
+    Fetched
+        The file and how it came to be there.
+
+    Raises
+    ------
+    OptionError
+        If `source` is given for weights inside the package.
+    WeightsError
+        If the file cannot be had, fails a check, or cannot be written. Nothing is left behind.
+    """
+    if entry.bundled:
+        if source is not None:
+            raise OptionError(
+                f"The weights {entry.name} are inside the package; --from-file cannot change them.",
+                "Use a file of your own with --weights PATH.",
+            )
+        path = verified_path(entry)
+        return Fetched(path, file_digest(path), "bundled")
+    if source is not None and not source.is_file():
+        raise WeightsError(f"{source}: there is no such file", "Check the path.")
+    target = (cache_dir() if dest is None else dest) / entry.filename
+    try:
+        expected = _expected(entry, target)
+        if target.exists():
+            if source is None and expected is not None and file_digest(target) == expected:
+                return Fetched(target, expected, "present")
+            _may_replace(target, expected, source, own=dest is None)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as directory:
+            new = Path(directory) / entry.filename
+            if source is None:
+                digest = _first_that_works(entry, new, target, bar, timeout, pause)
+            else:
+                shutil.copyfile(source, new)
+                digest = _check(entry, new, target, str(source))
+            if expected is None:
+                # Before the file: one without a record would never be trusted again.
+                write_record(target, digest)
+            new.replace(target)
+    except OSError as error:
+        where = source if error.filename == str(source) else target.parent
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise WeightsError(
+            f"{where}: {error.strerror or error}",
+            ("Free some space" if full else "Check the path and its permissions")
+            + f", or choose another directory with --dest or {CACHE}.",
+        ) from None
+    return Fetched(target, digest, "copied" if source else "downloaded", expected is None)
+
+
+def _expected(entry: Entry, path: Path) -> str | None:
+    return entry.sha256 or read_record(path)
+
+
+def _may_replace(target: Path, expected: str | None, source: Path | None, *, own: bool) -> None:
+    """Refuse to replace a file that is somebody's."""
+    if source is not None and (own or source.samefile(target)):
+        return
+    if expected is None or not own:
+        raise WeightsError(
+            f"{target}: exists, and is not a file that ssbsn fetched",
+            "Move it away, or if it is the right file, give it with --from-file.",
+        )
+
+
+def _first_that_works(
+    entry: Entry, new: Path, target: Path, bar: Bar | None, timeout: float, pause: float
+) -> str:
+    problems: list[WeightsError] = []
+    for url in entry.urls:
+        try:
+            download(url, new, by_hand(entry), bar=bar, timeout=timeout, pause=pause)
+            return _check(entry, new, target, url)
+        except WeightsError as error:
+            problems.append(error)
+    reasons = "; ".join(dict.fromkeys(map(str, problems)))
+    raise WeightsError(f"{entry.name}: {reasons}", problems[-1].hint)
+
+
+def _check(entry: Entry, new: Path, target: Path, origin: str) -> str:
+    """Return the digest of a new file if it is what `entry` says, else raise WeightsError."""
+    # PyTorch takes seconds to import: not before there is something to load.
+    from ssbsn_cli.core.weights.checkpoints import is_web_page, load_checkpoint
+
+    with new.open("rb") as file:
+        if is_web_page(file.read(512)):
+            raise WeightsError(
+                f"{origin}: is a web page, not weights; Google Drive sends one when too many "
+                "people download a file, or to ask about a virus scan",
+                by_hand(entry),
+            )
+    digest = file_digest(new)
+    expected = _expected(entry, target)
+    if expected not in (None, digest):
+        hint = "It is damaged or not the file you want: fetch it again or from somewhere else."
+        if entry.sha256 is None:
+            hint = (
+                "If the publisher replaced the file and you trust the new one, delete "
+                f"{record_path(target)} and run this again."
+            )
+        raise WeightsError(f"{origin}: has the sha256 {digest}, not {expected}: refused", hint)
+    try:
+        network, descriptor = load_checkpoint(new, entry.usage)
+    except WeightsError as error:
+        raise WeightsError(f"{origin}: {str(error).removeprefix(f'{new}: ')}", error.hint) from None
+    count = sum(parameter.numel() for parameter in network.parameters())
+    if (descriptor.architecture, count) != (entry.architecture, entry.parameters):
+        raise WeightsError(
+            f"{origin}: is a network {descriptor.architecture} of {count:,} parameters, not "
+            f"{entry.architecture} of {entry.parameters:,}",
+            by_hand(entry),
+        )
+    return digest

@@ -1,0 +1,110 @@
+"""From what a user calls weights to a file, and to a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssbsn_cli.core.errors import WeightsError
+from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.weights.checkpoints import load_checkpoint
+from ssbsn_cli.core.weights.fetch import verified_path
+from ssbsn_cli.core.weights.records import file_digest
+from ssbsn_cli.core.weights.registry import Entry, default_name, entries, suggest
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """A network and where it came from.
+
+    Parameters
+    ----------
+    network : SSBSN
+        For images in [0, 1], on the CPU, float32, in evaluation mode.
+    descriptor : Descriptor
+        What must be known to use it.
+    name : str
+        Name in the registry, or the path that was given.
+    path : Path
+        The file.
+    digest : str
+        SHA-256 of the file.
+    """
+
+    network: SSBSN
+    descriptor: Descriptor
+    name: str
+    path: Path
+    digest: str
+
+
+def find_weights(name_or_path: str | None = None) -> tuple[Path, Entry | None]:
+    """Find the file of some weights.
+
+    Parameters
+    ----------
+    name_or_path : str, optional
+        A name in the registry, whose file is checked against its digest; a file; or a directory
+        with one, such as a training run. The default weights if not given.
+
+    Returns
+    -------
+    path : Path
+        The file.
+    entry : Entry or None
+        What the registry says about it, if it was found by name.
+
+    Raises
+    ------
+    WeightsError
+        If there is nothing of that name, or it is not fetched, or its digest is wrong.
+    """
+    known = entries()
+    name = default_name() if name_or_path is None else name_or_path
+    if name in known:
+        return verified_path(known[name]), known[name]
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _file_of_run(path), None
+    if not path.exists():
+        raise WeightsError(f"{name}: no weights of that name or path", suggest(name, known))
+    return path, None
+
+
+def load_weights(name_or_path: str | None = None) -> LoadedWeights:
+    """Find weights and load their network.
+
+    Parameters
+    ----------
+    name_or_path : str, optional
+        See `find_weights`.
+
+    Returns
+    -------
+    LoadedWeights
+        The network and where it came from.
+
+    Raises
+    ------
+    WeightsError
+        See `find_weights` and `load_checkpoint`.
+    """
+    path, entry = find_weights(name_or_path)
+    network, descriptor = load_checkpoint(path, entry.usage if entry else None)
+    name = entry.name if entry else str(name_or_path)
+    return LoadedWeights(network, descriptor, name, path, file_digest(path))
+
+
+def _file_of_run(directory: Path) -> Path:
+    best = directory / "weights.safetensors"
+    if best.is_file():
+        return best
+    files = sorted(directory.glob("*.safetensors"))
+    if len(files) != 1:
+        found = ", ".join(file.name for file in files) or "none"
+        raise WeightsError(
+            f"{directory}: holds no single file of weights; found *.safetensors: {found}",
+            "Name the file itself.",
+        )
+    return files[0]

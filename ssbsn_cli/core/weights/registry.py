@@ -1,0 +1,223 @@
+"""The weights that have a name: what ``weights.toml`` says about them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ssbsn_cli.core.errors import WeightsError
+from ssbsn_cli.core.kinds import RefineKind
+
+OVERRIDE = "SSBSN_WEIGHTS_TOML"
+PACKAGE = Path(__file__).parents[2]
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+# Becomes a path below the cache directory: no separators, nothing hidden.
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Paper(_Table):
+    """Where a network was published.
+
+    Attributes
+    ----------
+    title, venue, arxiv : str
+        Title, conference and year, number at arXiv.
+    """
+
+    title: str
+    venue: str
+    arxiv: str
+
+
+class Score(_Table):
+    """A result that weights are expected to reach.
+
+    Attributes
+    ----------
+    dataset, protocol : str
+        Which photographs, and how they were denoised and compared.
+    psnr, ssim : float
+        In dB, and 0 to 1.
+    psnr_noisy : float
+        PSNR of the noisy photographs.
+    source : str
+        Who says so.
+    """
+
+    dataset: str
+    protocol: str
+    psnr: float
+    ssim: float | None = None
+    psnr_noisy: float | None = None
+    source: str
+
+
+class Entry(_Table):
+    """Weights with a name.
+
+    Attributes
+    ----------
+    name : str
+        Of the table in ``weights.toml``.
+    filename : str
+        Of the file, inside the package or in the cache.
+    bundled : bool
+        Whether the file is inside the package.
+    urls : tuple of str
+        Where it can be downloaded from, in the order of trying.
+    page : str
+        Where a person can download it by hand.
+    sha256 : str
+        Digest of the file, if its publisher or we know it.
+    size : int
+        Of the file in bytes, if known.
+    parameters : int
+        Number of the network's parameters.
+    architecture, value_range, refine
+        See `Descriptor`.
+    training_data, licence : str
+        For people.
+    paper : Paper
+        Where the network was published.
+    scores : tuple of Score
+        What the weights are expected to reach.
+    note : str
+        What else a person should know.
+    """
+
+    name: Name
+    filename: FileName
+    bundled: bool = False
+    urls: tuple[Url, ...] = ()
+    page: Url | None = None
+    sha256: Digest | None = None
+    size: Annotated[int, Field(gt=0)] | None = None
+    parameters: Annotated[int, Field(gt=0)]
+    architecture: str
+    value_range: Annotated[float, Field(gt=0)]
+    refine: RefineKind
+    training_data: str
+    licence: str
+    paper: Paper | None = None
+    scores: tuple[Score, ...] = ()
+    note: str | None = None
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Entry:
+        if self.bundled == bool(self.urls):
+            raise ValueError("either bundled is true or urls are given")
+        if self.bundled and self.sha256 is None:
+            raise ValueError("a bundled file needs its sha256")
+        return self
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """What a file without a descriptor does not say about itself."""
+        return {"value_range": self.value_range, "refine": self.refine}
+
+
+def entries() -> dict[str, Entry]:
+    """Return all weights by name: those of the package and of the user's own registry.
+
+    Raises
+    ------
+    WeightsError
+        If a registry cannot be read or makes no sense.
+    """
+    return _read_all()[1]
+
+
+def default_name() -> str:
+    """Return the name of the weights to use when none are named.
+
+    Raises
+    ------
+    WeightsError
+        If a registry cannot be read or makes no sense.
+    """
+    return _read_all()[0]
+
+
+def read_registry(path: Path) -> tuple[str | None, dict[str, Entry]]:
+    """Read one registry.
+
+    Parameters
+    ----------
+    path : Path
+        A TOML file: ``default``, and a table for each entry.
+
+    Returns
+    -------
+    default : str or None
+        Name of the default weights.
+    entries : dict
+        Weights by name.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read or makes no sense.
+    """
+    hint = "Correct the file; docs/weights.md says what belongs into it."
+    try:
+        with path.open("rb") as file:
+            tables = tomllib.load(file)
+        default = tables.pop("default", None)
+        if not isinstance(default, str | None):
+            raise WeightsError(f"{path}: default: should be a name", hint)
+        found = {}
+        for name, table in tables.items():
+            if not isinstance(table, dict):
+                raise WeightsError(f"{path}: {name}: should be a table", hint)
+            found[name] = Entry.model_validate({**table, "name": name})
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: cannot be read: {error.strerror}",
+            f"Check {OVERRIDE}, or install ssbsn again.",
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        where = f"{name}.{field}" if field else name
+        raise WeightsError(f"{path}: {where}: {first['msg']}", hint) from None
+    except ValueError as error:
+        raise WeightsError(f"{path}: is not TOML: {error}", hint) from None
+    return default, found
+
+
+def suggest(name: str, names: Iterable[str]) -> str:
+    """Return a sentence that helps somebody who misspelt one of `names`."""
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=2)
+    question = f"Did you mean {' or '.join(close)}? " if close else ""
+    return f"{question}The names are: {', '.join(names)}."
+
+
+def _read_all() -> tuple[str, dict[str, Entry]]:
+    inside = PACKAGE / "weights.toml"
+    own = inside if inside.exists() else PACKAGE.parent / "weights.toml"
+    default, found = read_registry(own)
+    if override := os.environ.get(OVERRIDE):
+        own = Path(override).expanduser()
+        their_default, theirs = read_registry(own)
+        default, found = their_default or default, {**found, **theirs}
+    filename, uses = Counter(entry.filename for entry in found.values()).most_common(1)[0]
+    if uses > 1:
+        raise WeightsError(f"{own}: two entries use the file name {filename}", "Rename one.")
+    if default is None or default not in found:
+        raise WeightsError(f"{own}: the default {default!r} is no entry", "Correct the file.")
+    return default, found
