@@ -15,7 +15,7 @@ app = typer.Typer(
     name="ssbsn",
     help="Remove noise from real photographs.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

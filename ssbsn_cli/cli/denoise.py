@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import Progress
 
 from ssbsn_cli.cli.errors import FAILED, explain, handled
 from ssbsn_cli.cli.options import DeviceOption, JsonOption, QuietOption, WeightsOption
@@ -15,23 +13,20 @@ from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import DeviceError, OptionError
 from ssbsn_cli.core.kinds import AttentionKind, FormatKind, PrecisionKind, RefineKind
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 EXAMPLES = """
-**Examples**
+[bold]Examples[/bold]
 
-    ssbsn denoise photo.png                           # writes photo_denoised.png
-
+    ssbsn denoise photo.png
     ssbsn denoise photo.png -o clean.png --device cuda
+    ssbsn denoise photos/ -o clean/ --recursive
+    ssbsn denoise *.jpg -o clean/ --skip-existing
+    ssbsn denoise photo.jpg --compare compare.png
+    cat in.png | ssbsn denoise - > out.png
 
-    ssbsn denoise photos/ -o clean/ --recursive       # a whole tree
-
-    ssbsn denoise *.jpg -o clean/ --skip-existing     # go on where it stopped
-
-    cat in.png | ssbsn denoise - > out.png            # through a pipe
-
-    ssbsn denoise photo.jpg --compare compare.png     # before and after, side by side
-
-Exit codes: 0 all done, 1 some inputs failed, 2 wrong use, 3 device or weights unavailable,
-130 interrupted.
+Exit codes: 0 all done, 1 some failed, 2 wrong use, 3 no device or weights, 130 interrupted.
 """
 
 
@@ -229,6 +224,3 @@ class _Bars:
 
     def finish(self) -> None:
         self._progress.advance(self._files)
-
-
-__all__: Sequence[str] = ["denoise"]

@@ -15,7 +15,7 @@ def info(json_lines: JsonOption = False) -> None:
 
     Paste this into a bug report.
 
-    **Examples**
+    [bold]Examples[/bold]
 
         ssbsn info
 

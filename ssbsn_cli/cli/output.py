@@ -6,19 +6,14 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from ssbsn_cli.core.errors import SsbsnError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 class Output:
@@ -68,6 +63,16 @@ class Output:
     @contextmanager
     def progress(self) -> Iterator[Progress]:
         """Show progress bars on stderr while inside, if a person watches."""
+        # Here, so that --help need not wait for it.
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
         progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),

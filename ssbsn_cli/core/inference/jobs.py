@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssbsn_cli.core.errors import ImageError, OptionError
-from ssbsn_cli.core.imaging import EXTENSION_OF_FORMAT, format_of_path, is_photo_name
+from ssbsn_cli.core.imaging import format_of_path, is_photo_name
 
 STREAM = "-"
 
@@ -156,7 +156,7 @@ def _walk(directory: Path, recursive: bool, skip: Path | None) -> Iterator[Path]
 def _result_name(path: Path, suffix: str, format: str | None) -> str:
     extension = path.suffix
     if format and not (is_photo_name(path) and format_of_path(path) == format):
-        extension = EXTENSION_OF_FORMAT[format]
+        extension = ".jpg" if format == "jpeg" else f".{format}"
     return f"{path.stem}{suffix}{extension}"
 
 

@@ -101,11 +101,12 @@ def self_similarity(x: Tensor, w_qk: Tensor, grid: int, kind: AttentionKind) -> 
     .. [1] Han & Yu, "SS-BSN", IJCAI 2023, section 3.2. https://arxiv.org/abs/2305.09890
     """
     batch, _, height, width = x.shape
-    # Means and norms are taken in float32: half-precision sums over an image are not accurate.
-    mean = x.mean(dim=(1, 2, 3), keepdim=True, dtype=torch.float32).to(x.dtype)
+    # Half-precision sums over an image are not accurate.
+    wide = torch.promote_types(x.dtype, torch.float32)
+    mean = x.mean(dim=(1, 2, 3), keepdim=True, dtype=wide).to(x.dtype)
     tokens = F.conv2d(x - mean, w_qk.t()[:, :, None, None])
-    norm = torch.linalg.vector_norm(tokens, dim=1, keepdim=True, dtype=torch.float32)
-    tokens = tokens / (norm + 1e-8).to(x.dtype).clamp_min(torch.finfo(x.dtype).tiny)
+    norm = torch.linalg.vector_norm(tokens, dim=1, keepdim=True, dtype=wide)
+    tokens = (tokens / (norm + 1e-8)).to(x.dtype)
 
     fill = (0, -width % grid, 0, -height % grid)
     lattices = "b c (h i) (w j) -> (b i j) (h w) c"

@@ -1,0 +1,348 @@
+"""``ssbsn denoise`` through its real entry point, as a user at a shell runs it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from typer.testing import CliRunner
+
+from ssbsn_cli import denoise_image, load_denoiser
+from ssbsn_cli.cli.app import app
+from ssbsn_cli.core.errors import ImageError, OptionError, WeightsError
+
+QUICK = ["--refine", "none"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty working directory with one noisy photo in it."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(noisy(24, 40)).save("photo.png")
+    return tmp_path
+
+
+def noisy(height, width, seed=0):
+    """A flat grey photo with strong noise, RGB uint8."""
+    noise = np.random.default_rng(seed).normal(128, 25, (height, width, 3))
+    return np.clip(noise, 0, 255).astype(np.uint8)
+
+
+def ssbsn(*arguments, code=0, stdin=None):
+    result = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_one_photo_becomes_less_noisy(folder):
+    Image.fromarray(noisy(128, 96)).save("big.png")
+    before = Path("big.png").read_bytes()
+    ssbsn("denoise", "big.png")
+    assert Path("big.png").read_bytes() == before
+    result = pixels("big_denoised.png")
+    assert result.shape == (128, 96, 3)
+    assert result.std() < 0.7 * pixels("big.png").std()
+
+
+def test_the_loop_of_the_readme_makes_its_directory(folder):
+    Image.fromarray(noisy(20, 20)).save("x.jpg")
+    ssbsn("denoise", "x.jpg", "-o", "out/x.jpg", *QUICK)
+    with Image.open("out/x.jpg") as result:
+        assert (result.format, result.size) == ("JPEG", (20, 20))
+
+
+def test_json_says_what_was_done(folder):
+    result = ssbsn("denoise", "photo.png", "--json", "--tile", 32, "--overlap", 8, *QUICK)
+    record = json.loads(result.stdout)
+    assert record["input"] == "photo.png"
+    assert record["output"] == "photo_denoised.png"
+    assert (record["width"], record["height"], record["dtype"]) == (40, 24, "uint8")
+    assert record["weights"]["name"]
+    assert len(record["weights"]["sha256"]) == 64
+    assert (record["tile"], record["refine"], record["device"]) == (32, "none", "cpu")
+    assert record["seconds"] > 0
+    assert record["megapixels_per_second"] > 0
+
+
+def test_a_broken_photo_fails_alone(folder):
+    Path("bad.png").write_text("this is text")
+    Path("empty.png").touch()
+    result = ssbsn(
+        "denoise", "bad.png", "empty.png", "missing.png", "photo.png", "-o", "out", "--json",
+        *QUICK, code=1,
+    )  # fmt: skip
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert ["error" in record for record in records] == [True, True, True, False]
+    assert all(name in record["error"] for name, record in zip(
+        ["bad.png", "empty.png", "missing.png"], records, strict=False
+    ))  # fmt: skip
+    assert os.listdir("out") == ["photo.png"]
+
+
+def test_nothing_is_overwritten_unless_asked(folder):
+    original = Path("photo.png").read_bytes()
+    ssbsn("denoise", "photo.png", "-o", "photo.png", *QUICK, code=1)
+    assert Path("photo.png").read_bytes() == original
+    Path("photo_denoised.png").write_text("mine")
+    assert "--overwrite" in ssbsn("denoise", "photo.png", *QUICK, code=1).output
+    ssbsn("denoise", "photo.png", "--skip-existing", *QUICK)
+    assert Path("photo_denoised.png").read_text() == "mine"
+    ssbsn("denoise", "photo.png", "-o", "photo.png", "--overwrite", *QUICK)
+    assert Path("photo.png").read_bytes() != original
+
+
+def test_a_directory_is_denoised_and_gone_on_with(folder):
+    for name in ("in/one.png", "in/sub/two.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Image.fromarray(noisy(20, 20)).save(name)
+    Path("in/notes.txt").write_text("")
+    result = ssbsn("denoise", "in", "-o", "out", "--recursive", *QUICK)
+    assert "notes.txt" in result.stderr
+    assert sorted(str(p) for p in Path("out").rglob("*.png")) == ["out/one.png", "out/sub/two.png"]
+    again = ssbsn("denoise", "in", "-o", "out", "-r", "--skip-existing", "--json", *QUICK)
+    assert all(json.loads(line)["skipped"] for line in again.stdout.splitlines())
+
+
+def test_a_pipe_carries_the_image_alone(folder):
+    result = ssbsn("denoise", "-", "--format", "png", *QUICK, stdin=Path("photo.png").read_bytes())
+    piped = np.asarray(Image.open(io.BytesIO(result.stdout_bytes)))
+    ssbsn("denoise", "photo.png", *QUICK)
+    assert np.array_equal(piped, pixels("photo_denoised.png"))
+
+
+def test_a_file_comes_out_the_same_whatever_ran_before_it(folder):
+    Image.fromarray(noisy(30, 30, seed=1)).save("other.png")
+    options = ["--refine", "r3", "--refine-passes", 2]
+    ssbsn("denoise", "other.png", "photo.png", "-o", "both", *options)
+    ssbsn("denoise", "photo.png", "-o", "alone/", *options)
+    assert np.array_equal(pixels("both/photo.png"), pixels("alone/photo.png"))
+    ssbsn("denoise", "photo.png", "-o", "seeded/", "--seed", 1, *options)
+    assert not np.array_equal(pixels("seeded/photo.png"), pixels("alone/photo.png"))
+
+
+def test_grey_stays_grey_deep_stays_deep_and_alpha_is_kept(folder):
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 200, (20, 30), dtype=np.uint8)
+    Image.fromarray(grey).save("grey.png")
+    rgba = rng.integers(0, 256, (20, 30, 4), dtype=np.uint8)
+    Image.fromarray(rgba).save("alpha.png")
+    deep = rng.integers(0, 250, (20, 30, 3), dtype=np.uint16)
+    tifffile.imwrite("deep.tif", deep, photometric="rgb")
+    tifffile.imwrite("float.tif", rng.random((20, 30, 3), np.float32), photometric="rgb")
+    ssbsn("denoise", "grey.png", "alpha.png", "deep.tif", "float.tif", "-o", "out", *QUICK)
+    assert pixels("out/grey.png").shape == (20, 30)
+    assert np.array_equal(pixels("out/alpha.png")[..., 3], rgba[..., 3])
+    assert tifffile.imread("out/deep.tif").dtype == np.uint16
+    assert tifffile.imread("out/deep.tif").max() < 1000
+    assert tifffile.imread("out/float.tif").dtype == np.float32
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (3, 300), (257, 33)])
+def test_odd_sizes_come_back_at_their_own(folder, size):
+    Image.fromarray(noisy(*size)).save("odd.png")
+    ssbsn("denoise", "odd.png", "--refine", "once", "--tile", 64, "--overlap", 8)
+    assert pixels("odd_denoised.png").shape == (*size, 3)
+
+
+def test_compare_shows_before_and_after(folder):
+    Image.fromarray(noisy(60, 40)).save("tall.png")
+    ssbsn("denoise", "tall.png", "--compare", "compare.png", *QUICK)
+    picture = pixels("compare.png")
+    # A label covers the top of each column.
+    assert np.array_equal(picture[40:60, :40], pixels("tall.png")[40:])
+    assert np.array_equal(picture[40:60, -40:], pixels("tall_denoised.png")[40:])
+
+
+def test_strength_zero_leaves_the_photo(folder):
+    ssbsn("denoise", "photo.png", "--strength", 0, *QUICK)
+    assert np.array_equal(pixels("photo_denoised.png"), pixels("photo.png"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--tile", "big"],
+        ["--tile", "7"],
+        ["--overlap", "-3"],
+        ["--strength", "2"],
+        ["--refine", "twice"],
+        ["--quality", "0"],
+        ["--overwrite", "--skip-existing"],
+        ["-o", "clean.xyz"],
+        ["-o", "-", "--json"],
+        ["--no-such-option"],
+    ],
+)
+def test_wrong_use_is_refused(folder, wrong):
+    result = ssbsn("denoise", "photo.png", *wrong, code=2)
+    assert len(result.stderr) > 20
+    assert sorted(os.listdir()) == ["photo.png"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "word"),
+    [
+        ("--device", "cuda:99", "CUDA"),
+        ("--device", "gpu", "device"),
+        ("--weights", "bootstrapp", "bootstrap"),
+        ("--weights", "photo.png", "photo.png"),
+    ],
+)
+def test_a_missing_device_or_weights_is_an_error(folder, option, value, word):
+    result = ssbsn("denoise", "photo.png", option, value, "--json", code=3)
+    assert word in result.stderr
+    assert json.loads(result.stdout)["error"]
+    assert not Path("photo_denoised.png").exists()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="permissions bind no root")
+def test_a_read_only_folder_is_an_error(folder):
+    Path("locked").mkdir(mode=0o500)
+    assert "locked" in ssbsn("denoise", "photo.png", "-o", "locked/x.png", *QUICK, code=1).stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_an_error(folder):
+    command = [sys.executable, "-m", "ssbsn_cli", "denoise", "photo.png", "-o", "-", *QUICK]
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1
+    assert "space" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def start_long_run():
+    """Start a denoising that takes minutes, and wait until it computes."""
+    Image.fromarray(noisy(1200, 1200)).save("long.png")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ssbsn_cli", "denoise", "photo.png", "long.png", "-o", "out"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not Path("out/photo.png").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    return process
+
+
+def test_ctrl_c_leaves_no_half_written_file(folder):
+    process = start_long_run()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert os.listdir("out") == ["photo.png"]
+
+
+def test_kill_leaves_no_half_written_result(folder):
+    process = start_long_run()
+    process.kill()
+    process.communicate(timeout=60)
+    assert [name for name in os.listdir("out") if not name.endswith(".part")] == ["photo.png"]
+    assert pixels("out/photo.png").shape == (24, 40, 3)
+
+
+def test_info_says_what_a_bug_report_needs():
+    facts = json.loads(ssbsn("info", "--json").stdout)
+    for key in ("ssbsn", "torch", "devices", "precision", "tile", "cache", "weights_present"):
+        assert facts[key]
+    assert facts["torch"] in ssbsn("info").stdout
+
+
+def test_version_and_help():
+    assert ssbsn("--version").stdout.startswith("ssbsn ")
+    for command in ("denoise", "fetch-weights", "info"):
+        assert "Examples" in ssbsn(command, "--help").stdout
+
+
+def test_help_needs_nothing_heavy():
+    code = (
+        "import atexit, sys; from ssbsn_cli.cli.app import app; "
+        "atexit.register(lambda: print(*sorted(sys.modules), file=sys.stderr)); "
+        "app(['denoise', '--help'])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    loaded = set(result.stderr.split())
+    assert "typer" in loaded
+    assert not loaded & {"torch", "numpy", "cv2", "pooch", "tifffile", "PIL", "requests"}
+
+
+def test_completion_scripts_are_made():
+    code = "import sys; sys.argv = ['ssbsn']; from ssbsn_cli.cli.app import main; main()"
+    environment = {**os.environ, "_SSBSN_COMPLETE": "source_bash"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert "_SSBSN_COMPLETE=complete_bash" in result.stdout
+
+
+class TestPython:
+    """The same from Python."""
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+    @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 1), (20, 30, 2), (20, 30, 3), (9, 8, 4)])
+    def test_shape_and_type_are_kept(self, denoiser, dtype, shape):
+        image = np.random.default_rng(0).random(shape)
+        if dtype != np.float32:
+            image = image * np.iinfo(dtype).max
+        image = image.astype(dtype)
+        before = image.copy()
+        result = denoiser(image)
+        assert result.shape == shape
+        assert result.dtype == dtype
+        assert np.array_equal(image, before)
+        if len(shape) == 3 and shape[2] in (2, 4):
+            assert np.array_equal(result[..., -1], image[..., -1])
+            assert not np.array_equal(result, image)
+
+    def test_depth_makes_no_difference(self, denoiser):
+        image = noisy(40, 40)
+        deep = denoiser(image.astype(np.uint16) * 257) / 257
+        floating = denoiser(image.astype(np.float32) / 255) * 255
+        assert np.abs(denoiser(image) - deep).max() <= 0.51
+        assert np.abs(np.clip(floating, 0, 255) - deep).max() < 0.01
+
+    @pytest.mark.parametrize(
+        "image",
+        [
+            np.zeros((4, 4), np.int32),
+            np.zeros((0, 4, 3), np.uint8),
+            np.zeros((4, 4, 5), np.uint8),
+            np.zeros(4, np.uint8),
+            np.full((4, 4), np.nan, np.float32),
+        ],
+    )
+    def test_what_is_no_image_is_refused(self, denoiser, image):
+        with pytest.raises(ImageError):
+            denoiser(image)
+
+    def test_one_call_does_it_all(self):
+        assert denoise_image(noisy(16, 16), refine="once", device="cpu").shape == (16, 16, 3)
+
+    def test_errors_can_be_caught(self):
+        with pytest.raises(OptionError):
+            load_denoiser(refine="twice")
+        with pytest.raises(WeightsError):
+            load_denoiser("no-such-weights")
+
+
+@pytest.fixture(scope="module")
+def denoiser():
+    return load_denoiser(device="cpu", refine="none")

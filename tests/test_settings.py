@@ -1,0 +1,73 @@
+"""Senseless settings and missing devices are refused by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ssbsn_cli.core.errors import DeviceError, OptionError
+from ssbsn_cli.core.inference import device
+from ssbsn_cli.core.inference.settings import Settings
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tile": 5},
+        {"tile": -1},
+        {"overlap": -1},
+        {"tile": 64, "overlap": 33},
+        {"strength": 1.5},
+        {"strength": float("nan")},
+        {"refine_passes": 0},
+        {"seed": -1},
+        {"precision": "fp8"},
+        {"attention": "none"},
+        {"refine": "twice"},
+    ],
+)
+def test_senseless_settings_are_refused_with_a_hint(wrong):
+    with pytest.raises(OptionError) as caught:
+        Settings(**wrong)
+    assert caught.value.hint
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7"])
+def test_a_missing_gpu_is_an_error(name):
+    with pytest.raises(DeviceError, match="CUDA"):
+        device.resolve_device(name)
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "meta", "cpu:-1"])
+def test_an_unknown_device_is_an_error(name):
+    with pytest.raises(DeviceError, match="nknown"):
+        device.resolve_device(name)
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_found():
+    assert device.resolve_device("auto").type in ("cuda", "mps")
+
+
+def test_less_free_memory_means_smaller_tiles(monkeypatch):
+    cpu = torch.device("cpu")
+    tiles = []
+    for free in (64 << 30, 2 << 30, 256 << 20, 16 << 20, 0):
+        monkeypatch.setattr(device, "free_memory", lambda _, free=free: free)
+        tiles.append(device.choose_tile(cpu, 128, torch.float32))
+    assert tiles == sorted(tiles, reverse=True)
+    assert tiles[0] == 256
+    assert tiles[-1] == 32
+
+
+def test_free_memory_of_the_cpu_is_a_plausible_number():
+    assert 1 << 20 < device.free_memory(torch.device("cpu")) < 1 << 50
+
+
+def test_auto_precision_on_a_cpu_is_the_faster_one(monkeypatch):
+    cpu = torch.device("cpu")
+    for pays, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(device, "_bf16_pays_on_cpu", lambda pays=pays: pays)
+        assert device.resolve_precision("auto", cpu) == expected
+    assert device.resolve_precision("fp16", cpu) == "fp16"

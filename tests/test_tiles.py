@@ -1,0 +1,270 @@
+"""Tiles cover every pixel, blend without seams, and keep within memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from ssbsn_cli.core.errors import DeviceError
+from ssbsn_cli.core.inference.engine import Engine, from_unit, to_unit
+from ssbsn_cli.core.inference.tiles import plan_axis
+
+
+class Local:
+    """A stand-in network that looks `radius` pixels far and treats each place alike."""
+
+    def __init__(self, radius: int = 2) -> None:
+        self.radius = radius
+        self.kernel = torch.rand(1, 1, 2 * radius + 1, 2 * radius + 1).repeat(3, 1, 1, 1)
+        self.kernel /= self.kernel[0].sum()
+        self.largest = 0
+        self.calls = 0
+
+    def float(self):
+        return self
+
+    def denoise(self, x, *, refine, passes, generator):
+        self.calls += 1
+        self.largest = max(self.largest, *x.shape[-2:])
+        return F.conv2d(x, self.kernel, padding=self.radius, groups=3)
+
+
+def engine(network, **settings):
+    return Engine(network, device=torch.device("cpu"), **settings)
+
+
+def photo(height, width, channels=3, dtype=np.float32):
+    values = np.random.default_rng(height).random((height, width, channels), np.float32)
+    return from_unit(values, np.dtype(dtype))
+
+
+def run(network, image, **settings):
+    out = np.empty_like(image)
+    engine(network, **settings).run(image, out)
+    return out
+
+
+@given(
+    length=st.integers(1, 400),
+    tile=st.integers(8, 120),
+    overlap=st.integers(0, 60),
+    multiple=st.integers(1, 5),
+    halo=st.integers(0, 12),
+)
+@settings(max_examples=300, deadline=None)
+def test_weights_sum_to_one_everywhere(length, tile, overlap, multiple, halo):
+    overlap = min(overlap, tile // 2)
+    spans = plan_axis(length, tile, overlap, multiple=multiple, halo=halo)
+    total = np.zeros(length)
+    for span in spans:
+        assert 0 <= span.start < span.stop <= length
+        assert span.stop - span.start <= max(tile, length if len(spans) == 1 else 0)
+        assert span.start % multiple == 0
+        assert span.window.min() >= 0
+        total[span.start : span.stop] += span.window
+    assert np.allclose(total, 1, atol=1e-6)
+
+
+@given(
+    length=st.integers(50, 400),
+    tile=st.integers(24, 120),
+    overlap=st.integers(0, 60),
+    halo=st.integers(0, 12),
+)
+@settings(max_examples=200, deadline=None)
+def test_halos_carry_no_weight_and_neighbours_overlap(length, tile, overlap, halo):
+    overlap = min(max(overlap, 2 * halo), tile // 2)
+    halo = min(halo, overlap // 2)
+    spans = plan_axis(length, tile, overlap, halo=halo)
+    for left, right in zip(spans[:-1], spans[1:], strict=True):
+        assert left.stop - right.start >= overlap
+        assert np.all(left.window[len(left.window) - halo :] == 0)
+        assert np.all(right.window[:halo] == 0)
+
+
+def test_the_papers_protocol_is_a_plain_grid():
+    spans = plan_axis(1024, 256, 0, multiple=2, halo=8)
+    assert [(span.start, span.stop) for span in spans] == [
+        (0, 256), (256, 512), (512, 768), (768, 1024)
+    ]  # fmt: skip
+    assert all(np.all(span.window == 1) for span in spans)
+
+
+def test_no_pixel_is_computed_more_often_than_the_overlap_asks_for():
+    for length in range(257, 2000, 13):
+        spans = plan_axis(length, 256, 32, multiple=2, halo=8)
+        computed = sum(span.stop - span.start for span in spans)
+        assert computed <= length + (len(spans) - 1) * (32 + 2)
+
+
+@given(
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    tile=st.integers(16, 50),
+    channels=st.sampled_from([1, 3]),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_tiled_result_equals_the_untiled_one(height, width, tile, channels):
+    network = Local(radius=2)
+    image = photo(height, width, channels)
+    whole = run(network, image)
+    network.largest = 0
+    tiled = run(network, image, tile=tile, overlap=8, halo=3, multiple=2)
+    assert np.allclose(tiled, whole, atol=2e-6)
+    assert network.largest <= tile
+
+
+def test_the_result_may_go_where_the_image_was():
+    network = Local(radius=2)
+    image = photo(130, 70, dtype=np.uint16)
+    expected = run(network, image, tile=32, overlap=8, halo=3)
+    engine(network, tile=32, overlap=8, halo=3).run(image, image)
+    assert np.array_equal(image, expected)
+
+
+def test_the_ensemble_of_an_even_handed_network_changes_nothing():
+    network = Local(radius=1)
+    network.kernel[:] = 1 / 9
+    image = photo(20, 31)
+    assert np.allclose(run(network, image, ensemble=True), run(network, image), atol=1e-6)
+    assert network.calls == 9
+
+
+def test_the_ensemble_averages_all_eight_views():
+    class Shift(Local):
+        def denoise(self, x, **_):
+            return torch.roll(x, (1, 0), (-2, -1)) + torch.roll(x, (0, 2), (-2, -1))
+
+    image = photo(9, 9)
+    x = torch.from_numpy(image).permute(2, 0, 1)
+    shifts = [(s, 0) for s in (1, -1, 2, -2)] + [(0, s) for s in (1, -1, 2, -2)]
+    # Each view turns the two shifts into one along an axis of length 1 and one of length 2.
+    expected = sum(torch.roll(x, s, (-2, -1)) for s in shifts) / 4
+    out = run(Shift(), image, ensemble=True)
+    assert np.allclose(out, expected.permute(1, 2, 0).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_strength_blends_with_the_original(dtype):
+    class White(Local):
+        def denoise(self, x, **_):
+            return torch.ones_like(x)
+
+    image = photo(40, 33, dtype=dtype)
+    assert np.array_equal(run(White(), image, strength=0, tile=16), image)
+    half = to_unit(run(White(), image, strength=0.5, tile=16))
+    assert np.allclose(half, to_unit(image) / 2 + 0.5, atol=1 / 255)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_every_value_survives_the_way_to_unit_range_and_back(dtype):
+    values = np.arange(np.iinfo(dtype).max + 1, dtype=dtype)
+    assert np.array_equal(from_unit(to_unit(values), values.dtype), values)
+
+
+def test_float_highlights_above_white_are_kept():
+    class Same(Local):
+        def denoise(self, x, **_):
+            return x
+
+    image = photo(8, 8) * 4
+    assert np.array_equal(run(Same(), image), image)
+
+
+class Small(Local):
+    """A network on a device whose memory holds only tiles up to `limit`."""
+
+    def __init__(self, limit: int, error: Exception) -> None:
+        super().__init__()
+        self.limit = limit
+        self.error = error
+
+    def denoise(self, x, **how):
+        if max(x.shape[-2:]) > self.limit:
+            raise self.error
+        return super().denoise(x, **how)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+@pytest.mark.parametrize("tile", [0, 128])
+def test_running_out_of_memory_halves_the_tile_and_goes_on(error, tile):
+    network, said = Small(70, error), []
+    image = photo(200, 150)
+    settings = {"tile": tile, "overlap": 16, "halo": 4, "multiple": 2, "notify": said.append}
+    assert np.allclose(run(network, image, **settings), run_whole(network, image), atol=2e-6)
+    assert said
+    assert "pixels" in said[0]
+
+
+def run_whole(network, image):
+    network.limit = 10**9
+    return run(network, image)
+
+
+def test_a_device_too_small_for_any_tile_is_an_error():
+    with pytest.raises(DeviceError, match="memory"):
+        run(Small(8, MemoryError()), photo(64, 64))
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory():
+    with pytest.raises(RuntimeError, match="sizes"):
+        run(Small(8, RuntimeError("sizes do not match")), photo(64, 64))
+
+
+class Overflowing(Local):
+    """A network whose values overflow until it is converted to float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.precise = False
+
+    def float(self):
+        self.precise = True
+        return self
+
+    def denoise(self, x, **how):
+        y = super().denoise(x, **how)
+        return y if self.precise else y * float("inf")
+
+
+def test_automatic_precision_falls_back_loudly():
+    said = []
+    image = photo(20, 20)
+    out = run(Overflowing(), image, fall_back=True, notify=said.append)
+    assert np.isfinite(out).all()
+    assert "fp32" in said[0]
+
+
+def test_a_precision_asked_for_by_name_does_not_fall_back():
+    with pytest.raises(DeviceError, match="finite"):
+        run(Overflowing(), photo(20, 20))
+
+
+def test_each_tile_draws_its_own_masks_and_each_image_the_same():
+    class Random(Local):
+        def denoise(self, x, *, generator, **_):
+            return torch.rand(x.shape, generator=generator)
+
+    image = photo(64, 64)
+    settings = {"tile": 32, "seed": 7}
+    first, again = (run(Random(), image, **settings) for _ in range(2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first[:32, :32], first[32:, 32:])
+    assert not np.array_equal(first, run(Random(), image, tile=32, seed=8))
+
+
+def test_progress_counts_every_tile():
+    seen = []
+    engine(Local(), tile=32).run(photo(64, 90), photo(64, 90), lambda *at: seen.append(at))
+    assert seen == [(i, 6) for i in range(7)]
