@@ -56,11 +56,13 @@ def test_safetensors_keep_weights_and_descriptor(tmp_path):
 
 def test_half_precision_file_is_loaded_as_float32(tmp_path):
     state = {key: value.half() for key, value in author_network().state_dict().items()}
-    save_checkpoint(tmp_path / "half.safetensors", state, TINY, {})
+    save_checkpoint(tmp_path / "half.safetensors", state, replace(TINY, value_range=255.0), {})
 
     network, _ = load_checkpoint(tmp_path / "half.safetensors")
 
     assert {value.dtype for value in network.state_dict().values()} == {torch.float32}
+    bias = "bsn.head.0.bias"
+    assert torch.equal(network.state_dict()[bias], state[bias].float() / 255)
     assert not network.training
 
 
@@ -89,6 +91,10 @@ def test_authors_checkpoint_computes_what_theirs_does(tmp_path, legacy, prefix):
     assert descriptor.refine == "none"
     with torch.no_grad():
         torch.testing.assert_close(ours(image(), 2), theirs(image() * 255, 2) / 255)
+
+
+def test_checkpoint_of_a_later_pickle_protocol_is_loaded_without_a_warning(tmp_path):
+    load_checkpoint(tiny_checkpoint(tmp_path / "a.pth", pickle_protocol=4))
 
 
 def test_content_decides_and_not_the_suffix(tmp_path):
