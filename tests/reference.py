@@ -18,7 +18,9 @@ def convolve(x, weight, bias, dilation=1):
     for i in range(k):
         for j in range(k):
             part = padded[
-                :, i * dilation : i * dilation + x.shape[1], j * dilation : j * dilation + x.shape[2]
+                :,
+                i * dilation : i * dilation + x.shape[1],
+                j * dilation : j * dilation + x.shape[2],
             ]
             out += np.einsum("oc,chw->ohw", weight[:, :, i, j], part)
     return out

@@ -45,6 +45,10 @@ def ssbsn(*arguments, code=0, stdin=None):
     return result
 
 
+def names(folder):
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
 def pixels(path):
     with Image.open(path) as image:
         return np.asarray(image)
@@ -92,7 +96,7 @@ def test_a_broken_photo_fails_alone(folder):
     assert all(name in record["error"] for name, record in zip(
         ["bad.png", "empty.png", "missing.png"], records, strict=False
     ))  # fmt: skip
-    assert os.listdir("out") == ["photo.png"]
+    assert names("out") == ["photo.png"]
 
 
 def test_nothing_is_overwritten_unless_asked(folder):
@@ -192,7 +196,7 @@ def test_strength_zero_leaves_the_photo(folder):
 def test_wrong_use_is_refused(folder, wrong):
     result = ssbsn("denoise", "photo.png", *wrong, code=2)
     assert len(result.stderr) > 20
-    assert sorted(os.listdir()) == ["photo.png"]
+    assert names(".") == ["photo.png"]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +224,7 @@ def test_a_read_only_folder_is_an_error(folder):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_an_error(folder):
     command = [sys.executable, "-m", "ssbsn_cli", "denoise", "photo.png", "-o", "-", *QUICK]
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 1
     assert "space" in result.stderr
@@ -248,14 +252,14 @@ def test_ctrl_c_leaves_no_half_written_file(folder):
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in stderr
-    assert os.listdir("out") == ["photo.png"]
+    assert names("out") == ["photo.png"]
 
 
 def test_kill_leaves_no_half_written_result(folder):
     process = start_long_run()
     process.kill()
     process.communicate(timeout=60)
-    assert [name for name in os.listdir("out") if not name.endswith(".part")] == ["photo.png"]
+    assert [name for name in names("out") if not name.endswith(".part")] == ["photo.png"]
     assert pixels("out/photo.png").shape == (24, 40, 3)
 
 

@@ -57,14 +57,10 @@ def test_r3_is_the_papers(family, network):
     network.use_attention("exact")
     x, blocks, weights = photo(10, 12), TINY[family]["blocks"], weights_of(network)
     generator = torch.Generator().manual_seed(1234)
-    masks = [
-        (torch.rand(x.shape, generator=generator) < 0.16)[0].numpy() for _ in range(3)
-    ]
+    masks = [(torch.rand(x.shape, generator=generator) < 0.16)[0].numpy() for _ in range(3)]
     y0 = reference.through_pd(as_reference(x), weights, blocks, 2, 2)
     expected = reference.r3(as_reference(x), y0, weights, blocks, masks, 2)
-    ours = network.denoise(
-        x, refine="r3", passes=3, generator=torch.Generator().manual_seed(1234)
-    )
+    ours = network.denoise(x, refine="r3", passes=3, generator=torch.Generator().manual_seed(1234))
     assert greys_apart(ours, expected) < 1e-2
 
 
@@ -165,9 +161,7 @@ def test_half_precision_weights_keep_images_in_float32(network):
     assert (out - expected).square().mean() < 0.1**2 * expected.square().mean()
 
 
-@given(
-    stride=st.integers(1, 5), pad=st.integers(0, 3), h=st.integers(1, 4), w=st.integers(1, 4)
-)
+@given(stride=st.integers(1, 5), pad=st.integers(0, 3), h=st.integers(1, 4), w=st.integers(1, 4))
 @settings(max_examples=30, deadline=None)
 def test_pd_up_undoes_pd_down(stride, pad, h, w):
     x = torch.rand(2, 3, h * stride, w * stride)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -80,7 +82,7 @@ def test_halos_carry_no_weight_and_neighbours_overlap(length, tile, overlap, hal
     overlap = min(max(overlap, 2 * halo), tile // 2)
     halo = min(halo, overlap // 2)
     spans = plan_axis(length, tile, overlap, halo=halo)
-    for left, right in zip(spans[:-1], spans[1:], strict=True):
+    for left, right in pairwise(spans):
         assert left.stop - right.start >= overlap
         assert np.all(left.window[len(left.window) - halo :] == 0)
         assert np.all(right.window[:halo] == 0)

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import Progress
-from rich.table import Table
 
 from ssbsn_cli.cli.errors import UNAVAILABLE, handled
 from ssbsn_cli.cli.options import JsonOption, QuietOption
@@ -15,18 +13,17 @@ from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError, WeightsError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from ssbsn_cli.core.weights.fetch import Fetched
     from ssbsn_cli.core.weights.registry import Entry
 
 EXAMPLES = """
-**Examples**
+[bold]Examples[/bold]
 
     ssbsn fetch-weights --list
-
-    ssbsn fetch-weights ssbsn-sidd       # for: ssbsn denoise --weights ssbsn-sidd
-
+    ssbsn fetch-weights ssbsn-sidd
     ssbsn fetch-weights --all --dest weights/
-
     ssbsn fetch-weights ssbsn-sidd --from-file ~/Downloads/SSBSN_SIDD.pth
 
 Exit codes: 0 all are there, 2 wrong use, 3 some are not, 130 interrupted.
@@ -53,7 +50,7 @@ def fetch_weights(
     json_lines: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Download weights once, check them, and keep them for `--weights NAME`."""
+    """Download weights once, check them, and keep them for --weights NAME."""
     from ssbsn_cli.core.weights.registry import entries, suggest
 
     out = Output(json_lines=json_lines, quiet=quiet)
@@ -124,6 +121,8 @@ def _sentence(entry: Entry, fetched: Fetched) -> str:
 
 
 def _list(out: Output, chosen: list[Entry]) -> None:
+    from rich.table import Table
+
     from ssbsn_cli.core.weights.fetch import local_path
 
     table = Table(box=None, padding=(0, 2, 1, 0))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from rich.table import Table
-
 from ssbsn_cli.cli.errors import handled
 from ssbsn_cli.cli.options import JsonOption
 from ssbsn_cli.cli.output import Output
@@ -18,9 +16,10 @@ def info(json_lines: JsonOption = False) -> None:
     [bold]Examples[/bold]
 
         ssbsn info
-
         ssbsn info --json
     """
+    from rich.table import Table
+
     from ssbsn_cli.core.inference.report import describe_system
 
     out = Output(json_lines=json_lines)
@@ -31,5 +30,3 @@ def info(json_lines: JsonOption = False) -> None:
         lines = value if isinstance(value, list) else [value]
         table.add_row(key.replace("_", " "), "\n".join(str(line) for line in lines))
     out.show(table)
-
-

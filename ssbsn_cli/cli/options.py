@@ -18,6 +18,6 @@ WeightsOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|PATH",
-        help="Weights to use: a name of `ssbsn fetch-weights --list`, or a file.",
+        help="Weights to use: a name (see ssbsn fetch-weights --list) or a file.",
     ),
 ]

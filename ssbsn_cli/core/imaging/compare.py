@@ -62,4 +62,3 @@ def _to_rgb8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     white = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1
     values = np.rint(np.clip(pixels.astype(np.float32) / white, 0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)))
-

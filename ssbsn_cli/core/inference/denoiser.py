@@ -51,7 +51,9 @@ class Denoiser:
 
         network = weights.network
         network.use_attention(settings.attention)
-        network.to(self.device, dtype, memory_format=torch.channels_last)
+        network.to(self.device, dtype)
+        # PyTorch's type hints do not know this form.
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         tile = settings.tile
         if tile is None:
             tile = choose_tile(self.device, int(descriptor.parameters["channels"]), dtype)

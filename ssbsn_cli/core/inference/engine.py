@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.inference.settings import MIN_TILE
-from ssbsn_cli.core.inference.tiles import Span, plan_axis
+from ssbsn_cli.core.inference.tiles import plan_axis
 from ssbsn_cli.core.kinds import RefineKind
 
 Pixels = NDArray[Any]
@@ -50,8 +50,9 @@ def from_unit(values: NDArray[np.float32], dtype: np.dtype[Any]) -> Pixels:
     """Convert back from float32: integers are rounded and clipped, floats kept as they are."""
     if np.issubdtype(dtype, np.integer):
         white = np.iinfo(dtype).max
-        return np.rint(np.clip(values, 0, 1) * np.float32(white)).astype(dtype)
-    return values.astype(dtype)
+        values = np.rint(np.clip(values, 0, 1) * np.float32(white))
+    out: Pixels = values.astype(dtype)
+    return out
 
 
 class Engine:
@@ -220,9 +221,7 @@ class Engine:
 
     def _pass(self, x: Tensor, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return self.network.denoise(
-            x, refine=self.refine, passes=self.passes, generator=generator
-        )
+        return self.network.denoise(x, refine=self.refine, passes=self.passes, generator=generator)
 
 
 def _turn(x: Tensor, k: int) -> Tensor:

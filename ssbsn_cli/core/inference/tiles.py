@@ -26,7 +26,9 @@ class Span:
     window: NDArray[np.float32]
 
 
-def plan_axis(length: int, tile: int, overlap: int, *, multiple: int = 1, halo: int = 0) -> list[Span]:
+def plan_axis(
+    length: int, tile: int, overlap: int, *, multiple: int = 1, halo: int = 0
+) -> list[Span]:
     """Cover an axis with tiles of equal size whose weights sum to one.
 
     Parameters

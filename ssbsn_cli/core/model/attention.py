@@ -65,7 +65,8 @@ def linear_attention(e: Tensor, v: Tensor) -> Tensor:
     e_scaled = e * d**-0.5
     context = e_scaled.transpose(-2, -1) @ (v / n)
     mass = 1 + e @ e_scaled.mean(dim=-2, keepdim=True).transpose(-2, -1)
-    return (v.mean(dim=-2, keepdim=True) + e @ context) / mass
+    out: Tensor = (v.mean(dim=-2, keepdim=True) + e @ context) / mass
+    return out
 
 
 def self_similarity(x: Tensor, w_qk: Tensor, grid: int, kind: AttentionKind) -> Tensor:

@@ -82,7 +82,7 @@ class PlainBlock(nn.Module):
         self.conv3 = nn.Conv2d(channels, channels, 1)
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        """conv1x1(relu(conv3x3(relu(conv3x3(x))))) on (B, C, H, W)."""  # noqa: D403
+        """conv1x1(relu(conv3x3(relu(conv3x3(x))))) on (B, C, H, W)."""
         out: Tensor = self.conv3(F.relu(self.conv2(F.relu(self.conv1(x)))))
         return out
 

@@ -99,7 +99,7 @@ class BlindSpotNetwork(nn.Module):
 
         The result has the precision of the input, whatever that of the weights.
         """
-        features = self.head(x.to(self.head[0].weight.dtype))
+        features = self.head(x.to(next(self.parameters()).dtype))
         features = torch.cat([self.branch1(features), self.branch2(features)], dim=1)
         out: Tensor = self.tail(features).to(x.dtype)
         return out

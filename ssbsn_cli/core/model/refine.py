@@ -28,9 +28,7 @@ def refine_once(network: Callable[[Tensor], Tensor], y0: Tensor, pad: int) -> Te
         (B, C, H, W).
     """
     height, width = y0.shape[-2:]
-    return network(mirror_pad(y0, pad, pad, pad, pad))[
-        ..., pad : pad + height, pad : pad + width
-    ]
+    return network(mirror_pad(y0, pad, pad, pad, pad))[..., pad : pad + height, pad : pad + width]
 
 
 def random_replacing_refinement(

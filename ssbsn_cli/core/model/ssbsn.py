@@ -63,7 +63,9 @@ class SSBSN(nn.Module):
         if channels < 2 or channels % 2:
             raise ValueError(f"channels must be even and positive, not {channels}")
         if not blocks or not set(blocks) <= set(get_args(BlockKind)):
-            raise ValueError(f"blocks must be some of {', '.join(get_args(BlockKind))}, not {blocks}")
+            raise ValueError(
+                f"blocks must be some of {', '.join(get_args(BlockKind))}, not {blocks}"
+            )
         if min(f_scale, pd_a, pd_b, r3_passes) < 1 or pd_pad < 0 or not 0 <= r3_probability <= 1:
             raise ValueError("strides and passes must be positive, the probability within 0..1")
         self.bsn = BlindSpotNetwork(channels, blocks, f_scale)
@@ -126,7 +128,7 @@ class SSBSN(nn.Module):
         height, width = x.shape[-2:]
         # A single row would leave PD sub-images of one row beside their zero pads: harmless.
         x = mirror_pad(x, 0, -width % self.pd_b, 0, -height % self.pd_b)
-        y = self(x, self.pd_b)
+        y: Tensor = self(x, self.pd_b)
         if refine == "once":
             y = refine_once(self.bsn, y, self.pd_pad)
         elif refine == "r3":
