@@ -246,11 +246,12 @@ def start_long_run():
     return process
 
 
-def test_ctrl_c_leaves_no_half_written_file(folder):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_no_half_written_file(folder, number, code):
     process = start_long_run()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Traceback" not in stderr
     assert names("out") == ["photo.png"]
 
@@ -343,6 +344,8 @@ class TestPython:
     def test_errors_can_be_caught(self):
         with pytest.raises(OptionError):
             load_denoiser(refine="twice")
+        with pytest.raises(OptionError):
+            load_denoiser(refine_passes=2)
         with pytest.raises(WeightsError):
             load_denoiser("no-such-weights")
 

@@ -20,6 +20,7 @@ from ssbsn_cli.core.inference.settings import Settings
         {"strength": 1.5},
         {"strength": float("nan")},
         {"refine_passes": 0},
+        {"refine_passes": 2, "refine": "once"},
         {"seed": -1},
         {"precision": "fp8"},
         {"attention": "none"},

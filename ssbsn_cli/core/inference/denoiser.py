@@ -16,7 +16,7 @@ from ssbsn_cli.core.inference.device import (
     resolve_precision,
 )
 from ssbsn_cli.core.inference.engine import Engine, Notify, Pixels, Progress
-from ssbsn_cli.core.inference.settings import Settings
+from ssbsn_cli.core.inference.settings import Settings, passes_without_r3
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 
 
@@ -36,6 +36,8 @@ class Denoiser:
     ------
     DeviceError
         If the device is not there.
+    OptionError
+        If passes of R3 are asked for, but R3 is not what these weights recommend.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class Denoiser:
         self.device = resolve_device(settings.device)
         self.precision = resolve_precision(settings.precision, self.device)
         self.refine = settings.refine or descriptor.refine
+        if settings.refine_passes is not None and self.refine != "r3":
+            raise passes_without_r3(self.refine)
         dtype = DTYPES[self.precision]
 
         network = weights.network

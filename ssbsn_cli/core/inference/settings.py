@@ -78,9 +78,19 @@ class Settings:
             )
         if self.refine_passes is not None and self.refine_passes < 1:
             raise OptionError("R3 needs at least one pass.", "Use --refine none to leave it out.")
+        if self.refine_passes is not None and self.refine not in ("r3", None):
+            raise passes_without_r3(self.refine)
         if not 0 <= self.strength <= 1:
             raise OptionError(
                 f"A strength of {self.strength:g} is out of range.", "Use a number from 0 to 1."
             )
         if not 0 <= self.seed < 2**63:
             raise OptionError(f"A seed of {self.seed} is out of range.", "Use 0 up to 2^63 - 1.")
+
+
+def passes_without_r3(refine: str) -> OptionError:
+    """Make the error of asking for passes of R3 with another refinement."""
+    return OptionError(
+        f"Passes of R3 make no sense with the refinement {refine!r}.",
+        "Add --refine r3, or leave out --refine-passes.",
+    )
