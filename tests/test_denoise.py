@@ -241,6 +241,7 @@ def start_long_run():
     )
     deadline = time.monotonic() + 60
     while not Path("out/photo.png").exists() and time.monotonic() < deadline:
+        assert process.poll() is None
         time.sleep(0.05)
     time.sleep(0.5)
     return process
