@@ -30,8 +30,8 @@ class Output:
     def __init__(self, *, json_lines: bool = False, quiet: bool = False) -> None:
         self.json_lines = json_lines
         self.quiet = quiet
-        self._out = Console(highlight=False, soft_wrap=True)
-        self._err = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._out = Console(highlight=False, soft_wrap=True, emoji=False)
+        self._err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
     def record(self, values: Mapping[str, Any]) -> None:
         """Print one result as a line of JSON, if a script asked for it."""
@@ -81,6 +81,8 @@ class Output:
             TimeRemainingColumn(),
             console=self._err,
             transient=True,
+            # It would send --json to the terminal, too.
+            redirect_stdout=False,
             disable=self.quiet or not self._err.is_terminal,
         )
         with progress:
