@@ -164,6 +164,13 @@ def test_odd_sizes_come_back_at_their_own(folder, size):
     assert pixels("odd_denoised.png").shape == (*size, 3)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (6, 6), (3, 200)])
+def test_tiny_photos_keep_their_brightness(folder, size):
+    Image.fromarray(noisy(*size) // 4 + 128).save("tiny.png")
+    ssbsn("denoise", "tiny.png", *QUICK)
+    assert abs(pixels("tiny_denoised.png").mean() - pixels("tiny.png").mean()) < 8
+
+
 def test_compare_shows_before_and_after(folder):
     Image.fromarray(noisy(60, 40)).save("tall.png")
     ssbsn("denoise", "tall.png", "--compare", "compare.png", *QUICK)

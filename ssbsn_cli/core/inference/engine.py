@@ -14,6 +14,7 @@ from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.inference.settings import MIN_TILE
 from ssbsn_cli.core.inference.tiles import plan_axis
 from ssbsn_cli.core.kinds import RefineKind
+from ssbsn_cli.core.model.pd import mirror_pad
 
 Pixels = NDArray[Any]
 Notify = Callable[[str], None]
@@ -126,6 +127,9 @@ class Engine:
             If even the smallest tile does not fit into the device's memory, or if the precision
             does not suffice for the network's values.
         """
+        if self.strength == 0:
+            out[...] = image
+            return
         for top, rows in self._bands(image, progress):
             part = image[top : top + len(rows)]
             if self.strength < 1:
@@ -189,6 +193,9 @@ class Engine:
     def _call_network(self, tile: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
         x = torch.from_numpy(tile).permute(2, 0, 1)[None].to(self.device)
         grey = x.shape[1] == 1
+        height, width = x.shape[-2:]
+        # Beside the zero pads of PD, sub-images of a few pixels would come out dark.
+        x = mirror_pad(x, 0, max(MIN_TILE - width, 0), 0, max(MIN_TILE - height, 0))
         x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             y = self._views(x, seed)
@@ -196,6 +203,7 @@ class Engine:
                 y = self._more_precisely(x, seed)
             if grey:
                 y = y.mean(dim=1, keepdim=True)
+            y = y[..., :height, :width]
             return y[0].permute(1, 2, 0).cpu().contiguous().numpy()
 
     def _more_precisely(self, x: Tensor, seed: int) -> Tensor:
