@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_an_output_names_a_file_or_a_directory(photos):
 def test_a_directory_gives_its_photos(photos):
     plan = plan_jobs(["photos"], None)
     assert [job.target.name for job in plan.jobs] == ["a_denoised.png", "b_denoised.JPG"]
-    assert [path.name for path in plan.passed_over] == ["notes.txt"]
+    assert [path.name for path, _ in plan.passed_over] == ["notes.txt"]
 
 
 def test_a_tree_is_kept(photos):
@@ -62,6 +63,29 @@ def test_results_are_not_taken_for_photos(photos):
     again = targets("photos", output="photos/out", recursive=True)
     assert "photos/out/out/a.png" not in again
     assert "photos/out/a.png" in again
+
+
+def test_only_results_of_photos_that_are_there_are_taken_for_results(photos):
+    Path("photos/mine_denoised.png").touch()
+    assert "photos/mine_denoised_denoised.png" in targets("photos")
+
+
+def test_a_photo_named_twice_is_denoised_once():
+    assert targets("a.png", "a.png") == ["a_denoised.png"]
+
+
+def test_each_photo_of_several_has_a_comparison_of_its_own(photos):
+    plan = plan_jobs(["photos"], "out", recursive=True, compare="seen")
+    comparisons = [str(job.comparison) for job in plan.jobs]
+    assert comparisons[0] == "seen/a.png_compare.png"
+    assert comparisons[2] == "seen/sub/c.tif_compare.png"
+    assert len(set(comparisons)) == len(comparisons)
+
+
+def test_what_is_no_file_is_passed_over(photos):
+    os.mkfifo("photos/pipe.png")
+    plan = plan_jobs(["photos"], None)
+    assert "pipe.png" in [path.name for path, _ in plan.passed_over]
 
 
 def test_streams():
@@ -85,7 +109,14 @@ def test_streams():
         (["a.png"], "out.png", {"format": "jpeg"}),
         (["a.png"], None, {"suffix": "/elsewhere"}),
         (["one/a.png", "two/a.png"], "out", {}),
-        (["a.png", "a.png"], None, {}),
+        ([""], None, {}),
+        (["a.png"], "", {}),
+        (["a.png"], "x.png", {"suffix": "_1"}),
+        (["a.png"], "x.png", {"compare": "x.png"}),
+        (["a.png"], "x.png", {"compare": "a.png"}),
+        (["a.png"], "x.png", {"compare": "picture"}),
+        (["a.png", "b.png"], None, {"compare": "one.png"}),
+        (["a.png", "a_denoised.png"], None, {}),
     ],
 )
 def test_contradictions_are_refused_with_a_hint(photos, inputs, output, options):

@@ -59,7 +59,8 @@ def main() -> None:
     # Threads that spin while they wait slow down whatever else runs: two commands side by side
     # took twice as long. OpenMP reads this when PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    signal.signal(signal.SIGTERM, _end_orderly)
+    for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
+        signal.signal(number, _end_orderly)
     app()
 
 

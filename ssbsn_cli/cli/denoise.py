@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +13,16 @@ from ssbsn_cli.cli.options import DeviceOption, JsonOption, QuietOption, Weights
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import DeviceError, OptionError
 from ssbsn_cli.core.kinds import AttentionKind, FormatKind, PrecisionKind, RefineKind
+from ssbsn_cli.core.streams import stdout
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from ssbsn_cli.core.inference.file_options import FileOptions
+    from ssbsn_cli.core.inference.jobs import Job
+    from ssbsn_cli.core.inference.settings import Settings
+
+STREAM = "-"
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -95,7 +103,7 @@ def denoise(
         bool, typer.Option("--strip-metadata", help="Leave out EXIF, XMP and ICC.")
     ] = False,
     compare: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="PATH",
             help="Also write a picture of before and after; a directory for several inputs.",
@@ -111,6 +119,7 @@ def denoise(
     quiet: QuietOption = False,
 ) -> None:
     """Remove noise from photos: files, whole directories, or a pipe."""
+    from ssbsn_cli.core.inference.file_options import FileOptions
     from ssbsn_cli.core.inference.jobs import plan_jobs
     from ssbsn_cli.core.inference.settings import Settings
 
@@ -129,75 +138,100 @@ def denoise(
         strength=strength,
         seed=seed,
     )
-    plan = plan_jobs(inputs, output, suffix=suffix, format=format, recursive=recursive)
-    if json_lines and any(job.target is None for job in plan.jobs):
-        raise OptionError("The image and --json cannot share standard output.", "Use -o FILE.")
-    for path in plan.passed_over:
-        out.say(f"{path}: not a photo by its name, passed over")
-    if not plan.jobs:
-        out.say("No photos found.")
-        return
-    todo = [job for job in plan.jobs if not (skip_existing and job.target and job.target.exists())]
+    plan = plan_jobs(
+        inputs, output, suffix=suffix, format=format, recursive=recursive, compare=compare
+    )
+    if any(job.target is None for job in plan.jobs):
+        if json_lines:
+            raise OptionError("The image and --json cannot share standard output.", "Use -o FILE.")
+        if stdout().isatty():
+            raise OptionError("A terminal cannot show the image.", "Use -o FILE, or a pipe.")
+    if json_lines:
+        stdout()
+    for path, reason in plan.passed_over:
+        out.say(f"{path}: {reason}, passed over")
+    failed = 0
+    for trouble in plan.unreadable:
+        failed += 1
+        _fail(out, str(trouble.filename), trouble)
+    todo = []
     for job in plan.jobs:
-        if job not in todo:
+        if skip_existing and job.written and all(map(_exists, job.written)):
             out.say(f"{job.target} exists, skipped")
             out.record({"input": str(job.source), "output": str(job.target), "skipped": True})
-    if not todo:
-        return
-
-    # Only now, since PyTorch takes seconds to import.
-    from ssbsn_cli.core.inference.denoiser import load_denoiser
-    from ssbsn_cli.core.inference.files import FileOptions, denoise_file
-
-    denoiser = load_denoiser(weights, notify=out.warn, **vars(settings))
-    failed = 0
-    with out.progress() as progress:
-        bars = _Bars(progress, len(todo))
-        for job in todo:
-            options = FileOptions(
+        else:
+            todo.append(job)
+    if not plan.jobs:
+        out.say("No photos found.")
+    if todo:
+        failed += _denoise_all(
+            out,
+            settings,
+            weights,
+            todo,
+            FileOptions(
                 format=format,
                 quality=quality,
                 overwrite=overwrite,
                 strip_metadata=strip_metadata,
-                compare=_compare_path(compare, job.source, len(plan.jobs) > 1),
-            )
-            source = str(job.source or "-")
-            bars.start(source)
-            try:
-                report = denoise_file(denoiser, job, options, bars.tiles)
-            except DeviceError:
-                raise
-            except Exception as cause:
-                error = explain(cause)
-                failed += 1
-                out.error(error)
-                out.record({"input": source, "error": str(error), "hint": error.hint})
-            else:
-                out.record(report)
-                out.say(_summary(report))
-            bars.finish()
+            ),
+        )
     if failed:
-        out.say(f"{failed} of {len(todo)} failed.")
+        out.say(f"{failed} failed.")
         raise typer.Exit(FAILED)
 
 
 denoise.__doc__ = f"{denoise.__doc__}\n{EXAMPLES}"
 
 
+def _denoise_all(
+    out: Output, settings: Settings, weights: str | None, todo: Sequence[Job], options: FileOptions
+) -> int:
+    """Denoise photo after photo, and return how many failed."""
+    # Only now, since PyTorch takes seconds to import.
+    from ssbsn_cli.core.inference.denoiser import load_denoiser
+    from ssbsn_cli.core.inference.files import denoise_file
+
+    denoiser = load_denoiser(weights, notify=out.warn, **vars(settings))
+    failed = 0
+    with out.progress() as progress:
+        bars = _Bars(progress, len(todo))
+        for job in todo:
+            source = str(job.source or STREAM)
+            bars.start(source)
+            try:
+                report = denoise_file(denoiser, job, options, bars.tiles)
+            except (DeviceError, OptionError, BrokenPipeError):
+                raise
+            except Exception as cause:
+                failed += 1
+                _fail(out, source, cause)
+            else:
+                out.record(report)
+                out.say(_summary(report))
+            bars.finish()
+    return failed
+
+
+def _fail(out: Output, source: str, cause: Exception) -> None:
+    error = explain(cause)
+    out.error(error)
+    out.record({"input": source, "error": str(error), "hint": error.hint})
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def _parse_tile(text: str) -> int | None:
     if text == "auto":
         return None
-    if not text.isdecimal():
-        raise OptionError(f"A tile of {text!r} makes no sense.", "Use auto, 0 or a number.")
+    if not text.isdecimal() or len(text) > 9:
+        raise OptionError(f"A tile of {text[:20]!r} makes no sense.", "Use auto, 0 or a number.")
     return int(text)
-
-
-def _compare_path(compare: Path | None, source: Path | None, several: bool) -> Path | None:
-    if compare is None or not (several or compare.is_dir()):
-        return compare
-    if compare.suffix and not compare.is_dir():
-        raise OptionError("Several comparisons cannot go to one file.", "Name a directory.")
-    return compare / f"{source.stem if source else 'stdin'}_compare.png"
 
 
 def _summary(report: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ code      meaning
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import sys
@@ -59,7 +60,9 @@ def explain(error: Exception) -> SsbsnError:
             errno.ENOSPC: "Free some space and run the same command again.",
             errno.EACCES: "Check the permissions, or choose another place.",
             errno.EROFS: "Choose a place that can be written to.",
-        }.get(error.errno or 0, "")
+            errno.EPERM: "Check the permissions, or choose another place.",
+            errno.ENAMETOOLONG: "Choose a shorter name.",
+        }.get(error.errno or 0, "Check the path and the disk it is on.")
         return SsbsnError(f"{where}{error.strerror or error}", hint)
     raise error
 
@@ -72,7 +75,7 @@ def handled(command: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
-        output = Output(json_lines=bool(kwargs.get("json_lines")))
+        output = Output(json_lines=bool(kwargs.get("json_lines")), quiet=bool(kwargs.get("quiet")))
         try:
             command(*args, **kwargs)
         except KeyboardInterrupt:
@@ -85,7 +88,9 @@ def handled(command: Callable[P, None]) -> Callable[P, None]:
         except (SsbsnError, OSError, MemoryError) as cause:
             error = explain(cause)
             output.error(error)
-            output.record({"error": str(error), "hint": error.hint})
+            # Standard output may be what failed.
+            with contextlib.suppress(SsbsnError, OSError):
+                output.record({"error": str(error), "hint": error.hint})
             raise typer.Exit(exit_code(error)) from None
 
     return wrapper

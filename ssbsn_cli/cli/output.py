@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 
 from ssbsn_cli.core.errors import SsbsnError
+from ssbsn_cli.core.streams import stdout
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -36,8 +36,8 @@ class Output:
     def record(self, values: Mapping[str, Any]) -> None:
         """Print one result as a line of JSON, if a script asked for it."""
         if self.json_lines:
-            sys.stdout.write(json.dumps(values) + "\n")
-            sys.stdout.flush()
+            stdout().write(json.dumps(values).encode() + b"\n")
+            stdout().flush()
 
     def show(self, result: RenderableType) -> None:
         """Print a result for a person to stdout."""
@@ -47,20 +47,27 @@ class Output:
     def say(self, text: str) -> None:
         """Tell a person what happens, on stderr."""
         if not self.quiet:
-            self._err.print(text, markup=False)
+            self._talk(text)
 
     def warn(self, text: str) -> None:
         """Tell a person what they should know, on stderr."""
         if not self.quiet:
-            self._err.print(f"Warning: {text}", style="yellow", markup=False)
+            self._talk(f"Warning: {text}", "yellow")
 
     def error(self, error: SsbsnError) -> None:
         """Say what went wrong and what to do next, on stderr, always."""
-        self._err.print(f"Error: {error}", style="bold red", markup=False)
+        self._talk(f"Error: {error}", "bold red")
         if error.hint:
-            self._err.print(error.hint, markup=False)
+            self._talk(error.hint)
 
-    @contextmanager
+    def _talk(self, text: str, style: str | None = None) -> None:
+        # File names can hold anything, terminal control sequences included.
+        shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+        # Work goes on even if nobody can be told.
+        with contextlib.suppress(OSError):
+            self._err.print(shown, style=style, markup=False)
+
+    @contextlib.contextmanager
     def progress(self) -> Iterator[Progress]:
         """Show progress bars on stderr while inside, if a person watches."""
         # Here, so that --help need not wait for it.

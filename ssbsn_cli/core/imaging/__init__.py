@@ -12,13 +12,14 @@ from ssbsn_cli.core.imaging.formats import (
 from ssbsn_cli.core.imaging.output import atomic_output
 from ssbsn_cli.core.imaging.photo import Metadata, Photo
 from ssbsn_cli.core.imaging.reading import read_photo
-from ssbsn_cli.core.imaging.writing import encode_photo, write_photo
+from ssbsn_cli.core.imaging.writing import check_writable, encode_photo, write_photo
 
 __all__ = [
     "PHOTO_EXTENSIONS",
     "Metadata",
     "Photo",
     "atomic_output",
+    "check_writable",
     "encode_photo",
     "format_of_path",
     "is_photo_name",

@@ -57,7 +57,7 @@ def write_photo(
         There is no such format or quality.
     """
     format = format or format_of_path(path)
-    _check(photo, format, quality, str(path))
+    check_writable(photo, format, quality, str(path))
     with atomic_output(path, overwrite) as temporary:
         if format == "tiff":
             with temporary.open("rb+") as stream:
@@ -95,7 +95,7 @@ def encode_photo(
         There is no such format or quality.
     """
     name = "The result"
-    _check(photo, format, quality, name)
+    check_writable(photo, format, quality, name)
     if format == "tiff":
         stream = io.BytesIO()
         write_tiff(stream, photo.pixels, photo.alpha, _kept(photo, format, strip_metadata))
@@ -103,7 +103,27 @@ def encode_photo(
     return _encode(photo, format, quality, strip_metadata, name)
 
 
-def _check(photo: Photo, format: str, quality: int, name: str) -> None:
+def check_writable(photo: Photo, format: str, quality: int, name: str) -> None:
+    """Refuse what a format cannot hold, without writing anything.
+
+    Parameters
+    ----------
+    photo : Photo
+        What is to be written; only its shape and type matter.
+    format : str
+        "jpeg", "png", "webp", "bmp", "tiff" or "pnm".
+    quality : int
+        1 to 100.
+    name : str
+        What to call the result in messages.
+
+    Raises
+    ------
+    ImageError
+        The format cannot hold the photograph.
+    OptionError
+        There is no such format or quality.
+    """
     if format not in LABELS:
         raise OptionError(f"Unknown format {format!r}.", f"Choose one of {', '.join(LABELS)}.")
     if not 1 <= quality <= 100:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging import (
     Metadata,
     Photo,
+    check_writable,
     encode_photo,
     format_of_path,
-    is_photo_name,
     read_photo,
     stored_dtype,
     write_photo,
@@ -21,32 +20,9 @@ from ssbsn_cli.core.imaging import (
 from ssbsn_cli.core.imaging.compare import Comparison
 from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.engine import Progress
+from ssbsn_cli.core.inference.file_options import FileOptions
 from ssbsn_cli.core.inference.jobs import Job
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileOptions:
-    """How results are written.
-
-    Parameters
-    ----------
-    format : str, optional
-        Format of the result; by default that of its name, or of the photograph.
-    quality : int
-        Of JPEG and WebP, 1 to 100.
-    overwrite : bool
-        Whether files may be replaced, the photograph itself included.
-    strip_metadata : bool
-        Whether to leave out EXIF, XMP and ICC.
-    compare : Path, optional
-        Where a picture of before and after goes.
-    """
-
-    format: str | None = None
-    quality: int = 95
-    overwrite: bool = False
-    strip_metadata: bool = False
-    compare: Path | None = None
+from ssbsn_cli.core.streams import stdin, stdout
 
 
 def denoise_file(
@@ -84,21 +60,29 @@ def denoise_file(
     """
     _refuse_existing(job, options)
     if job.source is None:
-        photo = read_photo(sys.stdin.buffer.read(), name="standard input")
+        photo = read_photo(stdin().read(), name="standard input")
     else:
         photo = read_photo(job.source)
     format = options.format or _format_of_target(job.target) or photo.format
-    comparison = Comparison(photo.color) if options.compare else None
+    # What cannot be written is noticed before minutes are spent on denoising.
+    check_writable(photo, format, options.quality, str(job.target or "The result"))
+    for path in job.written:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK):
+            raise ImageError(
+                f"{path} cannot be written: you may not write in its folder.",
+                "Choose a folder that you may write to.",
+            )
+    comparison = Comparison(photo.color) if job.comparison else None
     speed = denoiser.denoise_in_place(photo.pixels, progress)
 
     if job.target is None:
         data = encode_photo(
             photo, format, quality=options.quality, strip_metadata=options.strip_metadata
         )
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        stdout().write(data)
+        stdout().flush()
     else:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
         write_photo(
             photo,
             job.target,
@@ -107,10 +91,9 @@ def denoise_file(
             overwrite=options.overwrite,
             strip_metadata=options.strip_metadata,
         )
-    if comparison and options.compare:
+    if comparison and job.comparison:
         picture = Photo(comparison.draw(photo.color), Metadata(), "png")
-        options.compare.parent.mkdir(parents=True, exist_ok=True)
-        write_photo(picture, options.compare, overwrite=options.overwrite)
+        write_photo(picture, job.comparison, overwrite=options.overwrite)
     return {
         "input": str(job.source or "-"),
         "output": str(job.target or "-"),
@@ -124,15 +107,19 @@ def denoise_file(
 
 
 def _format_of_target(target: Path | None) -> str | None:
-    return format_of_path(target) if target and is_photo_name(target) else None
+    """Return what a target's extension asks for; a name without a known one leaves it open."""
+    try:
+        return format_of_path(target) if target else None
+    except ImageError:
+        return None
 
 
 def _refuse_existing(job: Job, options: FileOptions) -> None:
-    """Notice what cannot be written before minutes are spent on denoising."""
+    """Notice what is there already before minutes are spent on denoising."""
     if options.overwrite:
         return
-    for path in (job.target, options.compare):
-        if path is None or not path.exists():
+    for path in job.written:
+        if not path.exists():
             continue
         if job.source and job.source.exists() and path.samefile(job.source):
             raise ImageError(
