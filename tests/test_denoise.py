@@ -198,6 +198,10 @@ def test_strength_zero_leaves_the_photo(folder):
         ["-o", "clean.xyz"],
         ["-o", "-", "--json"],
         ["--no-such-option"],
+        ["--device", "gpu"],
+        ["--overlap", "100000"],
+        ["--compare", "photo.png"],
+        ["--tile", "9" * 5000],
     ],
 )
 def test_wrong_use_is_refused(folder, wrong):
@@ -210,9 +214,11 @@ def test_wrong_use_is_refused(folder, wrong):
     ("option", "value", "word"),
     [
         ("--device", "cuda:99", "CUDA"),
-        ("--device", "gpu", "device"),
         ("--weights", "bootstrapp", "bootstrap"),
         ("--weights", "photo.png", "photo.png"),
+        ("--weights", "~nosuchuser/weights.pth", "nosuchuser"),
+        ("--weights", "x" * 5000, "xxx"),
+        ("--weights", "/dev/null", "file"),
     ],
 )
 def test_a_missing_device_or_weights_is_an_error(folder, option, value, word):

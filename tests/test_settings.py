@@ -40,9 +40,9 @@ def test_a_missing_gpu_is_an_error(name):
         device.resolve_device(name)
 
 
-@pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "meta", "cpu:-1"])
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "meta", "cpu:-1", "cpu:7", "CPU"])
 def test_an_unknown_device_is_an_error(name):
-    with pytest.raises(DeviceError, match="nknown"):
+    with pytest.raises(OptionError, match="nknown"):
         device.resolve_device(name)
 
 

@@ -210,6 +210,17 @@ def test_running_out_of_memory_halves_the_tile_and_goes_on(error, tile):
     assert "pixels" in said[0]
 
 
+def test_what_memory_forces_on_one_image_does_not_bind_the_next():
+    network = Small(70, MemoryError())
+    one = engine(network, tile=128, overlap=16)
+    image = photo(200, 150)
+    one.run(image, np.empty_like(image))
+    assert one.tile < 128
+    network.limit = 10**9
+    one.run(image, np.empty_like(image))
+    assert one.tile == 128
+
+
 def run_whole(network, image):
     network.limit = 10**9
     return run(network, image)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ssbsn_cli.core.errors import ImageError
+from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.inference.device import (
     DTYPES,
     choose_tile,
@@ -37,7 +37,8 @@ class Denoiser:
     DeviceError
         If the device is not there.
     OptionError
-        If passes of R3 are asked for, but R3 is not what these weights recommend.
+        If passes of R3 are asked for, but R3 is not what these weights recommend, or if the
+        overlap does not fit the tiles that the memory allows.
     """
 
     def __init__(
@@ -61,6 +62,11 @@ class Denoiser:
         tile = settings.tile
         if tile is None:
             tile = choose_tile(self.device, int(descriptor.parameters["channels"]), dtype)
+            if settings.overlap > tile // 2:
+                raise OptionError(
+                    f"An overlap of {settings.overlap} pixels does not fit tiles of {tile}.",
+                    f"Use up to {tile // 2}, or larger tiles with --tile.",
+                )
         self._engine = Engine(
             network,
             device=self.device,
@@ -71,7 +77,7 @@ class Denoiser:
             strength=settings.strength,
             seed=settings.seed,
             tile=tile,
-            overlap=settings.overlap if not tile else min(settings.overlap, tile // 2),
+            overlap=settings.overlap,
             multiple=descriptor.size_multiple,
             halo=descriptor.halo,
             notify=notify,
@@ -152,7 +158,7 @@ class Denoiser:
         return {
             "weights": {"name": self.weights.name, "sha256": self.weights.digest},
             "device": str(self.device),
-            "precision": self.precision,
+            "precision": "fp32" if self._engine.fell_back else self.precision,
             "attention": self.settings.attention,
             "refine": self.refine,
             "tile": self.tile,

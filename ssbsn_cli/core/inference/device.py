@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from ssbsn_cli.core.errors import DeviceError
+from ssbsn_cli.core.errors import DeviceError, OptionError
 from ssbsn_cli.core.inference.settings import MIN_TILE
 from ssbsn_cli.core.kinds import PrecisionKind
 
@@ -36,8 +36,10 @@ def resolve_device(name: str) -> torch.device:
 
     Raises
     ------
+    OptionError
+        If the name is unknown.
     DeviceError
-        If the name is unknown or the device is not there.
+        If the device is not there.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -47,8 +49,13 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    if device is None or device.type not in ("cpu", "cuda", "mps"):
-        raise DeviceError(f"Unknown device {name!r}.", "Use auto, cpu, cuda, cuda:N or mps.")
+    indexed = device is not None and device.index is not None
+    if (
+        device is None
+        or device.type not in ("cpu", "cuda", "mps")
+        or (indexed and device.type != "cuda")
+    ):
+        raise OptionError(f"Unknown device {name!r}.", "Use auto, cpu, cuda, cuda:N or mps.")
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:

@@ -97,13 +97,14 @@ class Engine:
         self.network = network
         self.device = device
         self.fall_back = fall_back
+        self.fell_back = False
         self.refine = refine
         self.passes = passes
         self.ensemble = ensemble
         self.strength = strength
         self.seed = seed
-        self.tile = tile
-        self.overlap = overlap
+        self.tile = self._chosen_tile = tile
+        self.overlap = self._chosen_overlap = overlap
         self.multiple = multiple
         self.halo = halo
         self.notify = notify
@@ -127,6 +128,8 @@ class Engine:
             If even the smallest tile does not fit into the device's memory, or if the precision
             does not suffice for the network's values.
         """
+        # What memory forced upon one image does not bind the next.
+        self.tile, self.overlap = self._chosen_tile, self._chosen_overlap
         if self.strength == 0:
             out[...] = image
             return
@@ -210,6 +213,7 @@ class Engine:
         """Answer values that overflowed in half precision."""
         if self.fall_back:
             self.fall_back = False
+            self.fell_back = True
             self.network.float()
             self.notify("The network's values need more precision: going on in fp32.")
             y = self._views(x, seed)

@@ -64,12 +64,19 @@ def find_weights(name_or_path: str | None = None) -> tuple[Path, Entry | None]:
     name = default_name() if name_or_path is None else name_or_path
     if name in known:
         return verified_path(known[name]), known[name]
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return _file_of_run(path), None
-    if not path.exists():
-        raise WeightsError(f"{name}: no weights of that name or path", suggest(name, known))
-    return path, None
+    try:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            return _file_of_run(path), None
+        if path.is_file():
+            return path, None
+        special = path.exists()
+    # expanduser raises RuntimeError for an unknown user.
+    except (OSError, RuntimeError):
+        special = False
+    if special:
+        raise WeightsError(f"{name}: is not a regular file", "Name a file of weights.")
+    raise WeightsError(f"{name[:200]}: no weights of that name or path", suggest(name, known))
 
 
 def load_weights(name_or_path: str | None = None) -> LoadedWeights:
