@@ -79,7 +79,9 @@ def denoise(
             metavar="auto|0|N", help="Tile side in pixels; 0: the whole image; auto: by memory."
         ),
     ] = "auto",
-    overlap: Annotated[int, typer.Option(metavar="N", help="Pixels that tiles share.")] = 32,
+    overlap: Annotated[
+        int | None, typer.Option(metavar="N", help="Pixels that tiles share. By default 32.")
+    ] = None,
     precision: Annotated[
         PrecisionKind, typer.Option(help="Precision of the network's arithmetic.")
     ] = "auto",

@@ -16,7 +16,7 @@ from ssbsn_cli.core.inference.device import (
     resolve_precision,
 )
 from ssbsn_cli.core.inference.engine import Engine, Notify, Pixels, Progress
-from ssbsn_cli.core.inference.settings import Settings, passes_without_r3
+from ssbsn_cli.core.inference.settings import DEFAULT_OVERLAP, Settings, passes_without_r3
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 
 
@@ -62,11 +62,14 @@ class Denoiser:
         tile = settings.tile
         if tile is None:
             tile = choose_tile(self.device, int(descriptor.parameters["channels"]), dtype)
-            if settings.overlap > tile // 2:
-                raise OptionError(
-                    f"An overlap of {settings.overlap} pixels does not fit tiles of {tile}.",
-                    f"Use up to {tile // 2}, or larger tiles with --tile.",
-                )
+        overlap = settings.overlap
+        if overlap is None:
+            overlap = min(DEFAULT_OVERLAP, tile // 2) if tile else 0
+        elif tile and overlap > tile // 2:
+            raise OptionError(
+                f"An overlap of {overlap} pixels does not fit tiles of {tile}.",
+                f"Use up to {tile // 2}, or larger tiles with --tile.",
+            )
         self._engine = Engine(
             network,
             device=self.device,
@@ -77,7 +80,7 @@ class Denoiser:
             strength=settings.strength,
             seed=settings.seed,
             tile=tile,
-            overlap=settings.overlap,
+            overlap=overlap,
             multiple=descriptor.size_multiple,
             halo=descriptor.halo,
             notify=notify,

@@ -9,6 +9,7 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.kinds import AttentionKind, PrecisionKind, RefineKind
 
 MIN_TILE = 32
+DEFAULT_OVERLAP = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +32,8 @@ class Settings:
     tile : int, optional
         Largest side of a tile in pixels; 0 runs the whole image at once. If not given, it is
         chosen from the free memory of the device.
-    overlap : int
-        Pixels that neighbouring tiles share.
+    overlap : int, optional
+        Pixels that neighbouring tiles share; 32, or half of a smaller tile, if not given.
     ensemble : bool
         Average the results of the 8 flips and rotations, at 8 times the cost.
     strength : float
@@ -52,7 +53,7 @@ class Settings:
     refine: RefineKind | None = None
     refine_passes: int | None = None
     tile: int | None = None
-    overlap: int = 32
+    overlap: int | None = None
     ensemble: bool = False
     strength: float = 1.0
     seed: int = 0
@@ -71,7 +72,9 @@ class Settings:
                 f"A tile of {self.tile} pixels is too small.",
                 f"Use {MIN_TILE} or more, 0 for the whole image, or leave it to auto.",
             )
-        if self.overlap < 0 or (self.tile and self.overlap > self.tile // 2):
+        if self.overlap is not None and (
+            self.overlap < 0 or (self.tile and self.overlap > self.tile // 2)
+        ):
             raise OptionError(
                 f"An overlap of {self.overlap} pixels does not fit the tiles.",
                 "Use 0 up to half of the tile.",

@@ -46,7 +46,7 @@ class Fetched:
 def cache_dir() -> Path:
     """Return the directory of fetched weights: ``SSBSN_CACHE``, or the system's cache."""
     chosen = os.environ.get(CACHE)
-    return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("ssbsn"))
+    return Path(os.path.expanduser(chosen)) if chosen else Path(pooch.os_cache("ssbsn"))
 
 
 def local_path(entry: Entry) -> Path | None:

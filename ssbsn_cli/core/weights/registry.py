@@ -212,7 +212,7 @@ def _read_all() -> tuple[str, dict[str, Entry]]:
     own = inside if inside.exists() else PACKAGE.parent / "weights.toml"
     default, found = read_registry(own)
     if override := os.environ.get(OVERRIDE):
-        own = Path(override).expanduser()
+        own = Path(os.path.expanduser(override))
         their_default, theirs = read_registry(own)
         default, found = their_default or default, {**found, **theirs}
     filename, uses = Counter(entry.filename for entry in found.values()).most_common(1)[0]
