@@ -1,0 +1,143 @@
+"""Writing a crop cache."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from ssbsn_cli.core.data.pixels import read_pixels
+from ssbsn_cli.core.data.store import (
+    PIXELS,
+    VERSION,
+    CropCache,
+    Window,
+    checksum,
+    load,
+    write_index,
+)
+from ssbsn_cli.core.data.windows import cut
+from ssbsn_cli.core.errors import ImageError, OptionError
+
+Notify = Callable[[str], None]
+
+HALF_BUILT = ".building-"
+_ALIGNMENT = 64
+_SECONDS_BETWEEN_NOTES = 10.0
+# File sizes stand for pixels where these are compared, before anything is decoded.
+_LOSSY = (".jpg", ".jpeg", ".jpe", ".webp")
+_LOSSY_GAIN = 8
+
+
+def build(
+    photos: Sequence[Path],
+    sizes: Sequence[int],
+    path: Path,
+    key: str,
+    side: int,
+    limit_bytes: int,
+    notify: Notify,
+) -> CropCache:
+    """Build a cache beside its place and move it there when it is complete.
+
+    Parameters
+    ----------
+    photos : sequence of Path
+        What goes in.
+    sizes : sequence of int
+        Bytes of their files.
+    path : Path
+        Where the cache goes; what is there is replaced.
+    key : str
+        Of the cache.
+    side, limit_bytes, notify
+        As for `open_cache`.
+
+    Returns
+    -------
+    CropCache
+        Open.
+
+    Raises
+    ------
+    OptionError
+        Nothing can be read, or nothing fits.
+    OSError
+        It cannot be written; nothing stays.
+    """
+    temporary = path.with_name(f"{HALF_BUILT}{secrets.token_hex(6)}")
+    temporary.mkdir()
+    try:
+        with (temporary / PIXELS).open("wb") as file:
+            windows, skipped = _decode(photos, sizes, file, side, limit_bytes, notify)
+            file.flush()
+            os.fsync(file.fileno())
+        if not windows:
+            photo, reason = skipped[0]
+            raise OptionError(
+                f"None of the {len(photos)} photos can be used; the first is {photo}: {reason}",
+                "Name a folder of readable photos.",
+            )
+        write_index(temporary, key, windows, skipped)
+        # One that is there is damaged, or it would have been opened.
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    cache = load(path, key, reused=False)
+    if cache is None:
+        raise OSError(errno.EIO, "what was written reads back differently")
+    return cache
+
+
+def _decode(
+    photos: Sequence[Path],
+    sizes: Sequence[int],
+    file: BinaryIO,
+    side: int,
+    limit_bytes: int,
+    notify: Notify,
+) -> tuple[list[Window], list[tuple[Path, str]]]:
+    windows: dict[int, list[Window]] = {}
+    skipped: dict[int, str] = {}
+
+    def pixels_expected(number: int) -> int:
+        lossy = photos[number].suffix.lower() in _LOSSY
+        return sizes[number] * (_LOSSY_GAIN if lossy else 1)
+
+    noted = time.monotonic()
+    # The small ones first, so that the large ones share all the room that those leave.
+    for done, number in enumerate(sorted(range(len(photos)), key=pixels_expected)):
+        if time.monotonic() - noted > _SECONDS_BETWEEN_NOTES:
+            notify(f"Decoded {done} of {len(photos)} photos.")
+            noted = time.monotonic()
+        try:
+            pixels = read_pixels(photos[number])
+        except ImageError as error:
+            skipped[number] = str(error)
+            continue
+        room = limit_bytes - file.tell()
+        rng = np.random.default_rng([VERSION, number])
+        parts = cut(pixels, room, len(photos) - done, side, _ALIGNMENT, rng)
+        if not parts:
+            skipped[number] = "There is no room for it in the crop cache."
+        for part in parts:
+            part = np.ascontiguousarray(part.astype(part.dtype.newbyteorder("<"), copy=False))
+            offset, (height, width, _) = file.tell(), part.shape
+            file.write(part.data)
+            file.write(bytes(-file.tell() % _ALIGNMENT))
+            window = Window(
+                str(photos[number]), offset, height, width, part.dtype.str, checksum(part)
+            )
+            windows.setdefault(number, []).append(window)
+    return (
+        [window for number in sorted(windows) for window in windows[number]],
+        [(photos[number], skipped[number]) for number in sorted(skipped)],
+    )

@@ -1,0 +1,157 @@
+"""Which files of a data set are noisy photographs, told from how it is laid out."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.imaging import is_photo_name
+
+# No pattern but the last two is anchored at its end: cut or denoised copies of a clean photo carry
+# its name plus something, and are clean, too.
+_SIDD = re.compile(r"\d{4}_(NOISY|GT)_SRGB_\d{3}", re.IGNORECASE)
+_NIND = re.compile(r"NIND[_ ](.+)[_ ]ISO(H?)(\d+)", re.IGNORECASE)
+_PREP = re.compile(r"\d+_\d+_\d+\.png\Z", re.IGNORECASE)
+_DND = re.compile(r"\d{4}\.mat\Z", re.IGNORECASE)
+
+_UNDERSTOOD = (
+    "Give a folder of photos, or SIDD Medium (0001_NOISY_SRGB_010.PNG), NIND "
+    "(NIND_scene_ISO6400.jpg, at least two ISOs of a scene), DND (images_srgb/0001.mat) or "
+    "AP-BSN's dataset/prep (RN/0_0_0.png)."
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The noisy photographs of a data set.
+
+    Parameters
+    ----------
+    kind : str
+        "sidd", "nind", "prep", "dnd" or "folder".
+    photos : list of Path
+        Sorted; never empty.
+    passed_over : list of Path
+        The other files: clean photographs, and what is no photograph by its name.
+    """
+
+    kind: str
+    photos: list[Path]
+    passed_over: list[Path] = field(default_factory=list)
+
+
+def find_photos(path: Path) -> Found:
+    """Find the noisy photographs of a data set, and no clean ones.
+
+    Parameters
+    ----------
+    path : Path
+        A directory, searched with all directories below it but without hidden files: SIDD Medium,
+        NIND, DND or AP-BSN's ``dataset/prep``, or any part of one of them; else every photograph
+        is taken for noisy. A single file is taken for noisy, whatever its name.
+
+    Returns
+    -------
+    Found
+        Of NIND, all but the lowest ISO of each scene are noisy.
+
+    Raises
+    ------
+    OptionError
+        There is nothing to train on, or there are several data sets, which cannot be one.
+    """
+    if not path.exists():
+        raise OptionError(f"{path} does not exist.", "Check the spelling of the path.")
+    if path.is_file():
+        kind = "dnd" if path.suffix.lower() == ".mat" else "folder"
+        if kind == "folder" and not is_photo_name(path):
+            raise OptionError(f"{path} is not a photo by its name.", _UNDERSTOOD)
+        return Found(kind, [path])
+    # Layouts are told by the names of parents, too, which "." and ".." hide.
+    root = path.resolve() if ".." in path.parts else path.absolute()
+    files = sorted(_walk(root))
+    by_kind: dict[str, list[Path]] = {}
+    for file in files:
+        if kind_of_file := _kind(file):
+            by_kind.setdefault(kind_of_file, []).append(file)
+    kinds = sorted(by_kind.keys() - {"folder"}) or ["folder"]
+    if len(kinds) > 1:
+        raise OptionError(
+            f"{path} holds several data sets: {', '.join(kinds)}.",
+            "Name the folder of each of them by itself.",
+        )
+    photos = _noisy(kinds[0], by_kind.get(kinds[0], []))
+    if not photos:
+        raise OptionError(f"There are no noisy photos in {path}.", _UNDERSTOOD)
+    taken = set(photos)
+    return Found(kinds[0], photos, [file for file in files if file not in taken])
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise OptionError(
+            f"{error.filename} cannot be read: {error.strerror}.", "Change its permissions first."
+        ) from error
+
+    seen = set()
+    # Data sets are often put together from links, which may lead in circles.
+    for directory, below, names in os.walk(root, onerror=refuse, followlinks=True):
+        real = os.path.realpath(directory)
+        if real in seen:
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        yield from (Path(directory, name) for name in names if not name.startswith("."))
+
+
+def _kind(file: Path) -> str | None:
+    """Return the kind of data set that a file belongs to; None if it is no photograph."""
+    if file.parent.name == "images_srgb" and _DND.match(file.name):
+        return "dnd"
+    if not is_photo_name(file):
+        return None
+    if _SIDD.match(file.name):
+        return "sidd"
+    if _NIND.match(file.name):
+        return "nind"
+    # Beside RN (real noisy) and CL (clean) there may be SN, synthetic noise.
+    if file.parent.name in ("RN", "CL", "SN") and _PREP.match(file.name):
+        return "prep"
+    return "folder"
+
+
+def _noisy(kind: str, files: Sequence[Path]) -> list[Path]:
+    if kind == "sidd":
+        return [file for file in files if _sidd_is_noisy(file)]
+    if kind == "prep":
+        return [file for file in files if file.parent.name == "RN"]
+    if kind == "nind":
+        scenes: dict[str, set[tuple[bool, int]]] = {}
+        for file in files:
+            scene, iso = _scene_and_iso(file)
+            scenes.setdefault(scene, set()).add(iso)
+        lowest = {scene: min(isos) for scene, isos in scenes.items()}
+        return [
+            file for file in files for scene, iso in [_scene_and_iso(file)] if iso > lowest[scene]
+        ]
+    return list(files)
+
+
+def _sidd_is_noisy(file: Path) -> bool:
+    match = _SIDD.match(file.name)
+    return match is not None and match[1].upper() == "NOISY"
+
+
+def _scene_and_iso(file: Path) -> tuple[str, tuple[bool, int]]:
+    """Return the scene of a NIND photo and its ISO, to compare: H1, H2... are above all numbers.
+
+    ISO200-2 is another take at ISO 200.
+    """
+    match = _NIND.match(file.name)
+    assert match is not None
+    return match[1], (bool(match[2]), int(match[3]))

@@ -1,0 +1,71 @@
+"""The pixels of one noisy photograph, as they are kept for training."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssbsn_cli.core.errors import ImageError, OptionError
+from ssbsn_cli.core.imaging import read_photo
+from ssbsn_cli.core.imaging.depth import convert_depth, straighten_alpha
+
+_DND_KEY = "InoisySRGB"
+
+
+def read_pixels(path: Path) -> NDArray[Any]:
+    """Read a photograph as RGB integers.
+
+    Parameters
+    ----------
+    path : Path
+        A photograph, or one of DND's ``images_srgb/*.mat``, which needs h5py.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W, 3), C-contiguous: uint8 if the file has 8 bits, else uint16 with white at 65535.
+        Grey becomes RGB, alpha is dropped, floats outside [0, 1] are clipped.
+
+    Raises
+    ------
+    ImageError
+        It cannot be read.
+    OptionError
+        It needs h5py, which is not installed.
+    """
+    if path.suffix.lower() == ".mat":
+        color = _read_dnd(path)
+    else:
+        color = straighten_alpha(read_photo(path)).color
+    if color.dtype != np.uint8:
+        color = convert_depth(color, np.dtype(np.uint16))
+    return np.ascontiguousarray(np.broadcast_to(color, (*color.shape[:2], 3)))
+
+
+def _read_dnd(path: Path) -> NDArray[Any]:
+    try:
+        h5py = importlib.import_module("h5py")
+    except ImportError as error:
+        raise OptionError(
+            f"{path} is a MATLAB file, and h5py, which reads those, is not installed.",
+            "Install it with: pip install h5py",
+        ) from error
+    try:
+        with h5py.File(path, "r") as file:
+            stored = np.asarray(file[_DND_KEY])
+    except (OSError, KeyError, RuntimeError) as error:
+        raise ImageError(
+            f"{path} cannot be read as a photo of DND.",
+            f"It should be a MATLAB 7.3 file with an array {_DND_KEY}; download it again.",
+        ) from error
+    usual = stored.ndim == 3 and stored.shape[0] == 3 and stored.dtype.kind == "f"
+    if not usual or not stored.size or not np.isfinite(stored).all():
+        raise ImageError(
+            f"{path} holds no colour photo in {_DND_KEY}.", "Download the data set again."
+        )
+    # MATLAB counts its axes backwards.
+    return np.ascontiguousarray(stored.transpose(2, 1, 0))

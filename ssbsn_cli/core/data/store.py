@@ -1,0 +1,181 @@
+"""A crop cache on disk: its files, and whether they are what they should be."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+VERSION = 1
+PIXELS = "pixels.raw"
+INDEX = "index.json"
+_CHECKED_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Window:
+    """A photograph in a cache, or a part of one that is too large.
+
+    Parameters
+    ----------
+    photo : str
+        Path of its file.
+    offset : int
+        Where its first byte is.
+    height, width : int
+        In pixels.
+    dtype : str
+        "|u1" or "<u2".
+    checksum : int
+        CRC-32 of some of its rows.
+    """
+
+    photo: str
+    offset: int
+    height: int
+    width: int
+    dtype: str
+    checksum: int
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes its pixels take."""
+        return self.height * self.width * 3 * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class CropCache:
+    """Decoded photographs in a memory-mapped file.
+
+    Parameters
+    ----------
+    path : Path
+        The directory that it is kept in.
+    key : str
+        Says of which photographs it is, as they were: others have another key.
+    reused : bool
+        Whether it was there already.
+    windows : list of Window
+        What is in it, in the order of the photographs.
+    skipped : list of (Path, str)
+        Photographs that are not in it, and why.
+    pixels : numpy.memmap
+        All bytes, read-only.
+    """
+
+    path: Path
+    key: str
+    reused: bool
+    windows: list[Window]
+    skipped: list[tuple[Path, str]]
+    pixels: NDArray[np.uint8]
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes of pixels it holds."""
+        return self.pixels.size
+
+    def view(self, window: Window) -> NDArray[Any]:
+        """Show the pixels of one window.
+
+        Parameters
+        ----------
+        window : Window
+            One of `windows`.
+
+        Returns
+        -------
+        numpy.ndarray
+            (H, W, 3) uint8 or uint16, read-only: a view, nothing is read until it is used.
+        """
+        flat = self.pixels[window.offset : window.offset + window.size_bytes]
+        return flat.view(window.dtype).reshape(window.height, window.width, 3)
+
+
+def checksum(pixels: NDArray[Any]) -> int:
+    """Sum up so many rows that lost blocks of a disk show, and so few that it takes no time.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        (H, W, 3).
+
+    Returns
+    -------
+    int
+        CRC-32 of every 64th row and the last.
+    """
+    some = np.ascontiguousarray(pixels[::_CHECKED_ROWS])
+    return zlib.crc32(np.ascontiguousarray(pixels[-1]).data, zlib.crc32(some.data))
+
+
+def write_index(
+    directory: Path, key: str, windows: Sequence[Window], skipped: Sequence[tuple[Path, str]]
+) -> None:
+    """Write what `load` needs beside the pixels.
+
+    Parameters
+    ----------
+    directory : Path
+        Of the cache.
+    key : str
+        Of the cache.
+    windows : sequence of Window
+        What is in it.
+    skipped : sequence of (Path, str)
+        What is not, and why.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    content = {
+        "version": VERSION,
+        "key": key,
+        "bytes": (directory / PIXELS).stat().st_size,
+        "windows": [asdict(window) for window in windows],
+        "skipped": [(str(path), reason) for path, reason in skipped],
+    }
+    (directory / INDEX).write_text(json.dumps(content), encoding="ascii")
+
+
+def load(directory: Path, key: str, *, reused: bool) -> CropCache | None:
+    """Open a cache if it is there and whole.
+
+    Parameters
+    ----------
+    directory : Path
+        Of the cache.
+    key : str
+        That it must have.
+    reused : bool
+        What it is to say of itself.
+
+    Returns
+    -------
+    CropCache or None
+        None if it is missing, cut short, damaged, or of other photographs.
+    """
+    try:
+        content = json.loads((directory / INDEX).read_text(encoding="ascii"))
+        if (content["version"], content["key"]) != (VERSION, key):
+            return None
+        windows = [Window(**entry) for entry in content["windows"]]
+        skipped = [(Path(path), str(reason)) for path, reason in content["skipped"]]
+        pixels = np.memmap(directory / PIXELS, np.uint8, "r")
+        # A plain array over the same memory: slicing a memmap is several times slower.
+        cache = CropCache(directory, key, reused, windows, skipped, pixels.view(np.ndarray))
+        whole = pixels.size == content["bytes"] and windows
+        if whole and all(checksum(cache.view(window)) == window.checksum for window in windows):
+            return cache
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        # Whatever a broken index may lead to.
+        return None
+    return None
