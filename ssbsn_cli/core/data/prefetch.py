@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Protocol
@@ -21,7 +21,7 @@ class Batches(Protocol):
         """Draw the batch of one step."""
 
 
-def prefetch(sampler: Batches, start: int, stop: int) -> Iterator[NDArray[np.float32]]:
+def prefetch(sampler: Batches, start: int, stop: int) -> Generator[NDArray[np.float32], None, None]:
     """Yield the batches of some steps, in order, with two more being drawn in a thread.
 
     The thread ends with the generator: at the end, when it is closed, or by an exception.
