@@ -1,11 +1,16 @@
-"""Noisy photographs for training: finding them, keeping them decoded, drawing crops from them.
+"""Photographs for training: finding them, keeping them decoded, drawing crops from them.
 
-A data set goes through here in three steps: `find_photos` tells its layout, `open_cache` decodes
-it once into a memory-mapped file, and `CropSampler` draws from that file. Knows no torch.
+A data set of noisy photographs goes through here in three steps: `find_photos` tells its layout,
+`open_cache` decodes it once into a memory-mapped file, and `CropSampler` draws from that file. For
+training with clean photographs there are `find_pairs` and `PairSampler`, or `SyntheticPairs`, which
+puts the noise of a `NoiseModel` on what a `CropSampler` draws. Knows no torch.
 """
 
 from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.layouts import Found, find_photos
+from ssbsn_cli.core.data.noise import NoiseModel, SyntheticPairs
+from ssbsn_cli.core.data.paired import PairSampler
+from ssbsn_cli.core.data.pairs import Pair, find_pairs
 from ssbsn_cli.core.data.prefetch import prefetch
 from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.data.store import CropCache, Window
@@ -14,7 +19,12 @@ __all__ = [
     "CropCache",
     "CropSampler",
     "Found",
+    "NoiseModel",
+    "Pair",
+    "PairSampler",
+    "SyntheticPairs",
     "Window",
+    "find_pairs",
     "find_photos",
     "open_cache",
     "prefetch",

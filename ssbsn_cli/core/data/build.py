@@ -16,7 +16,6 @@ import numpy as np
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.data.store import (
     PIXELS,
-    VERSION,
     CropCache,
     Window,
     checksum,
@@ -31,6 +30,7 @@ Notify = Callable[[str], None]
 HALF_BUILT = ".building-"
 _ALIGNMENT = 64
 _SECONDS_BETWEEN_NOTES = 10.0
+_WINDOWS_SEED = 1
 # File sizes stand for pixels where these are compared, before anything is decoded.
 _LOSSY = (".jpg", ".jpeg", ".jpe", ".webp")
 _LOSSY_GAIN = 8
@@ -124,17 +124,28 @@ def _decode(
             skipped[number] = str(error)
             continue
         room = limit_bytes - file.tell()
-        rng = np.random.default_rng([VERSION, number])
+        # By its number alone, so that the windows of two photos of a pair are at the same places.
+        rng = np.random.default_rng([_WINDOWS_SEED, number])
         parts = cut(pixels, room, len(photos) - done, side, _ALIGNMENT, rng)
         if not parts:
             skipped[number] = "There is no room for it in the crop cache."
-        for part in parts:
+        for top, left, part in parts:
             part = np.ascontiguousarray(part.astype(part.dtype.newbyteorder("<"), copy=False))
             offset, (height, width, _) = file.tell(), part.shape
             file.write(part.data)
             file.write(bytes(-file.tell() % _ALIGNMENT))
             window = Window(
-                str(photos[number]), offset, height, width, part.dtype.str, checksum(part)
+                photo=str(photos[number]),
+                number=number,
+                top=top,
+                left=left,
+                photo_height=pixels.shape[0],
+                photo_width=pixels.shape[1],
+                offset=offset,
+                height=height,
+                width=width,
+                dtype=part.dtype.str,
+                checksum=checksum(part),
             )
             windows.setdefault(number, []).append(window)
     return (

@@ -13,8 +13,8 @@ from ssbsn_cli.core.imaging import is_photo_name
 
 # No pattern but the last two is anchored at its end: cut or denoised copies of a clean photo carry
 # its name plus something, and are clean, too.
-_SIDD = re.compile(r"\d{4}_(NOISY|GT)_SRGB_\d{3}", re.IGNORECASE)
-_NIND = re.compile(r"NIND[_ ](.+)[_ ]ISO(H?)(\d+)", re.IGNORECASE)
+SIDD = re.compile(r"\d{4}_(NOISY|GT)_SRGB_\d{3}", re.IGNORECASE)
+NIND = re.compile(r"NIND[_ ](.+)[_ ]ISO(H?)(\d+)", re.IGNORECASE)
 _PREP = re.compile(r"\d+_\d+_\d+\.png\Z", re.IGNORECASE)
 _DND = re.compile(r"\d{4}\.mat\Z", re.IGNORECASE)
 
@@ -71,9 +71,37 @@ def find_photos(path: Path) -> Found:
         if kind == "folder" and not is_photo_name(path):
             raise OptionError(f"{path} is not a photo by its name.", _UNDERSTOOD)
         return Found(kind, [path])
-    # Layouts are told by the names of parents, too, which "." and ".." hide.
-    root = path.resolve() if ".." in path.parts else path.absolute()
-    files = sorted(_walk(root))
+    kind, of_kind, files = survey(path)
+    photos = _noisy(kind, of_kind)
+    if not photos:
+        raise OptionError(f"There are no noisy photos in {path}.", _UNDERSTOOD)
+    taken = set(photos)
+    return Found(kind, photos, [file for file in files if file not in taken])
+
+
+def survey(path: Path) -> tuple[str, list[Path], list[Path]]:
+    """Tell what kind of data set a directory holds.
+
+    Parameters
+    ----------
+    path : Path
+        A directory, searched with all below it but without hidden files.
+
+    Returns
+    -------
+    kind : str
+        As in `Found`.
+    of_kind : list of Path
+        The files that belong to it, noisy or not; sorted, like the next.
+    files : list of Path
+        All files. Their paths are absolute.
+
+    Raises
+    ------
+    OptionError
+        A directory cannot be read, or there are several data sets.
+    """
+    files = sorted(_walk(absolute(path)))
     by_kind: dict[str, list[Path]] = {}
     for file in files:
         if kind_of_file := _kind(file):
@@ -84,11 +112,12 @@ def find_photos(path: Path) -> Found:
             f"{path} holds several data sets: {', '.join(kinds)}.",
             "Name the folder of each of them by itself.",
         )
-    photos = _noisy(kinds[0], by_kind.get(kinds[0], []))
-    if not photos:
-        raise OptionError(f"There are no noisy photos in {path}.", _UNDERSTOOD)
-    taken = set(photos)
-    return Found(kinds[0], photos, [file for file in files if file not in taken])
+    return kinds[0], by_kind.get(kinds[0], []), files
+
+
+def absolute(path: Path) -> Path:
+    """Return a path by which layouts can be told: the names of parents, which "." and ".." hide."""
+    return path.resolve() if ".." in path.parts else path.absolute()
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -115,9 +144,9 @@ def _kind(file: Path) -> str | None:
         return "dnd"
     if not is_photo_name(file):
         return None
-    if _SIDD.match(file.name):
+    if SIDD.match(file.name):
         return "sidd"
-    if _NIND.match(file.name):
+    if NIND.match(file.name):
         return "nind"
     # Beside RN (real noisy) and CL (clean) there may be SN, synthetic noise.
     if file.parent.name in ("RN", "CL", "SN") and _PREP.match(file.name):
@@ -133,25 +162,25 @@ def _noisy(kind: str, files: Sequence[Path]) -> list[Path]:
     if kind == "nind":
         scenes: dict[str, set[tuple[bool, int]]] = {}
         for file in files:
-            scene, iso = _scene_and_iso(file)
+            scene, iso = scene_and_iso(file)
             scenes.setdefault(scene, set()).add(iso)
         lowest = {scene: min(isos) for scene, isos in scenes.items()}
         return [
-            file for file in files for scene, iso in [_scene_and_iso(file)] if iso > lowest[scene]
+            file for file in files for scene, iso in [scene_and_iso(file)] if iso > lowest[scene]
         ]
     return list(files)
 
 
 def _sidd_is_noisy(file: Path) -> bool:
-    match = _SIDD.match(file.name)
+    match = SIDD.match(file.name)
     return match is not None and match[1].upper() == "NOISY"
 
 
-def _scene_and_iso(file: Path) -> tuple[str, tuple[bool, int]]:
+def scene_and_iso(file: Path) -> tuple[str, tuple[bool, int]]:
     """Return the scene of a NIND photo and its ISO, to compare: H1, H2... are above all numbers.
 
     ISO200-2 is another take at ISO 200.
     """
-    match = _NIND.match(file.name)
+    match = NIND.match(file.name)
     assert match is not None
     return match[1], (bool(match[2]), int(match[3]))

@@ -6,37 +6,37 @@ from collections import deque
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Protocol, TypeVar
 
 _AHEAD = 2
 
+Batch = TypeVar("Batch")
+Batch_co = TypeVar("Batch_co", covariant=True)
 
-class Batches(Protocol):
+
+class Batches(Protocol[Batch_co]):
     """What `prefetch` draws from."""
 
-    def batch(self, step: int) -> NDArray[np.float32]:
+    def batch(self, step: int) -> Batch_co:
         """Draw the batch of one step."""
 
 
-def prefetch(sampler: Batches, start: int, stop: int) -> Generator[NDArray[np.float32], None, None]:
+def prefetch(sampler: Batches[Batch], start: int, stop: int) -> Generator[Batch, None, None]:
     """Yield the batches of some steps, in order, with two more being drawn in a thread.
 
     The thread ends with the generator: at the end, when it is closed, or by an exception.
 
     Parameters
     ----------
-    sampler : CropSampler
+    sampler : CropSampler, PairSampler or SyntheticPairs
         Anything with ``batch(step)``.
     start, stop : int
         The first step and the one after the last.
 
     Yields
     ------
-    numpy.ndarray
-        What ``sampler.batch`` returned.
+    object
+        What ``sampler.batch`` returned: an array, or a pair of them.
 
     Raises
     ------

@@ -4,49 +4,42 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssbsn_cli.core.data.draws import TRAINING, VALIDATION, Positions, Share, draw, put
 from ssbsn_cli.core.data.store import CropCache, Window
 from ssbsn_cli.core.errors import OptionError
 
-_TRAINING, _VALIDATION = 0, 1
-
 
 class _Source:
-    """All positions of crops in one data set, numbered."""
+    """One data set, and all positions of crops in it."""
 
     def __init__(self, cache: CropCache, crop: int) -> None:
-        self.cache = cache
-        self.crop = crop
-        self.windows = [w for w in cache.windows if min(w.height, w.width) >= crop]
-        large = {window.photo for window in self.windows}
+        self._cache = cache
+        self._windows = [w for w in cache.windows if min(w.height, w.width) >= crop]
+        if not self._windows:
+            raise nothing_large_enough(cache.windows, crop)
+        large = {window.photo for window in self._windows}
         self.too_small = len({window.photo for window in cache.windows} - large)
-        self.ends = list(accumulate(self._rows(w) * self._columns(w) for w in self.windows))
+        self._positions = Positions(((w.height, w.width) for w in self._windows), crop)
+        self._crop = crop
 
-    def _rows(self, window: Window) -> int:
-        return window.height - self.crop + 1
-
-    def _columns(self, window: Window) -> int:
-        return window.width - self.crop + 1
-
-    def at(self, position: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Return a view of the crop at a position, (crop, crop, 3)."""
-        number = bisect_right(self.ends, position)
-        window = self.windows[number]
-        within = position - (self.ends[number - 1] if number else 0)
-        top, left = divmod(within, self._columns(window))
-        return self.cache.view(window)[top : top + self.crop, left : left + self.crop]
+    def at(self, word: int) -> NDArray[Any]:
+        """Return a view of the crop that 64 random bits lead to, (crop, crop, 3)."""
+        number, top, left = self._positions.at(word)
+        pixels = self._cache.view(self._windows[number])
+        return pixels[top : top + self._crop, left : left + self._crop]
 
 
 class CropSampler:
     """Draws crops by their number: number n is always the same crop, whoever asks, and when.
 
-    A step of training takes ``batch_size * world`` crops, one after another in their numbers, and
-    each process its part of them. So two processes with a batch of 2 see what one with 4 sees.
+    Two processes with a batch of 2 see, in turn, what one with a batch of 4 sees.
 
     Parameters
     ----------
@@ -84,20 +77,28 @@ class CropSampler:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        _check(len(caches), weights, crop, batch_size, seed, rank, world)
+        _check_weights(len(caches), weights)
+        self._share = Share(crop, batch_size, seed, rank, world)
         used = [(cache, w) for cache, w in zip(caches, weights, strict=True) if w > 0]
         self._sources = [_Source(cache, crop) for cache, _ in used]
-        for source in self._sources:
-            if not source.windows:
-                raise _nothing_large_enough(source.cache, crop)
         self.too_small = sum(source.too_small for source in self._sources)
         shares = list(accumulate(weight for _, weight in used))
         self._shares = [share / shares[-1] for share in shares]
-        self._crop = crop
-        self._batch_size = batch_size
-        self._seed = seed
-        self._rank = rank
-        self._world = world
+
+    def numbers(self, step: int) -> range:
+        """Tell which crops `batch` draws at a step: what is random about one is keyed by these.
+
+        Parameters
+        ----------
+        step : int
+            From 0.
+
+        Returns
+        -------
+        range
+            Their numbers, the same ones however a training is split over processes.
+        """
+        return self._share.numbers(step)
 
     def batch(self, step: int) -> NDArray[np.float32]:
         """Draw the crops of one step of training, flipped and turned at random.
@@ -112,8 +113,7 @@ class CropSampler:
         numpy.ndarray
             (batch_size, 3, crop, crop) float32 in [0, 1], RGB, C-contiguous.
         """
-        first = (step * self._world + self._rank) * self._batch_size
-        return self._draw(range(first, first + self._batch_size), self._seed, _TRAINING)
+        return self._draw(self.numbers(step), self._share.seed, TRAINING)
 
     def validation_batch(self, count: int) -> NDArray[np.float32]:
         """Draw crops to watch a training by: always the same, whatever the seed and the process.
@@ -129,38 +129,19 @@ class CropSampler:
             (count, 3, crop, crop) float32 in [0, 1], RGB, C-contiguous; neither flipped nor turned.
         """
         # Without the seed, so that trainings with several seeds can be compared.
-        return self._draw(range(count), 0, _VALIDATION)
+        return self._draw(range(count), 0, VALIDATION)
 
     def _draw(self, numbers: range, seed: int, stream: int) -> NDArray[np.float32]:
-        batch = np.empty((len(numbers), 3, self._crop, self._crop), np.float32)
+        crop = self._share.crop
+        batch = np.empty((len(numbers), 3, crop, crop), np.float32)
         for target, number in zip(batch, numbers, strict=True):
-            # The raw numbers of Philox are the same in all releases of NumPy, those of its
-            # distributions are not; and by key and counter, every crop has numbers of its own.
-            bits = np.random.Philox(
-                key=np.array([seed, number], np.uint64),
-                counter=np.array([0, 0, 0, stream], np.uint64),
-            )
-            which, where, how = (int(value) for value in bits.random_raw(3))
+            which, where, how = draw(seed, number, stream)
             source = self._sources[bisect_right(self._shares, (which >> 11) * 2.0**-53)]
-            pixels = source.at(where * source.ends[-1] >> 64)
-            white = np.iinfo(pixels.dtype).max
-            if stream == _TRAINING:
-                if how & 4:
-                    pixels = pixels[:, ::-1]
-                pixels = np.rot90(pixels, how & 3)
-            np.divide(pixels.transpose(2, 0, 1), white, out=target, dtype=np.float32)
+            put(source.at(where), how if stream == TRAINING else 0, target)
         return batch
 
 
-def _check(
-    caches: int,
-    weights: Sequence[float],
-    crop: int,
-    batch_size: int,
-    seed: int,
-    rank: int,
-    world: int,
-) -> None:
+def _check_weights(caches: int, weights: Sequence[float]) -> None:
     if not caches or caches != len(weights):
         raise OptionError(
             f"There are {caches} data sets and {len(weights)} weights.",
@@ -171,20 +152,11 @@ def _check(
             f"The weights {', '.join(map(str, weights))} do not say how often to draw.",
             "Give numbers from 0, at least one of them above 0.",
         )
-    for name, value in (("crop size", crop), ("batch size", batch_size)):
-        if value < 1:
-            raise OptionError(f"The {name} is {value}.", "Give a number above 0.")
-    if not 0 <= seed < 1 << 64:
-        raise OptionError(f"The seed is {seed}.", "Give a number from 0 to 2**64 - 1.")
-    if not 0 <= rank < world:
-        raise OptionError(
-            f"There is no process {rank} of {world}.",
-            "Count processes from 0 to one below their number.",
-        )
 
 
-def _nothing_large_enough(cache: CropCache, crop: int) -> OptionError:
-    largest = max(cache.windows, key=lambda w: (min(w.height, w.width), w.height * w.width))
+def nothing_large_enough(windows: Iterable[Window], crop: int) -> OptionError:
+    """Return the error that says that none of some windows is as large as a crop."""
+    largest = max(windows, key=lambda w: (min(w.height, w.width), w.height * w.width))
     return OptionError(
         f"No photo is as large as the crops, {crop}x{crop}: the largest, {largest.photo}, has "
         f"{largest.width}x{largest.height} pixels.",

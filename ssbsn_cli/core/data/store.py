@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = 1
+VERSION = 2
 PIXELS = "pixels.raw"
 INDEX = "index.json"
 _CHECKED_ROWS = 64
@@ -26,6 +26,12 @@ class Window:
     ----------
     photo : str
         Path of its file.
+    number : int
+        Of the photograph, from 0, in the order that the cache was asked for.
+    top, left : int
+        Where in the photograph it is.
+    photo_height, photo_width : int
+        Of the whole photograph.
     offset : int
         Where its first byte is.
     height, width : int
@@ -37,6 +43,11 @@ class Window:
     """
 
     photo: str
+    number: int
+    top: int
+    left: int
+    photo_height: int
+    photo_width: int
     offset: int
     height: int
     width: int

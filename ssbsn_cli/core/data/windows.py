@@ -15,7 +15,7 @@ def cut(
     side: int,
     alignment: int,
     rng: np.random.Generator,
-) -> list[NDArray[Any]]:
+) -> list[tuple[int, int, NDArray[Any]]]:
     """Cut a photograph to its fair share of the room.
 
     Parameters
@@ -35,21 +35,22 @@ def cut(
 
     Returns
     -------
-    list of numpy.ndarray
-        The photograph, or windows of it, maybe none, that take no more than `room`: views.
+    list of (int, int, numpy.ndarray)
+        Top, left and view of the photograph, or of windows of it, maybe none, that take no more
+        than `room`. By the same `rng`, fewer windows are the first of more: pairs rely on it.
     """
     share = room / among
     height, width, _ = pixels.shape
     if _aligned(pixels.nbytes, alignment) <= share:
-        return [pixels]
+        return [(0, 0, pixels)]
     rows, columns = min(side, height), min(side, width)
     cost = _aligned(rows * columns * 3 * pixels.itemsize, alignment)
     # Rounded at random: where no share has room for a window, some photographs get one.
     count = min(int(share / cost + rng.random()), room // cost)
     windows = []
     for _ in range(count):
-        top, left = rng.integers((height - rows + 1, width - columns + 1))
-        windows.append(pixels[top : top + rows, left : left + columns])
+        top, left = map(int, rng.integers((height - rows + 1, width - columns + 1)))
+        windows.append((top, left, pixels[top : top + rows, left : left + columns]))
     return windows
 
 

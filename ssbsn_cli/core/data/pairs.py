@@ -1,0 +1,149 @@
+"""Which photographs of a data set show the same, once noisy and once clean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssbsn_cli.core.data.layouts import NIND, SIDD, absolute, scene_and_iso, survey
+from ssbsn_cli.core.errors import OptionError
+
+# Names of folders side by side, and ends of names of files, all in lower case.
+_FOLDERS = {"noisy": ("clean", "gt", "reference"), "rn": ("cl",)}
+_ENDS = {"noisy": ("clean", "gt"), "real": ("mean",), "n": ("cl",)}
+_TAKE = re.compile(r"\A-\d+")
+_CLEAN_ENDS = tuple(end for ends in _ENDS.values() for end in ends)
+
+_UNDERSTOOD = (
+    "Give SIDD Medium (0001_NOISY_SRGB_010.PNG beside 0001_GT_SRGB_010.PNG), NIND (at least two "
+    "ISOs of a scene), AP-BSN's dataset/prep (RN/0_0_0.png and CL/0_0_0.png), two folders noisy "
+    "and clean (or gt, or reference) with files of the same names, or files named a_noisy.png and "
+    "a_clean.png (or _gt; _real and _mean; _N and _CL)."
+)
+
+_Key = tuple[tuple[str, ...], str]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two photographs of the same.
+
+    Parameters
+    ----------
+    noisy, clean : Path
+        Their files.
+    """
+
+    noisy: Path
+    clean: Path
+
+
+def find_pairs(path: Path) -> list[Pair]:
+    """Find the noisy photographs of a data set that it has clean ones of.
+
+    Upper and lower case are the same, and the two files may be of different formats.
+
+    Parameters
+    ----------
+    path : Path
+        A directory, searched with all directories below it but without hidden files: SIDD Medium;
+        NIND, where the lowest ISO of a scene is the clean photograph of all others; AP-BSN's
+        ``dataset/prep``; or any, where two folders called ``noisy`` and ``clean``, ``gt`` or
+        ``reference`` hold files of the same names, or where names end in ``_noisy`` and ``_clean``
+        or ``_gt``, ``_real`` and ``_mean``, or ``_N`` and ``_CL``.
+
+    Returns
+    -------
+    list of Pair
+        Sorted by the noisy one; never empty. What lacks a partner is left out.
+
+    Raises
+    ------
+    OptionError
+        There are no pairs, or there are several data sets.
+    """
+    if not path.exists():
+        raise OptionError(f"{path} does not exist.", "Check the spelling of the path.")
+    if not path.is_dir():
+        raise OptionError(f"{path} is a file, not a folder of pairs of photos.", _UNDERSTOOD)
+    kind, files, _ = survey(path)
+    if kind == "nind":
+        pairs = _by_iso(files)
+    elif kind == "dnd":
+        pairs = []
+    else:
+        pairs = _by_name(absolute(path), files)
+    if not pairs:
+        raise OptionError(
+            f"There are no pairs of a noisy and a clean photo in {path}.", _UNDERSTOOD
+        )
+    return pairs
+
+
+def _by_iso(files: Sequence[Path]) -> list[Pair]:
+    scenes: dict[str, list[Path]] = {}
+    for file in files:
+        scenes.setdefault(scene_and_iso(file)[0], []).append(file)
+    pairs = []
+    for scene in scenes.values():
+        lowest = min(scene_and_iso(file)[1] for file in scene)
+        clean = [file for file in scene if scene_and_iso(file)[1] == lowest]
+        for noisy in scene:
+            if scene_and_iso(noisy)[1] > lowest:
+                # A copy that was cut out belongs to the one that was cut out at the same place.
+                # Of several takes, "-2" and so on, the first is as good as any.
+                same = [file for file in clean if _part(file) == _part(noisy)]
+                if same:
+                    pairs.append(Pair(noisy, min(same, key=lambda f: (len(f.name), f))))
+    return sorted(pairs, key=lambda pair: pair.noisy)
+
+
+def _part(file: Path) -> str:
+    """Return what the name of a NIND photo has after its ISO and its take."""
+    match = NIND.match(file.stem)
+    assert match is not None
+    return _TAKE.sub("", file.stem[match.end() :])
+
+
+def _by_name(root: Path, files: Sequence[Path]) -> list[Pair]:
+    names: dict[_Key, list[Path]] = {}
+    for file in files:
+        names.setdefault(_key(root, file), []).append(file)
+    pairs = []
+    for noisy in files:
+        for key in _partners(*_key(root, noisy)):
+            if clean := names.get(key):
+                same_format = [f for f in clean if f.suffix.lower() == noisy.suffix.lower()]
+                pairs.append(Pair(noisy, (same_format or clean)[0]))
+                break
+    return pairs
+
+
+def _key(root: Path, file: Path) -> _Key:
+    # Folders above the one that was named say nothing: whole data sets are kept in such as "noisy".
+    folders = file.parent.relative_to(root).parts
+    return tuple(folder.lower() for folder in folders), file.stem.lower()
+
+
+def _partners(folders: tuple[str, ...], stem: str) -> Iterator[_Key]:
+    """Yield where the clean photograph may be if this is a noisy one, the likeliest first."""
+    beside = [
+        (*folders[:i], clean, *folders[i + 1 :])
+        for i, folder in enumerate(folders)
+        for clean in _FOLDERS.get(folder, ())
+    ]
+    sidd = SIDD.match(stem)
+    base, _, end = stem.rpartition("_")
+    if sidd:
+        renamed = [f"{stem[: sidd.start(1)]}gt{stem[sidd.end(1) :]}"] if sidd[1] == "noisy" else []
+        elsewhere = renamed
+    else:
+        renamed = [f"{base}_{clean}" for clean in _ENDS.get(end, ()) if base]
+        plain = [base] if renamed else [f"{stem}_{clean}" for clean in _CLEAN_ENDS]
+        elsewhere = [stem, *renamed, *plain]
+    for names, places in ((renamed, [folders]), (elsewhere, beside)):
+        for place in places:
+            for name in names:
+                yield place, name
