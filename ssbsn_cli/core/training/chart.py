@@ -11,14 +11,14 @@ from typing import TypeVar
 import numpy as np
 
 WIDTH, HEIGHT = 480, 270
-LEFT, RIGHT, TOP, BOTTOM = 62, 18, 12, 46
+LEFT, RIGHT, TOP, BOTTOM = 62, 30, 12, 46
 # More points than pixels would only make the page large.
 BUCKETS = 300
 TOOLTIPS = 60
 # A range of values this narrow, relative to them, would drown in rounding.
 NARROW = 1e-6
 
-# Below, no logarithm is safe from underflow.
+# Below, underflow spoils logarithms and quotients.
 TINY = 1e-30
 
 Point = tuple[float, float]
@@ -84,12 +84,13 @@ def draw_chart(
     if not curves:
         return ""
     axes = _Axes(curves, minutes, log)
+    scale = " (logarithmic)" if axes.log else ""
     legend = "".join(
         f'<span class="key {escape(curve.style)}">{escape(curve.label)}</span>' for curve in curves
     )
     drawn = "".join(_draw_curve(curve, axes, unit) for curve in curves)
     return (
-        f"<figure><figcaption><b>{escape(title)}</b>{legend}</figcaption>"
+        f"<figure><figcaption><b>{escape(title + scale)}</b>{legend}</figcaption>"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
         f"{axes.draw()}{drawn}</svg></figure>\n"
     )
@@ -101,30 +102,30 @@ class _Axes:
     def __init__(self, curves: Sequence[Curve], minutes: Sequence[Point], log: bool) -> None:
         values = [value for curve in curves for _, value in curve.points]
         low, high = min(values), max(values)
-        self._log = log and low > TINY and high > 5 * low
-        if self._log:
+        self.log = log and low > TINY and high > 5 * low
+        if self.log:
             low, high = math.log10(low), math.log10(high)
         margin = (high - low) * 0.04
-        if high - low <= NARROW * max(abs(low), abs(high)):
+        if high - low <= max(NARROW * max(abs(low), abs(high)), TINY):
             margin = max(abs(high) * 0.05, NARROW)
         self._low, self._high = low - margin, high + margin
         self._last = max(max(curve.points[-1][0] for curve in curves), 1.0)
-        self._minutes = sorted([(0.0, 0.0), *minutes])
+        self._minutes = np.array(sorted([(0.0, 0.0), *minutes]))
 
     def x(self, step: float) -> float:
         share = min(max(step / self._last, 0), 1)
         return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
 
     def y(self, value: float) -> float:
-        if self._log:
+        if self.log:
             value = math.log10(value)
         share = (value - self._low) / (self._high - self._low)
         return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
     def minutes(self, step: float) -> str:
-        steps, times = zip(*self._minutes, strict=True)
+        steps, times = self._minutes.T
         time = float(np.interp(step, steps, times))
-        return f"{time:.1f}" if self._minutes[-1][1] < 10 else f"{time:,.0f}"
+        return f"{time:.1f}" if times[-1] < 10 else f"{time:,.0f}"
 
     def draw(self) -> str:
         right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
@@ -146,7 +147,7 @@ class _Axes:
         return "".join(parts)
 
     def _value_ticks(self) -> list[tuple[float, str]]:
-        if not self._log:
+        if not self.log:
             ticks = _ticks(self._low, self._high, 5)
             # As many digits as tell neighbours apart.
             gap = ticks[1] - ticks[0] if len(ticks) > 1 else abs(ticks[0]) or 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -21,7 +20,6 @@ from ssbsn_cli.core.weights.records import write_atomically
 PICTURES = 8
 # Beyond, arithmetic overflows; no honest loss is there.
 ABSURD = 1e30
-NO_VALIDATION = "There was no validation yet."
 
 Record = Mapping[str, Any]
 
@@ -111,7 +109,7 @@ def _progress(records: Sequence[Record], steps: Sequence[Record]) -> str:
 
 def _scores(checks: Sequence[Record]) -> str:
     if not checks:
-        return draw_note(NO_VALIDATION)
+        return draw_note("There was no validation yet.")
     best = [record for record in checks if record.get("best") is True][-1:]
     named = [("best", best[0])] if best else []
     if not best or best[0] is not checks[-1]:
@@ -252,6 +250,4 @@ def _plain(value: Any) -> str:
         return ", ".join(_plain(item) for item in value)
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     return str(value)
