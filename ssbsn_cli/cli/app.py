@@ -13,12 +13,14 @@ from ssbsn_cli import __version__
 from ssbsn_cli.cli.denoise import denoise
 from ssbsn_cli.cli.fetch_weights import fetch_weights
 from ssbsn_cli.cli.info import info
+from ssbsn_cli.cli.train import train
 
 EXAMPLES = """
 [bold]Examples[/bold]
 
     ssbsn denoise photo.png
     ssbsn denoise photos/ -o clean/ --recursive
+    ssbsn train --data my_photos/
     ssbsn fetch-weights --list
     ssbsn COMMAND --help
 """
@@ -32,6 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(denoise)
+app.command()(train)
 app.command()(fetch_weights)
 app.command()(info)
 

@@ -68,14 +68,21 @@ class Output:
             self._err.print(shown, style=style, markup=False)
 
     @contextlib.contextmanager
-    def progress(self) -> Iterator[Progress]:
-        """Show progress bars on stderr while inside, if a person watches."""
+    def progress(self, *, counted: bool = True) -> Iterator[Progress]:
+        """Show progress bars on stderr while inside, if a person watches.
+
+        Parameters
+        ----------
+        counted : bool
+            Show numbers done and in total instead of a percentage.
+        """
         # Here, so that --help need not wait for it.
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
             Progress,
             SpinnerColumn,
+            TaskProgressColumn,
             TextColumn,
             TimeRemainingColumn,
         )
@@ -84,7 +91,7 @@ class Output:
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            MofNCompleteColumn(),
+            MofNCompleteColumn() if counted else TaskProgressColumn(),
             TimeRemainingColumn(),
             console=self._err,
             transient=True,

@@ -1,0 +1,311 @@
+"""What a training does, as a TOML file: read, checked, changed by options, written whole."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.kinds import RefineKind
+
+ObjectiveKind = Literal["self", "distill", "pairs"]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Stride = Annotated[int, Field(ge=1, le=64)]
+DURATIONS = ("steps", "epochs", "max_minutes")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelConfig(_Section):
+    """The network, as in `ssbsn_cli.core.model.descriptor.Descriptor`.
+
+    Attributes
+    ----------
+    architecture : str
+        Which network.
+    refine : {"r3", "once", "none"}
+        The refinement that its weights will recommend.
+    parameters : dict
+        Keyword arguments of the network's constructor.
+    """
+
+    architecture: str
+    refine: RefineKind = "r3"
+    parameters: dict[str, Any] = {}
+
+
+class TrainingConfig(_Section):
+    """What a step sees, and how many there are.
+
+    Attributes
+    ----------
+    steps, epochs, max_minutes : int, float, float
+        How long to train: exactly one of them. An epoch draws one crop for every 384x384 pixels
+        of the data, as the authors' patches of 512 pixels with an overlap of 128 do.
+    batch_size : int
+        Crops a step, of all processes together.
+    crop : int
+        Side of the crops in pixels, a multiple of each stride in `pd_a`.
+    pd_a : tuple of int
+        PD strides of the self-supervised objective; each step draws one of them.
+    objectives : dict
+        How often a step takes which objective, relative to the others.
+    seed : int
+        Of initialisation, crops, strides and synthetic noise.
+    device, precision : str
+        As in `ssbsn_cli.core.inference.settings.Settings`, without "fp16".
+    save_minutes : float
+        Time between checkpoints.
+    keep : int
+        How many of the last checkpoints stay beside the best one.
+    validation_crops : int
+        Crops, or pairs, that each checkpoint is scored on.
+    hold_out : float
+        Part of each photo that is kept for validation and never trained on.
+    """
+
+    steps: Annotated[int, Field(ge=1)] | None = None
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 4
+    crop: Annotated[int, Field(ge=8, le=8192)] = 120
+    pd_a: Annotated[tuple[Stride, ...], Field(min_length=1)] = (5,)
+    objectives: Annotated[dict[ObjectiveKind, Share], Field(min_length=1)] = {"self": 1.0}
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    save_minutes: Annotated[float, Field(gt=0)] = 5.0
+    keep: Annotated[int, Field(ge=1)] = 3
+    validation_crops: Annotated[int, Field(ge=1)] = 16
+    hold_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingConfig:
+        if sum(getattr(self, name) is not None for name in DURATIONS) != 1:
+            raise ValueError(f"give exactly one of {', '.join(DURATIONS)}")
+        odd = [stride for stride in self.pd_a if self.crop % stride]
+        if odd:
+            raise ValueError(f"a crop of {self.crop} is no multiple of the stride {odd[0]} in pd_a")
+        if not sum(self.objectives.values()) > 0:
+            raise ValueError("one of the objectives needs a share above 0")
+        return self
+
+
+class OptimizerConfig(_Section):
+    """Adam and how its learning rate changes.
+
+    Attributes
+    ----------
+    learning_rate : float
+        Its highest value.
+    schedule : {"constant", "step", "cosine", "linear"}
+        How it falls: not at all, by `factor` at each of `step_at`, or to `factor` at the end.
+    step_at : tuple of float
+        Parts of the whole training.
+    factor : float
+        See `schedule`.
+    warmup_steps : int
+        Steps that it rises over at the start.
+    gradient_clip : float
+        Largest norm of a gradient; 0 leaves them as they are.
+    ema : float
+        Decay of the moving average of the weights, which is what is saved then; 0 is none.
+    """
+
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4
+    schedule: Literal["constant", "step", "cosine", "linear"] = "step"
+    step_at: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.8,)
+    factor: Annotated[float, Field(ge=0, le=1)] = 0.1
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    gradient_clip: Annotated[float, Field(ge=0)] = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class DataConfig(_Section):
+    """The decoded photos.
+
+    Attributes
+    ----------
+    cache_gb : float
+        The most that the crop cache of one ``--data`` may take, in units of 1e9 bytes.
+    licence : str
+        What the photos' terms ask of the weights; goes into their card.
+    """
+
+    cache_gb: Annotated[float, Field(gt=0)] = 8.0
+    licence: str = ""
+
+
+class DistillConfig(_Section):
+    """The objective "distill": reproduce what a teacher makes of noisy photos.
+
+    Attributes
+    ----------
+    teacher : str
+        Its weights: a name or a path.
+    refine : {"r3", "once", "none"}
+        How the teacher denoises.
+    windows, side : int
+        How many parts of the photos it denoises, once, and their size in pixels.
+    """
+
+    teacher: str = ""
+    refine: RefineKind = "r3"
+    windows: Annotated[int, Field(ge=1)] = 200
+    side: Annotated[int, Field(ge=8)] = 256
+
+
+class PairsConfig(_Section):
+    """The objective "pairs": clean photos with synthetic noise, or real pairs.
+
+    Attributes
+    ----------
+    real : bool
+        Whether ``--pairs`` holds noisy and clean photos of the same scenes, or clean ones alone.
+    noise : dict
+        Fields of `ssbsn_cli.core.data.NoiseModel` for clean ones.
+    """
+
+    real: bool = False
+    noise: dict[str, Any] = {}
+
+
+class Config(_Section):
+    """All of a training but the photos and the initial weights.
+
+    Attributes
+    ----------
+    model : ModelConfig or None
+        None takes the network of the initial weights.
+    """
+
+    model: ModelConfig | None = None
+    training: TrainingConfig
+    optimizer: OptimizerConfig = OptimizerConfig()
+    data: DataConfig = DataConfig()
+    distill: DistillConfig = DistillConfig()
+    pairs: PairsConfig = PairsConfig()
+
+    def to_toml(self) -> str:
+        """Return the whole configuration as TOML, defaults included."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def config_names() -> list[str]:
+    """Return the names of the configurations inside the package."""
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in _shipped().iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def load_config(
+    name_or_path: str,
+    settings: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Config:
+    """Read a configuration and change it.
+
+    Parameters
+    ----------
+    name_or_path : str
+        One of `config_names`, or a TOML file.
+    settings : sequence of str
+        Changes as ``section.key=value``, the value in TOML; other text stands for itself.
+    options : mapping, optional
+        More changes, by ``section.key``; they are made last, and None changes nothing.
+
+    Returns
+    -------
+    Config
+        Checked. Of the three ways to say how long to train, a change of one removes the others.
+
+    Raises
+    ------
+    OptionError
+        It cannot be read, or a key or value makes no sense: the message names it.
+    """
+    content = _read(name_or_path)
+    for setting in settings:
+        key, sign, text = setting.partition("=")
+        if not sign or not key.strip():
+            raise OptionError(
+                f"--set {setting!r} is not of the form key=value.",
+                "Write for example --set optimizer.ema=0.999.",
+            )
+        _change(content, key.strip(), _parse(text.strip()))
+    for key, value in (options or {}).items():
+        if value is not None:
+            _change(content, key, value)
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            what = "there is no such key"
+        elif first["type"] == "missing":
+            what = "it is missing"
+        raise OptionError(
+            f"The configuration {name_or_path}: {where}: {what}.".replace("..", "."),
+            "docs/train.md lists the keys and their values.",
+        ) from None
+
+
+def _shipped() -> Any:
+    return resources.files("ssbsn_cli.core.training") / "configs"
+
+
+def _read(name_or_path: str) -> dict[str, Any]:
+    if name_or_path in config_names():
+        text = (_shipped() / f"{name_or_path}.toml").read_text(encoding="utf-8")
+    else:
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise OptionError(
+                f"There is no configuration {name_or_path!r}.",
+                f"Name one of {', '.join(config_names())}, or a TOML file.",
+            )
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise OptionError(
+                f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}.",
+                "Give a TOML file.",
+            ) from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise OptionError(f"{name_or_path} is not TOML: {error}.", "Correct that line.") from None
+
+
+def _parse(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _change(content: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    if sections == ["training"] and last in DURATIONS:
+        for other in DURATIONS:
+            content.get("training", {}).pop(other, None)
+    for section in sections:
+        content = content.setdefault(section, {})
+        if not isinstance(content, dict):
+            raise OptionError(
+                f"The configuration has no key {key}: {section} is a value.",
+                "docs/train.md lists the keys and their values.",
+            )
+    content[last] = value

@@ -1,0 +1,192 @@
+"""Keeping a run's files: checkpoints, the best weights, their card, metrics, pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ssbsn_cli import __version__
+from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo
+from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.training.card import model_card
+from ssbsn_cli.core.training.files import RunFiles
+from ssbsn_cli.core.training.metrics import MetricsLog, TensorBoardLog
+from ssbsn_cli.core.training.state import TrainingState
+from ssbsn_cli.core.training.validation import denoise_picture
+from ssbsn_cli.core.weights.checkpoints import save_checkpoint
+from ssbsn_cli.core.weights.records import write_atomically
+
+if TYPE_CHECKING:
+    from ssbsn_cli.core.training.loop import StepReport
+
+_EVERY_STEP_UNTIL = 100
+_STEPS_A_LINE = 10
+_GAP = 8
+
+Notify = Callable[[str], None]
+
+
+class Recorder:
+    """Writes what a run leaves; only the leading process calls it.
+
+    Parameters
+    ----------
+    files : RunFiles
+        Where to.
+    descriptor : Descriptor
+        Of the network.
+    about : mapping
+        Arguments of `model_card` that stay the same: ``data``, ``config_text``, ``licence`` and
+        ``init``.
+    keep : int
+        How many of the last checkpoints stay.
+    picture : array
+        (H, W, 3) float32 in [0, 1]: what the previews show.
+    device : torch.device
+        Of the network.
+    state : TrainingState or None
+        Where the run goes on from.
+    warn : callable
+        Told what a user should know.
+    listen : callable
+        Given each line of the metrics.
+    tensorboard : bool
+        Whether TensorBoard gets the metrics, too.
+    """
+
+    def __init__(
+        self,
+        files: RunFiles,
+        descriptor: Descriptor,
+        about: Mapping[str, Any],
+        *,
+        keep: int,
+        picture: NDArray[np.float32],
+        device: torch.device,
+        state: TrainingState | None,
+        warn: Notify,
+        listen: Callable[[Mapping[str, Any]], None],
+        tensorboard: bool = False,
+    ) -> None:
+        self.files = files
+        self.warn = warn
+        self.saved_step = state.step if state else 0
+        self.best = state.best if state else None
+        self.best_step = state.best_step if state else 0
+        self._descriptor = dataclasses.replace(descriptor, value_range=1.0)
+        self._about = about
+        self._keep = keep
+        self._picture = picture
+        self._device = device
+        for directory in (files.checkpoints, files.previews):
+            directory.mkdir(exist_ok=True)
+        self._logs: list[MetricsLog | TensorBoardLog] = [MetricsLog(files.metrics)]
+        if tensorboard:
+            self._logs.append(TensorBoardLog(files.directory / "tensorboard"))
+        self._listen = listen
+        self._losses: list[float] = []
+
+    def close(self) -> None:
+        """Close the logs."""
+        for log in self._logs:
+            log.close()
+
+    def log_step(self, report: StepReport) -> None:
+        """Log a step: each of the first hundred, then the mean of ten."""
+        self._losses.append(report.loss)
+        if report.step > _EVERY_STEP_UNTIL and report.step % _STEPS_A_LINE:
+            return
+        self._log(
+            {
+                "event": "step",
+                "step": report.step,
+                "seconds": round(report.seconds, 3),
+                "loss": float(np.mean(self._losses)),
+                "learning_rate": report.learning_rate,
+                "images_per_second": round(report.images_per_second, 3),
+            }
+        )
+        self._losses.clear()
+
+    def preview(self, network: SSBSN) -> bytes:
+        """Return a PNG of the same crop before and after."""
+        after = denoise_picture(network, self._picture, self._device)
+        gap = np.ones((len(after), _GAP, 3), np.float32)
+        both = np.rint(np.hstack([self._picture, gap, after]) * 255).astype(np.uint8)
+        return encode_photo(Photo(both, Metadata(), "png"), "png")
+
+    def save(
+        self,
+        state: TrainingState,
+        network: SSBSN,
+        score: Mapping[str, float],
+        rating: float,
+        preview: bytes,
+    ) -> None:
+        """Write a checkpoint; what was good before stays until all of it is there.
+
+        Parameters
+        ----------
+        state : TrainingState
+            All but what is best so far.
+        network : SSBSN
+            Whose weights are the result.
+        score, rating
+            Of that network; see `Validation`.
+        preview : bytes
+            PNG.
+
+        Raises
+        ------
+        OSError
+            Something cannot be written.
+        """
+        better = self.best is None or rating < self.best
+        best = rating if better else self.best
+        weights = network.state_dict()
+        about = {"trained_by": f"ssbsn {__version__}", "steps": str(state.step)}
+        save_checkpoint(self.files.checkpoint(state.step), weights, self._descriptor, about)
+        write_atomically(self.files.preview(state.step), preview)
+        best_step = state.step if better else self.best_step
+        if better:
+            save_checkpoint(self.files.weights, weights, self._descriptor, about)
+            card = model_card(
+                name=self.files.directory.name,
+                descriptor=self._descriptor.to_dict(),
+                steps=state.step,
+                minutes=state.seconds / 60,
+                scores=dict(score),
+                version=__version__,
+                **self._about,
+            )
+            write_atomically(self.files.card, card.encode())
+        dataclasses.replace(state, best=best, best_step=best_step).save(self.files.state)
+        self.best, self.best_step, self.saved_step = best, best_step, state.step
+        self._log(
+            {
+                "event": "validation",
+                "step": state.step,
+                "seconds": round(state.seconds, 3),
+                **score,
+                "best": better,
+                "picture": self.files.preview(state.step)
+                .relative_to(self.files.directory)
+                .as_posix(),
+            }
+        )
+        for old in sorted(self.files.checkpoints.glob("step-*.safetensors"))[: -self._keep]:
+            old.unlink(missing_ok=True)
+
+    def _log(self, record: Mapping[str, Any]) -> None:
+        self._listen(record)
+        for log in self._logs:
+            try:
+                log.write(record)
+            except OSError as error:
+                self.warn(f"The metrics could not be written: {error.strerror or error}.")

@@ -1,0 +1,270 @@
+"""From what a user asks for to a trainer that is ready to start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ssbsn_cli.core.errors import OptionError, WeightsError
+from ssbsn_cli.core.inference.device import resolve_precision
+from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.training.config import Config, ModelConfig, load_config
+from ssbsn_cli.core.training.data import TrainingData, open_data
+from ssbsn_cli.core.training.files import RunFiles
+from ssbsn_cli.core.training.initialise import initialise
+from ssbsn_cli.core.training.loop import Trainer
+from ssbsn_cli.core.training.recorder import Recorder
+from ssbsn_cli.core.training.request import Request
+from ssbsn_cli.core.training.state import TrainingState, load_state
+from ssbsn_cli.core.training.team import Team, join_team
+from ssbsn_cli.core.weights.locate import load_weights
+from ssbsn_cli.core.weights.records import write_atomically
+
+Notify = Callable[[str], None]
+Listen = Callable[[Mapping[str, Any]], None]
+
+# An epoch draws as many crops as the authors' data preparation makes patches: 512 pixels, of which
+# 128 overlap.
+_EPOCH_CELL = 384 * 384
+# What may differ between a run and its resumption without changing what any step does.
+_FREE = {
+    "training": {
+        "steps", "epochs", "max_minutes", "device", "precision", "save_minutes", "keep",
+        "validation_crops",
+    },
+    "data": {"licence"},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A training that is ready.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        To be started.
+    recorder : Recorder or None
+        What keeps its files, in the leading process.
+    team : Team
+        The processes.
+    summary : dict
+        What is going to happen, as plain values.
+    """
+
+    trainer: Trainer
+    recorder: Recorder | None
+    team: Team
+    summary: dict[str, Any]
+
+    def close(self) -> None:
+        """Close files and take leave of the other processes."""
+        if self.recorder:
+            self.recorder.close()
+        self.team.leave()
+
+
+def prepare_training(request: Request, say: Notify, warn: Notify, listen: Listen) -> Prepared:
+    """Check everything, decode the photos, make or load the network.
+
+    Parameters
+    ----------
+    request : Request
+        What the user asks for.
+    say, warn : callable
+        Told what is found and done.
+    listen : callable
+        Given each line of the metrics.
+
+    Raises
+    ------
+    OptionError, WeightsError, DeviceError
+        Something is wrong; nothing was changed.
+    """
+    files = RunFiles(request.run)
+    resuming = request.resume and files.state.is_file()
+    if not request.resume:
+        _refuse_used(files)
+    team = join_team(request.config.training.device)
+    precision = resolve_precision(request.config.training.precision, team.device)
+    # Without a loss scaler, fp16 loses small gradients.
+    precision = "bf16" if precision == "fp16" else precision
+    network, descriptor = _make_network(request)
+    config = request.config.model_copy(update={"model": _model_of(descriptor)})
+    if resuming:
+        _refuse_other_config(files, config)
+    data = open_data(request.data, config, descriptor, team, say, warn)
+    state = None
+    if resuming:
+        _refuse_other_data(files, data)
+        state = load_state(files.state, team.device)
+        say(f"Going on after step {state.step} of {files.directory}.")
+    elif request.resume:
+        say(f"There is nothing to resume in {files.directory}: starting from the beginning.")
+    training = config.training
+    steps = training.steps
+    if training.epochs:
+        crops = training.epochs * data.pixels / _EPOCH_CELL
+        steps = max(round(crops / training.batch_size), 1)
+    recorder = None
+    if team.leads:
+        recorder = _open_run(files, request, config, descriptor, data, team, state, warn, listen)
+    trainer = Trainer(
+        network,
+        config,
+        steps=steps,
+        batches=data.batches,
+        validation=data.validation,
+        recorder=recorder,
+        team=team,
+        precision=precision,
+        state=state,
+    )
+    summary = {
+        "run": str(files.directory),
+        "architecture": descriptor.architecture,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "device": str(team.device),
+        "precision": precision,
+        "processes": team.world,
+        "steps": steps,
+        "max_minutes": training.max_minutes,
+        "resumed_at": state.step if state else 0,
+    }
+    return Prepared(trainer, recorder, team, summary)
+
+
+def _refuse_used(files: RunFiles) -> None:
+    if files.config.exists() or files.weights.exists():
+        raise OptionError(
+            f"{files.directory} holds a run already.",
+            "Add --resume to go on with it, or choose another directory with --out.",
+        )
+
+
+def _make_network(request: Request) -> tuple[SSBSN, Descriptor]:
+    model = request.config.model
+    if request.init is None:
+        if model is None:
+            raise OptionError(
+                "This configuration trains on from given weights, and none are given.",
+                "Name them with --init NAME|PATH.",
+            )
+        descriptor = _descriptor_of(model)
+        network = descriptor.build()
+        initialise(network, request.config.training.seed)
+        return network, descriptor
+    loaded = load_weights(request.init)
+    descriptor = replace(loaded.descriptor, value_range=1.0)
+    if model is not None:
+        wanted = _descriptor_of(model)
+        have = {key: tuple(v.shape) for key, v in loaded.network.state_dict().items()}
+        need = {key: tuple(v.shape) for key, v in wanted.build().state_dict().items()}
+        if wanted.architecture != descriptor.architecture or have != need:
+            raise WeightsError(
+                f"{request.init} holds {_words(descriptor)}, and the configuration is for "
+                f"{_words(wanted)}.",
+                "Use weights of the same network, or a configuration without [model], such as "
+                "adapt.",
+            )
+        network = wanted.build()
+        network.load_state_dict(loaded.network.state_dict())
+        return network, wanted
+    return loaded.network, descriptor
+
+
+def _descriptor_of(model: ModelConfig) -> Descriptor:
+    try:
+        descriptor = Descriptor(model.architecture, model.parameters, refine=model.refine)
+        # On no device: a width of a million is noticed before it takes the memory.
+        with torch.device("meta"):
+            descriptor.build()
+    except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise OptionError(
+            f"The configuration: model: {reason}.",
+            "docs/train.md lists the keys and their values.",
+        ) from None
+    return descriptor
+
+
+def _model_of(descriptor: Descriptor) -> ModelConfig:
+    return ModelConfig(
+        architecture=descriptor.architecture,
+        refine=descriptor.refine,
+        parameters={
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in descriptor.parameters.items()
+        },
+    )
+
+
+def _words(descriptor: Descriptor) -> str:
+    channels = descriptor.parameters.get("channels", "?")
+    blocks = descriptor.parameters.get("blocks", ())
+    return f"{descriptor.architecture} with {channels} channels and {len(blocks)} blocks"
+
+
+def _refuse_other_config(files: RunFiles, config: Config) -> None:
+    before = load_config(str(files.config)).model_dump()
+    now = config.model_dump()
+    for section, values in now.items():
+        for key, value in values.items():
+            if key not in _FREE.get(section, ()) and before[section].get(key) != value:
+                raise OptionError(
+                    f"{files.directory} is a run of another configuration: its {section}.{key} is "
+                    f"{before[section].get(key)!r}, not {value!r}.",
+                    "Resume it with the same options, or start another run with --out.",
+                )
+
+
+def _refuse_other_data(files: RunFiles, data: TrainingData) -> None:
+    try:
+        key = json.loads(files.data.read_text(encoding="ascii"))["key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        key = None
+    if key != data.record["key"]:
+        raise OptionError(
+            f"{files.directory} was trained on other photos, or they have changed since.",
+            "Resume it with the same photos, or start another run from its weights with --init.",
+        )
+
+
+def _open_run(
+    files: RunFiles,
+    request: Request,
+    config: Config,
+    descriptor: Descriptor,
+    data: TrainingData,
+    team: Team,
+    state: TrainingState | None,
+    warn: Notify,
+    listen: Listen,
+) -> Recorder:
+    files.directory.mkdir(parents=True, exist_ok=True)
+    record = {**data.record, "request": request.told()}
+    write_atomically(files.config, config.to_toml().encode())
+    write_atomically(files.data, json.dumps(record, indent=2).encode())
+    about = {
+        "data": data.record["sources"],
+        "config_text": config.to_toml(),
+        "licence": config.data.licence,
+        "init": request.init,
+    }
+    return Recorder(
+        files,
+        descriptor,
+        about,
+        keep=config.training.keep,
+        picture=data.picture,
+        device=team.device,
+        state=state,
+        warn=warn,
+        listen=listen,
+        tensorboard=request.tensorboard,
+    )

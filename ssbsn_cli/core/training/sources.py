@@ -1,0 +1,144 @@
+"""What a step learns from: noisy crops, what to compare the prediction with, the PD stride."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssbsn_cli.core.training.config import ObjectiveKind
+
+_STREAM = 7
+
+
+class Draw(NamedTuple):
+    """One batch. All objectives are the L1 distance of the network's output to a target.
+
+    Attributes
+    ----------
+    noisy, target : numpy.ndarray
+        (B, 3, H, W) float32 in [0, 1]. Self-supervised, they are one and the same.
+    stride : int
+        PD stride that the network sees it through.
+    """
+
+    noisy: NDArray[np.float32]
+    target: NDArray[np.float32]
+    stride: int
+
+
+class Noisy(Protocol):
+    """Draws noisy crops."""
+
+    def batch(self, step: int) -> NDArray[np.float32]:
+        """Draw the crops of one step, (B, 3, H, W) in [0, 1]."""
+
+
+class Paired(Protocol):
+    """Draws noisy crops and what they should become."""
+
+    def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Draw the crops of one step, each (B, 3, H, W) in [0, 1]."""
+
+
+class SelfSource:
+    """Noisy crops that are their own targets, through a random one of the training strides.
+
+    Parameters
+    ----------
+    crops : Noisy
+        Where they come from.
+    strides : sequence of int
+        PD strides pd_a.
+    seed : int
+        Of the choice of strides.
+
+    References
+    ----------
+    .. [1] Lee, Son & Lee, "AP-BSN", CVPR 2022, section 3.3. https://arxiv.org/abs/2203.11799
+    """
+
+    def __init__(self, crops: Noisy, strides: Sequence[int], seed: int) -> None:
+        self._crops = crops
+        self._strides = strides
+        self._seed = seed
+
+    def draw(self, step: int) -> Draw:
+        """Draw one batch."""
+        noisy = self._crops.batch(step)
+        chosen = _random(self._seed, step, 1) * len(self._strides) >> 64
+        return Draw(noisy, noisy, self._strides[chosen])
+
+    def validation(self) -> list[Draw]:
+        """Draw one batch for each of the strides."""
+        noisy = self._crops.batch(0)
+        return [Draw(noisy, noisy, stride) for stride in self._strides]
+
+
+class PairSource:
+    """Noisy crops with targets, through the stride of inference.
+
+    Parameters
+    ----------
+    crops : Paired
+        Where they come from.
+    stride : int
+        PD stride pd_b.
+    """
+
+    def __init__(self, crops: Paired, stride: int) -> None:
+        self._crops = crops
+        self._stride = stride
+
+    def draw(self, step: int) -> Draw:
+        """Draw one batch."""
+        return Draw(*self._crops.batch(step), self._stride)
+
+    def validation(self) -> list[Draw]:
+        """Draw one batch."""
+        return [self.draw(0)]
+
+
+Source = SelfSource | PairSource
+
+
+class Mixture:
+    """Takes each batch from one of several sources, the same one in all processes.
+
+    Parameters
+    ----------
+    sources : mapping
+        By objective.
+    shares : mapping
+        How often each objective is drawn, relative to the others.
+    seed : int
+        Of that choice.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[ObjectiveKind, Source],
+        shares: Mapping[ObjectiveKind, float],
+        seed: int,
+    ) -> None:
+        self._sources = list(sources.values())
+        total = sum(shares[kind] for kind in sources)
+        self._ends = [end / total for end in accumulate(shares[kind] for kind in sources)]
+        self._seed = seed
+
+    def batch(self, step: int) -> Draw:
+        """Draw the batch of one step."""
+        where = (_random(self._seed, step, 0) >> 11) * 2.0**-53
+        return self._sources[bisect_right(self._ends, where)].draw(step)
+
+
+def _random(seed: int, step: int, which: int) -> int:
+    """Return 64 random bits that depend on nothing but the arguments."""
+    bits = np.random.Philox(
+        key=np.array([seed, step], np.uint64), counter=np.array([0, 0, 0, _STREAM], np.uint64)
+    )
+    return int(bits.random_raw(which + 1)[which])

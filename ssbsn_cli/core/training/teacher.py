@@ -1,0 +1,91 @@
+"""What a teacher makes of noisy photos, computed once: the targets of distillation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssbsn_cli.core.data import CropCache, CropSampler
+from ssbsn_cli.core.data.lock import locked
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.imaging import Metadata, Photo, write_photo
+from ssbsn_cli.core.inference.denoiser import Denoiser
+from ssbsn_cli.core.inference.settings import Settings
+from ssbsn_cli.core.training.config import DistillConfig
+from ssbsn_cli.core.weights.locate import load_weights
+
+_SEED = 2**64 - 2
+
+
+def teach(
+    caches: Sequence[CropCache],
+    weights: Sequence[float],
+    config: DistillConfig,
+    directory: Path,
+    device: str,
+    notify: Callable[[str], None],
+) -> Path:
+    """Let a teacher denoise parts of noisy photos, or find what it did before.
+
+    Parameters
+    ----------
+    caches, weights
+        Noisy photos, as for `CropSampler`.
+    config : DistillConfig
+        Which teacher, and how much it does.
+    directory : Path
+        Where results are kept.
+    device : str
+        Where the teacher runs.
+    notify : callable
+        Told what is done.
+
+    Returns
+    -------
+    Path
+        A directory of pairs, 16 bits a channel. After an interruption, what is missing is added.
+
+    Raises
+    ------
+    OptionError
+        No teacher is named, or no photo is large enough.
+    WeightsError, DeviceError
+        See `load_denoiser`.
+    """
+    if not config.teacher:
+        raise OptionError(
+            "Distillation needs a teacher.", "Name its weights with --distill-from NAME|PATH."
+        )
+    teacher = load_weights(config.teacher)
+    keys = [(cache.key, weight) for cache, weight in zip(caches, weights, strict=True)]
+    told = repr((teacher.digest, config.refine, config.side, keys))
+    folder = directory / f"taught-{hashlib.sha256(told.encode()).hexdigest()[:32]}"
+    crops = CropSampler(caches, weights, config.side, 1, _SEED)
+    wait = f"Waiting for another process that lets a teacher work in {directory}."
+    with locked(directory, lambda: notify(wait)):
+        missing = [n for n in range(config.windows) if not _place(folder, "clean", n).exists()]
+        if not missing:
+            notify(f"Reused what {config.teacher} made of {config.windows} parts of the photos.")
+            return folder
+        notify(f"{config.teacher} denoises {len(missing)} parts of the photos into {folder}.")
+        denoiser = Denoiser(teacher, Settings(device=device, refine=config.refine))
+        for number in missing:
+            noisy = np.ascontiguousarray(crops.batch(number)[0].transpose(1, 2, 0))
+            # The noisy side first: a clean one says that the pair is whole.
+            _write(_place(folder, "noisy", number), noisy)
+            _write(_place(folder, "clean", number), np.clip(denoiser(noisy), 0, 1))
+    return folder
+
+
+def _place(folder: Path, side: str, number: int) -> Path:
+    return folder / side / f"{number:06d}.png"
+
+
+def _write(path: Path, picture: NDArray[np.float32]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.rint(picture * 65535).astype(np.uint16)
+    write_photo(Photo(pixels, Metadata(), "png"), path, overwrite=True)

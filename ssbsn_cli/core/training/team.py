@@ -1,0 +1,96 @@
+"""The processes of one training, as ``torchrun`` starts them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.inference.device import resolve_device
+
+
+@dataclass(frozen=True)
+class Team:
+    """Which process this is, of how many, and the few things that they say to each other.
+
+    Parameters
+    ----------
+    rank, world : int
+        Which process this is, from 0, of how many.
+    device : torch.device
+        Of this process.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that prints and writes."""
+        return self.rank == 0
+
+    def share(self, batch_size: int) -> int:
+        """Return how many of a step's crops each process takes.
+
+        Raises
+        ------
+        OptionError
+            If they cannot be shared out evenly.
+        """
+        if batch_size % self.world:
+            raise OptionError(
+                f"A batch of {batch_size} cannot be shared by {self.world} processes.",
+                f"Use a --batch-size that is a multiple of {self.world}.",
+            )
+        return batch_size // self.world
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """Make the gradients of all processes one."""
+        return nn.parallel.DistributedDataParallel(network) if self.world > 1 else network
+
+    def agree(self, loss: float, stop: bool, seconds: float) -> tuple[float, bool, float]:
+        """Return the mean loss, whether any process wants to stop, and the leader's time."""
+        if self.world == 1:
+            return loss, stop, seconds
+        values = torch.tensor(
+            [loss, float(stop), seconds * self.leads], dtype=torch.float64, device=self.device
+        )
+        dist.all_reduce(values)
+        total, stops, time = values.tolist()
+        return total / self.world, stops > 0, time
+
+    def leave(self) -> None:
+        """Take leave of the other processes."""
+        if self.world > 1:
+            dist.destroy_process_group()
+
+
+def join_team(device: str) -> Team:
+    """Join the other processes if ``torchrun`` started this one.
+
+    Parameters
+    ----------
+    device : str
+        As for `resolve_device`. With several processes, "auto" and "cuda" give each process of a
+        machine a GPU of its own.
+
+    Raises
+    ------
+    OptionError, DeviceError
+        See `resolve_device`.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    resolved = resolve_device(device)
+    if world == 1:
+        return Team(0, 1, resolved)
+    if resolved.type == "cuda":
+        resolved = resolve_device(f"cuda:{local}")
+        torch.cuda.set_device(resolved)
+    dist.init_process_group("nccl" if resolved.type == "cuda" else "gloo")
+    return Team(dist.get_rank(), world, resolved)
