@@ -62,9 +62,10 @@ def linear_attention(e: Tensor, v: Tensor) -> Tensor:
     .. [1] Katharopoulos et al., "Transformers are RNNs", ICML 2020, for the rearrangement.
     """
     n, d = e.shape[-2:]
-    e_scaled = e * d**-0.5
-    context = e_scaled.transpose(-2, -1) @ (v / n)
-    mass = 1 + e @ e_scaled.mean(dim=-2, keepdim=True).transpose(-2, -1)
+    # Both factors of each product get half of 1 / (n sqrt(d)): no sum overflows half precision.
+    e = e * (n * d**0.5) ** -0.5
+    context = e.transpose(-2, -1) @ v
+    mass = 1 + e @ e.sum(dim=-2, keepdim=True).transpose(-2, -1)
     out: Tensor = (v.mean(dim=-2, keepdim=True) + e @ context) / mass
     return out
 
@@ -106,8 +107,10 @@ def self_similarity(x: Tensor, w_qk: Tensor, grid: int, kind: AttentionKind) -> 
     wide = torch.promote_types(x.dtype, torch.float32)
     mean = x.mean(dim=(1, 2, 3), keepdim=True, dtype=wide).to(x.dtype)
     tokens = F.conv2d(x - mean, w_qk.t()[:, :, None, None])
-    norm = torch.linalg.vector_norm(tokens, dim=1, keepdim=True, dtype=wide)
-    tokens = (tokens / (norm + 1e-8)).to(x.dtype)
+    # Only the norms are wide: products of two types would be computed in the wider one, slowly.
+    # The clamp leaves tokens that are all but zero short, and 1 / norm within half precision.
+    norm2 = (tokens * tokens).sum(dim=1, keepdim=True, dtype=wide)
+    tokens = tokens * norm2.clamp_min(1e-8).rsqrt().to(tokens.dtype)
 
     fill = (0, -width % grid, 0, -height % grid)
     lattices = "b c (h i) (w j) -> (b i j) (h w) c"
