@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ssbsn_cli.core.inference.file_options import FileOptions
     from ssbsn_cli.core.inference.jobs import Job
     from ssbsn_cli.core.inference.settings import Settings
+    from ssbsn_cli.core.weights.locate import LoadedWeights
 
 STREAM = "-"
 
@@ -32,6 +34,7 @@ EXAMPLES = """
     ssbsn denoise photos/ -o clean/ --recursive
     ssbsn denoise *.jpg -o clean/ --skip-existing
     ssbsn denoise photo.jpg --compare compare.png
+    ssbsn denoise photos/ -o clean/ --adapt 10
     cat in.png | ssbsn denoise - > out.png
 
 Exit codes: 0 all done, 1 some failed, 2 wrong use, 3 no device or weights, 130 interrupted.
@@ -111,6 +114,16 @@ def denoise(
             help="Also write a picture of before and after; a directory for several inputs.",
         ),
     ] = None,
+    adapt: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MINUTES",
+            help="Train the weights on these very photos first; results are kept only if better.",
+        ),
+    ] = None,
+    keep_adapted: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Directory to keep adapted weights in.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace existing files, even the photo itself.")
     ] = False,
@@ -128,6 +141,7 @@ def denoise(
     out = Output(json_lines=json_lines, quiet=quiet)
     if overwrite and skip_existing:
         raise OptionError("--overwrite and --skip-existing contradict each other.", "Use one.")
+    _check_adapt(adapt, keep_adapted, inputs)
     settings = Settings(
         device=device,
         precision=precision,
@@ -177,6 +191,8 @@ def denoise(
                 overwrite=overwrite,
                 strip_metadata=strip_metadata,
             ),
+            adapt,
+            keep_adapted,
         )
     if failed:
         out.say(f"{failed} failed.")
@@ -187,14 +203,24 @@ denoise.__doc__ = f"{denoise.__doc__}\n{EXAMPLES}"
 
 
 def _denoise_all(
-    out: Output, settings: Settings, weights: str | None, todo: Sequence[Job], options: FileOptions
+    out: Output,
+    settings: Settings,
+    weights: str | None,
+    todo: Sequence[Job],
+    options: FileOptions,
+    minutes: float | None,
+    keep: Path | None,
 ) -> int:
     """Denoise photo after photo, and return how many failed."""
     # Only now, since PyTorch takes seconds to import.
     from ssbsn_cli.core.inference.denoiser import load_denoiser
     from ssbsn_cli.core.inference.files import denoise_file
 
-    denoiser = load_denoiser(weights, notify=out.warn, **vars(settings))
+    chosen: str | LoadedWeights | None = weights
+    if minutes:
+        photos = [job.source for job in todo if job.source]
+        chosen = _adapt(out, photos, weights, minutes, settings.device, keep)
+    denoiser = load_denoiser(chosen, notify=out.warn, **vars(settings))
     failed = 0
     with out.progress() as progress:
         bars = _Bars(progress, len(todo))
@@ -213,6 +239,43 @@ def _denoise_all(
                 out.say(_summary(report))
             bars.finish()
     return failed
+
+
+def _check_adapt(minutes: float | None, keep: Path | None, inputs: Sequence[str]) -> None:
+    if keep and minutes is None:
+        raise OptionError("--keep-adapted needs --adapt.", "Say for how many minutes to adapt.")
+    if minutes is None:
+        return
+    if not 0 < minutes < math.inf:
+        raise OptionError(
+            f"Adapting for {minutes:g} minutes makes no sense.", "Give a number above 0."
+        )
+    if STREAM in inputs:
+        raise OptionError("A photo from a pipe cannot be adapted to.", "Save it to a file first.")
+
+
+def _adapt(
+    out: Output,
+    photos: Sequence[Path],
+    weights: str | None,
+    minutes: float,
+    device: str,
+    keep: Path | None,
+) -> LoadedWeights:
+    from ssbsn_cli.core.training.adapt import adapt_weights
+
+    with out.progress(counted=False) as progress:
+        bar = progress.add_task("adapting", total=1)
+        return adapt_weights(
+            photos,
+            weights,
+            minutes,
+            device=device,
+            keep=keep,
+            say=out.say,
+            warn=out.warn,
+            report=lambda report: progress.update(bar, completed=report.progress),
+        )
 
 
 def _fail(out: Output, source: str, cause: Exception) -> None:

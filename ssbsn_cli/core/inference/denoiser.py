@@ -188,13 +188,16 @@ def check_image(image: Pixels) -> None:
 
 
 def load_denoiser(
-    weights: str | None = None, *, notify: Notify = lambda _: None, **settings: Any
+    weights: str | LoadedWeights | None = None,
+    *,
+    notify: Notify = lambda _: None,
+    **settings: Any,
 ) -> Denoiser:
     """Load weights and make them ready to denoise.
 
     Parameters
     ----------
-    weights : str, optional
+    weights : str or LoadedWeights, optional
         A name of ``ssbsn fetch-weights --list`` or a path; the default weights if not given.
     notify : callable, optional
         Told, in a sentence, what a user should know.
@@ -219,7 +222,9 @@ def load_denoiser(
     checked = Settings(**settings)
     # A missing device is noticed before the weights are read.
     resolve_device(checked.device)
-    return Denoiser(load_weights(weights), checked, notify)
+    if not isinstance(weights, LoadedWeights):
+        weights = load_weights(weights)
+    return Denoiser(weights, checked, notify)
 
 
 def denoise_image(image: Pixels, weights: str | None = None, **settings: Any) -> Pixels:

@@ -33,12 +33,15 @@ class ModelConfig(_Section):
         Which network.
     refine : {"r3", "once", "none"}
         The refinement that its weights will recommend.
+    halo : int
+        Pixels at a tile's edge that its weights will not be trusted with.
     parameters : dict
         Keyword arguments of the network's constructor.
     """
 
     architecture: str
     refine: RefineKind = "r3"
+    halo: Annotated[int, Field(ge=0, le=1024)] = 8
     parameters: dict[str, Any] = {}
 
 

@@ -191,6 +191,8 @@ class _Opening:
         return cache
 
     def _noisy(self, data: DataPath) -> CropCache:
+        if data.photos:
+            return self._cache(data.photos, "files", data, "noisy photos")
         found = find_photos(data.path)
         if found.passed_over:
             self.say(f"{data.path}: {len(found.passed_over)} other files are passed over.")

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,13 @@ class DataPath:
         A directory or a file.
     weight : float
         How often they are drawn, relative to the others.
+    photos : tuple of Path, optional
+        These very files in place of those found at `path`.
     """
 
     path: Path
     weight: float = 1.0
+    photos: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,9 @@ class DataRequest:
     """
 
     noisy: Sequence[DataPath]
-    pairs: Sequence[DataPath]
-    validation: Path | None
+    pairs: Sequence[DataPath] = ()
+    validation: Path | None = None
+    _: KW_ONLY
     cache: Path
 
 
@@ -138,15 +142,15 @@ def make_request(
         Something makes no sense.
     """
     options = dict(options or {})
-    going_on = resume and run is not None and RunFiles(run).config.is_file()
-    if config is None:
-        device = options.get("training.device") or "auto"
-        config = str(RunFiles(run).config) if going_on and run else _usual_config(device)
-    loaded = load_config(config, changes, options)
+    chosen = config or _usual_config(options.get("training.device") or "auto")
+    directory = run or Path("runs") / Path(chosen).stem
+    going_on = resume and RunFiles(directory).config.is_file()
+    if going_on and config is None:
+        chosen = str(RunFiles(directory).config)
+    loaded = load_config(chosen, changes, options)
     for kind, asked in (("distill", options.get("distill.teacher")), ("pairs", pairs)):
         if asked and kind not in loaded.training.objectives:
-            loaded = load_config(config, changes, {**options, "training.objectives": {kind: 1.0}})
-    directory = run or Path("runs") / Path(config).stem
+            loaded = load_config(chosen, changes, {**options, "training.objectives": {kind: 1.0}})
     photos = DataRequest(
         noisy=[_parse_data(text) for text in data],
         pairs=[_parse_data(pairs)] if pairs else [],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -69,7 +70,9 @@ class Prepared:
         self.team.leave()
 
 
-def prepare_training(request: Request, say: Notify, warn: Notify, listen: Listen) -> Prepared:
+def prepare_training(
+    request: Request, say: Notify, warn: Notify, listen: Listen = lambda _: None
+) -> Prepared:
     """Check everything, decode the photos, make or load the network.
 
     Parameters
@@ -78,7 +81,7 @@ def prepare_training(request: Request, say: Notify, warn: Notify, listen: Listen
         What the user asks for.
     say, warn : callable
         Told what is found and done.
-    listen : callable
+    listen : callable, optional
         Given each line of the metrics.
 
     Raises
@@ -89,12 +92,14 @@ def prepare_training(request: Request, say: Notify, warn: Notify, listen: Listen
     files = RunFiles(request.run)
     resuming = request.resume and files.state.is_file()
     if not request.resume:
-        _refuse_used(files)
+        refuse_used(request.run)
     team = join_team(request.config.training.device)
     precision = resolve_precision(request.config.training.precision, team.device)
     # Without a loss scaler, fp16 loses small gradients.
     precision = "bf16" if precision == "fp16" else precision
-    network, descriptor = _make_network(request)
+    # The state has the weights: those that it began with need not be there any more.
+    init = None if resuming and request.config.model else request.init
+    network, descriptor = _make_network(request.config, init)
     config = request.config.model_copy(update={"model": _model_of(descriptor)})
     if resuming:
         _refuse_other_config(files, config)
@@ -139,7 +144,9 @@ def prepare_training(request: Request, say: Notify, warn: Notify, listen: Listen
     return Prepared(trainer, recorder, team, summary)
 
 
-def _refuse_used(files: RunFiles) -> None:
+def refuse_used(run: Path) -> None:
+    """Raise an OptionError if a directory holds a run already."""
+    files = RunFiles(run)
     if files.config.exists() or files.weights.exists():
         raise OptionError(
             f"{files.directory} holds a run already.",
@@ -147,9 +154,9 @@ def _refuse_used(files: RunFiles) -> None:
         )
 
 
-def _make_network(request: Request) -> tuple[SSBSN, Descriptor]:
-    model = request.config.model
-    if request.init is None:
+def _make_network(config: Config, init: str | None) -> tuple[SSBSN, Descriptor]:
+    model = config.model
+    if init is None:
         if model is None:
             raise OptionError(
                 "This configuration trains on from given weights, and none are given.",
@@ -157,9 +164,9 @@ def _make_network(request: Request) -> tuple[SSBSN, Descriptor]:
             )
         descriptor = _descriptor_of(model)
         network = descriptor.build()
-        initialise(network, request.config.training.seed)
+        initialise(network, config.training.seed)
         return network, descriptor
-    loaded = load_weights(request.init)
+    loaded = load_weights(init)
     descriptor = replace(loaded.descriptor, value_range=1.0)
     if model is not None:
         wanted = _descriptor_of(model)
@@ -167,7 +174,7 @@ def _make_network(request: Request) -> tuple[SSBSN, Descriptor]:
         need = {key: tuple(v.shape) for key, v in wanted.build().state_dict().items()}
         if wanted.architecture != descriptor.architecture or have != need:
             raise WeightsError(
-                f"{request.init} holds {_words(descriptor)}, and the configuration is for "
+                f"{init} holds {_words(descriptor)}, and the configuration is for "
                 f"{_words(wanted)}.",
                 "Use weights of the same network, or a configuration without [model], such as "
                 "adapt.",
@@ -180,7 +187,9 @@ def _make_network(request: Request) -> tuple[SSBSN, Descriptor]:
 
 def _descriptor_of(model: ModelConfig) -> Descriptor:
     try:
-        descriptor = Descriptor(model.architecture, model.parameters, refine=model.refine)
+        descriptor = Descriptor(
+            model.architecture, model.parameters, refine=model.refine, halo=model.halo
+        )
         # On no device: a width of a million is noticed before it takes the memory.
         with torch.device("meta"):
             descriptor.build()
@@ -197,6 +206,7 @@ def _model_of(descriptor: Descriptor) -> ModelConfig:
     return ModelConfig(
         architecture=descriptor.architecture,
         refine=descriptor.refine,
+        halo=descriptor.halo,
         parameters={
             key: list(value) if isinstance(value, tuple) else value
             for key, value in descriptor.parameters.items()

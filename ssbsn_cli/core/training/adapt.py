@@ -1,0 +1,89 @@
+"""Fine-tuning weights on the very photos that are to be denoised."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.training.config import load_config
+from ssbsn_cli.core.training.loop import StepReport
+from ssbsn_cli.core.training.request import DataPath, DataRequest, Request
+from ssbsn_cli.core.training.run import prepare_training, refuse_used
+from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
+from ssbsn_cli.core.weights.registry import default_name
+
+Notify = Callable[[str], None]
+
+
+def adapt_weights(
+    photos: Sequence[Path],
+    weights: str | None,
+    minutes: float,
+    *,
+    device: str = "auto",
+    keep: Path | None = None,
+    say: Notify = lambda _: None,
+    warn: Notify = lambda _: None,
+    report: Callable[[StepReport], None] = lambda _: None,
+) -> LoadedWeights:
+    """Fine-tune weights on noisy photos, with the configuration "adapt".
+
+    A part of each photo is held out, and the weights that do best there are returned: those that
+    were given if fine-tuning did not help.
+
+    Parameters
+    ----------
+    photos : sequence of Path
+        The photos.
+    weights : str, optional
+        What to start from, see `find_weights`; the default weights if not given.
+    minutes : float
+        How long to train.
+    device : str
+        As for `resolve_device`.
+    keep : Path, optional
+        Where the run is kept; if not given, nothing of it is.
+    say, warn : callable
+        Told what is found and done.
+    report : callable
+        Told of each step.
+
+    Returns
+    -------
+    LoadedWeights
+        With the name of what they were adapted from.
+
+    Raises
+    ------
+    OptionError, WeightsError, DeviceError, SsbsnError
+        See `prepare_training` and `Trainer.train`.
+    """
+    name = weights or default_name()
+    config = load_config(
+        "adapt", options={"training.max_minutes": minutes, "training.device": device}
+    )
+    with ExitStack() as stack:
+        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ssbsn-adapt-")))
+        run = keep or temporary / "run"
+        refuse_used(run)
+        everything = DataPath(Path(photos[0]).parent, photos=tuple(photos))
+        request = Request(run, config, DataRequest([everything], cache=temporary), init=name)
+        prepared = prepare_training(request, say, warn)
+        stack.callback(prepared.close)
+        if prepared.recorder is None:
+            raise OptionError(
+                "Photos are not denoised by several processes.", "Start ssbsn without torchrun."
+            )
+        prepared.trainer.train(report)
+        files, best = prepared.recorder.files, prepared.recorder.best_step
+        if best:
+            say(f"Adapted {name} to the photos: the weights of step {best} do best.")
+        else:
+            say(f"Adapting did not help on held-out parts: {name} is used as it is.")
+        adapted = load_weights(str(files.weights))
+    return LoadedWeights(
+        adapted.network, adapted.descriptor, f"{name}, adapted", adapted.path, adapted.digest
+    )

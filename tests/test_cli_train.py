@@ -1,0 +1,186 @@
+"""``ssbsn train`` and ``ssbsn denoise --adapt`` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_training import wait_for_step
+from training_runs import Tiny, assert_same, losses, state
+
+TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "2")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return Tiny(tmp_path_factory.mktemp("train"))
+
+
+@pytest.fixture(scope="module")
+def run(tiny):
+    """A finished run, and what the command said."""
+    result = tiny.ssbsn(
+        "train", "--data", tiny.photos, "--config", tiny.config, "--out", "run", "--json"
+    )
+    assert result.returncode == 0, result.stderr
+    return tiny.place / "run", result
+
+
+def test_a_run_leaves_weights_a_card_and_all_that_it_was(run):
+    directory, result = run
+    assert "3 noisy photos" in result.stderr
+    names = {path.name for path in directory.iterdir()}
+    assert names == {
+        "checkpoints", "config.toml", "data.json", "metrics.jsonl", "previews", "state.pt",
+        "weights.md", "weights.safetensors",
+    }  # fmt: skip
+    card = (directory / "weights.md").read_text()
+    assert "channels = 8" in card
+    assert str(directory.name) in card
+
+
+def test_json_tells_the_start_the_scores_and_the_end(run):
+    records = [json.loads(line) for line in run[1].stdout.splitlines()]
+    assert [record["event"] for record in records] == ["start", "validation", "validation", "done"]
+    assert records[0]["steps"] == 6
+    assert records[-1]["weights"].endswith("weights.safetensors")
+
+
+def test_denoise_takes_the_run(tiny, run):
+    result = tiny.ssbsn("denoise", "photos/photo0.png", "-o", "clean.png", "--weights", "run")
+    assert result.returncode == 0, result.stderr
+    assert (tiny.place / "clean.png").exists()
+
+
+def test_a_report_is_drawn(tiny, run):
+    result = tiny.ssbsn("train", "--report", "run")
+    assert result.returncode == 0, result.stderr
+    assert "<svg" in (tiny.place / result.stdout.strip()).read_text()
+    assert tiny.ssbsn("train", "--report", "photos").returncode == 2
+
+
+def test_wrong_use_ends_with_two_and_says_why(tiny, run):
+    for arguments, said in (
+        (["--data", tiny.photos, "--config", tiny.config, "--out", "run"], "holds a run"),
+        (["--config", tiny.config, "--out", "new"], "--data"),
+        (["--data", "nowhere", "--config", tiny.config, "--out", "new"], "nowhere"),
+        (["--data", tiny.photos, "--config", "smal", "--out", "new"], "smal"),
+        (["--data", tiny.photos, "--steps", 3, "--epochs", 3], "contradict"),
+        (["--data", tiny.photos, "--set", "training.colour=1"], "training.colour"),
+        (["--data", tiny.photos, "--batch-size", 0], "training.batch_size"),
+    ):
+        result = tiny.ssbsn("train", *arguments)
+        assert result.returncode == 2, result.stderr
+        assert said in result.stderr
+        assert "Traceback" not in result.stderr
+        assert not (tiny.place / "new").exists()
+
+
+def test_a_missing_gpu_is_an_error(tiny):
+    result = tiny.ssbsn(
+        "train", "--data", tiny.photos, "--config", tiny.config, "--device", "cuda:7"
+    )
+    assert result.returncode == 3
+    assert "CUDA" in result.stderr or "cuda" in result.stderr
+
+
+def test_denoise_adapts_and_keeps_only_what_is_asked_for(tiny, run):
+    before = set(tiny.place.rglob("*"))
+    arguments = ["denoise", "photos", "--weights", "run", "--adapt", "0.02"]
+    small = tiny.ssbsn(*arguments, "-o", "adapted")
+    # The photos are smaller than the crops of this configuration.
+    assert small.returncode == 2
+    assert "120x120" in small.stderr
+    assert set(tiny.place.rglob("*")) == before
+
+    import cv2
+    import numpy as np
+
+    large = tiny.place / "large"
+    large.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (250, 130, 3), dtype=np.uint8)
+    cv2.imwrite(str(large / "a.png"), pixels)
+    arguments[1] = "large"
+    result = tiny.ssbsn(*arguments, "-o", "adapted", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["weights"]["name"] == "run, adapted"
+    assert [path.name for path in (tiny.place / "adapted").iterdir()] == ["a.png"]
+    kept = tiny.ssbsn(*arguments, "-o", "kept", "--keep-adapted", "mine")
+    assert kept.returncode == 0, kept.stderr
+    assert tiny.ssbsn("denoise", "large/a.png", "-o", "x.png", "--weights", "mine").returncode == 0
+    again = tiny.ssbsn(*arguments, "-o", "again", "--keep-adapted", "mine")
+    assert again.returncode == 2
+    assert not (tiny.place / "again").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--keep-adapted", "x"], ["--adapt", "0"], ["--adapt", "nan"], ["--adapt", "-1"]],
+)
+def test_adapting_that_makes_no_sense_is_refused(tiny, arguments):
+    result = tiny.ssbsn("denoise", "photos", "-o", "nothing", *arguments)
+    assert result.returncode == 2
+    assert not (tiny.place / "nothing").exists()
+
+
+def test_two_processes_learn_what_one_does(tiny, run):
+    process = tiny.start(
+        "train", "--data", tiny.photos, "--config", tiny.config, "--out", "two", "--json",
+        launcher=TORCHRUN,
+    )  # fmt: skip
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    one, two = run[0], tiny.place / "two"
+    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
+    assert_same(state(two)["network"], state(one)["network"], 1e-4)
+    # Only one of them prints.
+    assert [json.loads(line)["event"] for line in out.splitlines()].count("start") == 1
+    assert err.count("Training ssbsn") == 1
+    # Another number of processes goes on.
+    more = tiny.ssbsn("train", "--out", "two", "--resume", "--steps", "8")
+    assert more.returncode == 0, more.stderr
+    assert state(two)["step"] == 8
+
+
+def test_a_batch_must_be_divisible(tiny):
+    process = tiny.start(
+        "train", "--data", tiny.photos, "--config", tiny.config, "--out", "odd", "--batch-size", 3,
+        launcher=TORCHRUN,
+    )  # fmt: skip
+    _, err = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert "cannot be shared by 2 processes" in err
+    assert not (tiny.place / "odd").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
+def test_a_killed_worker_is_started_again_and_resumes(tiny):
+    whole = tiny.train("whole", options={"training.steps": 40})
+    process = tiny.start(
+        "train", "--data", tiny.photos, "--config", tiny.config, "--out", "restarted", "--resume",
+        "--steps", 40, "--set", "training.save_minutes=0.0005",
+        launcher=(*TORCHRUN, "--max-restarts", "1"),
+    )  # fmt: skip
+    restarted = tiny.place / "restarted"
+    wait_for_step(process, restarted, 5)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [int(pid) for pid in children if b"ssbsn_cli" in command_line(int(pid))]
+    os.kill(workers[-1], signal.SIGKILL)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "Going on after step" in err
+    assert_same(state(restarted)["network"], state(whole)["network"], 1e-3)
+
+
+def command_line(pid: int) -> bytes:
+    for _ in range(100):
+        content = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if content:
+            return content
+        time.sleep(0.01)
+    return b""

@@ -1,0 +1,397 @@
+"""Training: what it learns, that it can be repeated, stopped, killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+from training_runs import Tiny, assert_same, losses, state, write_config, write_photos
+
+from ssbsn_cli import load_denoiser
+from ssbsn_cli.core.errors import OptionError, SsbsnError, WeightsError
+from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.training.initialise import initialise
+from ssbsn_cli.core.training.sources import Mixture, SelfSource
+from ssbsn_cli.core.weights.checkpoints import load_checkpoint
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return Tiny(tmp_path)
+
+
+def wait_for_step(process, run, step, seconds=120.0):
+    """Wait until a run has logged a step."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[1]
+        metrics = run / "metrics.jsonl"
+        if metrics.exists() and f'"step": {step},' in metrics.read_text():
+            return
+        time.sleep(0.02)
+    raise AssertionError("training takes too long")
+
+
+def test_learning_starts_at_once_and_the_result_denoises(tiny):
+    run = tiny.train(options={"training.steps": 60})
+    curve = losses(run)
+    first, last = (np.mean([curve[s] for s in steps]) for steps in (range(1, 4), range(58, 61)))
+    assert last < 0.6 * first
+    denoiser = load_denoiser(str(run), device="cpu")
+    noisy = np.full((40, 40, 3), 128) + np.random.default_rng(0).normal(0, 25, (40, 40, 3))
+    noisy = np.clip(noisy, 0, 255).astype(np.uint8)
+    inside = (slice(8, -8), slice(8, -8))
+    assert denoiser(noisy)[inside].std() < 0.6 * noisy[inside].std()
+
+
+def test_initial_weights_carry_the_signal_through():
+    def spread(prepare):
+        torch.manual_seed(0)
+        network = SSBSN(32)
+        prepare(network)
+        x = torch.rand(1, 3, 40, 40)
+        with torch.no_grad():
+            return network(x, 1).std().item()
+
+    assert spread(lambda network: initialise(network, 0)) > 0.1
+    assert spread(lambda network: None) < 0.02
+
+
+def test_the_seed_decides_everything(tiny):
+    one, same = tiny.train("one"), tiny.train("same")
+    other = tiny.train("other", options={"training.seed": 1})
+    assert_same(state(one), state(same))
+    assert (one / "weights.safetensors").read_bytes() == (same / "weights.safetensors").read_bytes()
+    assert losses(one) == losses(same)
+    assert losses(one) != losses(other)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_killed_run_resumes_with_the_same_numbers(tiny, ema):
+    settings = [f"optimizer.ema={ema}", "training.save_minutes=0.0005", "training.pd_a=[2, 5]"]
+    options = {"training.steps": 40}
+    whole = tiny.train("whole", changes=settings, options=options)
+    arguments = [
+        "train", "--data", tiny.photos, "--config", tiny.config, "--out", "killed", "--steps", 40,
+        "--resume", *(word for each in settings for word in ("--set", each)),
+    ]  # fmt: skip
+    killed = tiny.place / "killed"
+    for step in (3, 11):
+        process = tiny.start(*arguments)
+        wait_for_step(process, killed, step)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert 0 < state(killed)["step"] < 40
+    tiny.train("killed", config=None, data=[], resume=True)
+    expected, found = state(whole), state(killed)
+    for each in (expected, found):
+        # When checkpoints were written, and so which of them was best, depends on the clock.
+        del each["best"], each["best_step"]
+    assert_same(found, expected)
+    after = losses(killed)
+    assert {step: after[step] for step in range(20, 41)} == {
+        step: losses(whole)[step] for step in range(20, 41)
+    }
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_ends(tiny, number, code):
+    arguments = ["train", "--data", tiny.photos, "--config", tiny.config, "--out", "run"]
+    process = tiny.start(*arguments, "--steps", 100000)
+    run = tiny.place / "run"
+    wait_for_step(process, run, 5)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in err
+    saved = state(run)["step"]
+    assert saved >= 5
+    assert saved == max(losses(run))
+    tiny.train("run", config=None, data=[], resume=True, options={"training.steps": saved + 2})
+    assert state(run)["step"] == saved + 2
+
+
+def test_a_finished_run_goes_on_with_more_steps_and_stays_otherwise(tiny):
+    run = tiny.train()
+    before = (run / "state.pt").read_bytes()
+    tiny.train(resume=True)
+    assert (run / "state.pt").read_bytes() == before
+    tiny.train(resume=True, options={"training.steps": 8})
+    assert state(run)["step"] == 8
+
+
+def test_training_by_the_clock_ends_and_the_rate_falls(tiny):
+    started = time.monotonic()
+    tiny.train(options={"training.max_minutes": 0.05})
+    assert 2.5 < time.monotonic() - started < 30
+    assert tiny.reports[-1].progress == 1
+    assert tiny.reports[-1].learning_rate < 0.5 * tiny.reports[0].learning_rate
+
+
+def test_epochs_count_crops_by_the_size_of_the_data(tiny):
+    write_photos(tiny.photos, 2, (384, 768))
+    prepared = tiny.prepare(options={"training.epochs": 3})
+    prepared.close()
+    # Two photos of two cells each (the third one is tiny), three times, two crops a step.
+    assert prepared.summary["steps"] == 6
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(tiny):
+    with pytest.raises(SsbsnError) as caught:
+        tiny.train(changes=["optimizer.learning_rate=10", "training.steps=200",
+                            "optimizer.schedule=constant"])  # fmt: skip
+    assert "checkpoint is that of step 0" in str(caught.value)
+    assert "--lr" in caught.value.hint
+    run = tiny.place / "run"
+    network, _ = load_checkpoint(run / "weights.safetensors")
+    assert state(run)["step"] == 0
+    assert all(torch.isfinite(p).all() for p in network.parameters())
+
+
+def test_a_full_disk_costs_no_good_checkpoint(tiny):
+    prepared = tiny.prepare()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(report):
+        if report.step == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+
+    try:
+        with pytest.raises(OSError, match="large"):
+            prepared.trainer.train(fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        prepared.close()
+    run = tiny.place / "run"
+    assert state(run)["step"] == 0
+    load_checkpoint(run / "weights.safetensors")
+    tiny.train(resume=True)
+    assert_same(state(run), state(tiny.train("whole")))
+
+
+def test_the_best_and_the_last_checkpoints_stay(tiny):
+    settings = ["training.save_minutes=0.00001", "training.keep=2"]
+    run = tiny.train(changes=settings, options={"training.steps": 12})
+    assert len(list((run / "checkpoints").iterdir())) == 2
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    scored = {r["step"]: r["loss"] for r in records if r["event"] == "validation"}
+    assert set(scored) == set(range(13))
+    assert state(run)["best_step"] == min(scored, key=scored.__getitem__)
+    assert state(run)["best"] == min(scored.values())
+    assert len(list((run / "previews").glob("*.png"))) == 13
+    assert not list(run.rglob(".write-*"))
+
+
+def test_fine_tuning_that_only_spoils_changes_nothing(tiny):
+    good = tiny.train("good", options={"training.steps": 60})
+    again = tiny.train(
+        "again",
+        init=str(good),
+        changes=["optimizer.schedule=constant"],
+        options={"optimizer.learning_rate": 0.5, "training.steps": 5},
+    )
+    assert state(again)["best_step"] == 0
+    before, _ = load_checkpoint(good / "weights.safetensors")
+    after, _ = load_checkpoint(again / "weights.safetensors")
+    assert_same(dict(after.state_dict()), dict(before.state_dict()))
+
+
+def test_parts_that_are_held_out_are_never_trained_on(tiny):
+    photo = np.zeros((60, 40, 3), np.uint8)
+    photo[40:] = 200
+    shutil.rmtree(tiny.photos)
+    tiny.photos.mkdir()
+    from PIL import Image
+
+    Image.fromarray(photo).save(tiny.photos / "a.png")
+    prepared = tiny.prepare(changes=["training.hold_out=0.333", "training.batch_size=8"])
+    batches = [prepared.trainer._batches.batch(step).noisy for step in range(20)]
+    prepared.close()
+    assert all((batch == 0).all() for batch in batches)
+    held = [draw.noisy for _, draw in prepared.trainer._validation._draws]
+    assert all((batch == np.float32(200 / 255)).all() for batch in held)
+
+
+def test_each_stride_and_objective_gets_its_share():
+    class Crops:
+        def batch(self, step):
+            return np.zeros((1, 3, 4, 4), np.float32)
+
+    plain = SelfSource(Crops(), [2, 4], 0)
+    other = SelfSource(Crops(), [1], 0)
+    mixture = Mixture({"self": plain, "pairs": other}, {"self": 3.0, "pairs": 1.0}, 0)
+    strides = [mixture.batch(step).stride for step in range(2000)]
+    assert [strides.count(s) / 2000 for s in (1, 2, 4)] == pytest.approx(
+        [0.25, 0.375, 0.375], abs=0.04
+    )
+    again = Mixture({"self": plain, "pairs": other}, {"self": 3.0, "pairs": 1.0}, 0)
+    assert [again.batch(step).stride for step in range(50)] == strides[:50]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_both_precisions_learn_the_same(tiny, precision):
+    run = tiny.train(options={"training.precision": precision, "training.steps": 20})
+    assert losses(run)[20] < 0.25
+
+
+def test_pairs_are_scored_by_psnr_and_ssim(tiny):
+    pairs = tiny.place / "pairs"
+    shutil.copytree(tiny.photos, pairs / "noisy")
+    shutil.copytree(tiny.photos, pairs / "clean")
+    run = tiny.train(validation=pairs)
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    last = [r for r in records if r["event"] == "validation"][-1]
+    assert last["psnr_noisy"] == 100
+    assert last["psnr"] < 100
+    assert last["ssim"] < 1
+
+
+def test_a_student_learns_from_a_teacher(tiny):
+    teacher = tiny.train("teacher", options={"training.steps": 30})
+    options = {"distill.teacher": str(teacher), "training.steps": 10}
+    changes = ["distill.windows=3", "distill.side=24", "distill.refine=once"]
+    student = tiny.train("student", options=options, changes=changes)
+    assert len(list((tiny.place / "cache").glob("taught-*/clean/*.png"))) == 3
+    assert losses(student)[10] < losses(student)[1]
+    tiny.train("student", options=options, changes=changes, resume=True)
+    assert any("Reused what" in line for line in tiny.said)
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_clean_photos_and_real_pairs_teach(tiny, real):
+    pairs = tiny.photos
+    if real:
+        pairs = tiny.place / "pairs"
+        shutil.copytree(tiny.photos, pairs / "noisy")
+        shutil.copytree(tiny.photos, pairs / "clean")
+    run = tiny.train(
+        data=[], pairs=str(pairs), changes=[f"pairs.real={str(real).lower()}", "training.steps=10"]
+    )
+    assert losses(run)[10] < losses(run)[1]
+
+
+def test_weights_of_data_say_how_often_they_are_drawn(tiny):
+    dark = tiny.place / "dark"
+    dark.mkdir()
+    from PIL import Image
+
+    Image.fromarray(np.zeros((30, 30, 3), np.uint8)).save(dark / "a.png")
+    prepared = tiny.prepare(data=[f"{dark}=3", str(tiny.photos)])
+    crops = np.concatenate([prepared.trainer._batches.batch(s).noisy for s in range(200)])
+    prepared.close()
+    assert (crops.max(axis=(1, 2, 3)) == 0).mean() == pytest.approx(0.75, abs=0.07)
+
+
+def refusals():
+    def used(tiny):
+        tiny.train()
+        tiny.train()
+
+    def other_config(tiny):
+        tiny.train()
+        tiny.train(resume=True, options={"training.crop": 30})
+
+    def other_photos(tiny):
+        tiny.train()
+        write_photos(tiny.photos, 5)
+        tiny.train(resume=True)
+
+    def damaged_state(tiny):
+        (tiny.train() / "state.pt").write_bytes(b"PK\x03\x04 nonsense")
+        tiny.train(resume=True)
+
+    def other_network(tiny):
+        wide = write_config(tiny.place / "wide.toml", ("channels = 8", "channels = 6"))
+        tiny.train(init=str(tiny.train("first")), config=wide)
+
+    def no_init(tiny):
+        tiny.train(config="adapt")
+
+    def bad_model(tiny):
+        tiny.train(config=write_config(tiny.place / "bad.toml", ("channels = 8", "channels = 7")))
+
+    def unknown_model(tiny):
+        tiny.train(changes=["model.architecture=resnet"])
+
+    def unknown_parameter(tiny):
+        tiny.train(changes=["model.parameters.depth=3"])
+
+    def huge_model(tiny):
+        tiny.train(changes=["model.parameters.channels=100000000000000000000"])
+
+    def empty(tiny):
+        (tiny.place / "empty").mkdir()
+        tiny.train(data=[str(tiny.place / "empty")])
+
+    def too_small(tiny):
+        tiny.train(options={"training.crop": 200})
+
+    def none_readable(tiny):
+        for photo in tiny.photos.iterdir():
+            photo.write_text("text")
+        tiny.train()
+
+    def no_data(tiny):
+        tiny.train(data=[])
+
+    def no_pairs(tiny):
+        tiny.train(data=[], changes=["training.objectives={pairs=1}"])
+
+    def no_teacher(tiny):
+        tiny.train(changes=["training.objectives={distill=1}"])
+
+    def bad_noise(tiny):
+        tiny.train(data=[], pairs=str(tiny.photos), changes=["pairs.noise={colour=1}"])
+
+    def no_validation_pairs(tiny):
+        tiny.train(validation=tiny.photos)
+
+    return [
+        (used, OptionError, "--resume"),
+        (other_config, OptionError, "training.crop"),
+        (other_photos, OptionError, "other photos"),
+        (damaged_state, SsbsnError, "damaged"),
+        (other_network, WeightsError, "8 channels"),
+        (no_init, OptionError, "--init"),
+        (bad_model, OptionError, "even"),
+        (unknown_model, OptionError, "resnet"),
+        (unknown_parameter, OptionError, "depth"),
+        (huge_model, OptionError, "model"),
+        (empty, OptionError, "no noisy photos"),
+        (too_small, OptionError, "200x200"),
+        (none_readable, OptionError, "photo0.png"),
+        (no_data, OptionError, "--data"),
+        (no_pairs, OptionError, "--pairs"),
+        (no_teacher, OptionError, "--distill-from"),
+        (bad_noise, OptionError, "pairs.noise"),
+        (no_validation_pairs, OptionError, "no pairs"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "kind", "said"), [pytest.param(*each, id=each[0].__name__) for each in refusals()]
+)
+def test_what_makes_no_sense_is_said_in_a_sentence_and_loses_nothing(tiny, attempt, kind, said):
+    with pytest.raises(SsbsnError) as caught:
+        attempt(tiny)
+    assert type(caught.value) is kind
+    assert said in f"{caught.value} {caught.value.hint}"
+    assert "\n" not in str(caught.value)
+    assert caught.value.hint
+    if (tiny.place / "run" / "weights.safetensors").exists():
+        load_checkpoint(tiny.place / "run" / "weights.safetensors")
+    else:
+        assert not (tiny.place / "run").exists()
+
+
+def test_a_broken_photo_is_skipped_and_counted(tiny):
+    (tiny.photos / "broken.png").write_text("text")
+    run = tiny.train()
+    assert any("1 skipped" in line for line in tiny.said)
+    assert json.loads((run / "data.json").read_text())["sources"][0]["skipped"] == 1
