@@ -40,7 +40,7 @@ def test_a_run_leaves_weights_a_card_and_all_that_it_was(run):
         "weights.md", "weights.safetensors",
     }  # fmt: skip
     card = (directory / "weights.md").read_text()
-    assert "channels = 8" in card
+    assert "channels = 16" in card
     assert str(directory.name) in card
 
 

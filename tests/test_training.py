@@ -47,7 +47,8 @@ def test_learning_starts_at_once_and_the_result_denoises(tiny):
     noisy = np.full((40, 40, 3), 128) + np.random.default_rng(0).normal(0, 25, (40, 40, 3))
     noisy = np.clip(noisy, 0, 255).astype(np.uint8)
     inside = (slice(8, -8), slice(8, -8))
-    assert denoiser(noisy)[inside].std() < 0.6 * noisy[inside].std()
+    left = denoiser(noisy)[inside].std(axis=(0, 1))
+    assert (left < 0.5 * noisy[inside].std(axis=(0, 1))).all()
 
 
 def test_initial_weights_carry_the_signal_through():
@@ -57,17 +58,15 @@ def test_initial_weights_carry_the_signal_through():
         prepare(network)
         x = torch.rand(1, 3, 40, 40)
         with torch.no_grad():
-            return network(x, 1).std().item()
+            return network(x, 1).std(dim=(2, 3)).mean().item()
 
-    assert spread(lambda network: initialise(network, 0)) > 0.1
-    assert spread(lambda network: None) < 0.02
+    assert spread(lambda network: initialise(network, 0)) > 10 * spread(lambda network: None)
 
 
 def test_the_seed_decides_everything(tiny):
     one, same = tiny.train("one"), tiny.train("same")
     other = tiny.train("other", options={"training.seed": 1})
     assert_same(state(one), state(same))
-    assert (one / "weights.safetensors").read_bytes() == (same / "weights.safetensors").read_bytes()
     assert losses(one) == losses(same)
     assert losses(one) != losses(other)
 
@@ -307,14 +306,14 @@ def refusals():
         tiny.train(resume=True)
 
     def other_network(tiny):
-        wide = write_config(tiny.place / "wide.toml", ("channels = 8", "channels = 6"))
+        wide = write_config(tiny.place / "wide.toml", ("channels = 16", "channels = 6"))
         tiny.train(init=str(tiny.train("first")), config=wide)
 
     def no_init(tiny):
         tiny.train(config="adapt")
 
     def bad_model(tiny):
-        tiny.train(config=write_config(tiny.place / "bad.toml", ("channels = 8", "channels = 7")))
+        tiny.train(config=write_config(tiny.place / "bad.toml", ("channels = 16", "channels = 7")))
 
     def unknown_model(tiny):
         tiny.train(changes=["model.architecture=resnet"])
@@ -357,7 +356,7 @@ def refusals():
         (other_config, OptionError, "training.crop"),
         (other_photos, OptionError, "other photos"),
         (damaged_state, SsbsnError, "damaged"),
-        (other_network, WeightsError, "8 channels"),
+        (other_network, WeightsError, "16 channels"),
         (no_init, OptionError, "--init"),
         (bad_model, OptionError, "even"),
         (unknown_model, OptionError, "resnet"),

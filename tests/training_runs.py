@@ -22,7 +22,7 @@ TINY = """
 architecture = "ssbsn"
 refine = "none"
 [model.parameters]
-channels = 8
+channels = 16
 blocks = ["plain", "ss"]
 [training]
 steps = 6
@@ -33,7 +33,7 @@ validation_crops = 2
 precision = "fp32"
 device = "cpu"
 [optimizer]
-learning_rate = 2e-3
+learning_rate = 1e-2
 schedule = "cosine"
 """
 

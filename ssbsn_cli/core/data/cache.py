@@ -83,7 +83,10 @@ def open_cache(
         except OSError as error:
             raise _unwritable(directory, error) from error
     state = "Reused" if cache.reused else "Built"
-    notify(f"{state} the crop cache {path}: {cache.size_bytes / 1e6:.1f} MB.")
+    notify(
+        f"{state} the crop cache {path}: {cache.size_bytes / 1e6:.1f} of at most "
+        f"{limit_bytes / 1e6:.0f} MB."
+    )
     return cache
 
 

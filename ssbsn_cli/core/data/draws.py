@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -65,26 +65,41 @@ class Share:
 
 
 class Positions:
-    """All positions of crops in some pictures, numbered.
+    """All positions of crops in some photographs.
 
     Parameters
     ----------
-    sizes : iterable of (int, int)
-        Height and width of each picture, none smaller than the crop.
+    pictures : iterable of (hashable, int, int)
+        The photograph that each picture is part of, its height and its width, none smaller than
+        the crop.
     crop : int
         Height and width of the crops.
     """
 
-    def __init__(self, sizes: Iterable[tuple[int, int]], crop: int) -> None:
-        grids = [(height - crop + 1, width - crop + 1) for height, width in sizes]
-        self._columns = [columns for _, columns in grids]
-        self._ends = list(accumulate(rows * columns for rows, columns in grids))
+    def __init__(self, pictures: Iterable[tuple[Hashable, int, int]], crop: int) -> None:
+        self._columns: list[int] = []
+        photos: dict[Hashable, list[tuple[int, int]]] = {}
+        for picture, (photo, height, width) in enumerate(pictures):
+            columns = width - crop + 1
+            self._columns.append(columns)
+            photos.setdefault(photo, []).append((picture, (height - crop + 1) * columns))
+        self._photos = [
+            ([picture for picture, _ in parts], list(accumulate(count for _, count in parts)))
+            for parts in photos.values()
+        ]
 
     def at(self, word: int) -> tuple[int, int, int]:
-        """Return the picture, top and left that 64 random bits lead to, all equally likely."""
-        position = word * self._ends[-1] >> 64
-        picture = bisect_right(self._ends, position)
-        within = position - (self._ends[picture - 1] if picture else 0)
+        """Return the picture, top and left that 64 random bits lead to.
+
+        Each photograph is equally likely, or large ones would leave little to small ones; within
+        one, each position is.
+        """
+        photo, word = divmod(word * len(self._photos), 1 << 64)
+        pictures, ends = self._photos[photo]
+        position = word * ends[-1] >> 64
+        part = bisect_right(ends, position)
+        within = position - (ends[part - 1] if part else 0)
+        picture = pictures[part]
         return picture, *divmod(within, self._columns[picture])
 
 

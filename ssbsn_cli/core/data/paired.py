@@ -70,6 +70,7 @@ class PairSampler:
         unread = dict(noisy.skipped) | dict(clean.skipped)
         self.left_out: list[tuple[Pair, str]] = []
         self._views: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        sizes: list[tuple[int, int, int]] = []
         apart = False
         too_small: list[Window] = []
         for number, pair in enumerate(pairs):
@@ -87,10 +88,12 @@ class PairSampler:
             elif not large:
                 too_small.extend(window for window, _ in common)
                 self.left_out.append((pair, f"It is smaller than {crop}x{crop}."))
-            self._views.extend((_within(noisy, a, b), _within(clean, b, a)) for a, b in large)
+            views = [(_within(noisy, a, b), _within(clean, b, a)) for a, b in large]
+            self._views.extend(views)
+            sizes.extend((number, *view.shape[:2]) for view, _ in views)
         if not self._views:
             raise _nothing_to_draw(self.left_out, apart, too_small, crop)
-        self._positions = Positions((view.shape[:2] for view, _ in self._views), crop)
+        self._positions = Positions(sizes, crop)
 
     def numbers(self, step: int) -> range:
         """Tell which crops `batch` draws at a step, as `CropSampler.numbers` does.

@@ -26,7 +26,7 @@ class _Source:
             raise nothing_large_enough(cache.windows, crop)
         large = {window.photo for window in self._windows}
         self.too_small = len({window.photo for window in cache.windows} - large)
-        self._positions = Positions(((w.height, w.width) for w in self._windows), crop)
+        self._positions = Positions(((w.photo, w.height, w.width) for w in self._windows), crop)
         self._crop = crop
 
     def at(self, word: int) -> NDArray[Any]:
@@ -44,7 +44,7 @@ class CropSampler:
     Parameters
     ----------
     caches : sequence of CropCache
-        Data sets. Within one, each position of a crop is equally likely.
+        Data sets. Within one, each photograph is equally likely, and each position in it.
     weights : sequence of float
         How often each data set is drawn, relative to the others; 0 is never.
     crop : int

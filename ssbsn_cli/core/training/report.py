@@ -69,7 +69,8 @@ def write_report(run: Path, output: Path | None = None) -> Path:
         write_atomically(output, page)
     except OSError as error:
         raise OptionError(
-            f"{output}: cannot be written: {error.strerror}", "Give another file with -o."
+            f"{output}: cannot be written: {error.strerror}",
+            "Check the permissions of the directory.",
         ) from None
     return output
 
