@@ -16,6 +16,7 @@ from training_runs import Tiny, assert_same, losses, state, write_config, write_
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.errors import OptionError, SsbsnError, WeightsError
 from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.training.config import load_config
 from ssbsn_cli.core.training.initialise import initialise
 from ssbsn_cli.core.training.sources import Mixture, SelfSource
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint
@@ -51,16 +52,18 @@ def test_learning_starts_at_once_and_the_result_denoises(tiny):
     assert (left < 0.5 * noisy[inside].std(axis=(0, 1))).all()
 
 
-def test_initial_weights_carry_the_signal_through():
-    def spread(prepare):
-        torch.manual_seed(0)
-        network = SSBSN(32)
-        prepare(network)
-        x = torch.rand(1, 3, 40, 40)
-        with torch.no_grad():
-            return network(x, 1).std(dim=(2, 3)).mean().item()
-
-    assert spread(lambda network: initialise(network, 0)) > 10 * spread(lambda network: None)
+@pytest.mark.parametrize("family", ["ssbsn", "apbsn"])
+def test_the_first_prediction_is_the_mean_of_the_surroundings(family):
+    config = load_config(f"{family}-sidd").model
+    network = SSBSN(**{**config.parameters, "channels": 48}).eval()
+    initialise(network, 0)
+    torch.manual_seed(0)
+    colors = torch.rand(1, 3, 8, 8).repeat_interleave(12, 2).repeat_interleave(12, 3)
+    noisy = colors + 0.1 * torch.randn_like(colors)
+    with torch.no_grad():
+        error = (network(noisy, 1) - colors)[..., 4:-4, 4:-4].abs().mean().item()
+        default = (SSBSN(48)(noisy, 1) - colors).abs().mean().item()
+    assert error < 0.15 < default
 
 
 def test_the_seed_decides_everything(tiny):

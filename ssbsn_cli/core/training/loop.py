@@ -151,11 +151,13 @@ class Trainer:
         ):
             while (progress := self._progress()) < 1:
                 rate = learning_rate(self._config.optimizer, self._step, progress)
-                loss = self._do_step(next(batches), rate)
-                elapsed = time.monotonic() - start
-                loss, stop, self._seconds = self._team.agree(
-                    loss, bool(interrupt.number), earlier + elapsed
-                )
+                draw = next(batches)
+                with self._team.together():
+                    loss = self._do_step(draw, rate)
+                    elapsed = time.monotonic() - start
+                    loss, stop, self._seconds = self._team.agree(
+                        loss, bool(interrupt.number), earlier + elapsed
+                    )
                 if not math.isfinite(loss):
                     raise self._diverged(loss)
                 self._step += 1

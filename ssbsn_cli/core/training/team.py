@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.rendezvous import rendezvous
 
-from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.errors import OptionError, SsbsnError
 from ssbsn_cli.core.inference.device import resolve_device
 
 
@@ -64,9 +68,28 @@ class Team:
         total, stops, time = values.tolist()
         return total / self.world, stops > 0, time
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Explain, while inside, that another process is gone.
+
+        Raises
+        ------
+        SsbsnError
+            In place of what PyTorch raises then.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if self.world > 1 and re.search(r"connection|gloo|nccl|socket", str(error), re.I):
+                raise SsbsnError(
+                    "Another process of this training is gone.",
+                    "See what it said, then start the same command with --resume.",
+                ) from None
+            raise
+
     def leave(self) -> None:
         """Take leave of the other processes."""
-        if self.world > 1:
+        if dist.is_initialized():
             dist.destroy_process_group()
 
 
@@ -92,5 +115,14 @@ def join_team(device: str) -> Team:
     if resolved.type == "cuda":
         resolved = resolve_device(f"cuda:{local}")
         torch.cuda.set_device(resolved)
-    dist.init_process_group("nccl" if resolved.type == "cuda" else "gloo")
-    return Team(dist.get_rank(), world, resolved)
+    backend = "nccl" if resolved.type == "cuda" else "gloo"
+    store, rank, _ = next(rendezvous("env://"))
+    # Workers that torchrun starts again share a store with the dead ones, and would connect to
+    # their addresses. How often it did so is only the same for all on one machine.
+    if os.environ.get("LOCAL_WORLD_SIZE") == str(world):
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = dist.PrefixStore(  # type: ignore[attr-defined]
+            f"attempt-{attempt}", store
+        )
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world)
+    return Team(rank, world, resolved)
