@@ -155,7 +155,7 @@ def test_both_crops_are_of_the_same_place_turned_alike(tmp_path, dtype):
     noisy, clean = sampler.batch(2)
     assert_related(noisy, clean)
     assert sampler.left_out == []
-    for batch in (noisy, clean, *sampler.validation_batch(3)):
+    for batch in (noisy, clean):
         assert batch.dtype == np.float32
         assert batch.shape[1:] == (3, 16, 16)
         assert batch.flags.c_contiguous
@@ -166,8 +166,6 @@ def test_the_noisy_crops_are_those_of_training_without_clean_ones(tmp_path, pair
     paired = PairSampler(pairs, *caches, 16, 8, seed=3)
     alone = CropSampler(caches[:1], [1], 16, 8, seed=3)
     np.testing.assert_array_equal(paired.batch(4)[0], alone.batch(4))
-    np.testing.assert_array_equal(paired.validation_batch(4)[0], alone.validation_batch(4))
-    assert_related(*paired.validation_batch(9))
 
 
 def test_a_resumed_or_split_training_sees_the_same_pairs(tmp_path, pairs):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ssbsn_cli.core.errors import OptionError
 
 # Streams of random numbers that have nothing to do with each other.
-TRAINING, VALIDATION, NOISE = 0, 1, 2
+CROP, NOISE, STEP = 0, 2, 3
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def philox(seed: int, number: int, stream: int) -> np.random.Philox:
     number : int
         Of the crop.
     stream : int
-        What they are for: `TRAINING`, `VALIDATION` or `NOISE`.
+        What they are for: `CROP`, `NOISE`, or, with the number of a step, `STEP`.
     """
     # The raw numbers of Philox are the same in all releases of NumPy, those of its
     # distributions are not; and by key and counter, every crop has numbers of its own.
@@ -123,9 +123,9 @@ def philox(seed: int, number: int, stream: int) -> np.random.Philox:
     )
 
 
-def draw(seed: int, number: int, stream: int) -> tuple[int, int, int]:
+def draw(seed: int, number: int) -> tuple[int, int, int]:
     """Return what decides which data set, where in it and how turned a crop is: 64 bits each."""
-    which, where, how = (int(value) for value in philox(seed, number, stream).random_raw(3))
+    which, where, how = (int(value) for value in philox(seed, number, CROP).random_raw(3))
     return which, where, how
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.data.draws import TRAINING, VALIDATION, Positions, Share, draw, put
+from ssbsn_cli.core.data.draws import Positions, Share, draw, put
 from ssbsn_cli.core.data.pairs import Pair
 from ssbsn_cli.core.data.sampler import nothing_large_enough
 from ssbsn_cli.core.data.store import CropCache, Window
@@ -123,33 +123,15 @@ class PairSampler:
         noisy, clean : numpy.ndarray
             (batch_size, 3, crop, crop) float32 in [0, 1], RGB, C-contiguous.
         """
-        return self._draw(self.numbers(step), self._share.seed, TRAINING)
-
-    def validation_batch(self, count: int) -> _Crops:
-        """Draw crops to watch a training by: always the same, whatever the seed and the process.
-
-        Parameters
-        ----------
-        count : int
-            How many; fewer are the first of more.
-
-        Returns
-        -------
-        noisy, clean : numpy.ndarray
-            (count, 3, crop, crop) float32 in [0, 1], RGB, C-contiguous; neither flipped nor turned.
-        """
-        return self._draw(range(count), 0, VALIDATION)
-
-    def _draw(self, numbers: range, seed: int, stream: int) -> _Crops:
         crop = self._share.crop
-        noisy, clean = np.empty((2, len(numbers), 3, crop, crop), np.float32)
-        for targets, number in zip(zip(noisy, clean, strict=True), numbers, strict=True):
+        noisy, clean = np.empty((2, self._share.batch_size, 3, crop, crop), np.float32)
+        for targets, number in zip(zip(noisy, clean, strict=True), self.numbers(step), strict=True):
             # The first number chooses a data set, and there is one.
-            _, where, how = draw(seed, number, stream)
+            _, where, how = draw(self._share.seed, number)
             which, top, left = self._positions.at(where)
             for view, target in zip(self._views[which], targets, strict=True):
                 pixels = view[top : top + crop, left : left + crop]
-                put(pixels, how if stream == TRAINING else 0, target)
+                put(pixels, how, target)
         return noisy, clean
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.data.draws import TRAINING, VALIDATION, Positions, Share, draw, put
+from ssbsn_cli.core.data.draws import Positions, Share, draw, put
 from ssbsn_cli.core.data.store import CropCache, Window
 from ssbsn_cli.core.errors import OptionError
 
@@ -113,31 +113,12 @@ class CropSampler:
         numpy.ndarray
             (batch_size, 3, crop, crop) float32 in [0, 1], RGB, C-contiguous.
         """
-        return self._draw(self.numbers(step), self._share.seed, TRAINING)
-
-    def validation_batch(self, count: int) -> NDArray[np.float32]:
-        """Draw crops to watch a training by: always the same, whatever the seed and the process.
-
-        Parameters
-        ----------
-        count : int
-            How many; fewer are the first of more.
-
-        Returns
-        -------
-        numpy.ndarray
-            (count, 3, crop, crop) float32 in [0, 1], RGB, C-contiguous; neither flipped nor turned.
-        """
-        # Without the seed, so that trainings with several seeds can be compared.
-        return self._draw(range(count), 0, VALIDATION)
-
-    def _draw(self, numbers: range, seed: int, stream: int) -> NDArray[np.float32]:
         crop = self._share.crop
-        batch = np.empty((len(numbers), 3, crop, crop), np.float32)
-        for target, number in zip(batch, numbers, strict=True):
-            which, where, how = draw(seed, number, stream)
+        batch = np.empty((self._share.batch_size, 3, crop, crop), np.float32)
+        for target, number in zip(batch, self.numbers(step), strict=True):
+            which, where, how = draw(self._share.seed, number)
             source = self._sources[bisect_right(self._shares, (which >> 11) * 2.0**-53)]
-            put(source.at(where), how if stream == TRAINING else 0, target)
+            put(source.at(where), how, target)
         return batch
 
 

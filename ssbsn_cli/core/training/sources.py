@@ -10,9 +10,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ssbsn_cli.core.data.draws import STEP, philox
 from ssbsn_cli.core.training.config import ObjectiveKind
-
-_STREAM = 7
 
 
 class Draw(NamedTuple):
@@ -138,7 +137,4 @@ class Mixture:
 
 def _random(seed: int, step: int, which: int) -> int:
     """Return 64 random bits that depend on nothing but the arguments."""
-    bits = np.random.Philox(
-        key=np.array([seed, step], np.uint64), counter=np.array([0, 0, 0, _STREAM], np.uint64)
-    )
-    return int(bits.random_raw(which + 1)[which])
+    return int(philox(seed, step, STEP).random_raw(which + 1)[which])
