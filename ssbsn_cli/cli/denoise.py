@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ssbsn_cli.cli.adapting import STREAM, check_adapting, run_adapting
 from ssbsn_cli.cli.errors import FAILED, explain, handled
 from ssbsn_cli.cli.options import DeviceOption, JsonOption, QuietOption, WeightsOption
 from ssbsn_cli.cli.output import Output
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ssbsn_cli.core.inference.jobs import Job
     from ssbsn_cli.core.inference.settings import Settings
     from ssbsn_cli.core.weights.locate import LoadedWeights
-
-STREAM = "-"
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -141,7 +139,7 @@ def denoise(
     out = Output(json_lines=json_lines, quiet=quiet)
     if overwrite and skip_existing:
         raise OptionError("--overwrite and --skip-existing contradict each other.", "Use one.")
-    _check_adapt(adapt, keep_adapted, inputs)
+    check_adapting(adapt, keep_adapted, inputs)
     settings = Settings(
         device=device,
         precision=precision,
@@ -219,7 +217,7 @@ def _denoise_all(
     chosen: str | LoadedWeights | None = weights
     if minutes:
         photos = [job.source for job in todo if job.source]
-        chosen = _adapt(out, photos, weights, minutes, settings.device, keep)
+        chosen = run_adapting(out, photos, weights, minutes, settings.device, keep)
     denoiser = load_denoiser(chosen, notify=out.warn, **vars(settings))
     failed = 0
     with out.progress() as progress:
@@ -239,43 +237,6 @@ def _denoise_all(
                 out.say(_summary(report))
             bars.finish()
     return failed
-
-
-def _check_adapt(minutes: float | None, keep: Path | None, inputs: Sequence[str]) -> None:
-    if keep and minutes is None:
-        raise OptionError("--keep-adapted needs --adapt.", "Say for how many minutes to adapt.")
-    if minutes is None:
-        return
-    if not 0 < minutes < math.inf:
-        raise OptionError(
-            f"Adapting for {minutes:g} minutes makes no sense.", "Give a number above 0."
-        )
-    if STREAM in inputs:
-        raise OptionError("A photo from a pipe cannot be adapted to.", "Save it to a file first.")
-
-
-def _adapt(
-    out: Output,
-    photos: Sequence[Path],
-    weights: str | None,
-    minutes: float,
-    device: str,
-    keep: Path | None,
-) -> LoadedWeights:
-    from ssbsn_cli.core.training.adapt import adapt_weights
-
-    with out.progress(counted=False) as progress:
-        bar = progress.add_task("adapting", total=1)
-        return adapt_weights(
-            photos,
-            weights,
-            minutes,
-            device=device,
-            keep=keep,
-            say=out.say,
-            warn=out.warn,
-            report=lambda report: progress.update(bar, completed=report.progress),
-        )
 
 
 def _fail(out: Output, source: str, cause: Exception) -> None:

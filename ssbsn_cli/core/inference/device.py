@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from pathlib import Path
 
@@ -87,20 +88,27 @@ def resolve_precision(precision: PrecisionKind, device: torch.device) -> str:
 @functools.cache
 def _bf16_pays_on_cpu() -> bool:
     """Time a convolution in both precisions: CPUs without bf16 units emulate it, slowly."""
-
-    def seconds(dtype: torch.dtype) -> float:
+    kinds = (torch.bfloat16, torch.float32)
+    inputs = {}
+    for dtype in kinds:
         x = torch.ones(1, 64, 64, 64, dtype=dtype).to(memory_format=torch.channels_last)
         weight = torch.ones(64, 64, 3, 3, dtype=dtype).to(memory_format=torch.channels_last)
-        best = float("inf")
-        for _ in range(4):
-            start = time.perf_counter()
-            F.conv2d(x, weight, padding=1)
-            best = min(best, time.perf_counter() - start)
-        return best
-
-    with torch.inference_mode():
-        # The margin keeps a noisy timing from flipping the choice where there is little to gain.
-        return seconds(torch.bfloat16) < 0.67 * seconds(torch.float32)
+        inputs[dtype] = x, weight
+    best = dict.fromkeys(kinds, math.inf)
+    threads = torch.get_num_threads()
+    # On a busy machine, threads wait for each other far longer than a convolution takes.
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            for _ in range(8):
+                for dtype, (x, weight) in inputs.items():
+                    start = time.perf_counter()
+                    F.conv2d(x, weight, padding=1)
+                    best[dtype] = min(best[dtype], time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    # The margin keeps a noisy timing from flipping the choice where there is little to gain.
+    return best[torch.bfloat16] < 0.67 * best[torch.float32]
 
 
 def free_memory(device: torch.device) -> int:
