@@ -22,14 +22,14 @@ from ssbsn_cli.core.weights.registry import entries
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 INSTALLS = "python3 -m venv"
-# What is adapted or trained on holds crops of 120 pixels.
+# What is adapted or trained on holds crops of 120 pixels, what is taught from windows of 256.
 PHOTOS = {
     "photo.png": 20,
     "photo.jpg": 20,
     "photos/a.png": 20,
     "photos/b.jpg": 20,
     "photos/sub/c.png": 122,
-    "my_photos/a.png": 122,
+    "my_photos/a.png": 260,
     "clean_photos/a.png": 122,
     "SIDD_Medium/SIDD_Medium_Srgb/Data/0001_001_S6/0001_NOISY_SRGB_010.PNG": 122,
     "SIDD_Medium/SIDD_Medium_Srgb/Data/0001_001_S6/0001_GT_SRGB_010.PNG": 122,
