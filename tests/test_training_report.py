@@ -456,6 +456,7 @@ def card(**changes):
             "refine": "once",
         },
         "data": [{"path": EVIL, "kind": "sidd", "photos": 320, "skipped": 1, "weight": 0.5}],
+        "objectives": ["self"],
         "steps": 12000,
         "minutes": 90.25,
         "config_text": "seed = 1\n",
@@ -465,6 +466,13 @@ def card(**changes):
         "version": "0.2.0",
     }
     return model_card(**{**facts, **changes})
+
+
+def test_card_says_what_it_learned_from():
+    assert "noisy photographs alone" in card()
+    both = card(objectives=["self", "pairs"])
+    assert "pairs, self" in both
+    assert "alone" not in both
 
 
 def test_card_says_what_there_is_to_know():

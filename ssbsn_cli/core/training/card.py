@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import groupby
 from typing import Any
 
@@ -13,7 +13,7 @@ MEANINGS = {
     "psnr": "PSNR of the denoised validation photos against clean ones, in dB; higher is better",
     "psnr_noisy": "PSNR of the same photos before denoising, in dB: what there was to improve",
     "ssim": "SSIM of the denoised validation photos, at most 1; higher is better",
-    "loss": "self-supervised loss on the validation photos; lower is better, and only to be "
+    "loss": "training loss on validation crops; lower is better, and only to be "
     "compared with runs on the same data",
 }
 
@@ -23,6 +23,7 @@ def model_card(
     name: str,
     descriptor: dict[str, Any],
     data: list[dict[str, Any]],
+    objectives: Collection[str],
     steps: int,
     minutes: float,
     config_text: str,
@@ -41,6 +42,8 @@ def model_card(
         What `Descriptor.to_dict` returns.
     data : list of dict
         The sources, with "path", "kind", "photos", "skipped" and "weight".
+    objectives : collection of str
+        What it learned from: "self", "distill", "pairs".
     steps : int
         Steps that the weights were trained for.
     minutes : float
@@ -61,12 +64,15 @@ def model_card(
     str
         Can always be encoded as UTF-8.
     """
+    how = "on noisy photographs alone, without clean ones"
+    if set(objectives) != {"self"}:
+        how = f"with the objectives {', '.join(sorted(objectives))}"
     start = "random weights" if init is None else _code(init)
     card = f"""\
 # {_code(name)}
 
 A blind-spot network that removes noise from real photographs: {_architecture(descriptor)}. It was
-trained by ssbsn {version} on noisy photographs alone, without clean ones.
+trained by ssbsn {version} {how}.
 
 ## Trained on
 

@@ -144,11 +144,11 @@ class _Opening:
         validation: Validation = LossValidation(draws, self.team.device)
         if self.request.validation:
             validation = self._on_pairs(self.request.validation)
-        key = hashlib.sha256(
-            repr([(cache.key, record["weight"]) for cache, record in zip(
-                self.caches, self.records, strict=True
-            )]).encode()
-        ).hexdigest()  # fmt: skip
+        # Scores on other photos cannot be compared, so those belong to the key, too.
+        scored = self.request.validation and str(self.request.validation.absolute())
+        weights = [record["weight"] for record in self.records]
+        told = repr(([cache.key for cache in self.caches], weights, scored))
+        key = hashlib.sha256(told.encode()).hexdigest()
         return TrainingData(
             batches,
             validation,

@@ -25,6 +25,7 @@ from ssbsn_cli.core.training.state import TrainingState, load_state
 from ssbsn_cli.core.training.team import Team, join_team
 from ssbsn_cli.core.weights.locate import load_weights
 from ssbsn_cli.core.weights.records import write_atomically
+from ssbsn_cli.core.weights.registry import entries
 
 Notify = Callable[[str], None]
 Listen = Callable[[Mapping[str, Any]], None]
@@ -36,7 +37,6 @@ _EPOCH_CELL = 384 * 384
 _FREE = {
     "training": {
         "steps", "epochs", "max_minutes", "device", "precision", "save_minutes", "keep",
-        "validation_crops",
     },
     "data": {"licence"},
 }  # fmt: skip
@@ -240,7 +240,7 @@ def _refuse_other_data(files: RunFiles, data: TrainingData) -> None:
         key = None
     if key != data.record["key"]:
         raise OptionError(
-            f"{files.directory} was trained on other photos, or they have changed since.",
+            f"{files.directory} was trained or scored on other photos, or they have changed since.",
             "Resume it with the same photos, or start another run from its weights with --init.",
         )
 
@@ -260,10 +260,14 @@ def _open_run(
     record = {**data.record, "request": request.told()}
     write_atomically(files.config, config.to_toml().encode())
     write_atomically(files.data, json.dumps(record, indent=2).encode())
+    licence = config.data.licence
+    if not licence and request.init in entries():
+        licence = f"{entries()[request.init].licence} (that of {request.init})"
     about = {
         "data": data.record["sources"],
+        "objectives": [kind for kind, share in config.training.objectives.items() if share],
         "config_text": config.to_toml(),
-        "licence": config.data.licence,
+        "licence": licence,
         "init": request.init,
     }
     return Recorder(
