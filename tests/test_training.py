@@ -14,7 +14,9 @@ import torch
 from training_runs import Tiny, assert_same, losses, state, write_config, write_photos
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.core.errors import OptionError, SsbsnError, WeightsError
+from ssbsn_cli.core.data import open_cache
+from ssbsn_cli.core.data.holdout import hold_out
+from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.training.config import load_config
 from ssbsn_cli.core.training.initialise import initialise
@@ -165,7 +167,7 @@ def test_a_full_disk_costs_no_good_checkpoint(tiny):
             resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
 
     try:
-        with pytest.raises(OSError, match="large"):
+        with pytest.raises(SsbsnError, match="step 0"):
             prepared.trainer.train(fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -234,6 +236,46 @@ def test_each_stride_and_objective_gets_its_share():
     )
     again = Mixture({"self": plain, "pairs": other}, {"self": 3.0, "pairs": 1.0}, 0)
     assert [again.batch(step).stride for step in range(50)] == strides[:50]
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(tiny):
+    first = tiny.train("first")
+    whole = tiny.train("whole", init=str(first))
+    again = tiny.train("again", init=str(first))
+    (again / "state.pt").unlink()
+    (again / ".write-abc").mkdir()
+    tiny.train("again", config=None, data=[], resume=True)
+    assert_same(state(again), state(whole))
+    assert not (again / ".write-abc").exists()
+
+
+def test_too_little_memory_is_said_and_the_checkpoint_named(tiny, monkeypatch):
+    prepared = tiny.prepare()
+
+    def fail(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(prepared.trainer, "_parallel", fail)
+    with pytest.raises(DeviceError, match="step 0"):
+        prepared.trainer.train()
+    prepared.close()
+
+
+def test_parts_of_one_photo_are_held_out_at_the_same_row(tmp_path):
+    from PIL import Image
+
+    y, x = np.mgrid[:240, :200]
+    Image.fromarray(np.stack([y, x, y], 2).astype(np.uint8)).save(tmp_path / "a.png")
+    cache = open_cache([tmp_path / "a.png"], tmp_path / "cache", side=50, limit_bytes=100_000)
+    assert len(cache.windows) > 1
+    training, held = hold_out(cache, 0.25, 20)
+    rows = [
+        {int(row) for window in part.windows for row in part.view(window)[:, 0, 0]}
+        for part in (training, held)
+    ]
+    assert rows[0]
+    assert rows[1]
+    assert max(rows[0]) < 180 <= min(rows[1])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -351,6 +393,35 @@ def refusals():
     def bad_noise(tiny):
         tiny.train(data=[], pairs=str(tiny.photos), changes=["pairs.noise={colour=1}"])
 
+    def two_objectives(tiny):
+        tiny.train(pairs=str(tiny.photos))
+
+    def unused_data(tiny):
+        tiny.train(changes=["training.objectives={pairs=1}"], pairs=str(tiny.photos))
+
+    def unused_pairs(tiny):
+        tiny.train(changes=["training.objectives={self=1, pairs=0}"], pairs=str(tiny.photos))
+
+    def odd_crop(tiny):
+        tiny.train(data=[], pairs=str(tiny.photos), options={"training.crop": 25})
+
+    def other_validation(tiny):
+        tiny.train()
+        shutil.copytree(tiny.photos, tiny.place / "pairs" / "noisy")
+        shutil.copytree(tiny.photos, tiny.place / "pairs" / "clean")
+        tiny.train(resume=True, validation=tiny.place / "pairs")
+
+    def held_out_pairs(tiny):
+        tiny.train(data=[], pairs=str(tiny.photos), changes=["training.hold_out=0.2"])
+
+    def too_narrow(tiny):
+        tiny.train(changes=["model.parameters.channels=4"])
+
+    def other_init(tiny):
+        first = tiny.train("first")
+        tiny.train(init=str(first))
+        tiny.train(init="bootstrap", resume=True)
+
     def no_validation_pairs(tiny):
         tiny.train(validation=tiny.photos)
 
@@ -372,6 +443,14 @@ def refusals():
         (no_pairs, OptionError, "--pairs"),
         (no_teacher, OptionError, "--distill-from"),
         (bad_noise, OptionError, "pairs.noise"),
+        (two_objectives, OptionError, "{self=1, pairs=1}"),
+        (unused_data, OptionError, "--data"),
+        (unused_pairs, OptionError, "--pairs"),
+        (odd_crop, OptionError, "multiple of 2"),
+        (other_validation, OptionError, "scored on other"),
+        (held_out_pairs, OptionError, "hold_out"),
+        (too_narrow, OptionError, "few channels"),
+        (other_init, OptionError, "bootstrap"),
         (no_validation_pairs, OptionError, "no pairs"),
     ]
 

@@ -42,6 +42,7 @@ def run_adapting(
     weights: str | None,
     minutes: float,
     device: str,
+    precision: str,
     keep: Path | None,
 ) -> LoadedWeights:
     """Adapt weights to photos, see `adapt_weights`, and show how far it is."""
@@ -54,6 +55,7 @@ def run_adapting(
             weights,
             minutes,
             device=device,
+            precision=precision,
             keep=keep,
             say=out.say,
             warn=out.warn,

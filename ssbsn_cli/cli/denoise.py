@@ -217,7 +217,9 @@ def _denoise_all(
     chosen: str | LoadedWeights | None = weights
     if minutes:
         photos = [job.source for job in todo if job.source]
-        chosen = run_adapting(out, photos, weights, minutes, settings.device, keep)
+        chosen = run_adapting(
+            out, photos, weights, minutes, settings.device, settings.precision, keep
+        )
     denoiser = load_denoiser(chosen, notify=out.warn, **vars(settings))
     failed = 0
     with out.progress() as progress:

@@ -22,7 +22,7 @@ from typing import ParamSpec
 
 import typer
 
-from ssbsn_cli.cli.output import Output
+from ssbsn_cli.cli.output import Output, is_leader
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
 
 FAILED = 1
@@ -75,7 +75,11 @@ def handled(command: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
-        output = Output(json_lines=bool(kwargs.get("json_lines")), quiet=bool(kwargs.get("quiet")))
+        leads = is_leader()
+        output = Output(
+            json_lines=bool(kwargs.get("json_lines")) and leads,
+            quiet=bool(kwargs.get("quiet")) or not leads,
+        )
         try:
             command(*args, **kwargs)
         except KeyboardInterrupt:
@@ -87,7 +91,9 @@ def handled(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(FAILED) from None
         except (SsbsnError, OSError, MemoryError) as cause:
             error = explain(cause)
-            output.error(error)
+            # All processes of a training find the same fault in its options; one says so.
+            if leads or not isinstance(error, OptionError):
+                output.error(error)
             # Standard output may be what failed.
             with contextlib.suppress(SsbsnError, OSError):
                 output.record({"error": str(error), "hint": error.hint})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,11 @@ from ssbsn_cli.core.streams import stdout
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+
+def is_leader() -> bool:
+    """Tell whether this process speaks, of those that ``torchrun`` may have started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class Output:

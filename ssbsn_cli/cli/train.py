@@ -10,7 +10,7 @@ import typer
 
 from ssbsn_cli.cli.errors import handled
 from ssbsn_cli.cli.options import DeviceOption, JsonOption, QuietOption
-from ssbsn_cli.cli.output import Output
+from ssbsn_cli.cli.output import Output, is_leader
 from ssbsn_cli.core.errors import OptionError
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train on noisy photos: any photos of yours, without clean ones."""
-    from ssbsn_cli.core.training.request import is_leader, make_request
+    from ssbsn_cli.core.training.request import make_request
 
     out = Output(json_lines=json_lines and is_leader(), quiet=quiet or not is_leader())
     if report:
@@ -214,6 +214,10 @@ def _train(out: Output, request: Request) -> None:
                 )
 
             prepared.trainer.train(show)
+    except KeyboardInterrupt:
+        run = prepared.summary["run"]
+        out.say(f"All is saved in {run}: go on with ssbsn train --out {run} --resume")
+        raise
     finally:
         prepared.close()
     _conclude(out, prepared)

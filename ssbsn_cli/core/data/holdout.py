@@ -30,18 +30,30 @@ def hold_out(cache: CropCache, fraction: float, crop: int) -> tuple[CropCache, C
     """
     training: list[Window] = []
     held: list[Window] = []
-    for number, window in enumerate(cache.windows):
-        rows = max(round(window.height * fraction), crop)
-        if window.height - rows < crop or window.width < crop:
+    for window in cache.windows:
+        rows = max(round(window.photo_height * fraction), crop)
+        if window.photo_height - rows < crop:
             training.append(window)
             continue
-        split = window.height - rows if number % 2 == 0 else rows
+        above = window.number % 2 == 1
+        # Of a photograph that only parts are kept of, all of them are split at the same row.
+        split = (rows if above else window.photo_height - rows) - window.top
+        split = min(max(split, 0), window.height)
         upper, lower = _rows(window, 0, split), _rows(window, split, window.height)
-        training.append(upper if number % 2 == 0 else lower)
-        held.append(lower if number % 2 == 0 else upper)
+        training.extend(_large(lower if above else upper, crop))
+        held.extend(_large(upper if above else lower, crop))
     return replace(cache, windows=training), replace(cache, windows=held)
 
 
 def _rows(window: Window, start: int, stop: int) -> Window:
     row_bytes = window.size_bytes // window.height
-    return replace(window, offset=window.offset + start * row_bytes, height=stop - start)
+    return replace(
+        window,
+        offset=window.offset + start * row_bytes,
+        top=window.top + start,
+        height=stop - start,
+    )
+
+
+def _large(window: Window, crop: int) -> list[Window]:
+    return [window] if min(window.height, window.width) >= crop else []

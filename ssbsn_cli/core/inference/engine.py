@@ -172,7 +172,7 @@ class Engine:
         try:
             return self._call_network(tile, seed)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         side = max(tile.shape[:2]) // 2
         if side < MIN_TILE:
@@ -247,7 +247,8 @@ def _turn_back(x: Tensor, k: int) -> Tensor:
     return torch.rot90(x.flip(-1) if k >= 4 else x, -(k % 4), dims=(-2, -1))
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory ran out."""
     # On the CPU, PyTorch reports it as a plain RuntimeError.
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         "can't allocate memory" in str(error) or "not enough memory" in str(error)

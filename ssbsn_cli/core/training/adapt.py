@@ -9,9 +9,10 @@ from pathlib import Path
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.training.config import load_config
-from ssbsn_cli.core.training.loop import StepReport
+from ssbsn_cli.core.training.loop import DivergedError, StepReport
 from ssbsn_cli.core.training.request import DataPath, DataRequest, Request
 from ssbsn_cli.core.training.run import prepare_training, refuse_used
+from ssbsn_cli.core.weights.fetch import cache_dir
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 from ssbsn_cli.core.weights.registry import default_name
 
@@ -24,6 +25,7 @@ def adapt_weights(
     minutes: float,
     *,
     device: str = "auto",
+    precision: str = "auto",
     keep: Path | None = None,
     say: Notify = lambda _: None,
     warn: Notify = lambda _: None,
@@ -44,6 +46,8 @@ def adapt_weights(
         How long to train.
     device : str
         As for `resolve_device`.
+    precision : str
+        "fp32" or "bf16"; anything else is "auto".
     keep : Path, optional
         Where the run is kept; if not given, nothing of it is.
     say, warn : callable
@@ -62,27 +66,34 @@ def adapt_weights(
         See `prepare_training` and `Trainer.train`.
     """
     name = weights or default_name()
-    config = load_config(
-        "adapt", options={"training.max_minutes": minutes, "training.device": device}
-    )
+    options = {
+        "training.max_minutes": minutes,
+        "training.device": device,
+        "training.precision": precision if precision in ("fp32", "bf16") else "auto",
+    }
+    config = load_config("adapt", options=options)
     with ExitStack() as stack:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ssbsn-adapt-")))
         run = keep or temporary / "run"
         refuse_used(run)
         everything = DataPath(Path(photos[0]).parent, photos=tuple(photos))
-        request = Request(run, config, DataRequest([everything], cache=temporary), init=name)
+        cache = cache_dir() / "crops" if keep else temporary
+        request = Request(run, config, DataRequest([everything], cache=cache), init=name)
         prepared = prepare_training(request, say, warn)
         stack.callback(prepared.close)
         if prepared.recorder is None:
             raise OptionError(
                 "Photos are not denoised by several processes.", "Start ssbsn without torchrun."
             )
-        prepared.trainer.train(report)
+        try:
+            prepared.trainer.train(report)
+        except DivergedError as error:
+            warn(f"Adapting was given up. {error}")
         files, best = prepared.recorder.files, prepared.recorder.best_step
         if best:
             say(f"Adapted {name} to the photos: the weights of step {best} do best.")
         else:
-            say(f"Adapting did not help on held-out parts: {name} is used as it is.")
+            say(f"Adapting did not help: {name} is used as it is.")
         adapted = load_weights(str(files.weights))
     return LoadedWeights(
         adapted.network, adapted.descriptor, f"{name}, adapted", adapted.path, adapted.digest

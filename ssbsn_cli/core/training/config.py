@@ -302,8 +302,10 @@ def _parse(text: str) -> Any:
 def _change(content: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
     if sections == ["training"] and last in DURATIONS:
+        # Another length replaces the one that is there.
         for other in DURATIONS:
-            content.get("training", {}).pop(other, None)
+            if isinstance(content.get("training"), dict):
+                content["training"].pop(other, None)
     for section in sections:
         content = content.setdefault(section, {})
         if not isinstance(content, dict):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,12 @@ from ssbsn_cli.core.data import (
     open_cache,
 )
 from ssbsn_cli.core.data.holdout import hold_out
-from ssbsn_cli.core.data.pixels import read_pixels
-from ssbsn_cli.core.errors import ImageError, OptionError
+from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.training.config import Config, ObjectiveKind
+from ssbsn_cli.core.training.pictures import picture_of, read_centres
 from ssbsn_cli.core.training.request import DataPath, DataRequest
-from ssbsn_cli.core.training.sources import Draw, Mixture, PairSource, SelfSource, Source
+from ssbsn_cli.core.training.sources import Mixture, Paired, PairSource, SelfSource, Source
 from ssbsn_cli.core.training.teacher import teach
 from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.training.validation import LossValidation, PairValidation, Validation
@@ -38,7 +38,6 @@ Notify = Callable[[str], None]
 
 # Not the training's own, so that trainings with several seeds can be compared.
 _VALIDATION_SEED = 2**64 - 1
-_PICTURE = 256
 
 
 @dataclass(frozen=True)
@@ -97,29 +96,29 @@ def open_data(
     return _Opening(request, config, descriptor, team, say, warn).open()
 
 
+@dataclass
 class _Opening:
-    def __init__(
-        self,
-        request: DataRequest,
-        config: Config,
-        descriptor: Descriptor,
-        team: Team,
-        say: Notify,
-        warn: Notify,
-    ) -> None:
-        self.request = request
-        self.config = config
-        self.stride = int(descriptor.parameters.get("pd_b", 2))
-        self.team = team
-        self.say = say
-        self.warn = warn
-        self.share = team.share(config.training.batch_size)
-        self.caches: list[CropCache] = []
-        self.records: list[dict[str, Any]] = []
+    request: DataRequest
+    config: Config
+    descriptor: Descriptor
+    team: Team
+    say: Notify
+    warn: Notify
+    pixels: int = 0
+    # What tells these photos from others.
+    keys: list[object] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
 
     def open(self) -> TrainingData:
         training = self.config.training
+        # A batch that cannot be shared is noticed before anything is decoded.
+        self.team.share(training.batch_size)
         kinds = [kind for kind, share in training.objectives.items() if share > 0]
+        if training.hold_out and kinds != ["self"]:
+            raise OptionError(
+                "The configuration: training.hold_out works with the objective 'self' alone.",
+                "Set it to 0, and give pairs to score on with --val-data.",
+            )
         noisy: list[CropCache] = []
         if "self" in kinds or "distill" in kinds:
             noisy = [self._noisy(path) for path in self._needed("data", self.request.noisy)]
@@ -145,15 +144,13 @@ class _Opening:
         if self.request.validation:
             validation = self._on_pairs(self.request.validation)
         # Scores on other photos cannot be compared, so those belong to the key, too.
-        scored = self.request.validation and str(self.request.validation.absolute())
-        weights = [record["weight"] for record in self.records]
-        told = repr(([cache.key for cache in self.caches], weights, scored))
-        key = hashlib.sha256(told.encode()).hexdigest()
+        self.keys.append(self.request.validation and str(self.request.validation.absolute()))
+        key = hashlib.sha256(repr(self.keys).encode()).hexdigest()
         return TrainingData(
             batches,
             validation,
-            _picture(noisy, draws),
-            sum(window.height * window.width for c in self.caches for window in c.windows),
+            picture_of(noisy, draws),
+            self.pixels,
             {"key": key[:32], "sources": self.records},
         )
 
@@ -177,7 +174,6 @@ class _Opening:
             self.warn(f"{photo} is skipped: {reason}")
         if len(cache.skipped) > 3:
             self.warn(f"{len(cache.skipped)} photos are skipped.")
-        self.caches.append(cache)
         self.records.append(
             {
                 "path": str(data.path),
@@ -192,11 +188,21 @@ class _Opening:
 
     def _noisy(self, data: DataPath) -> CropCache:
         if data.photos:
-            return self._cache(data.photos, "files", data, "noisy photos")
-        found = find_photos(data.path)
-        if found.passed_over:
-            self.say(f"{data.path}: {len(found.passed_over)} other files are passed over.")
-        return self._cache(found.photos, found.kind, data, "noisy photos")
+            cache = self._cache(data.photos, "files", data, "noisy photos")
+        else:
+            found = find_photos(data.path)
+            if found.passed_over:
+                self.say(f"{data.path}: {len(found.passed_over)} other files are passed over.")
+            cache = self._cache(found.photos, found.kind, data, "noisy photos")
+        self._count(cache, data.weight)
+        return cache
+
+    def _count(self, cache: CropCache, weight: float) -> None:
+        """Add what is trained on to the size of an epoch and to the key."""
+        self.keys.append((cache.key, weight))
+        if weight > 0:
+            photos = {w.number: w.photo_height * w.photo_width for w in cache.windows}
+            self.pixels += sum(photos.values())
 
     def _self(self, caches: Sequence[CropCache]) -> tuple[Source, Source]:
         training = self.config.training
@@ -210,10 +216,11 @@ class _Opening:
                 held = [rest if rest.windows else half for half, rest in halves]
             else:
                 self.warn("The photos are too small to hold a part of them out of training.")
+        share = self.team.share(training.batch_size)
         crops, checks = (
             CropSampler(part, weights, training.crop, *rest)
             for part, rest in (
-                (caches, (self.share, training.seed, self.team.rank, self.team.world)),
+                (caches, (share, training.seed, self.team.rank, self.team.world)),
                 (held, (training.validation_crops, _VALIDATION_SEED)),
             )
         )
@@ -226,15 +233,12 @@ class _Opening:
 
     def _distill(self, caches: Sequence[CropCache]) -> tuple[Source, Source]:
         weights = [data.weight for data in self.request.noisy]
-        folder = teach(
-            caches,
-            weights,
-            self.config.distill,
-            self.request.cache,
-            str(self.team.device),
-            self.say,
-        )
-        return self._real_pairs(DataPath(folder))
+        distill = self.config.distill
+        device = str(self.team.device)
+        folder = teach(caches, weights, distill, self.request.cache, device, self.say)
+        # The name of the folder says what it was made of, its files may be made anew.
+        self.keys.append((folder.name, distill.windows))
+        return self._real_pairs(DataPath(folder), find_pairs(folder)[: distill.windows])
 
     def _pairs(self) -> tuple[Source, Source]:
         paths = self._needed("pairs", self.request.pairs)
@@ -243,7 +247,10 @@ class _Opening:
                 "--pairs takes one folder.", "Put links to the others into that folder."
             )
         if self.config.pairs.real:
-            return self._real_pairs(paths[0])
+            pairs = find_pairs(paths[0].path)
+            sources = self._real_pairs(paths[0], pairs)
+            self.keys.append([str(pair) for pair in pairs])
+            return sources
         try:
             model = NoiseModel(**self.config.pairs.noise)
         except (TypeError, ValueError) as error:
@@ -253,15 +260,15 @@ class _Opening:
             ) from None
         found = find_photos(paths[0].path)
         cache = self._cache(found.photos, found.kind, paths[0], "clean photos")
+        self._count(cache, 1.0)
 
         def source(count: int, seed: int, rank: int = 0, world: int = 1) -> Source:
             crops = CropSampler([cache], [1.0], self.config.training.crop, count, seed, rank, world)
-            return PairSource(SyntheticPairs(crops, model, seed), self.stride)
+            return self._pair_source(SyntheticPairs(crops, model, seed))
 
         return self._both(source)
 
-    def _real_pairs(self, data: DataPath) -> tuple[Source, Source]:
-        pairs = find_pairs(data.path)
+    def _real_pairs(self, data: DataPath, pairs: Sequence[Pair]) -> tuple[Source, Source]:
         noisy = self._cache([pair.noisy for pair in pairs], "pairs", data, "noisy sides of pairs")
         clean = self._cache([pair.clean for pair in pairs], "pairs", data, "clean sides of pairs")
 
@@ -269,52 +276,34 @@ class _Opening:
             crops = PairSampler(
                 pairs, noisy, clean, self.config.training.crop, count, seed, rank, world
             )
-            return PairSource(crops, self.stride)
+            return self._pair_source(crops)
 
         return self._both(source)
 
+    def _pair_source(self, crops: Paired) -> Source:
+        stride = int(self.descriptor.parameters.get("pd_b", 2))
+        crop = self.config.training.crop
+        if crop % stride:
+            raise OptionError(
+                f"A crop of {crop} is no multiple of {stride}, the stride that pairs are seen "
+                "through.",
+                f"Use a --crop that is a multiple of {stride}.",
+            )
+        return PairSource(crops, stride)
+
     def _both(self, source: Callable[..., Source]) -> tuple[Source, Source]:
         training = self.config.training
+        share = self.team.share(training.batch_size)
         return (
-            source(self.share, training.seed, self.team.rank, self.team.world),
+            source(share, training.seed, self.team.rank, self.team.world),
             source(training.validation_crops, _VALIDATION_SEED),
         )
 
     def _on_pairs(self, path: Path) -> Validation:
         count = self.config.training.validation_crops
         pairs = find_pairs(path)
-        pictures = list(islice(_centres(pairs, self.warn), count))
+        pictures = list(islice(read_centres(pairs, self.warn), count))
         if not pictures:
             raise OptionError(f"No pair in {path} can be read.", "Give readable photos.")
         self.say(f"{path}: {len(pairs)} pairs, {len(pictures)} of them to score on.")
         return PairValidation(pictures, self.team.device)
-
-
-def _centres(
-    pairs: Sequence[Pair], warn: Notify
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    for pair in pairs:
-        try:
-            noisy, clean = read_pixels(pair.noisy), read_pixels(pair.clean)
-        except ImageError as error:
-            warn(str(error))
-            continue
-        if noisy.shape != clean.shape:
-            warn(f"{pair.noisy} and {pair.clean} differ in size and are left out.")
-            continue
-        yield _centre(noisy), _centre(clean)
-
-
-def _centre(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    top, left = (max(length - _PICTURE, 0) // 2 for length in pixels.shape[:2])
-    part = pixels[top : top + _PICTURE, left : left + _PICTURE]
-    return part.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
-
-
-def _picture(
-    caches: Sequence[CropCache], draws: Sequence[tuple[float, Draw]]
-) -> NDArray[np.float32]:
-    """Return what previews show: the middle of the first photo, or a crop where there is none."""
-    for cache in caches:
-        return _centre(cache.view(cache.windows[0]))
-    return np.ascontiguousarray(draws[0][1].noisy[0].transpose(1, 2, 0))

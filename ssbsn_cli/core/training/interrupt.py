@@ -27,7 +27,7 @@ class Interrupt:
         Raises
         ------
         KeyboardInterrupt, SystemExit
-            After SIGINT; after SIGTERM.
+            After SIGINT; after another.
         """
         if self.number == signal.SIGINT:
             raise KeyboardInterrupt
@@ -37,13 +37,13 @@ class Interrupt:
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Interrupt]:
-    """Note SIGINT and SIGTERM while inside instead of obeying; a second one is obeyed at once."""
+    """Note signals that ask to stop while inside, not obey; a second one is obeyed at once."""
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         # Signals reach the main thread alone.
         yield interrupt
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
     before = {number: signal.getsignal(number) for number in numbers}
 
     def note(number: int, _frame: FrameType | None) -> None:

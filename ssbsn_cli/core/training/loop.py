@@ -6,7 +6,7 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssbsn_cli.core.data import prefetch
-from ssbsn_cli.core.errors import SsbsnError
+from ssbsn_cli.core.errors import DeviceError, SsbsnError
+from ssbsn_cli.core.inference.engine import is_out_of_memory
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.training.interrupt import deferred_interrupts
@@ -27,6 +28,10 @@ from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.training.validation import Validation, to_device
 
 _ENDLESS = 1 << 62
+
+
+class DivergedError(SsbsnError):
+    """The loss is not finite any more."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +139,12 @@ class Trainer:
 
         Raises
         ------
+        DivergedError
+            The loss is not finite any more.
+        DeviceError
+            The memory is too small.
         SsbsnError
-            The loss is not finite any more, or the last checkpoint cannot be written.
+            The last checkpoint cannot be written, or another process is gone.
         KeyboardInterrupt, SystemExit
             A signal asked to stop; all is saved.
         """
@@ -152,7 +161,7 @@ class Trainer:
             while (progress := self._progress()) < 1:
                 rate = learning_rate(self._config.optimizer, self._step, progress)
                 draw = next(batches)
-                with self._team.together():
+                with self._explained():
                     loss = self._do_step(draw, rate)
                     elapsed = time.monotonic() - start
                     loss, stop, self._seconds = self._team.agree(
@@ -174,7 +183,7 @@ class Trainer:
                     self._save_if_possible()
                     saved = time.monotonic()
             if self._recorder and self._step > self._recorder.saved_step:
-                self._save()
+                self._save_at_last()
             interrupt.leave()
 
     def _progress(self) -> float:
@@ -213,18 +222,35 @@ class Trainer:
             return torch.autocast(self._team.device.type, torch.bfloat16)
         return contextlib.nullcontext()
 
-    def _diverged(self, loss: float) -> SsbsnError:
-        last = ""
-        if self._recorder:
-            last = (
-                f"; the last good checkpoint is that of step {self._recorder.saved_step}, in "
-                f"{self._recorder.files.directory}"
-            )
-        return SsbsnError(
-            f"The loss of step {self._step + 1} is {loss}{last}.",
-            "Train with a lower --lr, with --set optimizer.gradient_clip=1, or with "
-            "--precision fp32.",
+    def _diverged(self, loss: float) -> DivergedError:
+        return DivergedError(
+            f"The loss of step {self._step + 1} is {loss}{self._last_checkpoint()}.",
+            "Start another run from it with --init, and with a lower --lr, "
+            "--set optimizer.gradient_clip=1 or --precision fp32.",
         )
+
+    def _last_checkpoint(self) -> str:
+        if not self._recorder:
+            return ""
+        return (
+            f"; the last good checkpoint is that of step {self._recorder.saved_step}, in "
+            f"{self._recorder.files.directory}"
+        )
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say in a sentence, while inside, that memory ran out or another process is gone."""
+        try:
+            with self._team.together():
+                yield
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise DeviceError(
+                f"The memory of {self._team.device} is too small for this training"
+                f"{self._last_checkpoint()}.",
+                "Use a smaller --batch-size or --crop, or close other programs.",
+            ) from None
 
     def _save_if_possible(self) -> None:
         try:
@@ -237,11 +263,21 @@ class Trainer:
                 f"the last one is that of step {self._recorder.saved_step}."
             )
 
+    def _save_at_last(self) -> None:
+        try:
+            self._save()
+        except OSError as error:
+            raise SsbsnError(
+                f"The last checkpoint could not be written: {error.strerror or error}"
+                f"{self._last_checkpoint()}.",
+                "Free some space, then start the same command with --resume.",
+            ) from None
+
     def _save(self) -> None:
         if not self._recorder:
             return
         network = self.best_network.eval()
-        with self._autocast():
+        with self._explained(), self._autocast():
             score = self._validation.score(network)
             rating = self._validation.rate(score)
             preview = self._recorder.preview(network)

@@ -61,7 +61,7 @@ class MetricsLog:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a+b")
+        self._file = path.open("a+b", buffering=0)
         if self._file.tell():
             self._file.seek(-1, 2)
             # Else the first new line would continue the one that a kill cut short: both lost.
@@ -100,7 +100,6 @@ class MetricsLog:
 
     def _write(self, content: bytes) -> None:
         self._file.write(content)
-        self._file.flush()
 
 
 class TensorBoardLog:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import shutil
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +22,11 @@ from ssbsn_cli.core.training.metrics import MetricsLog, TensorBoardLog
 from ssbsn_cli.core.training.state import TrainingState
 from ssbsn_cli.core.training.validation import denoise_picture
 from ssbsn_cli.core.weights.checkpoints import save_checkpoint
-from ssbsn_cli.core.weights.records import write_atomically
+from ssbsn_cli.core.weights.records import HALF_WRITTEN, write_atomically
 
 if TYPE_CHECKING:
     from ssbsn_cli.core.training.loop import StepReport
 
-_EVERY_STEP_UNTIL = 100
-_STEPS_A_LINE = 10
 _GAP = 8
 
 Notify = Callable[[str], None]
@@ -84,35 +84,35 @@ class Recorder:
         self._keep = keep
         self._picture = picture
         self._device = device
-        for directory in (files.checkpoints, files.previews):
+        for directory in (files.directory, files.checkpoints, files.previews):
             directory.mkdir(exist_ok=True)
+            # A kill may have left what was being written.
+            for leftover in directory.glob(f"{HALF_WRITTEN}*"):
+                shutil.rmtree(leftover, ignore_errors=True)
         self._logs: list[MetricsLog | TensorBoardLog] = [MetricsLog(files.metrics)]
         if tensorboard:
             self._logs.append(TensorBoardLog(files.directory / "tensorboard"))
         self._listen = listen
-        self._losses: list[float] = []
+        self._silent = False
 
     def close(self) -> None:
         """Close the logs."""
         for log in self._logs:
-            log.close()
+            with contextlib.suppress(OSError):
+                log.close()
 
     def log_step(self, report: StepReport) -> None:
-        """Log a step: each of the first hundred, then the mean of ten."""
-        self._losses.append(report.loss)
-        if report.step > _EVERY_STEP_UNTIL and report.step % _STEPS_A_LINE:
-            return
+        """Log a step."""
         self._log(
             {
                 "event": "step",
                 "step": report.step,
                 "seconds": round(report.seconds, 3),
-                "loss": float(np.mean(self._losses)),
+                "loss": report.loss,
                 "learning_rate": report.learning_rate,
                 "images_per_second": round(report.images_per_second, 3),
             }
         )
-        self._losses.clear()
 
     def preview(self, network: SSBSN) -> bytes:
         """Return a PNG of the same crop before and after."""
@@ -188,5 +188,8 @@ class Recorder:
         for log in self._logs:
             try:
                 log.write(record)
+                self._silent = False
             except OSError as error:
-                self.warn(f"The metrics could not be written: {error.strerror or error}.")
+                if not self._silent:
+                    self.warn(f"The metrics could not be written: {error.strerror or error}.")
+                self._silent = True

@@ -89,8 +89,15 @@ class Request:
         """Return what `make_request` needs to ask for the same data again, as plain values."""
         data = self.data
 
-        def plain(paths: Sequence[DataPath]) -> list[tuple[str, float]]:
-            return [(str(each.path.absolute()), each.weight) for each in paths]
+        def plain(paths: Sequence[DataPath]) -> list[dict[str, Any]]:
+            return [
+                {
+                    "path": str(each.path.absolute()),
+                    "weight": each.weight,
+                    "photos": [str(photo.absolute()) for photo in each.photos],
+                }
+                for each in paths
+            ]
 
         return {
             "init": self.init,
@@ -132,7 +139,7 @@ def make_request(
         Path of photos for the objective "pairs", which becomes the only one if the configuration
         does not have it. So does "distill" if `options` name its teacher.
     validation, init, resume, tensorboard
-        See `Request`.
+        See `Request`. What is not given is that of the run which is resumed.
     cache : Path, optional
         Where crop caches are kept.
 
@@ -144,29 +151,73 @@ def make_request(
     options = dict(options or {})
     chosen = config or _usual_config(options.get("training.device") or "auto")
     directory = run or Path("runs") / Path(chosen).stem
-    going_on = resume and RunFiles(directory).config.is_file()
+    before = Path(RunFiles(directory).config)
+    going_on = resume and before.is_file()
     if going_on and config is None:
-        chosen = str(RunFiles(directory).config)
+        chosen = str(before)
+    options.update(_objective(chosen, changes, options, bool(data), bool(pairs)))
     loaded = load_config(chosen, changes, options)
-    for kind, asked in (("distill", options.get("distill.teacher")), ("pairs", pairs)):
-        if asked and kind not in loaded.training.objectives:
-            loaded = load_config(chosen, changes, {**options, "training.objectives": {kind: 1.0}})
     photos = DataRequest(
         noisy=[_parse_data(text) for text in data],
         pairs=[_parse_data(pairs)] if pairs else [],
         validation=validation,
         cache=cache or cache_dir() / "crops",
     )
-    if going_on and not data and not pairs:
-        before, first = _recall(directory)
-        photos = replace(before, validation=validation or before.validation)
+    if going_on:
+        told, first = _recall(directory, needed=not data and not pairs)
+        if told:
+            photos = replace(
+                photos,
+                noisy=photos.noisy or told.noisy,
+                pairs=photos.pairs or told.pairs,
+                validation=validation or told.validation,
+                cache=cache or told.cache,
+            )
+        if init and first and init != first:
+            raise OptionError(
+                f"{directory} began with the weights {first}, not {init}.",
+                "Leave --init out to go on with it, or start another run with --out.",
+            )
         init = init or first
+    _check_used(loaded, photos)
     return Request(directory, loaded, photos, init, resume, tensorboard)
 
 
-def is_leader() -> bool:
-    """Tell whether this process prints and writes, of those that ``torchrun`` started."""
-    return os.environ.get("RANK", "0") == "0"
+def _objective(
+    config: str, changes: Sequence[str], options: Mapping[str, Any], data: bool, pairs: bool
+) -> dict[str, Any]:
+    """Return the change that makes an objective, asked for by an option, the only one."""
+    asked = [
+        kind
+        for kind, wanted in (("distill", options.get("distill.teacher")), ("pairs", pairs))
+        if wanted
+    ]
+    objectives = load_config(config, changes, options).training.objectives
+    missing = [kind for kind in asked if kind not in objectives]
+    if not missing:
+        return {}
+    chosen = any(change.startswith("training.objectives") for change in changes)
+    if chosen or len(asked) > 1 or (data and "pairs" in asked):
+        shares = ", ".join(f"{kind}=1" for kind in dict.fromkeys([*objectives, *asked]))
+        raise OptionError(
+            f"The configuration has no share for the objective {missing[0]!r}.",
+            f"Say how to mix them, for example --set 'training.objectives={{{shares}}}'.",
+        )
+    return {"training.objectives": {missing[0]: 1.0}}
+
+
+def _check_used(config: Config, photos: DataRequest) -> None:
+    """Refuse photos that no objective would look at."""
+    used = [kind for kind, share in config.training.objectives.items() if share > 0]
+    for option, given, kinds in (
+        ("data", photos.noisy, ("self", "distill")),
+        ("pairs", photos.pairs, ("pairs",)),
+    ):
+        if given and not set(kinds).intersection(used):
+            raise OptionError(
+                f"No objective of the configuration uses --{option}.",
+                f"Leave it out, or give {kinds[0]!r} a share in training.objectives.",
+            )
 
 
 def _usual_config(device: str) -> str:
@@ -184,18 +235,22 @@ def _parse_data(text: str) -> DataPath:
     return DataPath(whole)
 
 
-def _recall(run: Path) -> tuple[DataRequest, str | None]:
+def _recall(run: Path, needed: bool) -> tuple[DataRequest | None, str | None]:
     """Return which photos and initial weights a run was started with."""
     try:
         told = json.loads(RunFiles(run).data.read_text(encoding="ascii"))["request"]
-        sides = {
-            side: [DataPath(Path(path), weight) for path, weight in told[side]]
-            for side in ("noisy", "pairs")
-        }
+        sides = {side: [_path_told(each) for each in told[side]] for side in ("noisy", "pairs")}
         validation = told["validation"] and Path(told["validation"])
         photos = DataRequest(**sides, validation=validation, cache=Path(told["cache"]))
         return photos, told["init"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        if not needed:
+            return None, None
         raise OptionError(
             f"{run} does not say which photos it was trained on.", "Name them with --data."
         ) from None
+
+
+def _path_told(told: dict[str, Any]) -> DataPath:
+    photos = tuple(Path(photo) for photo in told["photos"])
+    return DataPath(Path(told["path"]), float(told["weight"]), photos)

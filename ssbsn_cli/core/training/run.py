@@ -33,6 +33,8 @@ Listen = Callable[[Mapping[str, Any]], None]
 # An epoch draws as many crops as the authors' data preparation makes patches: 512 pixels, of which
 # 128 overlap.
 _EPOCH_CELL = 384 * 384
+# The narrowest layers are half as wide.
+_FEWEST_CHANNELS = 6
 # What may differ between a run and its resumption without changing what any step does.
 _FREE = {
     "training": {
@@ -94,15 +96,24 @@ def prepare_training(
     if not request.resume:
         refuse_used(request.run)
     team = join_team(request.config.training.device)
-    precision = resolve_precision(request.config.training.precision, team.device)
-    # Without a loss scaler, fp16 loses small gradients.
-    precision = "bf16" if precision == "fp16" else precision
-    # The state has the weights: those that it began with need not be there any more.
-    init = None if resuming and request.config.model else request.init
-    network, descriptor = _make_network(request.config, init)
-    config = request.config.model_copy(update={"model": _model_of(descriptor)})
+    config = request.config
+    init = request.init
     if resuming:
-        _refuse_other_config(files, config)
+        before = load_config(str(files.config))
+        # The state has the weights: those that it began with need not be there any more.
+        config, init = config.model_copy(update={"model": config.model or before.model}), None
+    network, descriptor = _make_network(config, init)
+    precision = config.training.precision
+    if precision == "auto" and resuming:
+        precision = before.training.precision
+    if precision == "auto":
+        # Without a loss scaler, fp16 loses small gradients.
+        half = resolve_precision("auto", team.device) != "fp32"
+        precision = "bf16" if team.all(half) else "fp32"
+    training = config.training.model_copy(update={"precision": precision})
+    config = config.model_copy(update={"model": _model_of(descriptor), "training": training})
+    if resuming:
+        _refuse_other_config(files, before, config)
     data = open_data(request.data, config, descriptor, team, say, warn)
     state = None
     if resuming:
@@ -111,25 +122,30 @@ def prepare_training(
         say(f"Going on after step {state.step} of {files.directory}.")
     elif request.resume:
         say(f"There is nothing to resume in {files.directory}: starting from the beginning.")
-    training = config.training
     steps = training.steps
     if training.epochs:
         crops = training.epochs * data.pixels / _EPOCH_CELL
         steps = max(round(crops / training.batch_size), 1)
+    if not team.same(state.step if state else 0, steps or 0, int(data.record["key"][:12], 16)):
+        raise OptionError(
+            "The processes of this training do not see the same run or the same photos.",
+            "Put both on a disk that all machines share, at the same path.",
+        )
     recorder = None
     if team.leads:
         recorder = _open_run(files, request, config, descriptor, data, team, state, warn, listen)
-    trainer = Trainer(
-        network,
-        config,
-        steps=steps,
-        batches=data.batches,
-        validation=data.validation,
-        recorder=recorder,
-        team=team,
-        precision=precision,
-        state=state,
-    )
+    with team.together():
+        trainer = Trainer(
+            network,
+            config,
+            steps=steps,
+            batches=data.batches,
+            validation=data.validation,
+            recorder=recorder,
+            team=team,
+            precision=precision,
+            state=state,
+        )
     summary = {
         "run": str(files.directory),
         "architecture": descriptor.architecture,
@@ -150,7 +166,7 @@ def refuse_used(run: Path) -> None:
     if files.config.exists() or files.weights.exists():
         raise OptionError(
             f"{files.directory} holds a run already.",
-            "Add --resume to go on with it, or choose another directory with --out.",
+            "Choose another directory, or let ssbsn train --resume go on with it.",
         )
 
 
@@ -193,6 +209,8 @@ def _descriptor_of(model: ModelConfig) -> Descriptor:
         # On no device: a width of a million is noticed before it takes the memory.
         with torch.device("meta"):
             descriptor.build()
+        if model.parameters.get("channels", _FEWEST_CHANNELS) < _FEWEST_CHANNELS:
+            raise ValueError("with so few channels, colours find no way through")
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         reason = " ".join(str(error).split())[:200]
         raise OptionError(
@@ -220,15 +238,14 @@ def _words(descriptor: Descriptor) -> str:
     return f"{descriptor.architecture} with {channels} channels and {len(blocks)} blocks"
 
 
-def _refuse_other_config(files: RunFiles, config: Config) -> None:
-    before = load_config(str(files.config)).model_dump()
-    now = config.model_dump()
-    for section, values in now.items():
+def _refuse_other_config(files: RunFiles, before: Config, now: Config) -> None:
+    old = before.model_dump()
+    for section, values in now.model_dump().items():
         for key, value in values.items():
-            if key not in _FREE.get(section, ()) and before[section].get(key) != value:
+            if key not in _FREE.get(section, ()) and old[section].get(key) != value:
                 raise OptionError(
                     f"{files.directory} is a run of another configuration: its {section}.{key} is "
-                    f"{before[section].get(key)!r}, not {value!r}.",
+                    f"{old[section].get(key)!r}, not {value!r}.",
                     "Resume it with the same options, or start another run with --out.",
                 )
 

@@ -68,6 +68,24 @@ class Team:
         total, stops, time = values.tolist()
         return total / self.world, stops > 0, time
 
+    def all(self, wish: bool) -> bool:
+        """Return whether all processes wish the same thing to be true."""
+        return self._largest(float(not wish))[0] == 0
+
+    def same(self, *values: int) -> bool:
+        """Return whether numbers below 2**53 are the same in all processes."""
+        largest = self._largest(*values, *(-value for value in values))
+        return list(values) == largest[: len(values)] == [-v for v in largest[len(values) :]]
+
+    def _largest(self, *values: float) -> list[float]:
+        if self.world == 1:
+            return list(values)
+        # MPS, which has no such numbers, runs no groups of processes.
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        largest: list[float] = tensor.tolist()
+        return largest
+
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         """Explain, while inside, that another process is gone.
@@ -115,7 +133,18 @@ def join_team(device: str) -> Team:
     if resolved.type == "cuda":
         resolved = resolve_device(f"cuda:{local}")
         torch.cuda.set_device(resolved)
-    backend = "nccl" if resolved.type == "cuda" else "gloo"
+    try:
+        rank = _join(world, "nccl" if resolved.type == "cuda" else "gloo")
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise OptionError(
+            f"The processes of this training do not find each other: {reason}",
+            "Start them with torchrun, with the same address and port for all.",
+        ) from None
+    return Team(rank, world, resolved)
+
+
+def _join(world: int, backend: str) -> int:
     store, rank, _ = next(rendezvous("env://"))
     # Workers that torchrun starts again share a store with the dead ones, and would connect to
     # their addresses. How often it did so is only the same for all on one machine.
@@ -125,4 +154,4 @@ def join_team(device: str) -> Team:
             f"attempt-{attempt}", store
         )
     dist.init_process_group(backend, store=store, rank=rank, world_size=world)
-    return Team(rank, world, resolved)
+    return int(rank)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tempfile
 from pathlib import Path
+
+HALF_WRITTEN = ".write-"
 
 
 def file_digest(path: Path) -> str:
@@ -24,9 +27,13 @@ def write_atomically(path: Path, content: bytes) -> None:
     content : bytes
         All of the file.
     """
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".write-") as directory:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=HALF_WRITTEN) as directory:
         new = Path(directory) / path.name
-        new.write_bytes(content)
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            # Or a power cut could leave the new name with nothing behind it.
+            os.fsync(file.fileno())
         new.replace(path)
 
 
