@@ -1,0 +1,91 @@
+"""The data sets that can be evaluated, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.evaluation import dnd, nind, pairs, photos, sidd
+from ssbsn_cli.core.evaluation.demo import Demo
+from ssbsn_cli.core.evaluation.samples import Dataset, Sample
+from ssbsn_cli.core.weights.registry import suggest
+
+_OPENERS: Mapping[str, tuple[Callable[[Sequence[Path]], Dataset], str]] = {
+    "sidd-val": (sidd.open_validation, sidd.VALIDATION_NEEDS),
+    "sidd-benchmark": (sidd.open_benchmark, sidd.BENCHMARK_NEEDS),
+    "dnd": (dnd.open_dnd, dnd.NEEDS),
+    "nind": (nind.open_nind, nind.NEEDS),
+    "pairs": (pairs.open_pairs, pairs.NEEDS),
+    "folder": (photos.open_folder, photos.FOLDER_NEEDS),
+}
+DATASETS = (*_OPENERS, "demo")
+
+
+@dataclass(frozen=True)
+class _First:
+    """The first samples of a data set."""
+
+    whole: Dataset
+    limit: int
+
+    @property
+    def name(self) -> str:
+        return self.whole.name
+
+    @property
+    def title(self) -> str:
+        return self.whole.title
+
+    @property
+    def protocol(self) -> str:
+        return f"{self.whole.protocol} Only the first {self.limit} of {len(self.whole)}."
+
+    def __len__(self) -> int:
+        return self.limit
+
+    def __iter__(self) -> Iterator[Sample]:
+        return islice(self.whole, self.limit)
+
+
+def open_dataset(name: str, data: Sequence[Path], limit: int | None = None) -> Dataset:
+    """Open a data set.
+
+    Parameters
+    ----------
+    name : str
+        One of `DATASETS`.
+    data : sequence of Path
+        Its files or folders; none for "demo". For "pairs", patterns with ``*`` in them, too.
+    limit : int, optional
+        How many samples of it to take at most: its first ones.
+
+    Returns
+    -------
+    Dataset
+        Its files are there, but for damages that show only when they are read.
+
+    Raises
+    ------
+    OptionError
+        There is no such data set, or its files are missing, damaged or of something else.
+    """
+    if limit is not None and limit < 1:
+        raise OptionError(f"A limit of {limit} leaves no photo.", "Give a number above 0.")
+    dataset = _open(name, data)
+    return dataset if limit is None or limit >= len(dataset) else _First(dataset, limit)
+
+
+def _open(name: str, data: Sequence[Path]) -> Dataset:
+    if name == "demo":
+        if data:
+            raise OptionError("The data set demo brings its own photos.", "Drop --data.")
+        return Demo()
+    if name not in _OPENERS:
+        raise OptionError(f"There is no data set called {name!r}.", suggest(name, DATASETS))
+    opener, needs = _OPENERS[name]
+    if not data:
+        raise OptionError(f"The data set {name} needs to know where its files are.", needs)
+    return opener(data)

@@ -1,0 +1,104 @@
+"""What is evaluated: noisy photographs, and clean ones of the same to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from ssbsn_cli.core.errors import OptionError
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A noisy photograph or a part of one.
+
+    Parameters
+    ----------
+    name : str
+        Unlike that of any other sample of its data set whatever the case of letters, the same
+        every time, and fit to be a file name without its extension.
+    noisy : numpy.ndarray
+        (H, W, 3) RGB, C-contiguous: uint8, uint16 with white at 65535, or float32 with white at 1.
+    references : tuple of numpy.ndarray
+        Clean photographs of the same size, each of any of these types; none if they are secret or
+        nobody took one.
+    place : tuple of int, optional
+        Of a benchmark that takes submissions: the numbers of the image and of the block in it,
+        both from 1.
+    """
+
+    name: str
+    noisy: NDArray[Any]
+    references: tuple[NDArray[Any], ...] = ()
+    place: tuple[int, ...] | None = None
+
+
+class Dataset(Protocol):
+    """Samples that are read when their turn comes, in the same order every time."""
+
+    @property
+    def name(self) -> str:
+        """What the command line calls it."""
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+
+    @property
+    def protocol(self) -> str:
+        """A sentence: what is compared with what."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Read the samples one by one; a file that cannot be read is an `SsbsnError`."""
+
+
+def find_file(data: Sequence[Path], name: str, hint: str) -> Path:
+    """Find a file that a data set is known by.
+
+    Parameters
+    ----------
+    data : sequence of Path
+        The file itself, files beside it, or folders that hold it, at most two folders deep.
+    name : str
+        Its name.
+    hint : str
+        What errors say to do: which file goes where.
+
+    Returns
+    -------
+    Path
+        The least deep one.
+
+    Raises
+    ------
+    OptionError
+        There is none, or it may not be read.
+    """
+    for path in data:
+        if not path.exists():
+            raise OptionError(f"{path} does not exist.", hint)
+        folder = path if path.is_dir() else path.parent
+        # Not rglob: it takes minutes to walk through whole data sets, and passes links over.
+        for pattern in (name, f"*/{name}", f"*/*/{name}") if folder is path else (name,):
+            if found := sorted(folder.glob(pattern)):
+                return _readable(found[0])
+    places = ", ".join(str(path) for path in data)
+    raise OptionError(f"There is no {name} in {places}.", hint)
+
+
+def _readable(path: Path) -> Path:
+    # The libraries call it damaged whatever is wrong.
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise OptionError(
+            f"{path} cannot be read: {error.strerror}.", "Check its permissions and its disk."
+        ) from error
+    return path
