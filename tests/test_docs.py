@@ -31,6 +31,8 @@ PHOTOS = {
     "photos/sub/c.png": 122,
     "my_photos/a.png": 260,
     "clean_photos/a.png": 122,
+    "photos/noisy/a.png": 20,
+    "photos/clean/a.png": 20,
     "SIDD_Medium/SIDD_Medium_Srgb/Data/0001_001_S6/0001_NOISY_SRGB_010.PNG": 122,
     "SIDD_Medium/SIDD_Medium_Srgb/Data/0001_001_S6/0001_GT_SRGB_010.PNG": 122,
 }

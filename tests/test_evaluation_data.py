@@ -57,7 +57,7 @@ def test_an_unknown_name_is_refused_with_those_there_are():
 )
 def test_missing_files_are_refused_with_which_go_where(tmp_path, name, expected):
     missing = tmp_path / "missing"
-    hints = [refusal(name, [], f"{name} needs to know"), refusal(name, [tmp_path], str(tmp_path))]
+    hints = [refusal(name, [], f"data set {name} "), refusal(name, [tmp_path], str(tmp_path))]
     if name.startswith(("sidd", "dnd", "nind")):
         hints.append(refusal(name, [missing], str(missing)))
         assert len(set(hints)) == 1

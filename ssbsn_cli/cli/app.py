@@ -11,6 +11,7 @@ import typer
 
 from ssbsn_cli import __version__
 from ssbsn_cli.cli.denoise import denoise
+from ssbsn_cli.cli.eval import evaluate
 from ssbsn_cli.cli.fetch_weights import fetch_weights
 from ssbsn_cli.cli.info import info
 from ssbsn_cli.cli.train import train
@@ -21,6 +22,7 @@ EXAMPLES = """
     ssbsn denoise photo.png
     ssbsn denoise photos/ -o clean/ --recursive
     ssbsn train --data my_photos/
+    ssbsn eval --dataset demo
     ssbsn fetch-weights --list
     ssbsn COMMAND --help
 """
@@ -35,6 +37,7 @@ app = typer.Typer(
 )
 app.command()(denoise)
 app.command()(train)
+app.command("eval")(evaluate)
 app.command()(fetch_weights)
 app.command()(info)
 

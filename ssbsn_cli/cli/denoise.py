@@ -10,10 +10,25 @@ import typer
 
 from ssbsn_cli.cli.adapting import STREAM, check_adapting, run_adapting
 from ssbsn_cli.cli.errors import FAILED, explain, handled
-from ssbsn_cli.cli.options import DeviceOption, JsonOption, QuietOption, WeightsOption
+from ssbsn_cli.cli.options import (
+    AttentionOption,
+    DeviceOption,
+    EnsembleOption,
+    JsonOption,
+    OverlapOption,
+    PrecisionOption,
+    QuietOption,
+    RefineOption,
+    RefinePassesOption,
+    SeedOption,
+    StrengthOption,
+    TileOption,
+    WeightsOption,
+    parse_tile,
+)
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import DeviceError, OptionError
-from ssbsn_cli.core.kinds import AttentionKind, FormatKind, PrecisionKind, RefineKind
+from ssbsn_cli.core.kinds import FormatKind
 from ssbsn_cli.core.streams import stdout
 
 if TYPE_CHECKING:
@@ -57,38 +72,15 @@ def denoise(
     ] = None,
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
-    refine: Annotated[
-        RefineKind | None,
-        typer.Option(
-            help="r3: the papers' random replacing refinement, 9 passes. once: 2 passes. none: 1 "
-            "pass. By default what the weights recommend."
-        ),
-    ] = None,
-    refine_passes: Annotated[
-        int | None, typer.Option(metavar="T", help="Passes of R3 in place of the weights' own.")
-    ] = None,
-    strength: Annotated[
-        float, typer.Option(help="Blend with the original: 0 leaves it, 1 denoises fully.")
-    ] = 1.0,
-    ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Average 8 flips and rotations: 8 times slower.")
-    ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of R3's masks, the same for each photo.")] = 0,
-    tile: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|0|N", help="Tile side in pixels; 0: the whole image; auto: by memory."
-        ),
-    ] = "auto",
-    overlap: Annotated[
-        int | None, typer.Option(metavar="N", help="Pixels that tiles share. By default 32.")
-    ] = None,
-    precision: Annotated[
-        PrecisionKind, typer.Option(help="Precision of the network's arithmetic.")
-    ] = "auto",
-    attention: Annotated[
-        AttentionKind, typer.Option(help="Form of SS-Attention: linear is fast, exact the paper's.")
-    ] = "linear",
+    refine: RefineOption = None,
+    refine_passes: RefinePassesOption = None,
+    strength: StrengthOption = 1.0,
+    ensemble: EnsembleOption = False,
+    seed: SeedOption = 0,
+    tile: TileOption = "auto",
+    overlap: OverlapOption = None,
+    precision: PrecisionOption = "auto",
+    attention: AttentionOption = "linear",
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Go into subdirectories, too.")
     ] = False,
@@ -146,7 +138,7 @@ def denoise(
         attention=attention,
         refine=refine,
         refine_passes=refine_passes,
-        tile=_parse_tile(tile),
+        tile=parse_tile(tile),
         overlap=overlap,
         ensemble=ensemble,
         strength=strength,
@@ -252,14 +244,6 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError:
         return False
-
-
-def _parse_tile(text: str) -> int | None:
-    if text == "auto":
-        return None
-    if not text.isdecimal() or len(text) > 9:
-        raise OptionError(f"A tile of {text[:20]!r} makes no sense.", "Use auto, 0 or a number.")
-    return int(text)
 
 
 def _summary(report: dict[str, Any]) -> str:

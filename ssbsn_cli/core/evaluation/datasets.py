@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,17 +11,30 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation import dnd, nind, pairs, photos, sidd
 from ssbsn_cli.core.evaluation.demo import Demo
 from ssbsn_cli.core.evaluation.samples import Dataset, Sample
+from ssbsn_cli.core.weights.fetch import cache_dir
 from ssbsn_cli.core.weights.registry import suggest
+
+_FETCHED_NEEDS = "Add --fetch to download it, or give --data its folder of pairs X_real and X_mean."
+
+
+def _named(name: str, title: str) -> Callable[[Sequence[Path]], Dataset]:
+    """Return what opens pairs under a name of their own."""
+    return lambda data: replace(pairs.open_pairs(data), name=name, title=title)
+
 
 _OPENERS: Mapping[str, tuple[Callable[[Sequence[Path]], Dataset], str]] = {
     "sidd-val": (sidd.open_validation, sidd.VALIDATION_NEEDS),
     "sidd-benchmark": (sidd.open_benchmark, sidd.BENCHMARK_NEEDS),
     "dnd": (dnd.open_dnd, dnd.NEEDS),
     "nind": (nind.open_nind, nind.NEEDS),
+    "cc15": (_named("cc15", "CC15"), _FETCHED_NEEDS),
+    "polyu": (_named("polyu", "PolyU"), _FETCHED_NEEDS),
     "pairs": (pairs.open_pairs, pairs.NEEDS),
     "folder": (photos.open_folder, photos.FOLDER_NEEDS),
 }
 DATASETS = (*_OPENERS, "demo")
+# Whatever the user has: there is no usual place for it.
+_NAMELESS = ("pairs", "folder")
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,10 @@ class _First:
     def protocol(self) -> str:
         return f"{self.whole.protocol} Only the first {self.limit} of {len(self.whole)}."
 
+    @property
+    def referenced(self) -> bool:
+        return self.whole.referenced
+
     def __len__(self) -> int:
         return self.limit
 
@@ -58,7 +75,8 @@ def open_dataset(name: str, data: Sequence[Path], limit: int | None = None) -> D
     name : str
         One of `DATASETS`.
     data : sequence of Path
-        Its files or folders; none for "demo". For "pairs", patterns with ``*`` in them, too.
+        Its files or folders; if there are none, the folder of the data set's name in the user's
+        cache. None for "demo". For "pairs", patterns with ``*`` in them, too.
     limit : int, optional
         How many samples of it to take at most: its first ones.
 
@@ -86,6 +104,31 @@ def _open(name: str, data: Sequence[Path]) -> Dataset:
     if name not in _OPENERS:
         raise OptionError(f"There is no data set called {name!r}.", suggest(name, DATASETS))
     opener, needs = _OPENERS[name]
-    if not data:
+    if not data and name in _NAMELESS:
         raise OptionError(f"The data set {name} needs to know where its files are.", needs)
-    return opener(data)
+    if not data and not home_of(name).is_dir():
+        raise OptionError(
+            f"The data set {name} is not in {home_of(name)}, and --data names no other place.",
+            needs,
+        )
+    return opener(data or [home_of(name)])
+
+
+def home_of(name: str) -> Path:
+    """Return the folder in which a data set is looked for if no other is named."""
+    return cache_dir() / "datasets" / name
+
+
+def needs_of(name: str) -> str:
+    """Return what a user is told to do if the files of a data set are missing.
+
+    Raises
+    ------
+    OptionError
+        There is no such data set.
+    """
+    if name in _OPENERS:
+        return _OPENERS[name][1]
+    if name in DATASETS:
+        return "It needs no files."
+    raise OptionError(f"There is no data set called {name!r}.", suggest(name, DATASETS))

@@ -35,6 +35,7 @@ class Demo:
 
     name: str = "demo"
     title: str = "Demo"
+    referenced: bool = True
     protocol: str = (
         "Parts of 256x256 pixels of four photos with synthetic noise of three strengths, against "
         "the parts without it; not to be compared with results on real noise."

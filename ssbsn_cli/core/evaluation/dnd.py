@@ -50,6 +50,7 @@ class Dnd:
     boxes: NDArray[np.int64]
     name: str = "dnd"
     title: str = "DND"
+    referenced: bool = False
     protocol: str = (
         "Each of 1000 crops, 20 of each photo, denoised by itself; only the benchmark's server can "
         "score them."

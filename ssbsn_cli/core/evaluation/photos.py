@@ -54,6 +54,11 @@ class Photos:
     protocol: str
     files: tuple[Files, ...]
 
+    @property
+    def referenced(self) -> bool:
+        """Whether there are clean photographs."""
+        return any(files.references for files in self.files)
+
     def __len__(self) -> int:
         return len(self.files)
 
@@ -68,7 +73,13 @@ class Photos:
                         f"{files.noisy} has {sizes[0]} pixels, but {path} has {sizes[1]}.",
                         "Give both the same size, or take them out of the data set.",
                     )
-            yield Sample(name, noisy, references)
+            yield Sample(name, noisy, references, group=_group(files))
+
+
+def _group(files: Files) -> str:
+    """Return the folder right below the root, where folders of a data set each are."""
+    folders = files.noisy.relative_to(files.root).parent.parts
+    return folders[0] if folders else ""
 
 
 def flat_names(files: Sequence[Files]) -> list[str]:

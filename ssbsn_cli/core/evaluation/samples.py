@@ -29,12 +29,15 @@ class Sample:
     place : tuple of int, optional
         Of a benchmark that takes submissions: the numbers of the image and of the block in it,
         both from 1.
+    group : str
+        The part of its data set that it belongs to and is scored with, if that has several.
     """
 
     name: str
     noisy: NDArray[Any]
     references: tuple[NDArray[Any], ...] = ()
-    place: tuple[int, ...] | None = None
+    place: tuple[int, int] | None = None
+    group: str = ""
 
 
 class Dataset(Protocol):
@@ -51,6 +54,10 @@ class Dataset(Protocol):
     @property
     def protocol(self) -> str:
         """A sentence: what is compared with what."""
+
+    @property
+    def referenced(self) -> bool:
+        """Whether its samples have references: all or none."""
 
     def __len__(self) -> int:
         """Return the number of samples."""

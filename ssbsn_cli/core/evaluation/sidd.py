@@ -63,6 +63,11 @@ class SiddBlocks:
             if path is not None:
                 _check(path, self.needs)
 
+    @property
+    def referenced(self) -> bool:
+        """Whether the truth is known."""
+        return self.clean is not None
+
     def __len__(self) -> int:
         return _SHAPE[0] * _SHAPE[1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from ssbsn_cli.core.inference.device import (
 from ssbsn_cli.core.inference.engine import Engine, Notify, Pixels, Progress
 from ssbsn_cli.core.inference.settings import DEFAULT_OVERLAP, Settings, passes_without_r3
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
+
+# Of more, threads and GPUs gain little.
+MAX_BATCH = 16
 
 
 class Denoiser:
@@ -59,9 +63,9 @@ class Denoiser:
         network.to(self.device, dtype)
         # PyTorch's type hints do not know this form.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        tile = settings.tile
-        if tile is None:
-            tile = choose_tile(self.device, int(descriptor.parameters["channels"]), dtype)
+        fitting = choose_tile(self.device, int(descriptor.parameters["channels"]), dtype)
+        self._room = fitting * fitting
+        tile = fitting if settings.tile is None else settings.tile
         overlap = settings.overlap
         if overlap is None:
             overlap = min(DEFAULT_OVERLAP, tile // 2) if tile else 0
@@ -155,6 +159,42 @@ class Denoiser:
             "seconds": round(seconds, 3),
             "megapixels_per_second": float(f"{megapixels / seconds:.4g}"),
         }
+
+    def batch_size(self, height: int, width: int) -> int:
+        """Return how many images of a size are best denoised together: 1 for large ones."""
+        if self.tile and max(height, width) > self.tile:
+            return 1
+        return max(1, min(self._room // (height * width), MAX_BATCH))
+
+    def denoise_batch(self, images: Sequence[Pixels]) -> list[Pixels]:
+        """Denoise images of one size that are no larger than a tile, all at once.
+
+        Parameters
+        ----------
+        images : sequence of array
+            (H, W, C) each, with C = 1 or 3; uint8, uint16, or floating with white at 1.
+
+        Returns
+        -------
+        list of array
+            Float32 with white at 1, not clipped, of the same shapes. Each is what the image would
+            become alone, up to the rounding of sums.
+
+        Raises
+        ------
+        ImageError
+            If an array is no such image, or their shapes differ.
+        DeviceError
+            If the device's memory is too small.
+        """
+        for image in images:
+            check_image(image)
+            if image.shape != images[0].shape or image.ndim != 3 or image.shape[2] % 2 == 0:
+                raise ImageError(
+                    f"Images of shapes {images[0].shape} and {image.shape} make no batch.",
+                    "Give (H, W, 1) or (H, W, 3) of one size.",
+                )
+        return self._engine.run_batch(images)
 
     def describe(self) -> dict[str, Any]:
         """Return how images are denoised, as plain values for JSON."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -36,7 +36,7 @@ class DenoisingNetwork(Protocol):
         passes: int | None,
         generator: torch.Generator,
     ) -> Tensor:
-        """Denoise (1, 3, H, W) in [0, 1]."""
+        """Denoise (N, 3, H, W) in [0, 1]."""
         ...
 
 
@@ -140,6 +140,36 @@ class Engine:
                 rows = original + np.float32(self.strength) * (rows - original)
             out[top : top + len(rows)] = from_unit(rows, out.dtype)
 
+    def run_batch(self, images: Sequence[Pixels]) -> list[NDArray[np.float32]]:
+        """Denoise images of one size together, each as one tile.
+
+        Parameters
+        ----------
+        images : sequence of array
+            (H, W, C) each, with C = 1 or 3; uint8, uint16 or floating with white at 1.
+
+        Returns
+        -------
+        list of array
+            Float32, of the same shapes, with white at 1 and not clipped.
+
+        Raises
+        ------
+        DeviceError
+            As `run` does.
+        """
+        self.tile, self.overlap = self._chosen_tile, self._chosen_overlap
+        batch = np.stack([to_unit(image) for image in images])
+        if self.strength == 0:
+            return list(batch)
+        try:
+            results = self._call_network(batch, self.seed)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            results = np.stack([self._denoise_tile(image, self.seed) for image in batch])
+        return list(batch + np.float32(self.strength) * (results - batch))
+
     def _bands(
         self, image: Pixels, progress: Progress
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
@@ -170,7 +200,8 @@ class Engine:
         if self.tile and max(tile.shape[:2]) > self.tile:
             return self._split(tile)
         try:
-            return self._call_network(tile, seed)
+            result: NDArray[np.float32] = self._call_network(tile[None], seed)[0]
+            return result
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -193,8 +224,9 @@ class Engine:
             result[top : top + len(rows)] = rows
         return result
 
-    def _call_network(self, tile: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-        x = torch.from_numpy(tile).permute(2, 0, 1)[None].to(self.device)
+    def _call_network(self, tiles: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+        """Denoise (N, h, w, C) at once."""
+        x = torch.from_numpy(tiles).permute(0, 3, 1, 2).to(self.device)
         grey = x.shape[1] == 1
         height, width = x.shape[-2:]
         # Beside the zero pads of PD, sub-images of a few pixels would come out dark.
@@ -207,7 +239,7 @@ class Engine:
             if grey:
                 y = y.mean(dim=1, keepdim=True)
             y = y[..., :height, :width]
-            return y[0].permute(1, 2, 0).cpu().contiguous().numpy()
+            return y.permute(0, 2, 3, 1).cpu().contiguous().numpy()
 
     def _more_precisely(self, x: Tensor, seed: int) -> Tensor:
         """Answer values that overflowed in half precision."""

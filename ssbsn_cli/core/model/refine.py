@@ -58,7 +58,8 @@ def random_replacing_refinement(
     probability : float
         Probability p that an element (one channel of one pixel) is replaced.
     generator : torch.Generator
-        Source of the masks, on the CPU: the masks are the same on every device.
+        Source of the masks, on the CPU: the masks are the same on every device, and for every
+        image of a batch, so that no result depends on what else is in it.
 
     Returns
     -------
@@ -71,6 +72,6 @@ def random_replacing_refinement(
     """
     total = torch.zeros_like(y0)
     for _ in range(passes):
-        replaced = torch.rand(x.shape, generator=generator) < probability
+        replaced = torch.rand(x.shape[1:], generator=generator) < probability
         total += refine_once(network, torch.where(replaced.to(x.device), x, y0), pad)
     return total / passes

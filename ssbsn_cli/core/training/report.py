@@ -12,9 +12,9 @@ from statistics import median
 from typing import Any
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.page import draw_note, draw_page, draw_table
 from ssbsn_cli.core.training.chart import Curve, Point, draw_chart, smooth, spread
 from ssbsn_cli.core.training.metrics import read_metrics
-from ssbsn_cli.core.training.page import draw_note, draw_page, draw_table
 from ssbsn_cli.core.weights.records import write_atomically
 
 PICTURES = 8

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-# The policy makes browsers keep the promise that the page fetches and runs nothing.
+# The policy makes browsers keep the promise that the page fetches nothing.
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>{style}</style>
 </head>
 <body>
 <h1>{title}</h1>
-{body}</body>
+{body}{script}</body>
 </html>
 """
 STYLE = """
@@ -67,7 +67,9 @@ circle.dot.noisy { fill: var(--noisy); }
 """
 
 
-def draw_page(title: str, sections: Iterable[tuple[str, str]]) -> bytes:
+def draw_page(
+    title: str, sections: Iterable[tuple[str, str]], *, style: str = "", script: str = ""
+) -> bytes:
     """Return a page as UTF-8.
 
     Parameters
@@ -77,13 +79,21 @@ def draw_page(title: str, sections: Iterable[tuple[str, str]]) -> bytes:
     sections : iterable of (str, str)
         Heading as plain text, and HTML. Without HTML, a section is left out; without a heading,
         it has none.
+    style, script : str
+        CSS beside that of every page, and JavaScript, which most pages have none of.
     """
     parts = [
         (f"<h2>{escape(heading)}</h2>\n" if heading else "") + html + "\n"
         for heading, html in sections
         if html
     ]
-    page = PAGE.format(title=escape(title), style=STYLE, body="".join(parts))
+    page = PAGE.format(
+        title=escape(title),
+        style=STYLE + style,
+        body="".join(parts),
+        policy="; script-src 'unsafe-inline'" if script else "",
+        script=f"<script>\n{script}</script>\n" if script else "",
+    )
     # Names of files that are no UTF-8 come as lone surrogates, which cannot be encoded.
     return page.encode("utf-8", "backslashreplace")
 

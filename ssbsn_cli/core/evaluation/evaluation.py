@@ -1,0 +1,144 @@
+"""An evaluation from request to result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.evaluation.baselines import BASELINES, open_baseline
+from ssbsn_cli.core.evaluation.cache import ResultCache
+from ssbsn_cli.core.evaluation.datasets import open_dataset
+from ssbsn_cli.core.evaluation.methods import NOISY, Classical, Method, Network, Noisy, name_rows
+from ssbsn_cli.core.evaluation.outputs import (
+    check_submission,
+    save_picture,
+    to_csv,
+    write_file,
+    write_submission,
+)
+from ssbsn_cli.core.evaluation.pictures import PictureBook
+from ssbsn_cli.core.evaluation.quality import choose_metrics
+from ssbsn_cli.core.evaluation.report import draw_report
+from ssbsn_cli.core.evaluation.request import ALL_BASELINES, NO_WEIGHTS, Request
+from ssbsn_cli.core.evaluation.runner import Result, evaluate
+from ssbsn_cli.core.evaluation.samples import Dataset
+from ssbsn_cli.core.evaluation.summary import Tally, summarise, table_rows
+from ssbsn_cli.core.inference.denoiser import load_denoiser
+from ssbsn_cli.core.weights.fetch import cache_dir
+from ssbsn_cli.core.weights.registry import default_name
+
+Notify = Callable[[str], None]
+Progress = Callable[[int, int], None]
+
+
+class Evaluation:
+    """An evaluation that is ready to run: all that it needs is there.
+
+    Parameters
+    ----------
+    request : Request
+        What is asked.
+    warn : callable
+        Told, in a sentence, what a user should know.
+
+    Raises
+    ------
+    SsbsnError
+        The data set, weights or a baseline are not there, or the request makes no sense.
+    """
+
+    def __init__(self, request: Request, warn: Notify) -> None:
+        self.request = request
+        self.dataset: Dataset = open_dataset(request.dataset, request.data, request.limit)
+        self.metrics = choose_metrics(request.metrics, self.dataset.referenced)
+        baselines = _choose_baselines(request.baselines, warn)
+        weights = list(request.weights) or [default_name()]
+        if weights == [NO_WEIGHTS]:
+            weights = []
+        names = name_rows(weights, (NOISY, *BASELINES, "clean"))
+        if request.submission:
+            check_submission(
+                request.submission, self.dataset.name, request.limit, [*names, *baselines]
+            )
+        classical = [Classical(open_baseline(name)) for name in baselines]
+        self.methods: list[Method] = [Noisy()]
+        for weight, name in zip(weights, names, strict=True):
+            denoiser = load_denoiser(weight, notify=warn, **vars(request.settings))
+            self.methods.append(Network(denoiser, name))
+        self.methods += classical
+        folder = (request.cache or cache_dir() / "eval") if request.use_cache else None
+        self._cache = ResultCache(folder, warn)
+
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Denoise and score all, and write the files that were asked for.
+
+        Parameters
+        ----------
+        progress : callable
+            Called with the number of results so far and their total.
+
+        Returns
+        -------
+        dict
+            What was found; see `summarise`.
+
+        Raises
+        ------
+        SsbsnError
+            A sample cannot be read, or a file cannot be written.
+        """
+        request = self.request
+        tally = Tally()
+        book = PictureBook(len(self.dataset) if request.report else 0)
+        whole = bool(request.pictures or request.submission)
+        results = evaluate(
+            self.dataset,
+            self.methods,
+            self.metrics,
+            self._cache,
+            lambda name: book.wants(name) or whole,
+        )
+        observed = self._observe(results, tally, book, progress)
+        if request.submission:
+            (method,) = (method.name for method in self.methods if method.name != NOISY)
+            write_submission(
+                request.submission, self.dataset.name, observed, method, request.overwrite
+            )
+        else:
+            for _ in observed:
+                pass
+        found = summarise(tally, self.dataset, request.protocol, self.methods, self.metrics)
+        if request.csv:
+            write_file(request.csv, to_csv(table_rows(found)), request.overwrite)
+        if request.report:
+            page = draw_report(found, book.pictures())
+            write_file(request.report, page, request.overwrite)
+        return found
+
+    def _observe(
+        self, results: Iterator[Result], tally: Tally, book: PictureBook, progress: Progress
+    ) -> Iterator[Result]:
+        total = len(self.dataset) * len(self.methods)
+        progress(0, total)
+        for done, result in enumerate(results, 1):
+            tally.add(result)
+            book.add(result)
+            if self.request.pictures and result.method != NOISY:
+                save_picture(self.request.pictures, result, self.request.overwrite)
+            yield result
+            progress(done, total)
+
+
+def _choose_baselines(names: Sequence[str], warn: Notify) -> list[str]:
+    if ALL_BASELINES not in names:
+        return list(dict.fromkeys(name for name in names if name != NOISY))
+    there = []
+    for name in BASELINES:
+        try:
+            open_baseline(name)
+        except OptionError as error:
+            warn(f"{name} is left out. {error} {error.hint}")
+            continue
+        there.append(name)
+    return there

@@ -1,0 +1,197 @@
+"""What is compared: networks, classical denoisers, and the noisy photograph itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssbsn_cli.core.evaluation.baselines import Baseline
+from ssbsn_cli.core.inference.denoiser import Denoiser
+from ssbsn_cli.core.inference.engine import to_unit
+
+NOISY = "noisy"
+_WARM_UP = 128
+
+
+class Method(ABC):
+    """A way to denoise.
+
+    Parameters
+    ----------
+    name : str
+        Unlike those of the others, and fit to be the name of a folder.
+    title : str
+        For tables.
+    """
+
+    #: Whether it takes any time.
+    timed = True
+
+    def __init__(self, name: str, title: str) -> None:
+        self.name = name
+        self.title = title
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """What it is, in a sentence or two."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> Mapping[str, Any]:
+        """All that its results depend on, as plain values."""
+
+    @abstractmethod
+    def __call__(self, images: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
+        """Denoise (H, W, 3) images of one size; return them as floats with white at 1."""
+
+    def settings_for(self, _height: int, _width: int) -> Mapping[str, Any]:
+        """Return `settings`, less those that make no difference to images of a size."""
+        return self.settings
+
+    def batch_size(self, _height: int, _width: int) -> int:
+        """Return how many images of a size it best takes at once."""
+        return 1
+
+    def warm_up(self, _image: NDArray[Any]) -> None:  # noqa: B027 - most need none
+        """Do what only the first run takes time for, with an image to try it on."""
+
+
+class Noisy(Method):
+    """The noisy photograph itself."""
+
+    timed = False
+    description = "The photographs as they are."
+    settings: Mapping[str, Any] = {}
+
+    def __init__(self) -> None:
+        super().__init__(NOISY, "noisy input")
+
+    def __call__(self, images: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
+        """Return the images."""
+        return [to_unit(image) for image in images]
+
+
+class Classical(Method):
+    """A denoiser that learned nothing.
+
+    Parameters
+    ----------
+    baseline : Baseline
+        Which.
+    """
+
+    def __init__(self, baseline: Baseline) -> None:
+        super().__init__(baseline.name, baseline.title)
+        self._baseline = baseline
+
+    @property
+    def description(self) -> str:
+        """What it is, in a sentence or two."""
+        return self._baseline.description
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Constants and versions."""
+        return self._baseline.settings
+
+    def __call__(self, images: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
+        """Denoise one image after the other."""
+        return [self._baseline(image) for image in images]
+
+
+class Network(Method):
+    """Weights and how they are run.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        Ready to run.
+    name : str
+        Of the row in tables.
+    """
+
+    def __init__(self, denoiser: Denoiser, name: str) -> None:
+        super().__init__(name, name)
+        self._denoiser = denoiser
+        self._warm = False
+
+    @property
+    def description(self) -> str:
+        """How the weights are run."""
+        now = self.settings
+        words = [f"refine {now['refine']}", f"{now['attention']} attention", now["precision"]]
+        words.append(f"tiles of {now['tile']}" if now["tile"] else "whole images")
+        words += ["ensemble"] if now["ensemble"] else []
+        return f"{', '.join(words)}, on {now['device']}."
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Weights, device, and the options of denoising."""
+        chosen = self._denoiser.settings
+        return {
+            **self._denoiser.describe(),
+            "refine_passes": chosen.refine_passes,
+            "ensemble": chosen.ensemble,
+            "strength": chosen.strength,
+            "seed": chosen.seed,
+        }
+
+    def settings_for(self, height: int, width: int) -> Mapping[str, Any]:
+        """Return `settings`, without tiles if there is one only."""
+        settings = dict(self.settings)
+        # "auto" depends on the memory that is free, which differs from run to run.
+        if max(height, width) <= settings["tile"]:
+            settings |= {"tile": 0, "overlap": 0}
+        return settings
+
+    def batch_size(self, height: int, width: int) -> int:
+        """Return how many images fit into the memory that tiles are planned for."""
+        return self._denoiser.batch_size(height, width)
+
+    def __call__(self, images: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
+        """Denoise the images together if they are small."""
+        height, width = images[0].shape[:2]
+        if self.batch_size(height, width) > 1:
+            return self._denoiser.denoise_batch(images)
+        # As floats: rounding is a part of scoring.
+        return [self._denoiser(to_unit(image)) for image in images]
+
+    def warm_up(self, image: NDArray[Any]) -> None:
+        """Run on a part of the image, the first time."""
+        if not self._warm:
+            self._denoiser(to_unit(image[:_WARM_UP, :_WARM_UP]))
+            self._warm = True
+
+
+def name_rows(weights: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """Name rows by their weights.
+
+    Parameters
+    ----------
+    weights : sequence of str
+        Names of the registry, or paths.
+    taken : sequence of str
+        Names of other rows.
+
+    Returns
+    -------
+    list of str
+        The names; of a path, its last part without extension. Numbered where they come out alike.
+    """
+    names: list[str] = []
+    for weight in weights:
+        path = Path(weight)
+        plain = path.stem if path.suffix else path.name
+        plain = "".join(c if c.isalnum() or c in "-_.+" else "_" for c in plain) or "weights"
+        name, number = plain, 1
+        while name.casefold() in (other.casefold() for other in (*names, *taken)):
+            number += 1
+            name = f"{plain}-{number}"
+        names.append(name)
+    return names

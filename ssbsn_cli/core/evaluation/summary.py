@@ -1,0 +1,203 @@
+"""What an evaluation found, as plain values: what ``--json`` prints and tables and reports show."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from ssbsn_cli import __version__
+from ssbsn_cli.core.evaluation.methods import NOISY, Method
+from ssbsn_cli.core.evaluation.metrics import Metric
+from ssbsn_cli.core.evaluation.quality import ROUNDING
+from ssbsn_cli.core.evaluation.runner import Result
+from ssbsn_cli.core.evaluation.samples import Dataset
+
+# A table with a section for each of more would not be read.
+_MOST_GROUPS = 12
+
+
+@dataclass
+class Tally:
+    """What is remembered of results, pixels aside.
+
+    Parameters
+    ----------
+    images : dict
+        By the sample's name, in order: what the summary says of it.
+    """
+
+    images: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, result: Result) -> None:
+        """Remember a result."""
+        sample = result.sample
+        height, width = sample.noisy.shape[:2]
+        image = self.images.setdefault(
+            sample.name,
+            {
+                "name": sample.name,
+                "group": sample.group,
+                "width": width,
+                "height": height,
+                "results": {},
+            },
+        )
+        image["results"][result.method] = {
+            "scores": result.scores,
+            "seconds": None if result.seconds is None else float(f"{result.seconds:.4g}"),
+            "peak_mib": None if result.peak is None else round(result.peak / 2**20, 1),
+        }
+
+
+def summarise(
+    tally: Tally,
+    dataset: Dataset,
+    protocol: str,
+    methods: Sequence[Method],
+    metrics: Sequence[Metric],
+) -> dict[str, Any]:
+    """Return what an evaluation found.
+
+    Parameters
+    ----------
+    tally : Tally
+        Results of all methods on each image it has.
+    dataset : Dataset
+        What they are results on.
+    protocol : str
+        How images were run.
+    methods, metrics : sequence
+        In the order of rows and columns.
+
+    Returns
+    -------
+    dict
+        Plain values, as ``docs/eval.md`` describes them.
+    """
+    images = list(tally.images.values())
+    groups = list(dict.fromkeys(image["group"] for image in images))
+    if not 1 < len(groups) <= _MOST_GROUPS:
+        groups = []
+    rows = [
+        _row(method, [i for i in images if group in ("", i["group"])], group, metrics, dataset)
+        for group in (*groups, "")
+        for method in methods
+    ]
+    return {
+        "dataset": {
+            "name": dataset.name,
+            "title": dataset.title,
+            "protocol": dataset.protocol,
+            "samples": len(images),
+        },
+        "protocol": protocol,
+        "rounding": ROUNDING,
+        "metrics": [
+            {
+                "name": metric.name,
+                "title": metric.title,
+                "description": metric.description,
+                "digits": metric.digits,
+                "higher_is_better": metric.higher_is_better,
+            }
+            for metric in metrics
+        ],
+        "methods": [
+            {
+                "name": method.name,
+                "title": method.title,
+                "description": method.description,
+                "settings": dict(method.settings),
+            }
+            for method in methods
+        ],
+        "rows": rows,
+        "images": images,
+        "machine": describe_machine(),
+    }
+
+
+def _row(
+    method: Method,
+    images: Sequence[Mapping[str, Any]],
+    group: str,
+    metrics: Sequence[Metric],
+    dataset: Dataset,
+) -> dict[str, Any]:
+    results = [image["results"][method.name] for image in images]
+    seconds = [result["seconds"] for result in results if result["seconds"] is not None]
+    peaks = [result["peak_mib"] for result in results if result["peak_mib"] is not None]
+    megapixels = sum(image["width"] * image["height"] for image in images) / 1e6
+    worse = least = None
+    if dataset.referenced and method.name != NOISY:
+        name, sign = metrics[0].name, 1 if metrics[0].higher_is_better else -1
+        gains = [
+            sign * (image["results"][method.name]["scores"][name] - noisy["scores"][name])
+            for image in images
+            if (noisy := image["results"].get(NOISY))
+        ]
+        if gains:
+            worse, least = sum(gain < 0 for gain in gains), min(gains)
+    return {
+        "method": method.name,
+        "group": group,
+        "images": len(images),
+        "scores": {
+            metric.name: fmean(result["scores"][metric.name] for result in results)
+            for metric in metrics
+        },
+        "worse": worse,
+        "least_gain": least,
+        "seconds_per_megapixel": float(f"{sum(seconds) / megapixels:.4g}") if seconds else None,
+        "peak_mib": max(peaks, default=None),
+    }
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return what figures of time were measured on."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    machine: dict[str, Any] = {
+        "cpu": _cpu_name(),
+        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "ssbsn": __version__,
+    }
+    if torch.cuda.is_available():
+        machine["gpu"] = torch.cuda.get_device_name()
+    return machine
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, "")
+
+
+def table_rows(evaluation: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    """Yield a row of plain values for each image and method, for a table in a file."""
+    for image in evaluation["images"]:
+        for method, result in image["results"].items():
+            yield {
+                "dataset": evaluation["dataset"]["name"],
+                "group": image["group"],
+                "image": image["name"],
+                "width": image["width"],
+                "height": image["height"],
+                "method": method,
+                **result["scores"],
+                "seconds": result["seconds"],
+                "peak_mib": result["peak_mib"],
+            }

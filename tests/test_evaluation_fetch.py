@@ -1,0 +1,113 @@
+"""Data sets are downloaded once, checked, and completed after an interruption."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import pytest
+from weights_files import Server, break_off
+
+from ssbsn_cli.core.errors import OptionError, SsbsnError
+from ssbsn_cli.core.evaluation.datasets import DATASETS, needs_of
+from ssbsn_cli.core.evaluation.fetch import Address, addresses, fetch_dataset, find_address
+
+CONTENT = {f"{name}.png": name.encode() * 1000 for name in ("a_real", "a_mean", "b_real")}
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Server().running() as server:
+        server.answers.update({f"/{name}": content for name, content in CONTENT.items()})
+        yield server
+
+
+@pytest.fixture
+def fetch(server, tmp_path):
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
+    address = Address("Tiny", "https://example.org", "free", server.url("/"), digests)
+
+    def fetch(said=None, progress=lambda done, total: None):
+        home = tmp_path / "home"
+        notify = (said if said is not None else []).append
+        fetch_dataset("tiny", address, home, notify, progress, timeout=5, pause=0.01)
+        return {path.name: path.read_bytes() for path in home.iterdir()}
+
+    return fetch
+
+
+def test_every_file_comes_and_the_terms_are_said(fetch):
+    said, counts = [], []
+    assert fetch(said, lambda done, total: counts.append((done, total))) == CONTENT
+    assert "free" in said[0]
+    assert counts == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
+def test_what_is_there_is_not_fetched_again(fetch, server, tmp_path):
+    fetch()
+    assert len(server.requests) == 3
+    fetch()
+    assert len(server.requests) == 3
+    (tmp_path / "home" / "a_mean.png").write_bytes(b"damaged")
+    assert fetch() == CONTENT
+    assert server.requests[3:] == ["/a_mean.png"]
+
+
+def test_an_interrupted_download_goes_on(fetch, server):
+    server.answers["/a_mean.png"] = break_off(CONTENT["a_mean.png"])
+    with pytest.raises(SsbsnError, match="broke off") as error:
+        fetch()
+    assert "kept" in error.value.hint
+    server.answers["/a_mean.png"] = CONTENT["a_mean.png"]
+    assert fetch() == CONTENT
+    assert server.requests.count("/a_real.png") == 1
+
+
+def test_a_file_that_changed_is_refused_and_not_kept(fetch, server, tmp_path):
+    server.answers["/a_mean.png"] = b"something else"
+    with pytest.raises(SsbsnError, match="digest") as error:
+        fetch()
+    assert "--data" in error.value.hint
+    assert {path.name for path in (tmp_path / "home").iterdir()} == {"a_real.png"}
+
+
+def test_a_missing_file_is_named(fetch, server):
+    server.answers["/b_real.png"] = 404
+    with pytest.raises(SsbsnError, match=r"b_real\.png: the server answered 404"):
+        fetch()
+
+
+def test_a_folder_that_cannot_be_made_is_named(fetch, tmp_path):
+    (tmp_path / "home").write_text("")
+    with pytest.raises(SsbsnError, match="home") as error:
+        fetch()
+    assert "SSBSN_CACHE" in error.value.hint
+
+
+@pytest.mark.parametrize("name", [n for n in DATASETS if n not in ("cc15", "polyu")])
+def test_what_has_no_address_says_what_to_do(name):
+    with pytest.raises(OptionError, match=name) as error:
+        find_address(name, needs_of(name))
+    assert "cc15" in error.value.hint
+
+
+@pytest.mark.parametrize("name", sorted(addresses()))
+def test_the_addresses_make_sense(name):
+    address = addresses()[name]
+    assert name in DATASETS
+    assert re.fullmatch(r"https://\S+/[0-9a-f]{40}/\S+/", address.base)
+    assert address.terms
+    assert address.page.startswith("https://")
+    stems = {re.sub(r"_(real|mean)\.\w+$", "", file) for file in address.files}
+    assert len(address.files) == 2 * len(stems) == len(set(address.files.values()))
+    assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in address.files.values())
+
+
+@pytest.mark.network
+def test_a_real_file_is_what_it_was(tmp_path):
+    address = addresses()["cc15"]
+    (first, digest), *_ = address.files.items()
+    one = Address(address.title, address.page, address.terms, address.base, {first: digest})
+    fetch_dataset("cc15", one, tmp_path, lambda _: None)
+    assert (tmp_path / first).is_file()
