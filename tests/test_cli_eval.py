@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
-from test_evaluation_data import save_boxes
+from test_evaluation_data import write_dnd
 from typer.testing import CliRunner
 from weights_files import tiny_checkpoint
 
@@ -266,21 +266,12 @@ def test_submissions_that_could_not_be_complete_are_refused_at_once(here, small_
 
 
 def test_a_submission_to_dnd_holds_every_crop(place, tmp_path):
-    h5py = pytest.importorskip("h5py")
     root = tmp_path / "dnd_2017"
-    (root / "images_srgb").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    image = rng.random((3, 24, 24)).astype(np.float32)
-    for number in range(1, 51):
-        with h5py.File(root / f"images_srgb/{number:04d}.mat", "w") as file:
-            file["InoisySRGB"] = image
     boxes = [[1, 1, 8 + (i % 3), 8] for i in range(20)]
-    save_boxes(h5py, root / "info.mat", [boxes] * 50)
+    image = write_dnd(root, boxes)
     options = ("--dataset", "dnd", "--data", root, "--submission", tmp_path / "dnd")
     run(place, *options, "--weights", "tiny.pth", "--strength", 0)
     assert len(list((tmp_path / "dnd" / "crops").iterdir())) == 1000
-    submitted = list(read_dnd_submission(tmp_path / "dnd" / "bundled"))
-    for crops in submitted:
+    for crops in read_dnd_submission(tmp_path / "dnd" / "bundled"):
         for crop, (_, _, bottom, right) in zip(crops, boxes, strict=True):
-            expected = image.transpose(2, 1, 0)[:bottom, :right]
-            np.testing.assert_allclose(crop, expected, atol=1e-6)
+            np.testing.assert_allclose(crop, image[:bottom, :right], atol=1e-6)

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import savemat
+from test_evaluation_data import write_dnd
 from weights_files import Server, tiny_checkpoint, tiny_facts
 
 from ssbsn_cli.core.inference import denoiser
@@ -31,12 +33,15 @@ PHOTOS = {
     "photos/sub/c.png": 122,
     "my_photos/a.png": 260,
     "clean_photos/a.png": 122,
-    "photos/noisy/a.png": 20,
-    "photos/clean/a.png": 20,
+    "pairs/noisy/a.png": 20,
+    "pairs/clean/a.png": 20,
     "SIDD_Medium/SIDD_Medium_Srgb/Data/0001_001_S6/0001_NOISY_SRGB_010.PNG": 122,
     "SIDD_Medium/SIDD_Medium_Srgb/Data/0001_001_S6/0001_GT_SRGB_010.PNG": 122,
 }
-# Trainings end after a step instead of hours.
+# What `eval` reads, at the size that it has: nothing, so that it takes no room.
+SIDD = ("ValidationNoisyBlocksSrgb", "ValidationGtBlocksSrgb", "BenchmarkNoisyBlocksSrgb")
+# Trainings end after a step instead of hours, and evaluations after an image. Submissions have to
+# be complete, so nothing is computed for them.
 SHIM = """#!{python}
 import os, sys
 words = sys.argv[1:]
@@ -47,6 +52,9 @@ if "train" in words and "--report" not in words:
     words += ["--steps", "1", "--set", "training.validation_crops=1"]
 if "--adapt" in words:
     words[words.index("--adapt") + 1] = "0.01"
+if "eval" in words:
+    words += ["--strength", "0"] if "--submission" in words else ["--limit", "1"]
+    words += ["--overwrite", "--no-cache"]
 os.execv("{python}", ["{python}", "-m", "{module}", *words])
 """
 
@@ -68,14 +76,30 @@ def before(block):
     return ""
 
 
+@pytest.fixture(scope="session")
+def benchmarks(tmp_path_factory):
+    """Folders of SIDD and DND, the real layout with little in it."""
+    sidd, dnd = (tmp_path_factory.mktemp(name) for name in ("SIDD", "dnd_2017"))
+    black = np.zeros((40, 32, 256, 256, 3), np.uint8)
+    for name in SIDD:
+        savemat(sidd / f"{name}.mat", {name: black}, do_compression=True)
+    write_dnd(dnd, [[1, 1, 8, 8]] * 20)
+    return {"SIDD": sidd, "dnd_2017": dnd}
+
+
 @pytest.fixture
-def world(tmp_path, monkeypatch):
+def world(request, tmp_path, monkeypatch):
     """A user's home with photos, and a server that publishes the named weights."""
     for name, size in PHOTOS.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(len(name))
         Image.fromarray(rng.integers(0, 256, (size, size + 4, 3), dtype=np.uint8)).save(path)
+    if "ssbsn eval" in request.node.callspec.params["block"]:
+        for name, folder in request.getfixturevalue("benchmarks").items():
+            (tmp_path / name).symlink_to(folder)
+        (tmp_path / "cache" / "datasets").mkdir(parents=True)
+        (tmp_path / "cache" / "datasets" / "sidd-val").symlink_to(tmp_path / "SIDD")
     (tmp_path / "bin").mkdir()
     for name, module in (("ssbsn", "ssbsn_cli"), ("torchrun", "torch.distributed.run")):
         shim = tmp_path / "bin" / name

@@ -192,6 +192,18 @@ def save_boxes(h5py, path, boxes, column=False):
         file.create_dataset("info/boundingboxes", data=table.T if column else table)
 
 
+def write_dnd(root, boxes):
+    """Write all of DND, with the same crops of the same small picture; return that."""
+    h5py = pytest.importorskip("h5py")
+    image = np.random.default_rng(0).random((24, 24, 3)).astype(np.float32)
+    (root / "images_srgb").mkdir(parents=True)
+    for number in range(1, 51):
+        with h5py.File(root / f"images_srgb/{number:04d}.mat", "w") as file:
+            file["InoisySRGB"] = image.transpose(2, 1, 0)
+    save_boxes(h5py, root / "info.mat", [boxes] * 50)
+    return image
+
+
 @pytest.fixture
 def dnd_files(tmp_path, monkeypatch):
     h5py = pytest.importorskip("h5py")
