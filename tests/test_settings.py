@@ -8,6 +8,7 @@ import torch
 from ssbsn_cli.core.errors import DeviceError, OptionError
 from ssbsn_cli.core.inference import device
 from ssbsn_cli.core.inference.settings import Settings
+from ssbsn_cli.core.model import SSBSN
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_less_free_memory_means_smaller_tiles(monkeypatch):
     tiles = []
     for free in (64 << 30, 2 << 30, 256 << 20, 16 << 20, 0):
         monkeypatch.setattr(device, "free_memory", lambda _, free=free: free)
-        tiles.append(device.choose_tile(cpu, 128, torch.float32))
+        tiles.append(device.choose_tile(cpu, SSBSN(), torch.float32))
     assert tiles == sorted(tiles, reverse=True)
     assert tiles[0] == 256
     assert tiles[-1] == 32

@@ -315,7 +315,9 @@ def test_clean_photos_and_real_pairs_teach(tiny, real):
         shutil.copytree(tiny.photos, pairs / "noisy")
         shutil.copytree(tiny.photos, pairs / "clean")
     run = tiny.train(
-        data=[], pairs=str(pairs), changes=[f"pairs.real={str(real).lower()}", "training.steps=10"]
+        data=[],
+        pairs=[str(pairs)],
+        changes=[f"pairs.real={str(real).lower()}", "training.steps=10"],
     )
     assert losses(run)[10] < losses(run)[1]
 
@@ -391,19 +393,19 @@ def refusals():
         tiny.train(changes=["training.objectives={distill=1}"])
 
     def bad_noise(tiny):
-        tiny.train(data=[], pairs=str(tiny.photos), changes=["pairs.noise={colour=1}"])
+        tiny.train(data=[], pairs=[str(tiny.photos)], changes=["pairs.noise={colour=1}"])
 
     def two_objectives(tiny):
-        tiny.train(pairs=str(tiny.photos))
+        tiny.train(pairs=[str(tiny.photos)])
 
     def unused_data(tiny):
-        tiny.train(changes=["training.objectives={pairs=1}"], pairs=str(tiny.photos))
+        tiny.train(changes=["training.objectives={pairs=1}"], pairs=[str(tiny.photos)])
 
     def unused_pairs(tiny):
-        tiny.train(changes=["training.objectives={self=1, pairs=0}"], pairs=str(tiny.photos))
+        tiny.train(changes=["training.objectives={self=1, pairs=0}"], pairs=[str(tiny.photos)])
 
     def odd_crop(tiny):
-        tiny.train(data=[], pairs=str(tiny.photos), options={"training.crop": 25})
+        tiny.train(data=[], pairs=[str(tiny.photos)], options={"training.crop": 25})
 
     def other_validation(tiny):
         tiny.train()
@@ -412,7 +414,7 @@ def refusals():
         tiny.train(resume=True, validation=tiny.place / "pairs")
 
     def held_out_pairs(tiny):
-        tiny.train(data=[], pairs=str(tiny.photos), changes=["training.hold_out=0.2"])
+        tiny.train(data=[], pairs=[str(tiny.photos)], changes=["training.hold_out=0.2"])
 
     def too_narrow(tiny):
         tiny.train(changes=["model.parameters.channels=4"])

@@ -55,8 +55,8 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="ssbsn-sidd, apbsn-sidd, small, adapt, or a TOML file. By default ssbsn-sidd on "
-            "a GPU and small without one.",
+            help="ssbsn-sidd, apbsn-sidd, small, adapt, photo, or a TOML file. By default "
+            "ssbsn-sidd on a GPU and small without one.",
         ),
     ] = None,
     init: Annotated[
@@ -115,11 +115,12 @@ def train(
         ),
     ] = None,
     pairs: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            metavar="DIR",
+            metavar="DIR[=WEIGHT]",
             rich_help_panel=OTHER,
-            help="Clean photos, which get synthetic noise, or, with pairs.real=true, pairs.",
+            help="Clean photos, which get synthetic noise, or, with pairs.real=true, pairs. May be "
+            "given several times.",
         ),
     ] = None,
     cache: Annotated[
@@ -163,7 +164,7 @@ def train(
         )
     request = make_request(
         data=data or [],
-        pairs=pairs,
+        pairs=pairs or [],
         validation=val_data,
         run=out_dir,
         config=config,

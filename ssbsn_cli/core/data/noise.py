@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.data.draws import NOISE, check_seed, philox
-from ssbsn_cli.core.data.sampler import CropSampler
+from ssbsn_cli.core.data.srgb import from_srgb, rounded, through_jpeg, to_srgb
 from ssbsn_cli.core.errors import OptionError
 
 _Range = tuple[float, float]
@@ -107,71 +105,13 @@ class NoiseModel:
         shot, read = (low ** (1 - iso) * high**iso for low, high in (self.shot, self.read))
         gains = np.array([rng.uniform(*self.red_gain), 1, rng.uniform(*self.blue_gain)])
         blur = rng.uniform(*self.blur)
-        light = _from_srgb(clean) / gains[:, None, None]
+        light = from_srgb(np.asarray(clean, np.float64)) / gains[:, None, None]
         light += _smeared(_noise(light, shot, read, rng), blur)
-        noisy = np.rint(_to_srgb(light * gains[:, None, None]) * 255).astype(np.uint8)
+        noisy = rounded(to_srgb(light * gains[:, None, None]))
         if self.jpeg_quality is not None:
             low, high = self.jpeg_quality
-            noisy = _through_jpeg(noisy, int(rng.integers(low, high, endpoint=True)))
-        return np.divide(noisy, np.float32(255), dtype=np.float32, order="C")
-
-
-class SyntheticPairs:
-    """Puts noise on crops of clean photographs, the same on the same crop, whoever draws it.
-
-    Parameters
-    ----------
-    sampler : CropSampler
-        Draws the clean crops.
-    model : NoiseModel
-        Makes them noisy.
-    seed : int
-        Of the noise, 0 to 2**64 - 1. The noise of a crop is decided by this and by its number,
-        so it is the same however a training is resumed or split over processes; but another
-        release of NumPy may draw other noise.
-
-    Raises
-    ------
-    OptionError
-        The seed makes no sense.
-    """
-
-    def __init__(self, sampler: CropSampler, model: NoiseModel, seed: int) -> None:
-        check_seed(seed)
-        self._sampler = sampler
-        self._model = model
-        self._seed = seed
-
-    def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Draw the crops of one step of training.
-
-        Parameters
-        ----------
-        step : int
-            From 0.
-
-        Returns
-        -------
-        noisy, clean : numpy.ndarray
-            (batch_size, 3, crop, crop) float32 in [0, 1], RGB, C-contiguous.
-        """
-        clean = self._sampler.batch(step)
-        noisy = np.empty_like(clean)
-        numbers = self._sampler.numbers(step)
-        for target, image, number in zip(noisy, clean, numbers, strict=True):
-            rng = np.random.Generator(philox(self._seed, number, NOISE))
-            target[...] = self._model.synthesise(image, rng)
-        return noisy, clean
-
-
-def _from_srgb(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    values = np.asarray(values, np.float64)
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-
-
-def _to_srgb(light: NDArray[np.float64]) -> NDArray[np.float64]:
-    light = np.clip(light, 0, 1)
-    return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+            noisy = through_jpeg(noisy, int(rng.integers(low, high, endpoint=True)))
+        return noisy
 
 
 def _noise(
@@ -199,11 +139,3 @@ def _smeared(noise: NDArray[np.float64], blur: float) -> NDArray[np.float64]:
             for start, weight in enumerate(kernel)
         )
     return noise
-
-
-def _through_jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    bgr = np.ascontiguousarray(pixels[::-1].transpose(1, 2, 0))
-    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-    assert decoded is not None
-    return np.ascontiguousarray(decoded.transpose(2, 0, 1)[::-1], np.uint8)

@@ -63,7 +63,7 @@ class Denoiser:
         network.to(self.device, dtype)
         # PyTorch's type hints do not know this form.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        fitting = choose_tile(self.device, int(descriptor.parameters["channels"]), dtype)
+        fitting = choose_tile(self.device, network, dtype)
         self._room = fitting * fitting
         tile = fitting if settings.tile is None else settings.tile
         overlap = settings.overlap
@@ -85,7 +85,7 @@ class Denoiser:
             seed=settings.seed,
             tile=tile,
             overlap=overlap,
-            multiple=descriptor.size_multiple,
+            multiple=network.size_multiple,
             halo=descriptor.halo,
             notify=notify,
         )

@@ -13,16 +13,11 @@ import torch.nn.functional as F
 from ssbsn_cli.core.errors import DeviceError, OptionError
 from ssbsn_cli.core.inference.settings import MIN_TILE
 from ssbsn_cli.core.kinds import PrecisionKind
+from ssbsn_cli.core.model.network import Network
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-# The largest is the tile of the papers: on a CPU, larger ones are slower, since features leave the
-# caches, and gain nothing in quality.
-AUTO_TILES = (256, 192, 128, 96, 64, MIN_TILE)
-
-# Feature maps of a network's width that are alive at once while a tile runs, at worst (within
-# SS-Attention); measured as peak memory over tile area and width, and rounded up.
-LIVE_FEATURE_MAPS = 24
+AUTO_TILES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, MIN_TILE)
 
 UNKNOWN_FREE_MEMORY = 2 << 30
 
@@ -134,15 +129,15 @@ def _read(path: str) -> str:
         return ""
 
 
-def choose_tile(device: torch.device, channels: int, dtype: torch.dtype) -> int:
+def choose_tile(device: torch.device, network: Network, dtype: torch.dtype) -> int:
     """Choose the largest tile whose features fit into half of the free memory.
 
     Parameters
     ----------
     device : torch.device
         Where the network runs.
-    channels : int
-        The network's width.
+    network : Network
+        What runs; see its `best_tile`.
     dtype : torch.dtype
         Of its features.
 
@@ -151,9 +146,9 @@ def choose_tile(device: torch.device, channels: int, dtype: torch.dtype) -> int:
     int
         Side of the tile in pixels.
     """
-    bytes_per_pixel = LIVE_FEATURE_MAPS * channels * dtype.itemsize
+    bytes_per_pixel = network.live_features * dtype.itemsize
     budget = free_memory(device) / 2
     for tile in AUTO_TILES:
-        if tile * tile * bytes_per_pixel <= budget:
+        if tile <= network.best_tile and tile * tile * bytes_per_pixel <= budget:
             return tile
     return AUTO_TILES[-1]

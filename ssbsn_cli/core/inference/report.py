@@ -28,7 +28,7 @@ def describe_system() -> dict[str, Any]:
     """Return versions, devices, memory, precision, tile, cache and weights as plain values."""
     auto = resolve_device("auto")
     precision = resolve_precision("auto", auto)
-    descriptor = load_weights(None).descriptor
+    network = load_weights(None).network
     return {
         "ssbsn": __version__,
         "python": platform.python_version(),
@@ -40,7 +40,7 @@ def describe_system() -> dict[str, Any]:
         "devices": [_describe_device(device) for device in _devices()],
         "device": str(auto),
         "precision": precision,
-        "tile": choose_tile(auto, int(descriptor.parameters["channels"]), DTYPES[precision]),
+        "tile": choose_tile(auto, network, DTYPES[precision]),
         "cache": str(cache_dir()),
         "default_weights": default_name(),
         "weights_present": [

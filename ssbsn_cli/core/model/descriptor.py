@@ -10,9 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from ssbsn_cli.core.kinds import BlockKind, RefineKind
+from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.model.unet import UNet
 
-ARCHITECTURES = {"ssbsn": SSBSN, "apbsn": SSBSN}
+ARCHITECTURES: dict[str, type[Network]] = {"ssbsn": SSBSN, "apbsn": SSBSN, "unet": UNet}
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Descriptor:
 
     Parameters
     ----------
-    architecture : {"ssbsn", "apbsn"}
+    architecture : {"ssbsn", "apbsn", "unet"}
         Which network.
     parameters : dict
         Keyword arguments of the network's constructor.
@@ -53,12 +55,7 @@ class Descriptor:
         if not self.value_range > 0 or self.halo < 0:
             raise ValueError("value_range must be positive and halo not negative")
 
-    @property
-    def size_multiple(self) -> int:
-        """Tiles start at multiples of this, so that PD's phases agree between tiles."""
-        return int(self.parameters.get("pd_b", 2))
-
-    def build(self) -> SSBSN:
+    def build(self) -> Network:
         """Make the network, with random weights, for images in [0, 1].
 
         Raises

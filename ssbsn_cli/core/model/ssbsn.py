@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from typing import get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssbsn_cli.core.kinds import AttentionKind, BlockKind, RefineKind
 from ssbsn_cli.core.model.blocks import SSBlock
 from ssbsn_cli.core.model.bsn import BlindSpotNetwork
+from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.pd import mirror_pad, pd_down, pd_up
 from ssbsn_cli.core.model.refine import random_replacing_refinement, refine_once
 
 
-class SSBSN(nn.Module):
+class SSBSN(Network):
     """A blind-spot network that trains on coarse PD mosaics and denoises finer ones.
 
     Images are float tensors in [0, 1].
@@ -48,6 +49,11 @@ class SSBSN(nn.Module):
     .. [2] Lee, Son & Lee, "AP-BSN", CVPR 2022. https://arxiv.org/abs/2203.11799
     """
 
+    blind = True
+    # The tile of the papers: on a CPU, larger ones are slower, since features leave the caches, and
+    # gain nothing in quality.
+    best_tile = 256
+
     def __init__(
         self,
         channels: int = 128,
@@ -69,6 +75,9 @@ class SSBSN(nn.Module):
         if min(f_scale, pd_a, pd_b, r3_passes) < 1 or pd_pad < 0 or not 0 <= r3_probability <= 1:
             raise ValueError("strides and passes must be positive, the probability within 0..1")
         self.bsn = BlindSpotNetwork(channels, blocks, f_scale)
+        self.size_multiple = pd_b
+        # Maps within SS-Attention; measured as peak memory over tile area and width, rounded up.
+        self.live_features = 24 * channels
         self.pd_a = pd_a
         self.pd_b = pd_b
         self.pd_pad = pd_pad

@@ -17,6 +17,7 @@ from ssbsn_cli.core.kinds import RefineKind
 ObjectiveKind = Literal["self", "distill", "pairs"]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Stride = Annotated[int, Field(ge=1, le=64)]
+Part = Annotated[float, Field(ge=0, le=1)]
 DURATIONS = ("steps", "epochs", "max_minutes")
 
 
@@ -173,12 +174,23 @@ class PairsConfig(_Section):
     ----------
     real : bool
         Whether ``--pairs`` holds noisy and clean photos of the same scenes, or clean ones alone.
+    synthesiser : {"noise", "camera"}
+        What makes clean ones noisy: a `NoiseModel` or a `Camera` of `ssbsn_cli.core.data`.
     noise : dict
-        Fields of `ssbsn_cli.core.data.NoiseModel` for clean ones.
+        Its fields.
+    lifted : float
+        Part of the clean ones that get noise lifted from the photos of ``--data`` instead.
+    halved, darkened, grey : float
+        See `ssbsn_cli.core.data.SyntheticPairs`.
     """
 
     real: bool = False
+    synthesiser: Literal["noise", "camera"] = "noise"
     noise: dict[str, Any] = {}
+    lifted: Part = 0.0
+    halved: Part = 0.0
+    darkened: Part = 0.0
+    grey: Part = 0.0
 
 
 class Config(_Section):

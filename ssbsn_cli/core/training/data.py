@@ -13,19 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.data import (
+    Camera,
     CropCache,
     CropSampler,
+    LiftedNoise,
     NoiseModel,
     Pair,
     PairSampler,
     SyntheticPairs,
     find_pairs,
     find_photos,
+    lift,
     open_cache,
 )
 from ssbsn_cli.core.data.holdout import hold_out
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.config import Config, ObjectiveKind
 from ssbsn_cli.core.training.pictures import picture_of, read_centres
 from ssbsn_cli.core.training.request import DataPath, DataRequest
@@ -68,7 +71,7 @@ class TrainingData:
 def open_data(
     request: DataRequest,
     config: Config,
-    descriptor: Descriptor,
+    network: Network,
     team: Team,
     say: Notify,
     warn: Notify,
@@ -81,8 +84,8 @@ def open_data(
         Which photos.
     config : Config
         What they are needed for.
-    descriptor : Descriptor
-        Of the network.
+    network : Network
+        What is trained.
     team : Team
         The processes.
     say, warn : callable
@@ -93,14 +96,14 @@ def open_data(
     OptionError
         There is nothing usable.
     """
-    return _Opening(request, config, descriptor, team, say, warn).open()
+    return _Opening(request, config, network, team, say, warn).open()
 
 
 @dataclass
 class _Opening:
     request: DataRequest
     config: Config
-    descriptor: Descriptor
+    network: Network
     team: Team
     say: Notify
     warn: Notify
@@ -119,8 +122,14 @@ class _Opening:
                 "The configuration: training.hold_out works with the objective 'self' alone.",
                 "Set it to 0, and give pairs to score on with --val-data.",
             )
+        if "self" in kinds and not self.network.blind:
+            raise OptionError(
+                "The objective 'self' needs a blind-spot network: this one sees the pixels that it "
+                "should predict, and would learn to copy them.",
+                "Use --config small, or --init with weights of SS-BSN or AP-BSN.",
+            )
         noisy: list[CropCache] = []
-        if "self" in kinds or "distill" in kinds:
+        if "self" in kinds or "distill" in kinds or ("pairs" in kinds and self.config.pairs.lifted):
             noisy = [self._noisy(path) for path in self._needed("data", self.request.noisy)]
         sources: dict[ObjectiveKind, tuple[Source, Source]] = {}
         for kind in kinds:
@@ -129,7 +138,7 @@ class _Opening:
             elif kind == "distill":
                 sources[kind] = self._distill(noisy)
             else:
-                sources[kind] = self._pairs()
+                sources[kind] = self._pairs(noisy)
         batches = Mixture(
             {kind: source for kind, (source, _) in sources.items()},
             training.objectives,
@@ -240,33 +249,64 @@ class _Opening:
         self.keys.append((folder.name, distill.windows))
         return self._real_pairs(DataPath(folder), find_pairs(folder)[: distill.windows])
 
-    def _pairs(self) -> tuple[Source, Source]:
+    def _pairs(self, noisy: Sequence[CropCache]) -> tuple[Source, Source]:
         paths = self._needed("pairs", self.request.pairs)
-        if len(paths) > 1:
-            raise OptionError(
-                "--pairs takes one folder.", "Put links to the others into that folder."
-            )
         if self.config.pairs.real:
+            if len(paths) > 1:
+                raise OptionError(
+                    "--pairs takes one folder of real pairs.",
+                    "Put links to the others into that folder.",
+                )
             pairs = find_pairs(paths[0].path)
             sources = self._real_pairs(paths[0], pairs)
             self.keys.append([str(pair) for pair in pairs])
             return sources
+        pairs_config = self.config.pairs
+        kind = Camera if pairs_config.synthesiser == "camera" else NoiseModel
         try:
-            model = NoiseModel(**self.config.pairs.noise)
+            model = kind(**pairs_config.noise)
         except (TypeError, ValueError) as error:
             raise OptionError(
                 f"The configuration: pairs.noise: {error}.",
                 "docs/train.md lists the keys and their values.",
             ) from None
-        found = find_photos(paths[0].path)
-        cache = self._cache(found.photos, found.kind, paths[0], "clean photos")
-        self._count(cache, 1.0)
+        weights = [path.weight for path in paths]
+        caches = []
+        for path in paths:
+            found = find_photos(path.path)
+            caches.append(self._cache(found.photos, found.kind, path, "clean photos"))
+            self._count(caches[-1], path.weight)
+        lifted = self._lifted(noisy) if pairs_config.lifted else []
+        side = self.config.training.crop * (2 if pairs_config.halved else 1)
 
         def source(count: int, seed: int, rank: int = 0, world: int = 1) -> Source:
-            crops = CropSampler([cache], [1.0], self.config.training.crop, count, seed, rank, world)
-            return self._pair_source(SyntheticPairs(crops, model, seed))
+            crops = CropSampler(caches, weights, side, count, seed, rank, world)
+            if rank == 0 and crops.too_small:
+                self.warn(f"{crops.too_small} clean photos are smaller than {side}x{side}.")
+            return self._pair_source(
+                SyntheticPairs(
+                    crops,
+                    model,
+                    seed,
+                    lifted=lifted,
+                    lifted_share=pairs_config.lifted,
+                    halved=pairs_config.halved,
+                    darkened=pairs_config.darkened,
+                    grey=pairs_config.grey,
+                )
+            )
 
         return self._both(source)
+
+    def _lifted(self, caches: Sequence[CropCache]) -> list[LiftedNoise]:
+        lifted = lift(caches)
+        if not lifted:
+            raise OptionError(
+                "None of the noisy photos has flat parts to lift noise from.",
+                "Give others with --data, or set pairs.lifted to 0.",
+            )
+        self.say(f"Lifted the noise of {len(lifted)} photos.")
+        return lifted
 
     def _real_pairs(self, data: DataPath, pairs: Sequence[Pair]) -> tuple[Source, Source]:
         noisy = self._cache([pair.noisy for pair in pairs], "pairs", data, "noisy sides of pairs")
@@ -281,12 +321,11 @@ class _Opening:
         return self._both(source)
 
     def _pair_source(self, crops: Paired) -> Source:
-        stride = int(self.descriptor.parameters.get("pd_b", 2))
+        stride = self.network.size_multiple
         crop = self.config.training.crop
         if crop % stride:
             raise OptionError(
-                f"A crop of {crop} is no multiple of {stride}, the stride that pairs are seen "
-                "through.",
+                f"A crop of {crop} is no multiple of {stride}, which the network needs for pairs.",
                 f"Use a --crop that is a multiple of {stride}.",
             )
         return PairSource(crops, stride)

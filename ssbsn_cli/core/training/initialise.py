@@ -6,14 +6,17 @@ import torch
 from torch import nn
 
 from ssbsn_cli.core.model.blocks import LightBlock, PlainBlock
+from ssbsn_cli.core.model.bsn import BlindSpotNetwork
+from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.model.unet import ResidualBlock, UNet
 
 _LAST_SCALE = 0.1
 _COLORS = 3
 
 
 @torch.no_grad()
-def initialise(network: SSBSN, seed: int) -> None:
+def initialise(network: Network, seed: int) -> None:
     """Draw initial weights: He-normal, zero biases, small last layers, and a way for the colours.
 
     PyTorch's default shrinks the signal with every convolution and ReLU, and a blind-spot network
@@ -21,11 +24,11 @@ def initialise(network: SSBSN, seed: int) -> None:
     block scaled by 0.1, do not. Beside those, one feature a colour leads unchanged from the head
     to the tail and is averaged over the neighbours by the masked convolutions, so that the first
     prediction is the mean of what surrounds a pixel. Colours, which take longest otherwise, are
-    right from the start.
+    right from the start. A U-Net's first prediction is the image as it is.
 
     Parameters
     ----------
-    network : SSBSN
+    network : Network
         Changed in place; on the CPU.
     seed : int
         Another seed, other weights.
@@ -44,7 +47,17 @@ def initialise(network: SSBSN, seed: int) -> None:
             nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=generator)
         else:
             nn.init.zeros_(parameter)
-    bsn = network.bsn
+    if isinstance(network, SSBSN):
+        _open_way(network.bsn)
+    elif isinstance(network, UNet):
+        for module in network.modules():
+            if isinstance(module, ResidualBlock):
+                module.conv2.weight.mul_(_LAST_SCALE)
+        nn.init.zeros_(network.tail.weight)
+
+
+def _open_way(bsn: BlindSpotNetwork) -> None:
+    """Scale the last layers of the blocks, and lead the colours through."""
     first, last = bsn.tail[0], bsn.tail[-1]
     assert isinstance(last, nn.Conv2d)
     others = last.weight[:, _COLORS:].clone()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ssbsn_cli.core.data import prefetch
 from ssbsn_cli.core.errors import DeviceError, SsbsnError
 from ssbsn_cli.core.inference.engine import is_out_of_memory
-from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.training.interrupt import deferred_interrupts
 from ssbsn_cli.core.training.recorder import Recorder
@@ -67,7 +67,7 @@ class Trainer:
 
     Parameters
     ----------
-    network : SSBSN
+    network : Network
         On the CPU.
     config : Config
         How to train.
@@ -89,7 +89,7 @@ class Trainer:
 
     def __init__(
         self,
-        network: SSBSN,
+        network: Network,
         config: Config,
         *,
         steps: int | None,
@@ -125,7 +125,7 @@ class Trainer:
         self._parallel: nn.Module = team.wrap(network)
 
     @property
-    def best_network(self) -> SSBSN:
+    def best_network(self) -> Network:
         """The network that is scored and saved: the average if there is one."""
         return self._network if self._average is None else self._average
 

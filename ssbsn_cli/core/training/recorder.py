@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ssbsn_cli import __version__
 from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo
 from ssbsn_cli.core.model.descriptor import Descriptor
-from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.card import model_card
 from ssbsn_cli.core.training.files import RunFiles
 from ssbsn_cli.core.training.metrics import MetricsLog, TensorBoardLog
@@ -114,7 +114,7 @@ class Recorder:
             }
         )
 
-    def preview(self, network: SSBSN) -> bytes:
+    def preview(self, network: Network) -> bytes:
         """Return a PNG of the same crop before and after."""
         after = denoise_picture(network, self._picture, self._device)
         gap = np.ones((len(after), _GAP, 3), np.float32)
@@ -124,7 +124,7 @@ class Recorder:
     def save(
         self,
         state: TrainingState,
-        network: SSBSN,
+        network: Network,
         score: Mapping[str, float],
         rating: float,
         preview: bytes,
@@ -135,7 +135,7 @@ class Recorder:
         ----------
         state : TrainingState
             All but what is best so far.
-        network : SSBSN
+        network : Network
             Whose weights are the result.
         score, rating
             Of that network; see `Validation`.

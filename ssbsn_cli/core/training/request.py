@@ -115,7 +115,7 @@ def make_request(
     config: str | None = None,
     changes: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
-    pairs: str | None = None,
+    pairs: Sequence[str] = (),
     validation: Path | None = None,
     init: str | None = None,
     resume: bool = False,
@@ -135,8 +135,8 @@ def make_request(
         and "ssbsn-sidd" elsewhere.
     changes, options
         See `load_config`.
-    pairs : str, optional
-        Path of photos for the objective "pairs", which becomes the only one if the configuration
+    pairs : sequence of str
+        Paths of photos for the objective "pairs", which becomes the only one if the configuration
         does not have it. So does "distill" if `options` name its teacher.
     validation, init, resume, tensorboard
         See `Request`. What is not given is that of the run which is resumed.
@@ -159,7 +159,7 @@ def make_request(
     loaded = load_config(chosen, changes, options)
     photos = DataRequest(
         noisy=[_parse_data(text) for text in data],
-        pairs=[_parse_data(pairs)] if pairs else [],
+        pairs=[_parse_data(text) for text in pairs],
         validation=validation,
         cache=cache or cache_dir() / "crops",
     )
@@ -209,8 +209,9 @@ def _objective(
 def _check_used(config: Config, photos: DataRequest) -> None:
     """Refuse photos that no objective would look at."""
     used = [kind for kind, share in config.training.objectives.items() if share > 0]
+    of_noisy = ("self", "distill", "pairs") if config.pairs.lifted else ("self", "distill")
     for option, given, kinds in (
-        ("data", photos.noisy, ("self", "distill")),
+        ("data", photos.noisy, of_noisy),
         ("pairs", photos.pairs, ("pairs",)),
     ):
         if given and not set(kinds).intersection(used):

@@ -13,7 +13,7 @@ import torch
 from ssbsn_cli.core.errors import OptionError, WeightsError
 from ssbsn_cli.core.inference.device import resolve_precision
 from ssbsn_cli.core.model.descriptor import Descriptor
-from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.config import Config, ModelConfig, load_config
 from ssbsn_cli.core.training.data import TrainingData, open_data
 from ssbsn_cli.core.training.files import RunFiles
@@ -114,7 +114,7 @@ def prepare_training(
     config = config.model_copy(update={"model": _model_of(descriptor), "training": training})
     if resuming:
         _refuse_other_config(files, before, config)
-    data = open_data(request.data, config, descriptor, team, say, warn)
+    data = open_data(request.data, config, network, team, say, warn)
     state = None
     if resuming:
         _refuse_other_data(files, data)
@@ -170,7 +170,7 @@ def refuse_used(run: Path) -> None:
         )
 
 
-def _make_network(config: Config, init: str | None) -> tuple[SSBSN, Descriptor]:
+def _make_network(config: Config, init: str | None) -> tuple[Network, Descriptor]:
     model = config.model
     if init is None:
         if model is None:
@@ -233,9 +233,11 @@ def _model_of(descriptor: Descriptor) -> ModelConfig:
 
 
 def _words(descriptor: Descriptor) -> str:
-    channels = descriptor.parameters.get("channels", "?")
-    blocks = descriptor.parameters.get("blocks", ())
-    return f"{descriptor.architecture} with {channels} channels and {len(blocks)} blocks"
+    parameters = descriptor.parameters
+    if "channels" not in parameters:
+        return descriptor.architecture
+    blocks = len(parameters.get("blocks", ()))
+    return f"{descriptor.architecture} with {parameters['channels']} channels and {blocks} blocks"
 
 
 def _refuse_other_config(files: RunFiles, before: Config, now: Config) -> None:

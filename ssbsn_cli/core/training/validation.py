@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.sources import Draw
 
 _CROPS_AT_ONCE = 4
@@ -20,7 +20,7 @@ _CROPS_AT_ONCE = 4
 class Validation(Protocol):
     """Scores a network and tells which of two scores is better."""
 
-    def score(self, network: SSBSN) -> dict[str, float]:
+    def score(self, network: Network) -> dict[str, float]:
         """Return named figures; the network is on its device, and stays as it is."""
 
     def rate(self, score: dict[str, float]) -> float:
@@ -42,7 +42,7 @@ class LossValidation:
         self._draws = draws
         self._device = device
 
-    def score(self, network: SSBSN) -> dict[str, float]:
+    def score(self, network: Network) -> dict[str, float]:
         """Return the ``loss``."""
         total = sum(share for share, _ in self._draws)
         loss = sum(share * self._loss(network, draw) for share, draw in self._draws)
@@ -53,7 +53,7 @@ class LossValidation:
         return score["loss"]
 
     @torch.no_grad()
-    def _loss(self, network: SSBSN, draw: Draw) -> float:
+    def _loss(self, network: Network, draw: Draw) -> float:
         total = 0.0
         for first in range(0, len(draw.noisy), _CROPS_AT_ONCE):
             part = slice(first, first + _CROPS_AT_ONCE)
@@ -84,7 +84,7 @@ class PairValidation:
         self._device = device
         self._noisy = float(np.mean([psnr(clean, noisy) for noisy, clean in pairs]))
 
-    def score(self, network: SSBSN) -> dict[str, float]:
+    def score(self, network: Network) -> dict[str, float]:
         """Return ``psnr`` (dB), ``ssim`` and, of the noisy pictures, ``psnr_noisy``."""
         psnrs, ssims = [], []
         for noisy, clean in self._pairs:
@@ -109,13 +109,13 @@ class PairValidation:
 
 @torch.no_grad()
 def denoise_picture(
-    network: SSBSN, picture: NDArray[np.float32], device: torch.device
+    network: Network, picture: NDArray[np.float32], device: torch.device
 ) -> NDArray[np.float32]:
     """Denoise a small picture without refinement.
 
     Parameters
     ----------
-    network : SSBSN
+    network : Network
         On `device`.
     picture : array
         (H, W, 3) float32 in [0, 1].

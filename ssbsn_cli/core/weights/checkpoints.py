@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ssbsn_cli.core.errors import WeightsError
 from ssbsn_cli.core.model.descriptor import Descriptor, deduce_descriptor
-from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.weights.records import write_atomically
 
 METADATA_KEY = "ssbsn"
@@ -27,7 +27,9 @@ DAMAGED_HINT = "Fetch or copy it again."
 ABSURD = 1024
 
 
-def load_checkpoint(path: Path, usage: Mapping[str, Any] | None = None) -> tuple[SSBSN, Descriptor]:
+def load_checkpoint(
+    path: Path, usage: Mapping[str, Any] | None = None
+) -> tuple[Network, Descriptor]:
     """Load a network for images in [0, 1] from a file of weights.
 
     Parameters
@@ -41,7 +43,7 @@ def load_checkpoint(path: Path, usage: Mapping[str, Any] | None = None) -> tuple
 
     Returns
     -------
-    network : SSBSN
+    network : Network
         On the CPU, float32, in evaluation mode.
     descriptor : Descriptor
         What the file says, or what its weights reveal.
@@ -98,7 +100,7 @@ def is_web_page(start: bytes) -> bool:
     return start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<"
 
 
-def _build(descriptor: Descriptor, state: Mapping[str, Tensor]) -> SSBSN:
+def _build(descriptor: Descriptor, state: Mapping[str, Tensor]) -> Network:
     """Make the network, unless `state` cannot be its weights; only then takes up memory."""
     if not isinstance(descriptor.parameters, dict):
         raise TypeError("the descriptor's parameters have no names")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ssbsn_cli.core.errors import WeightsError
 from ssbsn_cli.core.model.descriptor import Descriptor
-from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint
 from ssbsn_cli.core.weights.fetch import verified_path
 from ssbsn_cli.core.weights.records import file_digest
@@ -20,7 +20,7 @@ class LoadedWeights:
 
     Parameters
     ----------
-    network : SSBSN
+    network : Network
         For images in [0, 1], on the CPU, float32, in evaluation mode.
     descriptor : Descriptor
         What must be known to use it.
@@ -32,7 +32,7 @@ class LoadedWeights:
         SHA-256 of the file.
     """
 
-    network: SSBSN
+    network: Network
     descriptor: Descriptor
     name: str
     path: Path

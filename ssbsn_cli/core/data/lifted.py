@@ -1,0 +1,191 @@
+"""Noise lifted from the flat parts of real photographs, to be put on clean ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from ssbsn_cli.core.data.srgb import rounded
+from ssbsn_cli.core.data.store import CropCache
+
+_Floats = NDArray[np.float32]
+
+# Flat parts have this size.
+_SIDE = 32
+# How many levels of brightness have a strength of their own, and how many parts each needs.
+_LEVELS = 12
+_FEWEST, _MOST = 4, 60
+# Of the parts of one brightness, those that vary least are taken for flat.
+_FLATTEST = 0.08
+# What is nearly black or white is clipped, and so is its noise.
+_DARKEST, _BRIGHTEST = 3.0, 247.0
+# Noise further apart than the second is taken for independent; up to the first it is left alone.
+_SURE, _REACH = 6, 12
+
+
+@dataclass(frozen=True)
+class LiftedNoise:
+    """The noise of one photograph: how strong at which brightness, and how it hangs together.
+
+    What is lifted are statistics, not pixels, so there is noise for crops of any size, never the
+    same twice: random numbers, filtered so that neighbours and colours correlate as in the
+    photograph.
+
+    Parameters
+    ----------
+    levels : array
+        (n,) brightness in [0, 1], ascending.
+    strengths : array
+        (n,) standard deviation of the noise at each, over all colours, in [0, 1].
+    kernels : array
+        (3, 3, k, k) filters from white noise to the photograph's noise at strength 1.
+
+    References
+    ----------
+    .. [1] B. Galerne, Y. Gousseau & J.-M. Morel, "Random Phase Textures", IEEE Transactions on
+       Image Processing 20, 2011, for textures from their second-order statistics.
+    """
+
+    levels: NDArray[np.float64]
+    strengths: NDArray[np.float64]
+    kernels: _Floats
+
+    def synthesise(self, clean: _Floats, rng: np.random.Generator) -> _Floats:
+        """Put the noise on a clean photograph, weaker or stronger than it was.
+
+        Parameters
+        ----------
+        clean : numpy.ndarray
+            (3, H, W) float32 in [0, 1], sRGB.
+        rng : numpy.random.Generator
+            Decides everything.
+
+        Returns
+        -------
+        numpy.ndarray
+            (3, H, W) float32 in [0, 1], multiples of 1/255, C-contiguous.
+        """
+        height, width = clean.shape[1:]
+        white = rng.standard_normal((3, height, width), np.float32)
+        size = (height, width)
+        filters = fft.rfft2(self.kernels, size)
+        noise = fft.irfft2(np.einsum("ijhw,jhw->ihw", filters, fft.rfft2(white)), size)
+        strength = np.interp(clean.mean(axis=0), self.levels, self.strengths)
+        factor = 2 ** rng.uniform(-1, 1)
+        noisy = np.clip(clean + factor * strength * noise, 0, 1)
+        return rounded(noisy)
+
+
+def lift(caches: Sequence[CropCache]) -> list[LiftedNoise]:
+    """Lift the noise of all photographs that have flat parts.
+
+    Parameters
+    ----------
+    caches : sequence of CropCache
+        Noisy photographs.
+
+    Returns
+    -------
+    list of LiftedNoise
+        One for each photograph that has enough flat parts.
+    """
+    found = []
+    for cache in caches:
+        parts: dict[int, list[NDArray[np.float64]]] = {}
+        for window in cache.windows:
+            pixels = cache.view(window)
+            white = float(np.iinfo(pixels.dtype).max)
+            parts.setdefault(window.number, []).append(_cut(pixels, 255 / white))
+        for pieces in parts.values():
+            noise = lift_from(np.concatenate(pieces))
+            if noise is not None:
+                found.append(noise)
+    return found
+
+
+def lift_from(parts: NDArray[np.float64]) -> LiftedNoise | None:
+    """Lift noise from parts of one photograph.
+
+    Parameters
+    ----------
+    parts : array
+        (n, 32, 32, 3) in grey levels of 0 to 255.
+
+    Returns
+    -------
+    LiftedNoise or None
+        None if too few of them are flat.
+    """
+    brightness = parts.mean(axis=(1, 2, 3))
+    inside = (brightness > _DARKEST) & (brightness < _BRIGHTEST)
+    parts, brightness = parts[inside], brightness[inside]
+    if len(parts) < _FEWEST:
+        return None
+    residuals = _without_gradients(parts)
+    variance = (residuals**2).mean(axis=(1, 2, 3))
+    edges = np.quantile(brightness, np.linspace(0, 1, _LEVELS + 1))
+    level = np.clip(np.searchsorted(edges, brightness, side="right") - 1, 0, _LEVELS - 1)
+    levels, strengths, flat = [], [], []
+    for each in range(_LEVELS):
+        members = np.flatnonzero(level == each)
+        count = min(max(round(len(members) * _FLATTEST), _FEWEST), _MOST)
+        if len(members) < 2 * _FEWEST:
+            continue
+        chosen = members[np.argsort(variance[members])[:count]]
+        strength = float(np.sqrt(variance[chosen].mean()))
+        # A part without any noise is clipped, or no photograph.
+        if strength < 0.2:
+            continue
+        levels.append(float(brightness[chosen].mean()) / 255)
+        strengths.append(strength / 255)
+        flat.append(residuals[chosen] / strength)
+    if not flat:
+        return None
+    return LiftedNoise(np.array(levels), np.array(strengths), _kernels(np.concatenate(flat)))
+
+
+def _cut(pixels: NDArray[Any], factor: float) -> NDArray[np.float64]:
+    """Cut (H, W, 3) into (n, 32, 32, 3)."""
+    rows, columns = (length // _SIDE for length in pixels.shape[:2])
+    whole = pixels[: rows * _SIDE, : columns * _SIDE].reshape(rows, _SIDE, columns, _SIDE, 3)
+    parts = whole.swapaxes(1, 2).reshape(-1, _SIDE, _SIDE, 3)
+    return np.asarray(parts * np.float64(factor), np.float64)
+
+
+def _without_gradients(parts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Subtract from each part and colour the plane that fits best."""
+    y, x = np.mgrid[:_SIDE, :_SIDE] - (_SIDE - 1) / 2
+    basis = np.stack([np.ones(_SIDE**2), x.ravel(), y.ravel()], axis=1)
+    basis /= np.linalg.norm(basis, axis=0)
+    flat = parts.reshape(len(parts), _SIDE**2, 3)
+    fitted = np.einsum("pb,nbc->npc", basis, np.einsum("pb,npc->nbc", basis, flat))
+    return np.asarray(flat - fitted, np.float64).reshape(parts.shape)
+
+
+def _kernels(residuals: NDArray[np.float64]) -> _Floats:
+    """Return filters that give white noise the mean covariance of residuals (n, 32, 32, 3)."""
+    size = 2 * _SIDE
+    spectrum = fft.fft2(residuals, (size, size), axes=(1, 2))
+    power = np.einsum("nhwi,nhwj->hwij", spectrum, spectrum.conj()) / len(residuals)
+    # Without wrapping round: each lag's sum over its number of pairs of pixels.
+    covariance = fft.ifft2(power, axes=(0, 1)).real
+    lags = np.abs(fft.fftfreq(size, 1 / size))
+    pairs = np.maximum(_SIDE - lags, 1)
+    fading = np.clip((lags - _SURE) / (_REACH - _SURE), 0, 1)
+    taper = 0.5 + 0.5 * np.cos(np.pi * fading)
+    weight = np.outer(taper / pairs, taper / pairs)
+    power = fft.fft2(covariance * weight[:, :, None, None], axes=(0, 1))
+    values, vectors = np.linalg.eigh((power + power.conj().swapaxes(-2, -1)) / 2)
+    root = (vectors * np.sqrt(np.maximum(values, 0))[..., None, :]) @ vectors.conj().swapaxes(
+        -2, -1
+    )
+    kernels = fft.fftshift(fft.ifft2(root, axes=(0, 1)).real, axes=(0, 1))
+    middle = slice(size // 2 - _REACH, size // 2 + _REACH + 1)
+    kernels = kernels[middle, middle]
+    kernels /= np.sqrt((kernels**2).sum() / 3)
+    return np.ascontiguousarray(kernels.transpose(2, 3, 0, 1), np.float32)

@@ -1,0 +1,81 @@
+"""What every network here can do, whatever it is made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from ssbsn_cli.core.kinds import AttentionKind, RefineKind
+
+
+class Network(nn.Module, ABC):
+    """A denoiser of float images in [0, 1].
+
+    Attributes
+    ----------
+    blind : bool
+        Whether it never sees the pixel it predicts, so that it can learn from noisy photographs
+        alone.
+    size_multiple : int
+        Tiles start at multiples of this, so that what depends on a pixel's place agrees between
+        them.
+    best_tile : int
+        Side in pixels of the tiles it runs on best, memory allowing.
+    live_features : int
+        Numbers per pixel that are alive at once while it denoises, at worst.
+    """
+
+    blind: bool
+    size_multiple: int
+    best_tile: int
+    live_features: int
+
+    @abstractmethod
+    def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
+        """Make the prediction that training compares with its target.
+
+        Parameters
+        ----------
+        x : Tensor
+            Noisy images, (B, 3, H, W); H and W are multiples of `stride`.
+        stride : int, optional
+            PD stride, for networks that look through PD.
+
+        Returns
+        -------
+        Tensor
+            (B, 3, H, W), not clipped.
+        """
+
+    @abstractmethod
+    def denoise(
+        self,
+        x: Tensor,
+        *,
+        refine: RefineKind = "none",
+        passes: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Denoise for keeps.
+
+        Parameters
+        ----------
+        x : Tensor
+            Noisy images, (B, 3, H, W), of any size.
+        refine : {"r3", "once", "none"}
+            Refinement, for networks that have one.
+        passes : int, optional
+            Passes of R3.
+        generator : torch.Generator, optional
+            CPU generator of the masks of R3.
+
+        Returns
+        -------
+        Tensor
+            (B, 3, H, W), not clipped.
+        """
+
+    def use_attention(self, kind: AttentionKind) -> None:
+        """Choose the form of attention, where there is any."""

@@ -1,0 +1,123 @@
+"""The small U-Net of the default weights: it sees every pixel and predicts the noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssbsn_cli.core.kinds import RefineKind
+from ssbsn_cli.core.model.network import Network
+from ssbsn_cli.core.model.pd import mirror_pad
+
+_FOLD = 2
+
+
+class ResidualBlock(nn.Module):
+    """x + conv3x3(relu(conv3x3(x))).
+
+    Parameters
+    ----------
+    channels : int
+        Width.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        out: Tensor = x + self.conv2(F.relu(self.conv1(x)))
+        return out
+
+
+class UNet(Network):
+    """A U-Net of plain residual blocks without any global statistics.
+
+    The image is folded to half its size (pixel-unshuffle) before the first layer, each level
+    halves it again, and skips are added. Nothing is averaged over the image, so what happens at a
+    pixel depends on its surroundings alone, and tiles cannot disagree but at their edges.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Channels of each level, the finest first.
+    depths : sequence of int
+        Residual blocks of each level: of the encoder and again of the decoder, and of the
+        coarsest level once.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+
+    References
+    ----------
+    .. [1] Ronneberger, Fischer & Brox, "U-Net", MICCAI 2015.
+    .. [2] Zhang et al., "Plug-and-Play Image Restoration with Deep Denoiser Prior" (DRUNet), TPAMI
+       2021, for residual blocks without normalisation, and strided convolutions between levels.
+    .. [3] Shi et al., "Real-Time Single Image Super-Resolution", CVPR 2016, for pixel-shuffle.
+    """
+
+    blind = False
+    best_tile = 512
+
+    def __init__(
+        self, widths: Sequence[int] = (64, 96, 128), depths: Sequence[int] = (2, 2, 4)
+    ) -> None:
+        super().__init__()
+        if not widths or len(widths) != len(depths) or min(*widths, *depths) < 1:
+            raise ValueError(
+                f"widths and depths must be as many and positive, not {widths} and {depths}"
+            )
+        folded = 3 * _FOLD**2
+        finer = list(pairwise(widths))
+        self.size_multiple = _FOLD * 2 ** len(finer)
+        # Three maps of the finest level, beside the skips.
+        self.live_features = 6 * widths[0] // _FOLD**2
+        self.head = nn.Conv2d(folded, widths[0], 3, padding=1)
+        self.encoder = nn.ModuleList(_blocks(*level) for level in zip(widths, depths, strict=True))
+        self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in finer)
+        self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in finer)
+        self.decoder = nn.ModuleList(
+            _blocks(*level) for level in zip(widths[:-1], depths[:-1], strict=True)
+        )
+        self.tail = nn.Conv2d(widths[0], folded, 3, padding=1)
+
+    def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
+        """Denoise (B, 3, H, W), whose H and W are multiples of `size_multiple`."""
+        features = self.head(F.pixel_unshuffle(x.to(self.head.weight.dtype), _FOLD))
+        skips = []
+        for blocks, down in zip(self.encoder, [*self.down, None], strict=True):
+            features = blocks(features)
+            if down is not None:
+                skips.append(features)
+                features = down(features)
+        for blocks, up in reversed(list(zip(self.decoder, self.up, strict=True))):
+            features = blocks(F.pixel_shuffle(up(features), 2) + skips.pop())
+        noise = F.pixel_shuffle(self.tail(features), _FOLD)
+        # In the precision of the input: the image keeps its last bits.
+        return x - noise.to(x.dtype)
+
+    def denoise(
+        self,
+        x: Tensor,
+        *,
+        refine: RefineKind = "none",
+        passes: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Denoise (B, 3, H, W) of any size; there is nothing to refine."""
+        height, width = x.shape[-2:]
+        x = mirror_pad(x, 0, -width % self.size_multiple, 0, -height % self.size_multiple)
+        y: Tensor = self(x)
+        return y[..., :height, :width]
+
+
+def _blocks(channels: int, depth: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(channels) for _ in range(depth)))

@@ -1,0 +1,189 @@
+"""Noise of whole cameras, and noise lifted from real photographs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_data import noise, save
+from test_noise import correlation, grey, photo
+
+from ssbsn_cli.core.data import Camera, CropSampler, SyntheticPairs, lift, open_cache
+from ssbsn_cli.core.data.srgb import from_srgb, srgb_slope, to_srgb
+from ssbsn_cli.core.errors import OptionError
+
+PARTS = ("clean", "mosaic", "clipped", "rows", "smoothed", "sharpened", "zoomed", "blotched")
+PLAIN = dict.fromkeys((*PARTS, "jpeg"), 0.0)
+
+
+def deviation(camera, level, seed):
+    noisy = camera.synthesise(grey(level, 96), np.random.default_rng(seed))
+    return float(noisy.std(axis=(1, 2)).mean() * 255)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    height=st.integers(1, 20),
+    width=st.integers(1, 20),
+    parts=st.fixed_dictionaries({name: st.sampled_from([0.0, 1.0]) for name in PARTS}),
+    seed=st.integers(0, 1000),
+)
+def test_every_photo_comes_out_in_range(height, width, parts, seed):
+    clean = photo(height, width, seed)
+    noisy = Camera(**parts).synthesise(clean, np.random.default_rng(seed))
+    assert noisy.shape == clean.shape
+    assert noisy.dtype == np.float32
+    assert noisy.flags.c_contiguous
+    assert 0 <= noisy.min() <= noisy.max() <= 1
+    np.testing.assert_allclose(noisy * 255, np.rint(noisy * 255), atol=1e-4)
+    again = Camera(**parts).synthesise(clean, np.random.default_rng(seed))
+    np.testing.assert_array_equal(again, noisy)
+
+
+def test_a_camera_without_noise_only_rounds():
+    clean = photo()
+    noisy = Camera(clean=1.0, jpeg=0.0).synthesise(clean, np.random.default_rng(0))
+    assert np.abs(noisy - clean).max() <= 0.5001 / 255
+
+
+@pytest.mark.parametrize("mosaic", [0.0, 1.0])
+def test_noise_is_as_strong_as_asked_for(mosaic):
+    camera = Camera(**{**PLAIN, "mosaic": mosaic, "deviation": (8, 8)})
+    strengths = [deviation(camera, 0.4, seed) for seed in range(20)]
+    assert 6 < np.mean(strengths) < 11
+    weak, strong = (Camera(**{**PLAIN, "deviation": (d, d)}) for d in (2, 20))
+    assert deviation(weak, 0.4, 0) * 5 < deviation(strong, 0.4, 0)
+
+
+def test_mosaics_make_neighbours_correlate():
+    one = Camera(**{**PLAIN, "mosaic": 1.0, "deviation": (10, 10)})
+    values = one.synthesise(grey(0.5), np.random.default_rng(0)).astype(np.float64)
+    values -= values.mean(axis=(1, 2), keepdims=True)
+    assert (correlation(values, 1) > 0.3).all()
+    assert (np.abs(correlation(values, 6)) < 0.1).all()
+
+
+def test_sharp_photos_stay_sharp():
+    """Only noise goes through the mosaic: edges are where they were."""
+    stripes = np.zeros((3, 32, 32), np.float32) + 0.2
+    stripes[..., ::2] = 0.8
+    camera = Camera(**{**PLAIN, "mosaic": 1.0, "deviation": (1, 1)})
+    noisy = camera.synthesise(stripes, np.random.default_rng(0))
+    assert np.abs(noisy - stripes).max() < 10 / 255
+
+
+def test_black_that_is_clipped_gets_brighter():
+    clipped = Camera(**{**PLAIN, "clipped": 1.0, "deviation": (20, 20)})
+    shift = [
+        clipped.synthesise(grey(0.02, 64), np.random.default_rng(seed)).mean() - 0.02
+        for seed in range(5)
+    ]
+    assert np.mean(shift) > 0.01
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"deviation": (5, 1)},
+        {"deviation": (0, 1)},
+        {"mosaic": 1.5},
+        {"clean": float("nan")},
+        {"jpeg_quality": (0, 90)},
+    ],
+)
+def test_senseless_values_are_refused_by_name(change):
+    (name,) = change
+    with pytest.raises(OptionError, match=name):
+        Camera(**change)
+
+
+def test_the_curve_is_undone_and_its_slope_is_its_slope():
+    light = np.linspace(0, 1, 1001)
+    np.testing.assert_allclose(from_srgb(to_srgb(light)), light, atol=1e-6)
+    np.testing.assert_allclose(
+        srgb_slope(light[5:-1]), np.gradient(to_srgb(light), light)[5:-1], rtol=0.2
+    )
+
+
+# Lifted noise
+
+
+def correlated(rng, height, width):
+    """Noise whose neighbours correlate by one half, red stronger than blue."""
+    white = rng.standard_normal((height + 1, width + 1, 3))
+    smooth = (white[1:, 1:] + white[:-1, 1:] + white[1:, :-1] + white[:-1, :-1]) / 2
+    return smooth * [1.5, 1.0, 0.5]
+
+
+@pytest.fixture
+def lifted(tmp_path):
+    """Lifted from a photo whose dark half has noise of 4 grey levels and whose bright one of 12."""
+    rng = np.random.default_rng(0)
+    scene = np.full((256, 512, 3), 60.0)
+    scene[:, 256:] = 180
+    # Edges and gradients are no noise.
+    scene += np.linspace(0, 20, 512)[None, :, None]
+    scene[::61] += 40
+    strength = np.where(np.arange(512) < 256, 4, 12)[None, :, None]
+    picture = scene + strength * correlated(rng, 256, 512)
+    path = save(tmp_path / "noisy.png", np.clip(np.rint(picture), 0, 255).astype(np.uint8))
+    (found,) = lift([open_cache([path], tmp_path / "cache")])
+    return found
+
+
+def test_lifted_noise_is_that_of_the_photo(lifted):
+    reference = correlated(np.random.default_rng(1), 256, 256).transpose(2, 0, 1)
+    total = np.sqrt((reference**2).mean())
+    for level, expected in ((70, 4), (190, 12)):
+        strengths, lags, colors = [], [], []
+        for seed in range(12):
+            noisy = lifted.synthesise(grey(level / 255), np.random.default_rng(seed))
+            values = noisy.astype(np.float64) * 255
+            values -= values.mean(axis=(1, 2), keepdims=True)
+            strengths.append(np.sqrt((values**2).mean()))
+            lags.append(correlation(values, 1))
+            colors.append(values[0].std() / values[2].std())
+        # A photo's noise comes back at half to twice its strength.
+        assert 0.5 * expected * total < min(strengths)
+        assert max(strengths) < 2.1 * expected * total
+        assert max(strengths) > 1.5 * min(strengths)
+        np.testing.assert_allclose(np.mean(lags, axis=0), correlation(reference, 1), atol=0.08)
+        assert 2.2 < np.mean(colors) < 3.8
+
+
+def test_photos_without_flat_parts_give_no_noise(tmp_path):
+    black = save(tmp_path / "black.png", np.zeros((128, 128, 3), np.uint8))
+    small = save(tmp_path / "small.png", noise(20, 20, 0))
+    assert lift([open_cache([black, small], tmp_path / "cache")]) == []
+
+
+# Pairs of both
+
+
+def test_halved_crops_have_the_size_asked_for(tmp_path, lifted):
+    cache = open_cache([save(tmp_path / "p.png", noise(64, 64, 1))], tmp_path / "cache")
+    sampler = CropSampler([cache], [1], 32, 6, seed=0)
+    pairs = SyntheticPairs(
+        sampler,
+        Camera(),
+        seed=0,
+        lifted=[lifted],
+        lifted_share=0.5,
+        halved=0.5,
+        darkened=0.5,
+        grey=0.3,
+    )
+    noisy, clean = pairs.batch(3)
+    assert noisy.shape == clean.shape == (6, 3, 16, 16)
+    again, _ = pairs.batch(3)
+    np.testing.assert_array_equal(again, noisy)
+
+
+def test_photos_without_colours_get_noise_without_colours(tmp_path):
+    cache = open_cache([save(tmp_path / "p.png", noise(64, 64, 1))], tmp_path / "cache")
+    sampler = CropSampler([cache], [1], 16, 4, seed=0)
+    noisy, clean = SyntheticPairs(sampler, Camera(clean=0), seed=0, grey=1.0).batch(0)
+    for side in (noisy, clean):
+        assert np.ptp(side, axis=1).max() < 1e-6
+    assert not np.array_equal(noisy, clean)

@@ -1,0 +1,153 @@
+"""The U-Net: local, of any size, trained and run like every other network."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from test_training import losses, state
+from training_runs import Tiny, assert_same
+
+from ssbsn_cli import load_denoiser
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.model import UNet
+from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.training.initialise import initialise
+from ssbsn_cli.core.weights.checkpoints import load_checkpoint, save_checkpoint
+
+SMALL = {"widths": [8, 12, 16], "depths": [1, 1, 2]}
+CONFIG = """
+[model]
+architecture = "unet"
+refine = "none"
+[model.parameters]
+widths = [8, 12]
+depths = [1, 1]
+[training]
+steps = 8
+batch_size = 2
+crop = 16
+objectives = { pairs = 1.0 }
+validation_crops = 2
+precision = "fp32"
+device = "cpu"
+[pairs]
+synthesiser = "camera"
+lifted = 0.5
+halved = 0.5
+darkened = 0.3
+grey = 0.2
+[optimizer]
+learning_rate = 1e-3
+"""
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    network = UNet(**SMALL).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.1)
+    return network
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    tiny = Tiny(tmp_path)
+    (tmp_path / "tiny.toml").write_text(CONFIG)
+    return tiny
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 50), (16, 16), (33, 47)])
+def test_every_size_comes_back_at_its_own(network, size):
+    x = torch.rand(2, 3, *size)
+    with torch.inference_mode():
+        y = network.denoise(x)
+    assert y.shape == x.shape
+    assert torch.isfinite(y).all()
+
+
+def test_what_is_far_away_has_no_influence(network):
+    """No statistics of the whole image: so tiles agree but at their edges."""
+    x = torch.rand(1, 3, 32, 512)
+    other = x.clone()
+    other[..., 320:] = torch.rand(1, 3, 32, 192)
+    with torch.inference_mode():
+        a, b = network.denoise(x), network.denoise(other)
+    assert torch.equal(a[..., :160], b[..., :160])
+    assert not torch.equal(a[..., 318:320], b[..., 318:320])
+
+
+def test_shifting_the_image_by_the_multiple_shifts_the_result(network):
+    step = network.size_multiple
+    x = torch.rand(1, 3, 32, 512)
+    with torch.inference_mode():
+        a, b = network.denoise(x), network.denoise(x[..., step:])
+    torch.testing.assert_close(a[..., 200:300], b[..., 200 - step : 300 - step])
+
+
+def test_it_begins_by_leaving_images_alone():
+    network = UNet(**SMALL)
+    initialise(network, 3)
+    x = torch.rand(1, 3, 16, 24)
+    torch.testing.assert_close(network(x), x)
+
+
+def test_weights_go_to_a_file_and_come_back(network, tmp_path):
+    descriptor = Descriptor("unet", SMALL, refine="none", halo=16)
+    save_checkpoint(tmp_path / "w.safetensors", network.state_dict(), descriptor, {})
+    loaded, same = load_checkpoint(tmp_path / "w.safetensors")
+    assert same == descriptor
+    assert_same(dict(loaded.state_dict()), dict(network.state_dict()))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"widths": []}, {"depths": [1, 2]}, {"widths": [0, 1], "depths": [1, 1]}]
+)
+def test_senseless_parameters_are_refused(wrong):
+    with pytest.raises(ValueError, match="widths and depths"):
+        UNet(**{**SMALL, **wrong})
+
+
+def test_a_tiled_result_is_the_untiled_one(network, tmp_path):
+    path = tmp_path / "w.safetensors"
+    # Behind this halo, no pixel sees that its tile ends.
+    descriptor = Descriptor("unet", SMALL, refine="none", halo=62)
+    save_checkpoint(path, network.state_dict(), descriptor, {})
+    image = np.random.default_rng(0).random((300, 420, 3), np.float32)
+    whole, tiled = (
+        load_denoiser(str(path), device="cpu", precision="fp32", tile=tile, overlap=overlap)(image)
+        for tile, overlap in ((0, 0), (256, 128))
+    )
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+def test_it_learns_from_clean_photos_and_lifted_noise(tiny):
+    run = tiny.train(pairs=[str(tiny.photos)], options={"training.steps": 60})
+    assert any("Lifted the noise of 3 photos" in line for line in tiny.said)
+    values = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    scores = [each["loss"] for each in values if each["event"] == "validation"]
+    assert scores[-1] < scores[0]
+    assert load_denoiser(str(run), device="cpu")(np.zeros((9, 9, 3), np.uint8)).shape == (9, 9, 3)
+
+
+def test_a_resumed_training_is_an_uninterrupted_one(tiny):
+    pairs = [str(tiny.photos)]
+    whole = tiny.train("whole", pairs=pairs)
+    tiny.train("parts", pairs=pairs, options={"training.steps": 5})
+    parts = tiny.train("parts", pairs=pairs, resume=True)
+    assert losses(whole) == losses(parts)
+    assert_same(state(whole)["network"], state(parts)["network"])
+
+
+def test_it_cannot_learn_from_noisy_photos_alone(tiny):
+    with pytest.raises(OptionError, match="blind-spot"):
+        tiny.train(changes=["training.objectives={self=1}", "pairs.lifted=0"])
+
+
+def test_noise_cannot_be_lifted_without_noisy_photos(tiny):
+    with pytest.raises(OptionError, match="--data is missing"):
+        tiny.train(data=[], pairs=[str(tiny.photos)])
