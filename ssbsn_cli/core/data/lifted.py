@@ -17,8 +17,8 @@ _Floats = NDArray[np.float32]
 
 # Flat parts have this size.
 _SIDE = 32
-# How many levels of brightness have a strength of their own, and how many parts each needs.
-_LEVELS = 12
+# How many levels of brightness have a strength of their own, at most, and of how many parts.
+_LEVELS, _PARTS = 12, 16
 _FEWEST, _MOST = 4, 60
 # Of the parts of one brightness, those that vary least are taken for flat.
 _FLATTEST = 0.08
@@ -128,15 +128,16 @@ def lift_from(parts: NDArray[np.float64]) -> LiftedNoise | None:
         return None
     residuals = _without_gradients(parts)
     variance = (residuals**2).mean(axis=(1, 2, 3))
-    edges = np.quantile(brightness, np.linspace(0, 1, _LEVELS + 1))
-    level = np.clip(np.searchsorted(edges, brightness, side="right") - 1, 0, _LEVELS - 1)
+    count = min(max(len(parts) // _PARTS, 1), _LEVELS)
+    edges = np.quantile(brightness, np.linspace(0, 1, count + 1))
+    level = np.clip(np.searchsorted(edges, brightness, side="right") - 1, 0, count - 1)
     levels, strengths, flat = [], [], []
-    for each in range(_LEVELS):
+    for each in range(count):
         members = np.flatnonzero(level == each)
-        count = min(max(round(len(members) * _FLATTEST), _FEWEST), _MOST)
-        if len(members) < 2 * _FEWEST:
+        if len(members) < _FEWEST:
             continue
-        chosen = members[np.argsort(variance[members])[:count]]
+        flattest = min(max(round(len(members) * _FLATTEST), _FEWEST), _MOST)
+        chosen = members[np.argsort(variance[members])[:flattest]]
         strength = float(np.sqrt(variance[chosen].mean()))
         # A part without any noise is clipped, or no photograph.
         if strength < 0.2:
