@@ -12,6 +12,7 @@ from ssbsn_cli.cli.adapting import STREAM, check_adapting, run_adapting
 from ssbsn_cli.cli.errors import FAILED, explain, handled
 from ssbsn_cli.cli.options import (
     AttentionOption,
+    DetailOption,
     DeviceOption,
     EnsembleOption,
     JsonOption,
@@ -74,6 +75,7 @@ def denoise(
     device: DeviceOption = "auto",
     refine: RefineOption = None,
     refine_passes: RefinePassesOption = None,
+    detail: DetailOption = "auto",
     strength: StrengthOption = 1.0,
     ensemble: EnsembleOption = False,
     seed: SeedOption = 0,
@@ -138,6 +140,7 @@ def denoise(
         attention=attention,
         refine=refine,
         refine_passes=refine_passes,
+        detail=detail,
         tile=parse_tile(tile),
         overlap=overlap,
         ensemble=ensemble,

@@ -10,6 +10,7 @@ import typer
 from ssbsn_cli.cli.errors import handled
 from ssbsn_cli.cli.options import (
     AttentionOption,
+    DetailOption,
     DeviceOption,
     EnsembleOption,
     JsonOption,
@@ -142,12 +143,14 @@ def evaluate(
         Literal["tiled", "paper"],
         typer.Option(
             rich_help_panel=DENOISING,
-            help="tiled: as denoise does it. paper: whole images, exact attention, fp32.",
+            help="tiled: as denoise does it. paper: whole images, exact attention, fp32, no detail "
+            "recovery.",
         ),
     ] = "tiled",
     device: DeviceOption = "auto",
     refine: RefineOption = None,
     refine_passes: RefinePassesOption = None,
+    detail: DetailOption = "auto",
     strength: StrengthOption = 1.0,
     ensemble: EnsembleOption = False,
     seed: SeedOption = 0,
@@ -166,10 +169,10 @@ def evaluate(
     if protocol == "paper":
         if tile != "auto" or overlap is not None or precision != "auto" or attention != "linear":
             raise OptionError(
-                "--protocol paper sets --tile, --overlap, --precision and --attention.",
+                "--protocol paper sets --tile, --overlap, --precision, --attention and --detail.",
                 "Drop those, or the protocol.",
             )
-        tile, precision, attention = "0", "fp32", "exact"
+        tile, precision, attention, detail = "0", "fp32", "exact", "off"
     if data and fetch:
         raise OptionError("--fetch and --data contradict each other.", "Use one.")
     if cache and no_cache:
@@ -180,6 +183,7 @@ def evaluate(
         attention=attention,
         refine=refine,
         refine_passes=refine_passes,
+        detail=detail,
         tile=parse_tile(tile),
         overlap=overlap,
         ensemble=ensemble,

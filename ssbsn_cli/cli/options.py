@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.kinds import AttentionKind, PrecisionKind, RefineKind
+from ssbsn_cli.core.kinds import AttentionKind, DetailKind, PrecisionKind, RefineKind
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print results as JSON, one object a line, to stdout.")
@@ -33,6 +33,13 @@ RefineOption = Annotated[
 ]
 RefinePassesOption = Annotated[
     int | None, typer.Option(metavar="T", help="Passes of R3 in place of the weights' own.")
+]
+DetailOption = Annotated[
+    DetailKind,
+    typer.Option(
+        help="auto: give back detail that a blind-spot network took for noise, where the weights "
+        "recommend it. off: leave its result as it is."
+    ),
 ]
 StrengthOption = Annotated[
     float, typer.Option(help="Blend with the original: 0 leaves it, 1 denoises fully.")

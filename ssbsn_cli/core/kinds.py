@@ -3,6 +3,7 @@
 from typing import Literal
 
 AttentionKind = Literal["linear", "exact"]
+DetailKind = Literal["auto", "off"]
 BlockKind = Literal["light", "plain", "ss"]
 PrecisionKind = Literal["auto", "fp32", "bf16", "fp16"]
 RefineKind = Literal["r3", "once", "none"]

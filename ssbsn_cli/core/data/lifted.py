@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +11,12 @@ from scipy import fft
 
 from ssbsn_cli.core.data.srgb import rounded
 from ssbsn_cli.core.data.store import CropCache
+from ssbsn_cli.core.imaging.flat import SIDE, cut, find_flat
 
 _Floats = NDArray[np.float32]
 
-# Flat parts have this size.
-_SIDE = 32
-# How many levels of brightness have a strength of their own, at most, and of how many parts.
-_LEVELS, _PARTS = 12, 16
-_FEWEST, _MOST = 4, 60
-# Of the parts of one brightness, those that vary least are taken for flat.
-_FLATTEST = 0.08
-# What is nearly black or white is clipped, and so is its noise.
-_DARKEST, _BRIGHTEST = 3.0, 247.0
+# In parts that vary less than this, in [0, 1], noise is clipped or was taken away.
+_NO_NOISE = 0.2 / 255
 # Noise further apart than the second is taken for independent; up to the first it is left alone.
 _SURE, _REACH = 6, 12
 
@@ -98,9 +91,7 @@ def lift(caches: Sequence[CropCache]) -> list[LiftedNoise]:
     for cache in caches:
         parts: dict[int, list[NDArray[np.float64]]] = {}
         for window in cache.windows:
-            pixels = cache.view(window)
-            white = float(np.iinfo(pixels.dtype).max)
-            parts.setdefault(window.number, []).append(_cut(pixels, 255 / white))
+            parts.setdefault(window.number, []).append(cut(cache.view(window)))
         for pieces in parts.values():
             noise = lift_from(np.concatenate(pieces))
             if noise is not None:
@@ -114,69 +105,38 @@ def lift_from(parts: NDArray[np.float64]) -> LiftedNoise | None:
     Parameters
     ----------
     parts : array
-        (n, 32, 32, 3) in grey levels of 0 to 255.
+        From `ssbsn_cli.core.imaging.flat.cut`.
 
     Returns
     -------
     LiftedNoise or None
         None if too few of them are flat.
     """
-    brightness = parts.mean(axis=(1, 2, 3))
-    inside = (brightness > _DARKEST) & (brightness < _BRIGHTEST)
-    parts, brightness = parts[inside], brightness[inside]
-    if len(parts) < _FEWEST:
+    flat = find_flat(parts)
+    if flat is None:
         return None
-    residuals = _without_gradients(parts)
-    variance = (residuals**2).mean(axis=(1, 2, 3))
-    count = min(max(len(parts) // _PARTS, 1), _LEVELS)
-    edges = np.quantile(brightness, np.linspace(0, 1, count + 1))
-    level = np.clip(np.searchsorted(edges, brightness, side="right") - 1, 0, count - 1)
-    levels, strengths, flat = [], [], []
-    for each in range(count):
-        members = np.flatnonzero(level == each)
-        if len(members) < _FEWEST:
-            continue
-        flattest = min(max(round(len(members) * _FLATTEST), _FEWEST), _MOST)
-        chosen = members[np.argsort(variance[members])[:flattest]]
-        strength = float(np.sqrt(variance[chosen].mean()))
-        # A part without any noise is clipped, or no photograph.
-        if strength < 0.2:
-            continue
-        levels.append(float(brightness[chosen].mean()) / 255)
-        strengths.append(strength / 255)
-        flat.append(residuals[chosen] / strength)
-    if not flat:
+    strengths = np.sqrt((flat.deviations**2).mean(axis=1))
+    noisy = strengths > _NO_NOISE
+    if not noisy.any():
         return None
-    return LiftedNoise(np.array(levels), np.array(strengths), _kernels(np.concatenate(flat)))
-
-
-def _cut(pixels: NDArray[Any], factor: float) -> NDArray[np.float64]:
-    """Cut (H, W, 3) into (n, 32, 32, 3)."""
-    rows, columns = (length // _SIDE for length in pixels.shape[:2])
-    whole = pixels[: rows * _SIDE, : columns * _SIDE].reshape(rows, _SIDE, columns, _SIDE, 3)
-    parts = whole.swapaxes(1, 2).reshape(-1, _SIDE, _SIDE, 3)
-    return np.asarray(parts * np.float64(factor), np.float64)
-
-
-def _without_gradients(parts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Subtract from each part and colour the plane that fits best."""
-    y, x = np.mgrid[:_SIDE, :_SIDE] - (_SIDE - 1) / 2
-    basis = np.stack([np.ones(_SIDE**2), x.ravel(), y.ravel()], axis=1)
-    basis /= np.linalg.norm(basis, axis=0)
-    flat = parts.reshape(len(parts), _SIDE**2, 3)
-    fitted = np.einsum("pb,nbc->npc", basis, np.einsum("pb,npc->nbc", basis, flat))
-    return np.asarray(flat - fitted, np.float64).reshape(parts.shape)
+    residuals = [
+        residuals / strength
+        for residuals, strength in zip(flat.residuals, strengths, strict=True)
+        if strength > _NO_NOISE
+    ]
+    kernels = _kernels(np.concatenate(residuals))
+    return LiftedNoise(flat.levels[noisy], strengths[noisy], kernels)
 
 
 def _kernels(residuals: NDArray[np.float64]) -> _Floats:
     """Return filters that give white noise the mean covariance of residuals (n, 32, 32, 3)."""
-    size = 2 * _SIDE
+    size = 2 * SIDE
     spectrum = fft.fft2(residuals, (size, size), axes=(1, 2))
     power = np.einsum("nhwi,nhwj->hwij", spectrum, spectrum.conj()) / len(residuals)
     # Without wrapping round: each lag's sum over its number of pairs of pixels.
     covariance = fft.ifft2(power, axes=(0, 1)).real
     lags = np.abs(fft.fftfreq(size, 1 / size))
-    pairs = np.maximum(_SIDE - lags, 1)
+    pairs = np.maximum(SIDE - lags, 1)
     fading = np.clip((lags - _SURE) / (_REACH - _SURE), 0, 1)
     taper = 0.5 + 0.5 * np.cos(np.pi * fading)
     weight = np.outer(taper / pairs, taper / pairs)

@@ -127,7 +127,7 @@ class Network(Method):
         now = self.settings
         words = [f"refine {now['refine']}", f"{now['attention']} attention", now["precision"]]
         words.append(f"tiles of {now['tile']}" if now["tile"] else "whole images")
-        words += ["ensemble"] if now["ensemble"] else []
+        words += [word for word in ("detail", "ensemble") if now[word]]
         return f"{', '.join(words)}, on {now['device']}."
 
     @property

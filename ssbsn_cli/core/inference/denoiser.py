@@ -54,6 +54,7 @@ class Denoiser:
         self.device = resolve_device(settings.device)
         self.precision = resolve_precision(settings.precision, self.device)
         self.refine = settings.refine or descriptor.refine
+        self.detail = settings.detail == "auto" and descriptor.detail
         if settings.refine_passes is not None and self.refine != "r3":
             raise passes_without_r3(self.refine)
         dtype = DTYPES[self.precision]
@@ -82,6 +83,7 @@ class Denoiser:
             passes=settings.refine_passes,
             ensemble=settings.ensemble,
             strength=settings.strength,
+            detail=self.detail,
             seed=settings.seed,
             tile=tile,
             overlap=overlap,
@@ -204,6 +206,7 @@ class Denoiser:
             "precision": "fp32" if self._engine.fell_back else self.precision,
             "attention": self.settings.attention,
             "refine": self.refine,
+            "detail": self.detail,
             "tile": self.tile,
             "overlap": self._engine.overlap,
         }

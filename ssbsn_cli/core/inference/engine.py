@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssbsn_cli.core.errors import DeviceError
+from ssbsn_cli.core.inference.detail import NoiseLevel, estimate_noise, recover_detail
 from ssbsn_cli.core.inference.settings import MIN_TILE
 from ssbsn_cli.core.inference.tiles import plan_axis
 from ssbsn_cli.core.kinds import RefineKind
@@ -69,6 +70,8 @@ class Engine:
         Whether to go on in float32 where the network's precision does not suffice.
     refine, passes, ensemble, strength, seed
         See `Settings`.
+    detail : bool
+        Whether to give detail back, see `recover_detail`.
     tile : int
         Largest side of a tile; 0 for the whole image.
     overlap, multiple, halo : int
@@ -87,6 +90,7 @@ class Engine:
         passes: int | None = None,
         ensemble: bool = False,
         strength: float = 1.0,
+        detail: bool = False,
         seed: int = 0,
         tile: int = 0,
         overlap: int = 0,
@@ -102,12 +106,14 @@ class Engine:
         self.passes = passes
         self.ensemble = ensemble
         self.strength = strength
+        self.detail = detail
         self.seed = seed
         self.tile = self._chosen_tile = tile
         self.overlap = self._chosen_overlap = overlap
         self.multiple = multiple
         self.halo = halo
         self.notify = notify
+        self._noise: NoiseLevel | None = None
 
     def run(self, image: Pixels, out: Pixels, progress: Progress = lambda _done, _of: None) -> None:
         """Denoise an image band by band.
@@ -133,6 +139,7 @@ class Engine:
         if self.strength == 0:
             out[...] = image
             return
+        self._noise = estimate_noise(image) if self.detail else None
         for top, rows in self._bands(image, progress):
             part = image[top : top + len(rows)]
             if self.strength < 1:
@@ -162,12 +169,17 @@ class Engine:
         batch = np.stack([to_unit(image) for image in images])
         if self.strength == 0:
             return list(batch)
+        self._noise = None
         try:
             results = self._call_network(batch, self.seed)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             results = np.stack([self._denoise_tile(image, self.seed) for image in batch])
+        if self.detail:
+            for image, result in zip(batch, results, strict=True):
+                if noise := estimate_noise(image):
+                    result[...] = recover_detail(image, result, noise)
         return list(batch + np.float32(self.strength) * (results - batch))
 
     def _bands(
@@ -201,7 +213,7 @@ class Engine:
             return self._split(tile)
         try:
             result: NDArray[np.float32] = self._call_network(tile[None], seed)[0]
-            return result
+            return recover_detail(tile, result, self._noise) if self._noise else result
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.kinds import AttentionKind, PrecisionKind, RefineKind
+from ssbsn_cli.core.kinds import AttentionKind, DetailKind, PrecisionKind, RefineKind
 
 MIN_TILE = 32
 DEFAULT_OVERLAP = 32
@@ -27,6 +27,9 @@ class Settings:
         Form of SS-Attention.
     refine : {"r3", "once", "none"}, optional
         Refinement; what the weights recommend if not given.
+    detail : {"auto", "off"}
+        Whether to give back detail that a blind-spot network took for noise; "auto" does where the
+        weights recommend it.
     refine_passes : int, optional
         Passes T of R3; what the weights state if not given.
     tile : int, optional
@@ -51,6 +54,7 @@ class Settings:
     precision: PrecisionKind = "auto"
     attention: AttentionKind = "linear"
     refine: RefineKind | None = None
+    detail: DetailKind = "auto"
     refine_passes: int | None = None
     tile: int | None = None
     overlap: int | None = None
@@ -63,6 +67,7 @@ class Settings:
             ("precision", self.precision, get_args(PrecisionKind)),
             ("attention", self.attention, get_args(AttentionKind)),
             ("refine", self.refine, (*get_args(RefineKind), None)),
+            ("detail", self.detail, get_args(DetailKind)),
         ):
             if value not in known:
                 names = ", ".join(str(word) for word in known if word)

@@ -34,6 +34,8 @@ class Descriptor:
         The refinement that suits these weights.
     halo : int
         Pixels at a tile's edge that the missing surroundings spoil too much to be used.
+    detail : bool
+        Whether giving back detail suits these weights; see `ssbsn_cli.core.inference.detail`.
 
     Raises
     ------
@@ -46,6 +48,7 @@ class Descriptor:
     value_range: float = 1.0
     refine: RefineKind = "r3"
     halo: int = 8
+    detail: bool = False
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:

@@ -36,6 +36,8 @@ class ModelConfig(_Section):
         The refinement that its weights will recommend.
     halo : int
         Pixels at a tile's edge that its weights will not be trusted with.
+    detail : bool
+        Whether its weights will recommend to give detail back.
     parameters : dict
         Keyword arguments of the network's constructor.
     """
@@ -43,6 +45,7 @@ class ModelConfig(_Section):
     architecture: str
     refine: RefineKind = "r3"
     halo: Annotated[int, Field(ge=0, le=1024)] = 8
+    detail: bool = False
     parameters: dict[str, Any] = {}
 
 
@@ -74,6 +77,8 @@ class TrainingConfig(_Section):
         Crops, or pairs, that each checkpoint is scored on.
     hold_out : float
         Part of each photo that is kept for validation and never trained on.
+    half : bool
+        Whether weights are saved as 16-bit floats. What a run resumes from is not.
     """
 
     steps: Annotated[int, Field(ge=1)] | None = None
@@ -90,6 +95,7 @@ class TrainingConfig(_Section):
     keep: Annotated[int, Field(ge=1)] = 3
     validation_crops: Annotated[int, Field(ge=1)] = 16
     hold_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    half: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> TrainingConfig:

@@ -67,6 +67,7 @@ class Recorder:
         about: Mapping[str, Any],
         *,
         keep: int,
+        half: bool,
         picture: NDArray[np.float32],
         device: torch.device,
         state: TrainingState | None,
@@ -82,6 +83,7 @@ class Recorder:
         self._descriptor = dataclasses.replace(descriptor, value_range=1.0)
         self._about = about
         self._keep = keep
+        self._half = half
         self._picture = picture
         self._device = device
         for directory in (files.directory, files.checkpoints, files.previews):
@@ -150,6 +152,8 @@ class Recorder:
         better = self.best is None or rating < self.best
         best = rating if better else self.best
         weights = network.state_dict()
+        if self._half:
+            weights = {name: value.half() for name, value in weights.items()}
         about = {"trained_by": f"ssbsn {__version__}", "steps": str(state.step)}
         save_checkpoint(self.files.checkpoint(state.step), weights, self._descriptor, about)
         write_atomically(self.files.preview(state.step), preview)

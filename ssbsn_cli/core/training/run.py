@@ -204,7 +204,11 @@ def _make_network(config: Config, init: str | None) -> tuple[Network, Descriptor
 def _descriptor_of(model: ModelConfig) -> Descriptor:
     try:
         descriptor = Descriptor(
-            model.architecture, model.parameters, refine=model.refine, halo=model.halo
+            model.architecture,
+            model.parameters,
+            refine=model.refine,
+            halo=model.halo,
+            detail=model.detail,
         )
         # On no device: a width of a million is noticed before it takes the memory.
         with torch.device("meta"):
@@ -225,6 +229,7 @@ def _model_of(descriptor: Descriptor) -> ModelConfig:
         architecture=descriptor.architecture,
         refine=descriptor.refine,
         halo=descriptor.halo,
+        detail=descriptor.detail,
         parameters={
             key: list(value) if isinstance(value, tuple) else value
             for key, value in descriptor.parameters.items()
@@ -294,6 +299,7 @@ def _open_run(
         descriptor,
         about,
         keep=config.training.keep,
+        half=config.training.half,
         picture=data.picture,
         device=team.device,
         state=state,

@@ -1,0 +1,109 @@
+"""The flat parts of photographs, where what varies is noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIDE = 32
+# How many levels of brightness are told apart, at most, and how many parts each needs on average.
+_LEVELS, _PARTS = 12, 16
+_FEWEST, _MOST = 4, 60
+# Of the parts of one brightness, those that vary least are taken for flat.
+_FLATTEST = 0.08
+# What is nearly black or white is clipped, and so is its noise.
+_DARKEST, _BRIGHTEST = 3 / 255, 247 / 255
+
+
+@dataclass(frozen=True)
+class FlatParts:
+    """The flattest parts of a photograph, by brightness.
+
+    Parameters
+    ----------
+    levels : array
+        (n,) brightness in [0, 1], ascending.
+    deviations : array
+        (n, C) standard deviation of each colour there, in [0, 1].
+    residuals : list of array
+        For each level, (m, 32, 32, C): what is left of its parts without their gradients.
+    """
+
+    levels: NDArray[np.float64]
+    deviations: NDArray[np.float64]
+    residuals: list[NDArray[np.float64]]
+
+
+def cut(pixels: NDArray[Any], most: int = 1 << 30) -> NDArray[np.float64]:
+    """Cut a photograph into parts that do not overlap.
+
+    Parameters
+    ----------
+    pixels : array
+        (H, W, C) integers, or floats with white at 1.
+    most : int
+        How many parts to return at most, evenly spread.
+
+    Returns
+    -------
+    array
+        (n, 32, 32, C) with white at 1; n may be 0.
+    """
+    rows, columns, channels = *(length // SIDE for length in pixels.shape[:2]), pixels.shape[2]
+    whole = pixels[: rows * SIDE, : columns * SIDE].reshape(rows, SIDE, columns, SIDE, channels)
+    total = rows * columns
+    chosen = np.unique(np.linspace(0, max(total - 1, 0), min(total, most)).astype(int))
+    parts = whole.swapaxes(1, 2)[np.divmod(chosen, max(columns, 1))]
+    white = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1
+    return np.asarray(parts / np.float64(white), np.float64)
+
+
+def find_flat(parts: NDArray[np.float64]) -> FlatParts | None:
+    """Find the parts of a photograph that vary least, for each brightness it has.
+
+    Parameters
+    ----------
+    parts : array
+        From `cut`.
+
+    Returns
+    -------
+    FlatParts or None
+        None if there are too few parts that are neither black nor white.
+    """
+    brightness = parts.mean(axis=(1, 2, 3))
+    inside = (brightness > _DARKEST) & (brightness < _BRIGHTEST)
+    parts, brightness = parts[inside], brightness[inside]
+    if len(parts) < _FEWEST:
+        return None
+    residuals = _without_gradients(parts)
+    variance = (residuals**2).mean(axis=(1, 2, 3))
+    count = min(max(len(parts) // _PARTS, 1), _LEVELS)
+    edges = np.quantile(brightness, np.linspace(0, 1, count + 1))
+    level = np.clip(np.searchsorted(edges, brightness, side="right") - 1, 0, count - 1)
+    levels, deviations, flat = [], [], []
+    for each in range(count):
+        members = np.flatnonzero(level == each)
+        if len(members) < _FEWEST:
+            continue
+        flattest = min(max(round(len(members) * _FLATTEST), _FEWEST), _MOST)
+        chosen = members[np.argsort(variance[members])[:flattest]]
+        levels.append(float(brightness[chosen].mean()))
+        deviations.append(np.sqrt((residuals[chosen] ** 2).mean(axis=(0, 1, 2))))
+        flat.append(residuals[chosen])
+    if not flat:
+        return None
+    return FlatParts(np.array(levels), np.array(deviations), flat)
+
+
+def _without_gradients(parts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Subtract from each part and colour the plane that fits best."""
+    y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+    basis = np.stack([np.ones(SIDE**2), x.ravel(), y.ravel()], axis=1)
+    basis /= np.linalg.norm(basis, axis=0)
+    flat = parts.reshape(len(parts), SIDE**2, -1)
+    fitted = np.einsum("pb,nbc->npc", basis, np.einsum("pb,npc->nbc", basis, flat))
+    return np.asarray(flat - fitted, np.float64).reshape(parts.shape)

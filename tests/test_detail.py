@@ -1,0 +1,106 @@
+"""Detail that is no noise comes back, and noise does not."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from ssbsn_cli.core.inference.detail import estimate_noise, recover_detail
+from ssbsn_cli.core.inference.engine import Engine
+from ssbsn_cli.core.training.validation import psnr
+
+
+def scene(side=256):
+    """A smooth picture with a patch of fine texture, and where that is."""
+    y, x = np.mgrid[:side, :side] / side
+    clean = np.stack([0.3 + 0.3 * x, 0.5 - 0.2 * y, 0.4 + 0.2 * x * y], axis=2)
+    patch = np.zeros((side, side), bool)
+    patch[96:160, 96:160] = True
+    checks = 0.15 * ((np.indices((side, side)) // 2).sum(axis=0) % 2 - 0.5)
+    return np.float32(clean + (checks * patch)[..., None]), patch
+
+
+def with_noise(clean, low, high, seed=0):
+    """Noise that is stronger where the picture is brighter."""
+    rng = np.random.default_rng(seed)
+    deviation = low + (high - low) * clean
+    return np.float32(clean + deviation * rng.standard_normal(clean.shape))
+
+
+def blurred(image):
+    return cv2.GaussianBlur(image, (0, 0), 3)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.01, 0.01), (0.02, 0.08), (0.08, 0.08)])
+def test_noise_is_measured_where_nothing_else_is(low, high):
+    clean, _ = scene()
+    noise = estimate_noise(with_noise(clean, low, high))
+    assert noise is not None
+    expected = low + (high - low) * noise.levels
+    np.testing.assert_allclose(noise.deviations.mean(axis=1), expected, rtol=0.25)
+
+
+def test_texture_comes_back_and_noise_does_not():
+    clean, patch = scene()
+    noisy = with_noise(clean, 0.02, 0.02)
+    network = blurred(noisy)
+    better = recover_detail(noisy, network, estimate_noise(noisy))
+    assert psnr(better[patch], clean[patch]) > psnr(network[patch], clean[patch]) + 3
+    # Far from the texture, next to nothing changes.
+    calm = np.zeros_like(patch)
+    calm[:64] = True
+    assert psnr(better[calm], clean[calm]) > psnr(network[calm], clean[calm]) - 1.5
+
+
+def test_strong_noise_stays_away():
+    clean, _ = scene()
+    noisy = with_noise(clean, 0.2, 0.2)
+    network = blurred(noisy)
+    better = recover_detail(noisy, network, estimate_noise(noisy))
+    assert psnr(better, clean) > psnr(network, clean) - 1
+
+
+def test_a_picture_without_noise_comes_back_whole():
+    clean, _ = scene()
+    better = recover_detail(clean, blurred(clean), estimate_noise(clean))
+    assert psnr(better, clean) > psnr(blurred(clean), clean) + 10
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20, 300), (40, 40)])
+def test_photos_too_small_to_measure_are_left_to_the_network(size):
+    assert estimate_noise(np.full((*size, 3), 0.5, np.float32)) is None
+
+
+class Blurring:
+    """A stand-in for a network that loses detail."""
+
+    def float(self):
+        return self
+
+    def denoise(self, x, *, refine, passes, generator):
+        import torch
+
+        pictures = [blurred(each.permute(1, 2, 0).numpy()) for each in x]
+        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+
+
+def test_whole_images_tiles_and_batches_agree():
+    import torch
+
+    clean, patch = scene()
+    noisy = with_noise(clean, 0.02, 0.02)
+
+    def run(detail, **options):
+        engine = Engine(Blurring(), device=torch.device("cpu"), detail=detail, **options)
+        out = np.empty_like(noisy)
+        engine.run(noisy, out)
+        return engine, out
+
+    engine, whole = run(True)
+    _, plain = run(False)
+    assert psnr(whole[patch], clean[patch]) > psnr(plain[patch], clean[patch]) + 3
+    _, tiled = run(True, tile=160, overlap=64, halo=16)
+    np.testing.assert_allclose(tiled, whole, atol=0.01)
+    for each in engine.run_batch([noisy, noisy]):
+        np.testing.assert_allclose(each, whole, atol=1e-6)
