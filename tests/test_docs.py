@@ -32,7 +32,7 @@ PHOTOS = {
     "photos/b.jpg": 20,
     "photos/sub/c.png": 122,
     "my_photos/a.png": 260,
-    "clean_photos/a.png": 122,
+    "clean_photos/a.png": 260,
     "pairs/noisy/a.png": 20,
     "pairs/clean/a.png": 20,
     "SIDD_Medium/SIDD_Medium_Srgb/Data/0001_001_S6/0001_NOISY_SRGB_010.PNG": 122,

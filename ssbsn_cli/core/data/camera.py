@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ssbsn_cli.core.data.bayer import PATTERNS, demosaic_noise, sample
 from ssbsn_cli.core.data.srgb import from_srgb, rounded, srgb_slope, through_jpeg, to_srgb
 from ssbsn_cli.core.errors import OptionError
 
@@ -16,18 +17,8 @@ _Floats = NDArray[np.float32]
 
 # Filters reach into it, and it is cut off at the end.
 _MARGIN = 8
-_BAYER = (
-    (cv2.COLOR_BayerBG2RGB, cv2.COLOR_BayerBG2RGB_EA),
-    (cv2.COLOR_BayerGB2RGB, cv2.COLOR_BayerGB2RGB_EA),
-    (cv2.COLOR_BayerGR2RGB, cv2.COLOR_BayerGR2RGB_EA),
-    (cv2.COLOR_BayerRG2RGB, cv2.COLOR_BayerRG2RGB_EA),
-)
-# Which colour a pixel of those patterns has, by row and column modulo 2.
-_COLORS = (((0, 1), (1, 2)), ((1, 0), (2, 1)), ((1, 2), (0, 1)), ((2, 1), (1, 0)))
-# Of raw values for demosaicing in 16 bits: room for noise below black and above white.
-_BLACK, _WHITE = 16000, 32000
 # The part of the variance that demosaicing leaves.
-_KEPT = 0.4
+_KEPT = 0.7
 
 
 @dataclass(frozen=True)
@@ -62,10 +53,10 @@ class Camera:
        Intelligence Research 2023, for degradations drawn at random.
     """
 
-    deviation: _Range = (1.2, 50.0)
+    deviation: _Range = (1.2, 60.0)
     clean: float = 0.06
     mosaic: float = 0.65
-    clipped: float = 0.5
+    clipped: float = 0.15
     rows: float = 0.08
     smoothed: float = 0.35
     sharpened: float = 0.3
@@ -128,8 +119,8 @@ class Camera:
         # Demosaicing averages.
         kept = _KEPT if mosaic else 1
         shot = np.float32(deviation**2 / (kept * expected.mean()))
-        pattern = int(rng.integers(4))
-        signal = _sample(raw, _COLORS[pattern]) if mosaic else raw
+        pattern = int(rng.integers(PATTERNS))
+        signal = sample(raw, pattern) if mosaic else raw
         noisy = _photons(signal, shot, rng)
         read = np.sqrt(shot * knee)
         noisy += read * rng.standard_normal(signal.shape, np.float32)
@@ -139,8 +130,7 @@ class Camera:
         if rng.random() < self.clipped:
             noisy = np.clip(noisy, 0, 1)
         if mosaic:
-            code = _BAYER[pattern][int(rng.integers(2))]
-            noise = _demosaic(noisy, code) - _demosaic(signal, code)
+            noise = demosaic_noise(noisy, signal, pattern, int(rng.integers(3)))
         else:
             noise = noisy - signal
             if rng.random() < 0.6:
@@ -194,20 +184,6 @@ def _photons(signal: _Floats, shot: np.float32, rng: np.random.Generator) -> _Fl
     # Of many photons, Poisson numbers are normal ones.
     normal = rng.standard_normal(signal.shape, np.float32)
     return np.asarray(signal + np.sqrt(shot * signal) * normal, np.float32)
-
-
-def _sample(raw: _Floats, colors: tuple[tuple[int, int], tuple[int, int]]) -> _Floats:
-    """Return (H, W) with one colour at each pixel."""
-    mosaic = np.empty(raw.shape[:2], np.float32)
-    for i in (0, 1):
-        for j in (0, 1):
-            mosaic[i::2, j::2] = raw[i::2, j::2, colors[i][j]]
-    return mosaic
-
-
-def _demosaic(mosaic: _Floats, code: int) -> _Floats:
-    counts = np.clip(mosaic * _WHITE + _BLACK, 0, 65535).astype(np.uint16)
-    return np.asarray((cv2.cvtColor(counts, code).astype(np.float32) - _BLACK) / _WHITE, np.float32)
 
 
 def _blur(noise: _Floats, sigma: float, *, keep: bool = False) -> _Floats:

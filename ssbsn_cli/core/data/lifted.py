@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from ssbsn_cli.core.data.srgb import rounded
+from ssbsn_cli.core.data.srgb import from_srgb, rounded, srgb_slope, to_srgb
 from ssbsn_cli.core.data.store import CropCache
 from ssbsn_cli.core.imaging.flat import SIDE, cut, find_flat
 
@@ -70,8 +70,9 @@ class LiftedNoise:
         noise = fft.irfft2(np.einsum("ijhw,jhw->ihw", filters, fft.rfft2(white)), size)
         strength = np.interp(clean.mean(axis=0), self.levels, self.strengths)
         factor = 2 ** rng.uniform(-1, 1)
-        noisy = np.clip(clean + factor * strength * noise, 0, 1)
-        return rounded(noisy)
+        # In light, where it began: so dark parts get darker by it, as they do in photographs.
+        light = from_srgb(clean)
+        return rounded(to_srgb(light + factor * strength * noise / srgb_slope(light)))
 
 
 def lift(caches: Sequence[CropCache]) -> list[LiftedNoise]:
