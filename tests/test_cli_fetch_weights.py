@@ -82,13 +82,13 @@ def test_fetch_says_what_it_did_and_then_that_it_is_done(cache):
 
 
 def test_json_is_one_object_an_entry(cache):
-    result = run("tiny", "bootstrap", "gone", "--json", "--quiet")
+    result = run("tiny", "photo", "gone", "--json", "--quiet")
     assert result.exit_code == 3
-    tiny, bootstrap, gone = records(result)
+    tiny, photo, gone = records(result)
     assert (tiny["name"], tiny["status"], tiny["digest_recorded"]) == ("tiny", "downloaded", True)
     assert tiny["path"] == str(cache / "tiny.pth")
     assert len(tiny["sha256"]) == 64
-    assert (bootstrap["status"], bootstrap["digest_recorded"]) == ("bundled", False)
+    assert (photo["status"], photo["digest_recorded"]) == ("bundled", False)
     assert gone["name"] == "gone"
     assert "404" in gone["error"]
     assert "--from-file" in gone["hint"]
@@ -109,9 +109,9 @@ def test_quiet_prints_errors_only(cache):
 
 
 def test_bundled_weights_are_said_to_be_there(cache):
-    result = run("bootstrap")
+    result = run("photo")
     assert result.exit_code == 0
-    assert "bootstrap: is inside the package" in result.stderr
+    assert "photo: is inside the package" in result.stderr
 
 
 def test_list_shows_every_entry_and_uses_no_network(cache, server):
@@ -120,8 +120,8 @@ def test_list_shows_every_entry_and_uses_no_network(cache, server):
     result = run("--list")
     assert result.exit_code == 0
     states = {line.split()[0]: line for line in result.stdout.splitlines() if line.split()}
-    assert "bundled" in states["bootstrap"]
-    assert "3.6 MB" in states["bootstrap"]
+    assert "bundled" in states["photo"]
+    assert "4.6 MB" in states["photo"]
     assert "present" in states["tiny"]
     assert "not fetched" in states["apbsn-sidd-benchmark"]
     assert server.requests == before
@@ -153,7 +153,7 @@ def test_directory_in_place_of_the_cache(cache, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["Nothing to fetch was named", "--all", "bootstrap"]),
+        ([], ["Nothing to fetch was named", "--all", "photo"]),
         (["tinny"], ["tinny", "Did you mean tiny"]),
         (["tiny", "tinny"], ["tinny"]),
         (["tiny", "--all"], ["--all"]),
@@ -161,7 +161,7 @@ def test_directory_in_place_of_the_cache(cache, tmp_path):
         (["tiny", "gone", "--from-file", "a.pth"], ["exactly one name"]),
         (["--all", "--from-file", "a.pth"], ["exactly one name"]),
         (["tiny", "--list", "--dest", "a"], ["--list"]),
-        (["bootstrap", "--from-file", "a.pth"], ["inside the package"]),
+        (["photo", "--from-file", "a.pth"], ["inside the package"]),
     ],
 )
 def test_wrong_use_is_explained_and_fetches_nothing(cache, server, arguments, words):

@@ -214,7 +214,7 @@ def test_wrong_use_is_refused(folder, wrong):
     ("option", "value", "word"),
     [
         ("--device", "cuda:99", "CUDA"),
-        ("--weights", "bootstrapp", "bootstrap"),
+        ("--weights", "photoo", "photo"),
         ("--weights", "photo.png", "photo.png"),
         ("--weights", "~nosuchuser/weights.pth", "nosuchuser"),
         ("--weights", "x" * 5000, "xxx"),

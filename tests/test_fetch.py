@@ -65,36 +65,41 @@ def names(directory: Path) -> set[str]:
 def test_every_entry_can_be_fetched_or_is_in_the_package():
     known = entries()
     assert list(known) == [
-        "bootstrap",
+        "photo",
+        "ssbsn-photo",
         "ssbsn-sidd",
         "apbsn-sidd",
         "apbsn-sidd-benchmark",
         "apbsn-dnd",
         "apbsn-nind",
     ]
-    assert default_name() == "bootstrap"
+    assert default_name() == "photo"
     for entry in known.values():
         assert entry.bundled or all(url.startswith("https://") for url in entry.urls)
         assert entry.bundled or entry.page
         assert entry.bundled or (entry.value_range, entry.refine) == (255, "r3")
 
 
-def test_bundled_weights_are_what_the_registry_says():
-    weights = load_weights()
-    entry = entries()["bootstrap"]
-    assert (weights.name, weights.digest) == ("bootstrap", entry.sha256)
-    assert weights.path.stat().st_size == entry.size < 4_000_000
-    assert sum(p.numel() for p in weights.network.parameters()) == entry.parameters == 903_627
-    assert (weights.descriptor.architecture, weights.descriptor.refine) == ("ssbsn", "none")
+@pytest.mark.parametrize("name", ["photo", "ssbsn-photo"])
+def test_bundled_weights_are_what_the_registry_says(name):
+    weights = load_weights(name)
+    entry = entries()[name]
+    assert (weights.name, weights.digest) == (name, entry.sha256)
+    assert weights.path.stat().st_size == entry.size < 8_000_000
+    assert sum(p.numel() for p in weights.network.parameters()) == entry.parameters
+    assert weights.descriptor.architecture == entry.architecture
+    assert weights.descriptor.refine == entry.refine
+    assert weights.network.blind == entry.blind == weights.descriptor.detail
 
 
-def test_bundled_weights_denoise():
+@pytest.mark.parametrize("name", ["photo", "ssbsn-photo"])
+def test_bundled_weights_denoise(name):
     torch.manual_seed(0)
     rows, columns = torch.meshgrid(torch.arange(64) / 64, torch.arange(64) / 64, indexing="ij")
     clean = torch.stack([0.3 + 0.4 * rows, 0.7 - 0.4 * columns, 0.2 + 0.5 * rows * columns])[None]
     noisy = clean + 0.1 * torch.randn_like(clean)
     with torch.no_grad():
-        result = load_weights().network.denoise(noisy, refine="none")
+        result = load_weights(name).network.denoise(noisy, refine="none")
     assert (result - clean).square().mean() < (noisy - clean).square().mean() / 3
 
 
@@ -476,9 +481,9 @@ def test_bad_file_by_hand_is_refused(cache, tmp_path, content, words):
 
 
 def test_bundled_weights_need_no_fetching():
-    entry = entries()["bootstrap"]
+    entry = entries()["photo"]
     assert fetch(entry).status == "bundled"
-    with pytest.raises(OptionError, match="bootstrap"):
+    with pytest.raises(OptionError, match="photo"):
         fetch(entry, source=Path("a"))
 
 
@@ -574,7 +579,7 @@ def test_misspelt_name_is_helped():
     with pytest.raises(WeightsError, match="apbsn-sid") as caught:
         find_weights("apbsn-sid")
     assert "Did you mean apbsn-sidd" in caught.value.hint
-    assert "bootstrap" in caught.value.hint
+    assert "photo" in caught.value.hint
 
 
 def test_registry_in_the_docs_is_right(tmp_path, monkeypatch):

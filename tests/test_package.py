@@ -53,4 +53,4 @@ def test_the_wheel_denoises_outside_the_checkout(wheel, tmp_path):
     record = json.loads(python("-m", "ssbsn_cli", "denoise", "photo.png", "--json"))
     assert record["output"] == "photo_denoised.png"
     assert (tmp_path / "photo_denoised.png").exists()
-    assert "bootstrap" in python("-m", "ssbsn_cli", "fetch-weights", "--list")
+    assert "photo" in python("-m", "ssbsn_cli", "fetch-weights", "--list")

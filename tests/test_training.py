@@ -422,7 +422,7 @@ def refusals():
     def other_init(tiny):
         first = tiny.train("first")
         tiny.train(init=str(first))
-        tiny.train(init="bootstrap", resume=True)
+        tiny.train(init="ssbsn-photo", resume=True)
 
     def no_validation_pairs(tiny):
         tiny.train(validation=tiny.photos)
@@ -452,7 +452,7 @@ def refusals():
         (other_validation, OptionError, "scored on other"),
         (held_out_pairs, OptionError, "hold_out"),
         (too_narrow, OptionError, "few channels"),
-        (other_init, OptionError, "bootstrap"),
+        (other_init, OptionError, "ssbsn-photo"),
         (no_validation_pairs, OptionError, "no pairs"),
     ]
 

@@ -19,7 +19,7 @@ DOCS = Path(__file__).parents[1] / "docs" / "train.md"
 
 
 def test_the_shipped_configurations_are_there():
-    assert config_names() == ["adapt", "apbsn-sidd", "small", "ssbsn-sidd"]
+    assert config_names() == ["adapt", "apbsn-sidd", "photo", "small", "ssbsn-sidd"]
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ EXAMPLES = """
     ssbsn eval --dataset demo
     ssbsn eval --dataset sidd-val --data SIDD/
     ssbsn eval --dataset pairs --data noisy/ --data clean/ --baseline all --report report.html
-    ssbsn eval --dataset folder --data photos/ --weights bootstrap --weights runs/mine
+    ssbsn eval --dataset folder --data photos/ --weights photo --weights runs/mine
     ssbsn eval --dataset sidd-benchmark --data SIDD/ --submission SubmitSrgb.csv
 
 Exit codes: 0 all done, 1 not finished, 2 wrong use, 3 no device or weights, 130 interrupted.

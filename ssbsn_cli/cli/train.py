@@ -23,7 +23,7 @@ EXAMPLES = """
 
     ssbsn train --data ~/SIDD_Medium
     ssbsn train --data my_photos/ --config small --max-minutes 60
-    ssbsn train --data my_photos/ --config adapt --init bootstrap --out mine
+    ssbsn train --data my_photos/ --config adapt --init ssbsn-photo --out mine
     ssbsn train --out mine --resume
     ssbsn train --report mine
     ssbsn denoise photo.png --weights mine

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from ssbsn_cli.core.imaging.flat import cut, find_flat
 
 # Energy is averaged over windows of this size.
-_WINDOW = 7
+_WINDOW = 11
 # Flat parts are the calmest ones, and energy in small windows varies: noise is taken for this much
 # stronger in power, or what is left of it by chance would be given back.
-_SAFETY = 1.5
+_SAFETY = 1.4
 # As many parts tell how strong noise is, however large the photograph.
 _PARTS = 4096
 

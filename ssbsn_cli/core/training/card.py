@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from itertools import groupby
 from typing import Any
 
-TITLES = {"ssbsn": "SS-BSN", "apbsn": "AP-BSN"}
+TITLES = {"ssbsn": "SS-BSN", "apbsn": "AP-BSN", "unet": "U-Net"}
 MEANINGS = {
     "psnr": "PSNR of the denoised validation photos against clean ones, in dB; higher is better",
     "psnr_noisy": "PSNR of the same photos before denoising, in dB: what there was to improve",
@@ -71,8 +71,8 @@ def model_card(
     card = f"""\
 # {_code(name)}
 
-A blind-spot network that removes noise from real photographs: {_architecture(descriptor)}. It was
-trained by ssbsn {version} {how}.
+A network that removes noise from real photographs: {_architecture(descriptor)}. It was trained by
+ssbsn {version} {how}.
 
 ## Trained on
 
@@ -105,6 +105,8 @@ def _architecture(descriptor: Mapping[str, Any]) -> str:
     architecture = str(descriptor.get("architecture", ""))
     parameters = descriptor.get("parameters") or {}
     parts = [TITLES.get(architecture, architecture)]
+    if "widths" in parameters:
+        parts.append(f"widths {', '.join(map(str, parameters['widths']))}")
     if "channels" in parameters:
         parts.append(f"{parameters['channels']} channels")
     if "blocks" in parameters:
