@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from ssbsn_cli.core.errors import ImageError, OptionError
+from ssbsn_cli.core.imaging.photo import Pixels
 from ssbsn_cli.core.inference.device import (
     DTYPES,
     choose_tile,
     resolve_device,
     resolve_precision,
 )
-from ssbsn_cli.core.inference.engine import Engine, Notify, Pixels, Progress
+from ssbsn_cli.core.inference.engine import Engine, Notify, Progress
 from ssbsn_cli.core.inference.settings import DEFAULT_OVERLAP, Settings, passes_without_r3
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 
