@@ -54,6 +54,8 @@ def write_tiff(stream: BinaryIO, pixels: Pixels, alpha: Alpha, metadata: Metadat
     tifffile.imwrite(
         stream,
         pixels[..., 0] if channels == 1 else pixels,
+        # By itself, tifffile makes a BigTIFF only of what is not compressed.
+        bigtiff=pixels.nbytes > _CLASSIC_BYTES,
         byteorder="<",
         photometric="rgb" if channels >= 3 else "minisblack",
         planarconfig=None if channels == 1 else "contig",
