@@ -65,8 +65,9 @@ def denoise_file(
     if job.source and job.target and format in (None, "tiff"):
         image = open_large_tiff(job.source)
         if image:
-            _prepare_folders(job)
-            return denoise_large(denoiser, image, job, job.target, options, progress)
+            with image:
+                _prepare_folders(job)
+                return denoise_large(denoiser, image, job, job.target, options, progress)
     if job.source is None:
         photo = read_photo(stdin().read(), name="standard input")
     else:

@@ -57,17 +57,16 @@ def denoise_large(
     """
     start = time.perf_counter()
     picture = RowComparison(image.shape) if job.comparison else None
-    with image:
-        # One pixel stands for all: only the number of channels and their type matter.
-        check_writable(Photo(image[:1, :1]), "tiff", options.quality, str(target))
-        rows = denoiser.stream(image, progress)
-        write_rows(
-            _watch(rows, image, picture) if picture else rows,
-            image,
-            target,
-            overwrite=options.overwrite,
-            strip_metadata=options.strip_metadata,
-        )
+    # One pixel stands for all: only the number of channels and their type matter.
+    check_writable(Photo(image[:1, :1]), "tiff", options.quality, str(target))
+    rows = denoiser.stream(image, progress)
+    write_rows(
+        _watch(rows, image, picture) if picture else rows,
+        image,
+        target,
+        overwrite=options.overwrite,
+        strip_metadata=options.strip_metadata,
+    )
     speed = describe_speed(image, time.perf_counter() - start)
     if picture and job.comparison:
         photo = Photo(picture.draw(), Metadata(), "png")
