@@ -15,7 +15,14 @@ import pytest
 import tifffile
 from PIL import Image
 
-from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo, read_photo, write_photo
+from ssbsn_cli.core.imaging import (
+    Metadata,
+    Photo,
+    encode_photo,
+    read_photo,
+    tiff_write,
+    write_photo,
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -127,15 +134,11 @@ def test_written_tiffs_are_compressed_strips_that_anyone_can_read() -> None:
 
 
 def test_large_files_become_bigtiff(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = tifffile.imwrite
-
-    def big(*args: Any, **options: Any) -> Any:
-        return real(*args, bigtiff=True, **options)
-
-    monkeypatch.setattr(tifffile, "imwrite", big)
+    monkeypatch.setattr(tiff_write, "_CLASSIC_BYTES", 74)
     photo = Photo(noise(5, 5, 3), Metadata(exif=exif_with_gps(), xmp=b"<x/>" * 9))
     data = encode_photo(photo, "tiff")
     assert data[2] == 43
+    assert encode_photo(Photo(photo.pixels[:4]), "tiff")[2] == 42
     read = read_photo(data)
     assert np.array_equal(read.pixels, photo.pixels)
     assert read.metadata.xmp == photo.metadata.xmp

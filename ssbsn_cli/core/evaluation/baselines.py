@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.inference.engine import from_unit, to_unit
+from ssbsn_cli.core.inference.units import from_unit, to_unit
 from ssbsn_cli.core.weights.registry import suggest
 
 _Image = NDArray[np.float64]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ssbsn_cli.core.evaluation.baselines import Baseline
 from ssbsn_cli.core.inference.denoiser import Denoiser
-from ssbsn_cli.core.inference.engine import to_unit
+from ssbsn_cli.core.inference.units import to_unit
 
 NOISY = "noisy"
 _WARM_UP = 128

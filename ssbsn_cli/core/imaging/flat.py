@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ssbsn_cli.core.imaging.photo import Image
 
 SIDE = 32
 # How many levels of brightness are told apart, at most, and how many parts each needs on average.
@@ -37,13 +38,13 @@ class FlatParts:
     residuals: list[NDArray[np.float64]]
 
 
-def cut(pixels: NDArray[Any], most: int = 1 << 30) -> NDArray[np.float64]:
+def cut(pixels: Image, most: int = 1 << 30) -> NDArray[np.float64]:
     """Cut a photograph into parts that do not overlap.
 
     Parameters
     ----------
-    pixels : array
-        (H, W, C) integers, or floats with white at 1.
+    pixels : Image
+        (H, W, C) integers, or floats with white at 1. Only what is returned is read.
     most : int
         How many parts to return at most, evenly spread.
 
@@ -53,10 +54,12 @@ def cut(pixels: NDArray[Any], most: int = 1 << 30) -> NDArray[np.float64]:
         (n, 32, 32, C) with white at 1; n may be 0.
     """
     rows, columns, channels = *(length // SIDE for length in pixels.shape[:2]), pixels.shape[2]
-    whole = pixels[: rows * SIDE, : columns * SIDE].reshape(rows, SIDE, columns, SIDE, channels)
     total = rows * columns
     chosen = np.unique(np.linspace(0, max(total - 1, 0), min(total, most)).astype(int))
-    parts = whole.swapaxes(1, 2)[np.divmod(chosen, max(columns, 1))]
+    parts = np.empty((len(chosen), SIDE, SIDE, channels), pixels.dtype)
+    for part, at in zip(parts, chosen.tolist(), strict=True):
+        top, left = SIDE * (at // columns), SIDE * (at % columns)
+        part[...] = pixels[top : top + SIDE, left : left + SIDE]
     white = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1
     return np.asarray(parts / np.float64(white), np.float64)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[Any]
@@ -65,6 +66,24 @@ class Photo:
         return self.pixels[..., : self.pixels.shape[2] - self.has_alpha]
 
 
+class Image(Protocol):
+    """Pixels (H, W, C), in memory as an array or still in their file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width and channels."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the numbers."""
+        ...
+
+    def __getitem__(self, window: tuple[slice, slice], /) -> Pixels:
+        """Return the pixels of some rows and columns, (h, w, C)."""
+        ...
+
+
 class Refusal(Exception):  # noqa: N818 - a decoder's answer, not an error that users meet
     """Why bytes cannot become a photograph, told without the file's name, which decoders ignore.
 
@@ -108,12 +127,12 @@ def damaged(kind: str) -> Refusal:
     return Refusal(f"is a damaged {kind}", "Copy or download it again, or export it anew.")
 
 
-def pixel_rows(pixels: Pixels, budget: int = 1 << 20) -> list[slice]:
+def pixel_rows(pixels: Image, budget: int = 1 << 20) -> list[slice]:
     """Cut an image into runs of rows, so that work on it needs little memory beside it.
 
     Parameters
     ----------
-    pixels : numpy.ndarray
+    pixels : Image
         (H, W, C).
     budget : int
         The most values (pixels times channels) in one run; a run has at least one row.

@@ -25,7 +25,7 @@ _DECODERS: dict[str, Callable[[bytes], Photo]] = {
     "bmp": decode_bmp,
     "pnm": decode_pnm,
 }
-_HEAD = 4096
+HEAD = 4096
 
 
 def read_photo(source: Path | bytes, name: str | None = None) -> Photo:
@@ -55,12 +55,12 @@ def read_photo(source: Path | bytes, name: str | None = None) -> Photo:
         with source.open("rb") as stream:
             return _read(stream if stream.seekable() else io.BytesIO(stream.read()), name)
     except OSError as error:
-        raise _unreadable(error, name) from error
+        raise unreadable(error, name) from error
 
 
 def _read(stream: BinaryIO, name: str) -> Photo:
     try:
-        kind = sniff(stream.read(_HEAD), PurePath(name).suffix)
+        kind = sniff(stream.read(HEAD), PurePath(name).suffix)
         stream.seek(0)
         return upright(_decode(stream, kind))
     except Refusal as refusal:
@@ -83,7 +83,21 @@ def _decode(stream: BinaryIO, kind: str) -> Photo:
         raise damaged(LABELS[kind]) from error
 
 
-def _unreadable(error: OSError, name: str) -> ImageError:
+def unreadable(error: OSError, name: str) -> ImageError:
+    """Make the error of a file that the system does not give.
+
+    Parameters
+    ----------
+    error : OSError
+        What the system says.
+    name : str
+        What to call the file.
+
+    Returns
+    -------
+    ImageError
+        To be raised.
+    """
     match error.errno:
         case errno.ENOENT | errno.ENOTDIR:
             return ImageError(f"{name} does not exist.", "Check the spelling of the path.")

@@ -55,19 +55,19 @@ def decode_tiff(stream: BinaryIO) -> Photo:
     Refusal
         It is no single photograph of a kind that can be denoised, or damaged, or cut short.
     """
-    with _quiet_tifffile(), TiffFile(stream) as tiff:
-        page = _the_page(tiff)
-        alpha = _check_kind(page)
-        _check_complete(page, tiff.filehandle.size)
-        pixels = _normalise(_decode(page, stream), page)
-        metadata = _read_metadata(stream, page)
+    with quiet_tifffile(), TiffFile(stream) as tiff:
+        page = find_page(tiff)
+        alpha = check_kind(page)
+        check_complete(page, tiff.filehandle.size)
+        pixels = normalise(_decode(page, stream), page)
+        metadata = read_metadata(stream, page)
     if pixels.dtype.kind == "f":
         _check_floats(pixels)
     return Photo(pixels, metadata, "tiff", alpha)
 
 
 @contextmanager
-def _quiet_tifffile() -> Iterator[None]:
+def quiet_tifffile() -> Iterator[None]:
     """Keep tifffile from logging what it finds odd in a file."""
 
     def nothing(_: logging.LogRecord) -> bool:
@@ -81,8 +81,24 @@ def _quiet_tifffile() -> Iterator[None]:
         logger.removeFilter(nothing)
 
 
-def _the_page(tiff: TiffFile) -> TiffPage:
-    """Return the one picture in the file, past thumbnails, reduced copies and masks."""
+def find_page(tiff: TiffFile) -> TiffPage:
+    """Return the one picture in the file, past thumbnails, reduced copies and masks.
+
+    Parameters
+    ----------
+    tiff : tifffile.TiffFile
+        The file.
+
+    Returns
+    -------
+    tifffile.TiffPage
+        The picture.
+
+    Raises
+    ------
+    Refusal
+        There are none or several, or it is a camera raw file.
+    """
     pages = [page for page in tiff.pages if isinstance(page, TiffPage)]
     for page in pages:
         below = [sub for sub in page.pages or () if isinstance(sub, TiffPage)]
@@ -100,8 +116,24 @@ def _the_page(tiff: TiffFile) -> TiffPage:
     return (whole or pages)[0]
 
 
-def _check_kind(page: TiffPage) -> Alpha:
-    """Refuse what is no photograph; tell what an alpha channel means."""
+def check_kind(page: TiffPage) -> Alpha:
+    """Refuse what is no photograph; tell what an alpha channel means.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        A picture.
+
+    Returns
+    -------
+    {"unassociated", "associated", "unspecified"}
+        The meaning of its alpha channel, if it has one.
+
+    Raises
+    ------
+    Refusal
+        It is no photograph of a kind that can be denoised.
+    """
     photometric = page.photometric
     if photometric == PHOTOMETRIC.SEPARATED:
         raise Refusal(
@@ -142,8 +174,21 @@ def _check_depth(page: TiffPage) -> None:
         )
 
 
-def _check_complete(page: TiffPage, size: int) -> None:
-    """Refuse missing strips and tiles, which tifffile would leave black."""
+def check_complete(page: TiffPage, size: int) -> None:
+    """Refuse missing strips and tiles, which tifffile would leave black.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        A picture.
+    size : int
+        Bytes in its file.
+
+    Raises
+    ------
+    Refusal
+        The file is damaged or cut short.
+    """
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     if len(segments) < math.prod(page.chunked) or any(0 in segment for segment in segments):
         raise damaged("TIFF")
@@ -171,8 +216,26 @@ def _decode(page: TiffPage, stream: BinaryIO) -> Pixels:
     return pixels.reshape(page.imagelength, page.imagewidth, -1)
 
 
-def _normalise(pixels: Pixels, page: TiffPage) -> Pixels:
-    """Apply the palette, make bilevel 8-bit, put black at 0, in native byte order."""
+def normalise(pixels: Pixels, page: TiffPage) -> Pixels:
+    """Apply the palette, make bilevel 8-bit, put black at 0, in native byte order.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        (H, W, C), values as in the file; may be changed in place.
+    page : tifffile.TiffPage
+        The picture that they are from, whole or in part.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W, C) as in `Photo`.
+
+    Raises
+    ------
+    Refusal
+        The palette is missing.
+    """
     if page.photometric == PHOTOMETRIC.PALETTE:
         if page.colormap is None:
             raise damaged("TIFF")
@@ -202,8 +265,21 @@ def _check_floats(pixels: Pixels) -> None:
         )
 
 
-def _read_metadata(stream: BinaryIO, page: TiffPage) -> Metadata:
-    """Collect what describes the photograph; EXIF becomes a block of its own."""
+def read_metadata(stream: BinaryIO, page: TiffPage) -> Metadata:
+    """Collect what describes the photograph; EXIF becomes a block of its own.
+
+    Parameters
+    ----------
+    stream : binary file
+        The file, seekable.
+    page : tifffile.TiffPage
+        The picture in it.
+
+    Returns
+    -------
+    Metadata
+        Empty if broken.
+    """
     try:
         layout, _ = read_header(stream)
         wanted = DESCRIPTIVE | {ORIENTATION, _ICC, _XMP}

@@ -1,9 +1,11 @@
-"""Writing TIFF: compressed strips, and a directory that also holds the metadata."""
+"""Writing TIFF: compressed strips or tiles, and a directory that also holds the metadata."""
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
 
+import numpy as np
 import tifffile
 
 from ssbsn_cli.core.imaging.exif import DESCRIPTIVE, parse_exif
@@ -29,6 +31,9 @@ _ALPHA_CODES: dict[Alpha, str] = {
 }
 _STRIP_BYTES = 1 << 20
 _BATCH_BYTES = 16 << 20
+_TILE = 256
+# Of a classic TIFF's 4 GiB, this much is left to what compresses badly and to metadata.
+_CLASSIC_BYTES = (1 << 32) - (256 << 20)
 
 
 def write_tiff(stream: BinaryIO, pixels: Pixels, alpha: Alpha, metadata: Metadata) -> None:
@@ -49,6 +54,8 @@ def write_tiff(stream: BinaryIO, pixels: Pixels, alpha: Alpha, metadata: Metadat
     tifffile.imwrite(
         stream,
         pixels[..., 0] if channels == 1 else pixels,
+        # By itself, tifffile makes a BigTIFF only of what is not compressed.
+        bigtiff=pixels.nbytes > _CLASSIC_BYTES,
         byteorder="<",
         photometric="rgb" if channels >= 3 else "minisblack",
         planarconfig=None if channels == 1 else "contig",
@@ -62,6 +69,72 @@ def write_tiff(stream: BinaryIO, pixels: Pixels, alpha: Alpha, metadata: Metadat
         buffersize=_BATCH_BYTES,
     )
     _add_metadata(stream, _as_directory(metadata))
+
+
+def write_tiff_tiles(
+    stream: BinaryIO,
+    rows: Iterable[Pixels],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    metadata: Metadata,
+) -> None:
+    """Write a TIFF of one page, in deflate-compressed tiles, from rows as they come.
+
+    Parameters
+    ----------
+    stream : binary file
+        Empty, open for writing and reading.
+    rows : iterable of numpy.ndarray
+        (h, W, C) each, from top to bottom; one row of tiles is kept in memory.
+    shape : tuple of int
+        (H, W, C) of the whole, with C = 1 or 3.
+    dtype : numpy.dtype
+        uint8 or uint16.
+    metadata : Metadata
+        To be written; of EXIF, what describes the photograph.
+    """
+    height, width, channels = shape
+    tifffile.imwrite(
+        stream,
+        _cut_tiles(rows, width),
+        shape=(height, width) if channels == 1 else shape,
+        dtype=dtype,
+        bigtiff=height * width * channels * dtype.itemsize > _CLASSIC_BYTES,
+        byteorder="<",
+        photometric="rgb" if channels == 3 else "minisblack",
+        planarconfig=None if channels == 1 else "contig",
+        tile=(_TILE, _TILE),
+        compression="adobe_deflate",
+        predictor=True,
+        software=False,
+        metadata=None,
+        buffersize=_BATCH_BYTES,
+    )
+    _add_metadata(stream, _as_directory(metadata))
+
+
+def _cut_tiles(rows: Iterable[Pixels], width: int) -> Iterator[Pixels]:
+    """Yield tiles in the order of the file; those at the edges may be smaller."""
+
+    def tiles(row: Pixels) -> Iterator[Pixels]:
+        # The row is filled anew while tiles of the last one still wait to be compressed.
+        return (row[:, left : left + _TILE].copy() for left in range(0, width, _TILE))
+
+    filled = 0
+    row: Pixels | None = None
+    for part in rows:
+        if row is None:
+            row = np.empty((_TILE, *part.shape[1:]), part.dtype)
+        while len(part):
+            taken = part[: _TILE - filled]
+            row[filled : filled + len(taken)] = taken
+            filled += len(taken)
+            part = part[len(taken) :]
+            if filled == _TILE:
+                yield from tiles(row)
+                filled = 0
+    if row is not None and filled:
+        yield from tiles(row[:filled])
 
 
 def _as_directory(metadata: Metadata) -> Directory:

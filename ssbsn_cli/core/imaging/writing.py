@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from ssbsn_cli.core.imaging.depth import convert_depth, straighten_alpha
 from ssbsn_cli.core.imaging.formats import LABELS, format_of_path, stored_dtype
 from ssbsn_cli.core.imaging.jpeg import encode_jpeg
 from ssbsn_cli.core.imaging.output import atomic_output
-from ssbsn_cli.core.imaging.photo import Metadata, Photo
+from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
 from ssbsn_cli.core.imaging.pillow import encode_bmp, encode_webp
 from ssbsn_cli.core.imaging.png import encode_png
 from ssbsn_cli.core.imaging.pnm import encode_pnm
-from ssbsn_cli.core.imaging.tiff_write import write_tiff
+from ssbsn_cli.core.imaging.tiff_stream import TiffImage
+from ssbsn_cli.core.imaging.tiff_write import write_tiff, write_tiff_tiles
 
 _OPAQUE = ("jpeg", "bmp", "pnm")
 _MAX_SIDES = {"jpeg": 65500, "webp": 16383, "png": 1_000_000}
@@ -61,9 +63,45 @@ def write_photo(
     with atomic_output(path, overwrite) as temporary:
         if format == "tiff":
             with temporary.open("rb+") as stream:
-                write_tiff(stream, photo.pixels, photo.alpha, _kept(photo, format, strip_metadata))
+                write_tiff(
+                    stream, photo.pixels, photo.alpha, _kept_of(photo, format, strip_metadata)
+                )
         else:
             temporary.write_bytes(_encode(photo, format, quality, strip_metadata, str(path)))
+
+
+def write_rows(
+    rows: Iterable[Pixels],
+    source: TiffImage,
+    path: Path,
+    *,
+    overwrite: bool = False,
+    strip_metadata: bool = False,
+) -> None:
+    """Write what became of a TIFF, as a TIFF, whole or not at all and without ever holding it.
+
+    Parameters
+    ----------
+    rows : iterable of numpy.ndarray
+        (h, W, C) each, from top to bottom; of the shape and type of `source` together.
+    source : TiffImage
+        What they were made from; it gives the metadata and is closed at the end.
+    path : Path
+        Where; may be the file of `source`.
+    overwrite : bool
+        Whether a file that is there already may be replaced.
+    strip_metadata : bool
+        Whether to leave out EXIF, XMP and the colour profile.
+
+    Raises
+    ------
+    ImageError
+        The file cannot be written, or making the rows found `source` damaged.
+    """
+    kept = _kept(source.metadata, source.shape[2], "tiff", strip_metadata)
+    # The source is closed before it may be replaced, which some systems insist on.
+    with atomic_output(path, overwrite) as temporary, source, temporary.open("rb+") as stream:
+        write_tiff_tiles(stream, rows, source.shape, source.dtype, kept)
 
 
 def encode_photo(
@@ -98,7 +136,7 @@ def encode_photo(
     check_writable(photo, format, quality, name)
     if format == "tiff":
         stream = io.BytesIO()
-        write_tiff(stream, photo.pixels, photo.alpha, _kept(photo, format, strip_metadata))
+        write_tiff(stream, photo.pixels, photo.alpha, _kept_of(photo, format, strip_metadata))
         return stream.getvalue()
     return _encode(photo, format, quality, strip_metadata, name)
 
@@ -144,17 +182,20 @@ def check_writable(photo: Photo, format: str, quality: int, name: str) -> None:
         )
 
 
-def _kept(photo: Photo, format: str, strip_metadata: bool) -> Metadata:
+def _kept_of(photo: Photo, format: str, strip_metadata: bool) -> Metadata:
+    return _kept(photo.metadata, photo.pixels.shape[2], format, strip_metadata)
+
+
+def _kept(metadata: Metadata, channels: int, format: str, strip_metadata: bool) -> Metadata:
     """Return what of the metadata is to be written."""
     if strip_metadata:
         return Metadata()
-    return replace(photo.metadata, icc=_icc_that_fits(photo, format))
+    return replace(metadata, icc=_icc_that_fits(metadata.icc, channels, format))
 
 
-def _icc_that_fits(photo: Photo, format: str) -> bytes:
+def _icc_that_fits(icc: bytes, channels: int, format: str) -> bytes:
     """Return the colour profile, unless it is broken or made for other channels."""
-    icc = photo.metadata.icc
-    is_grey = photo.pixels.shape[2] <= 2
+    is_grey = channels <= 2
     if icc[36:40] != b"acsp" or icc[16:20] != (b"GRAY" if is_grey else b"RGB "):
         return b""
     # WebP knows RGB only.
@@ -162,7 +203,7 @@ def _icc_that_fits(photo: Photo, format: str) -> bytes:
 
 
 def _encode(photo: Photo, format: str, quality: int, strip_metadata: bool, name: str) -> bytes:
-    metadata = _kept(photo, format, strip_metadata)
+    metadata = _kept_of(photo, format, strip_metadata)
     try:
         pixels = convert_depth(straighten_alpha(photo).pixels, stored_dtype(photo, format))
         match format:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from ssbsn_cli.core.errors import ImageError, OptionError
+from ssbsn_cli.core.imaging.photo import Image, Pixels
 from ssbsn_cli.core.inference.device import (
     DTYPES,
     choose_tile,
     resolve_device,
     resolve_precision,
 )
-from ssbsn_cli.core.inference.engine import Engine, Notify, Pixels, Progress
+from ssbsn_cli.core.inference.engine import Engine, Notify, Progress
 from ssbsn_cli.core.inference.settings import DEFAULT_OVERLAP, Settings, passes_without_r3
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 
@@ -155,12 +156,31 @@ class Denoiser:
         start = time.perf_counter()
         color = pixels[..., : pixels.shape[2] - (pixels.shape[2] % 2 == 0)]
         self._engine.run(color, color, progress)
-        seconds = time.perf_counter() - start
-        megapixels = color.shape[0] * color.shape[1] / 1e6
-        return {
-            "seconds": round(seconds, 3),
-            "megapixels_per_second": float(f"{megapixels / seconds:.4g}"),
-        }
+        return describe_speed(color, time.perf_counter() - start)
+
+    def stream(
+        self, image: Image, progress: Progress = lambda _done, _of: None
+    ) -> Iterator[Pixels]:
+        """Denoise an image that need not be in memory, from top to bottom.
+
+        Parameters
+        ----------
+        image : Image
+            (H, W, C) with C = 1 or 3; uint8, uint16, or floating with white at 1.
+        progress : callable, optional
+            Called with the number of tiles done and their total.
+
+        Yields
+        ------
+        array
+            (h, W, C) finished rows, of the image's type.
+
+        Raises
+        ------
+        DeviceError
+            If the device's memory is too small.
+        """
+        return self._engine.stream(image, progress)
 
     def batch_size(self, height: int, width: int) -> int:
         """Return how many images of a size are best denoised together: 1 for large ones."""
@@ -210,6 +230,15 @@ class Denoiser:
             "tile": self.tile,
             "overlap": self._engine.overlap,
         }
+
+
+def describe_speed(image: Image, seconds: float) -> dict[str, Any]:
+    """Return ``seconds`` and ``megapixels_per_second``, as plain values for JSON."""
+    megapixels = image.shape[0] * image.shape[1] / 1e6
+    return {
+        "seconds": round(seconds, 3),
+        "megapixels_per_second": float(f"{megapixels / seconds:.4g}"),
+    }
 
 
 def check_image(image: Pixels) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.imaging.flat import cut, find_flat
+from ssbsn_cli.core.imaging.photo import Image
 
 # Energy is averaged over windows of this size.
 _WINDOW = 11
@@ -36,13 +36,13 @@ class NoiseLevel:
     deviations: NDArray[np.float64]
 
 
-def estimate_noise(image: NDArray[Any]) -> NoiseLevel | None:
+def estimate_noise(image: Image) -> NoiseLevel | None:
     """Estimate the noise of a photograph from its flat parts.
 
     Parameters
     ----------
-    image : array
-        (H, W, C) integers, or floats with white at 1.
+    image : Image
+        (H, W, C) integers, or floats with white at 1. Of a large one, a sample is read.
 
     Returns
     -------

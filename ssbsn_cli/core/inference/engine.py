@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssbsn_cli.core.errors import DeviceError
+from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
 from ssbsn_cli.core.inference.detail import NoiseLevel, estimate_noise, recover_detail
 from ssbsn_cli.core.inference.settings import MIN_TILE
 from ssbsn_cli.core.inference.tiles import plan_axis
+from ssbsn_cli.core.inference.units import from_unit, to_unit
 from ssbsn_cli.core.kinds import RefineKind
 from ssbsn_cli.core.model.pd import mirror_pad
 
-Pixels = NDArray[Any]
 Notify = Callable[[str], None]
 Progress = Callable[[int, int], None]
 
@@ -39,22 +40,6 @@ class DenoisingNetwork(Protocol):
     ) -> Tensor:
         """Denoise (N, 3, H, W) in [0, 1]."""
         ...
-
-
-def to_unit(pixels: Pixels) -> NDArray[np.float32]:
-    """Convert pixels to float32 with white at 1: integers by their type's range."""
-    if np.issubdtype(pixels.dtype, np.integer):
-        return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
-    return pixels.astype(np.float32)
-
-
-def from_unit(values: NDArray[np.float32], dtype: np.dtype[Any]) -> Pixels:
-    """Convert back from float32: integers are rounded and clipped, floats kept as they are."""
-    if np.issubdtype(dtype, np.integer):
-        white = np.iinfo(dtype).max
-        values = np.rint(np.clip(values, 0, 1) * np.float32(white))
-    out: Pixels = values.astype(dtype)
-    return out
 
 
 class Engine:
@@ -116,17 +101,44 @@ class Engine:
         self._noise: NoiseLevel | None = None
 
     def run(self, image: Pixels, out: Pixels, progress: Progress = lambda _done, _of: None) -> None:
-        """Denoise an image band by band.
+        """Denoise an image in memory; see `stream`.
 
         Parameters
         ----------
         image : array
             (H, W, C) with C = 1 or 3; uint8, uint16 or floating with white at 1.
         out : array
-            Takes the result: same shape and type. May be `image` itself, since no row is
-            written before every tile that needs it has been read.
+            Takes the result: same shape and type. May be `image` itself.
         progress : callable
             Called with the number of tiles done and their total.
+
+        Raises
+        ------
+        DeviceError
+            As `stream` does.
+        """
+        top = 0
+        for rows in self.stream(image, progress):
+            out[top : top + len(rows)] = rows
+            top += len(rows)
+
+    def stream(
+        self, image: Image, progress: Progress = lambda _done, _of: None
+    ) -> Iterator[Pixels]:
+        """Denoise an image band by band.
+
+        Parameters
+        ----------
+        image : Image
+            (H, W, C) with C = 1 or 3; uint8, uint16 or floating with white at 1. Rows that were
+            yielded are not read again.
+        progress : callable
+            Called with the number of tiles done and their total.
+
+        Yields
+        ------
+        array
+            (h, W, C) finished rows from top to bottom, of the image's type.
 
         Raises
         ------
@@ -137,15 +149,17 @@ class Engine:
         # What memory forced upon one image does not bind the next.
         self.tile, self.overlap = self._chosen_tile, self._chosen_overlap
         if self.strength == 0:
-            out[...] = image
+            yield from (image[rows, :] for rows in pixel_rows(image))
             return
         self._noise = estimate_noise(image) if self.detail else None
-        for top, rows in self._bands(image, progress):
-            part = image[top : top + len(rows)]
-            if self.strength < 1:
-                original = to_unit(part)
-                rows = original + np.float32(self.strength) * (rows - original)
-            out[top : top + len(rows)] = from_unit(rows, out.dtype)
+        for top, band in self._bands(image, progress):
+            # Of a wide band, a few copies at once would be most of the memory in use.
+            for rows in pixel_rows(band):
+                part = band[rows]
+                if self.strength < 1:
+                    original = to_unit(image[top + rows.start : top + rows.stop, :])
+                    part = original + np.float32(self.strength) * (part - original)
+                yield from_unit(part, image.dtype)
 
     def run_batch(self, images: Sequence[Pixels]) -> list[NDArray[np.float32]]:
         """Denoise images of one size together, each as one tile.
@@ -182,9 +196,7 @@ class Engine:
                     result[...] = recover_detail(image, result, noise)
         return list(batch + np.float32(self.strength) * (results - batch))
 
-    def _bands(
-        self, image: Pixels, progress: Progress
-    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def _bands(self, image: Image, progress: Progress) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield finished rows from top to bottom, as (first row, float32 rows)."""
         height, width, channels = image.shape
         rows, columns = (

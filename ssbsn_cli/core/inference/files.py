@@ -18,10 +18,12 @@ from ssbsn_cli.core.imaging import (
     write_photo,
 )
 from ssbsn_cli.core.imaging.compare import Comparison
+from ssbsn_cli.core.imaging.tiff_stream import open_large_tiff
 from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.engine import Progress
 from ssbsn_cli.core.inference.file_options import FileOptions
 from ssbsn_cli.core.inference.jobs import Job
+from ssbsn_cli.core.inference.large import denoise_large
 from ssbsn_cli.core.streams import stdin, stdout
 
 
@@ -59,20 +61,21 @@ def denoise_file(
         If the device's memory is too small.
     """
     _refuse_existing(job, options)
+    format = options.format or _format_of_target(job.target)
+    if job.source and job.target and format in (None, "tiff"):
+        image = open_large_tiff(job.source)
+        if image:
+            with image:
+                _prepare_folders(job)
+                return denoise_large(denoiser, image, job, job.target, options, progress)
     if job.source is None:
         photo = read_photo(stdin().read(), name="standard input")
     else:
         photo = read_photo(job.source)
-    format = options.format or _format_of_target(job.target) or photo.format
+    format = format or photo.format
     # What cannot be written is noticed before minutes are spent on denoising.
     check_writable(photo, format, options.quality, str(job.target or "The result"))
-    for path in job.written:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(path.parent, os.W_OK):
-            raise ImageError(
-                f"{path} cannot be written: you may not write in its folder.",
-                "Choose a folder that you may write to.",
-            )
+    _prepare_folders(job)
     comparison = Comparison(photo.color) if job.comparison else None
     speed = denoiser.denoise_in_place(photo.pixels, progress)
 
@@ -104,6 +107,17 @@ def denoise_file(
         **denoiser.describe(),
         **speed,
     }
+
+
+def _prepare_folders(job: Job) -> None:
+    """Make the folders of the results; notice what cannot be written before it is computed."""
+    for path in job.written:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK):
+            raise ImageError(
+                f"{path} cannot be written: you may not write in its folder.",
+                "Choose a folder that you may write to.",
+            )
 
 
 def _format_of_target(target: Path | None) -> str | None:

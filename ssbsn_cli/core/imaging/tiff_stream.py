@@ -1,0 +1,233 @@
+"""TIFFs too large for memory: their pixels are decoded where they are asked for."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from tifffile import PHOTOMETRIC, TiffFile, TiffPage
+
+from ssbsn_cli.core.errors import ImageError
+from ssbsn_cli.core.imaging.formats import sniff
+from ssbsn_cli.core.imaging.orientation import settle_turn
+from ssbsn_cli.core.imaging.photo import Metadata, Pixels, Refusal, cut_short, damaged
+from ssbsn_cli.core.imaging.reading import HEAD, unreadable
+from ssbsn_cli.core.imaging.tiff_read import (
+    check_complete,
+    check_kind,
+    find_page,
+    normalise,
+    quiet_tifffile,
+    read_metadata,
+)
+
+# Pixels of more bytes than this stay in their file.
+STREAM_BYTES = 1 << 30
+# A row of strips or tiles that takes more than this would be too much of the memory saved.
+_MAX_ROW_BYTES = 256 << 20
+_RUN_BYTES = 1 << 20
+
+
+def open_large_tiff(path: Path) -> TiffImage | None:
+    """Open a TIFF whose pixels are too many to have them all in memory.
+
+    Parameters
+    ----------
+    path : Path
+        A file of any kind; it need not exist.
+
+    Returns
+    -------
+    TiffImage or None
+        To be used in a ``with`` block. None if `read_photo` must do it: the file is small, or
+        cannot be decoded in parts, or cannot be read at all, which `read_photo` explains.
+    """
+    try:
+        with ExitStack() as stack:
+            # A pipe can be read only once.
+            if not path.is_file():
+                return None
+            stream = stack.enter_context(path.open("rb"))
+            if sniff(stream.read(HEAD), path.suffix) != "tiff":
+                return None
+            stream.seek(0)
+            stack.enter_context(quiet_tifffile())
+            tiff = stack.enter_context(TiffFile(stream))
+            page = find_page(tiff)
+            check_kind(page)
+            orientation, metadata = settle_turn(read_metadata(stream, page))
+            if orientation > 1 or not _can_stream(page):
+                return None
+            check_complete(page, tiff.filehandle.size)
+            image = TiffImage(page, metadata, str(path))
+            # Whether a codec is missing shows at the first tile.
+            image[:1, :1]
+            image.closing = stack.pop_all()
+            return image
+    except Exception:
+        return None
+
+
+class TiffImage:
+    """The pixels of a TIFF, decoded where they are asked for; an `Image`.
+
+    Strips and tiles are kept until rows below them are asked for, so going through an image from
+    top to bottom decodes each of them once.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+        The picture: uint8 or uint16, grey or RGB, channels interleaved.
+    metadata : Metadata
+        What the file says about it.
+    name : str
+        What to call the file in messages.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (H, W, C) with C = 1 or 3.
+    dtype : numpy.dtype
+        uint8 or uint16, in native byte order.
+    """
+
+    def __init__(self, page: TiffPage, metadata: Metadata, name: str) -> None:
+        self.shape: tuple[int, ...] = (page.imagelength, page.imagewidth, page.samplesperpixel)
+        self.dtype: np.dtype[Any] = np.dtype(f"uint{page.bitspersample}")
+        self.metadata = metadata
+        self.closing = ExitStack()
+        self._name = name
+        self._page = page
+        self._raw = _is_raw(page)
+        self._side = (page.tilelength, page.tilewidth) if page.is_tiled else _strip_sides(page)
+        self._across = -(-page.imagewidth // self._side[1])
+        self._decoded: dict[int, Pixels] = {}
+        self._top = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.closing.close()
+
+    def __getitem__(self, window: tuple[slice, slice], /) -> Pixels:
+        """Return the pixels of some rows and columns.
+
+        Parameters
+        ----------
+        window : tuple of slice
+            Rows and columns, with a step of 1.
+
+        Returns
+        -------
+        numpy.ndarray
+            (h, w, C), a new array.
+
+        Raises
+        ------
+        ImageError
+            The file is damaged there.
+        """
+        (top, bottom, _), (left, right, _) = (
+            part.indices(length) for part, length in zip(window, self.shape, strict=False)
+        )
+        self._forget_above(top)
+        out = np.empty((bottom - top, right - left, self.shape[2]), self.dtype)
+        high, wide = self._side
+        for y in range(top // high * high, bottom, high):
+            for x in range(left // wide * wide, right, wide):
+                part = self._segment(y // high * self._across + x // wide)
+                a, b = max(top, y), min(bottom, y + high)
+                c, d = max(left, x), min(right, x + wide)
+                out[a - top : b - top, c - left : d - left] = part[a - y : b - y, c - x : d - x]
+        return normalise(out, self._page)
+
+    def _forget_above(self, top: int) -> None:
+        """Drop the strips and tiles above a row, or all if rows were left out of order."""
+        if top < self._top:
+            self._decoded.clear()
+        self._top = top
+        first = top // self._side[0] * self._across
+        for index in [index for index in self._decoded if index < first]:
+            del self._decoded[index]
+
+    def _segment(self, index: int) -> Pixels:
+        """Return a strip or tile, (h, w, C); beyond the edge of the image it may be shorter."""
+        if index not in self._decoded:
+            try:
+                self._decoded[index] = self._read_raw(index) if self._raw else self._decode(index)
+            except MemoryError:
+                raise
+            except Exception as error:
+                if isinstance(error, OSError) and error.errno == errno.EIO:
+                    raise unreadable(error, self._name) from error
+                # What the libraries raise on broken bytes is anything but an agreed set.
+                refusal = error if isinstance(error, Refusal) else damaged("TIFF")
+                raise ImageError(f"{self._name} {refusal}.", refusal.hint) from error
+        return self._decoded[index]
+
+    def _decode(self, index: int) -> Pixels:
+        page = self._page
+        data = self._read(page.dataoffsets[index], page.databytecounts[index])
+        segment, _, _ = page.decode(
+            data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
+        )
+        if segment is None:
+            raise damaged("TIFF")
+        pixels: Pixels = segment[0]
+        return pixels
+
+    def _read_raw(self, index: int) -> Pixels:
+        height, width, channels = self.shape
+        rows = min(self._side[0], height - index * self._side[0])
+        row_bytes = width * channels * self.dtype.itemsize
+        start = self._page.dataoffsets[0] + index * self._side[0] * row_bytes
+        stored = self.dtype.newbyteorder(self._page.parent.byteorder)
+        data = self._read(start, rows * row_bytes)
+        return np.frombuffer(data, stored).reshape(rows, width, channels)
+
+    def _read(self, offset: int, count: int) -> bytes:
+        file = self._page.parent.filehandle
+        file.seek(offset)
+        data: bytes = file.read(count)
+        if len(data) < count:
+            raise cut_short()
+        return data
+
+
+def _can_stream(page: TiffPage) -> bool:
+    row_bytes = page.imagewidth * page.samplesperpixel * page.bitspersample // 8
+    high = page.tilelength if page.is_tiled else _strip_sides(page)[0]
+    return (
+        page.imagelength * row_bytes > STREAM_BYTES
+        and high * row_bytes <= _MAX_ROW_BYTES
+        and page.dtype in (np.uint8, np.uint16)
+        and page.bitspersample in (8, 16)
+        and page.samplesperpixel in (1, 3)
+        and page.photometric != PHOTOMETRIC.PALETTE
+        and page.planarconfig == 1
+        # A JPEG that goes on from tile to tile, which only tifffile itself knows how to take apart.
+        and page.jpegheader is None
+    )
+
+
+def _is_raw(page: TiffPage) -> bool:
+    """Tell whether the rows lie in the file one after the other, as they are."""
+    return not page.is_tiled and page.is_contiguous and page.predictor == 1 and page.fillorder == 1
+
+
+def _strip_sides(page: TiffPage) -> tuple[int, int]:
+    """Return height and width of the strips, or of shorter ones where any will do."""
+    if _is_raw(page):
+        row_bytes = page.imagewidth * page.samplesperpixel * page.bitspersample // 8
+        return max(1, _RUN_BYTES // row_bytes), page.imagewidth
+    return min(page.rowsperstrip, page.imagelength), page.imagewidth
