@@ -21,7 +21,8 @@ from ssbsn_cli import denoise_image, load_denoiser
 from ssbsn_cli.cli.app import app
 from ssbsn_cli.core.errors import ImageError, OptionError, WeightsError
 
-QUICK = ["--refine", "none"]
+SSBSN = ["--weights", "ssbsn-photo"]
+QUICK = [*SSBSN, "--refine", "none"]
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def test_a_pipe_carries_the_image_alone(folder):
 
 def test_a_file_comes_out_the_same_whatever_ran_before_it(folder):
     Image.fromarray(noisy(30, 30, seed=1)).save("other.png")
-    options = ["--refine", "r3", "--refine-passes", 2]
+    options = [*SSBSN, "--refine", "r3", "--refine-passes", 2]
     ssbsn("denoise", "other.png", "photo.png", "-o", "both", *options)
     ssbsn("denoise", "photo.png", "-o", "alone/", *options)
     assert np.array_equal(pixels("both/photo.png"), pixels("alone/photo.png"))
@@ -160,7 +161,7 @@ def test_grey_stays_grey_deep_stays_deep_and_alpha_is_kept(folder):
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (3, 300), (257, 33)])
 def test_odd_sizes_come_back_at_their_own(folder, size):
     Image.fromarray(noisy(*size)).save("odd.png")
-    ssbsn("denoise", "odd.png", "--refine", "once", "--tile", 64, "--overlap", 8)
+    ssbsn("denoise", "odd.png", *SSBSN, "--refine", "once", "--tile", 64, "--overlap", 8)
     assert pixels("odd_denoised.png").shape == (*size, 3)
 
 
@@ -193,6 +194,7 @@ def test_strength_zero_leaves_the_photo(folder):
         ["--overlap", "-3"],
         ["--strength", "2"],
         ["--refine", "twice"],
+        ["--refine", "r3"],
         ["--quality", "0"],
         ["--overwrite", "--skip-existing"],
         ["-o", "clean.xyz"],
@@ -353,7 +355,11 @@ class TestPython:
             denoiser(image)
 
     def test_one_call_does_it_all(self):
-        assert denoise_image(noisy(16, 16), refine="once", device="cpu").shape == (16, 16, 3)
+        assert denoise_image(noisy(16, 16), "ssbsn-photo", refine="once", device="cpu").shape == (
+            16,
+            16,
+            3,
+        )
 
     def test_errors_can_be_caught(self):
         with pytest.raises(OptionError):

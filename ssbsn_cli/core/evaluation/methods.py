@@ -125,7 +125,9 @@ class Network(Method):
     def description(self) -> str:
         """How the weights are run."""
         now = self.settings
-        words = [f"refine {now['refine']}", f"{now['attention']} attention", now["precision"]]
+        words = [f"{now['precision']}"]
+        if now["attention"]:
+            words = [f"refine {now['refine']}", f"{now['attention']} attention", *words]
         words.append(f"tiles of {now['tile']}" if now["tile"] else "whole images")
         words += [word for word in ("detail", "ensemble") if now[word]]
         return f"{', '.join(words)}, on {now['device']}."

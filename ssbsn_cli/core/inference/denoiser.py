@@ -42,8 +42,8 @@ class Denoiser:
     DeviceError
         If the device is not there.
     OptionError
-        If passes of R3 are asked for, but R3 is not what these weights recommend, or if the
-        overlap does not fit the tiles that the memory allows.
+        If these weights have no refinement, or passes of R3 are asked for, but R3 is not what they
+        recommend, or if the overlap does not fit the tiles that the memory allows.
     """
 
     def __init__(
@@ -55,6 +55,12 @@ class Denoiser:
         self.device = resolve_device(settings.device)
         self.precision = resolve_precision(settings.precision, self.device)
         self.refine = settings.refine or descriptor.refine
+        if self.refine != "none" and not weights.network.blind:
+            raise OptionError(
+                f"The weights {weights.name} have no refinement {self.refine!r}: they belong to no "
+                "blind-spot network.",
+                "Leave out --refine, or use other --weights, such as ssbsn-photo.",
+            )
         self.detail = settings.detail == "auto" and descriptor.detail
         if settings.refine_passes is not None and self.refine != "r3":
             raise passes_without_r3(self.refine)
@@ -224,7 +230,7 @@ class Denoiser:
             "weights": {"name": self.weights.name, "sha256": self.weights.digest},
             "device": str(self.device),
             "precision": "fp32" if self._engine.fell_back else self.precision,
-            "attention": self.settings.attention,
+            "attention": self.settings.attention if self.weights.network.blind else None,
             "refine": self.refine,
             "detail": self.detail,
             "tile": self.tile,

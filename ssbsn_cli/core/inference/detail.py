@@ -17,7 +17,7 @@ _WINDOW = 11
 # stronger in power, or what is left of it by chance would be given back.
 _SAFETY = 1.4
 # As many parts tell how strong noise is, however large the photograph.
-_PARTS = 4096
+_PARTS = 2048
 
 
 @dataclass(frozen=True)
