@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ssbsn_cli.core.model.attention import exact_attention, linear_attention
 from ssbsn_cli.core.model.blocks import CentralMaskedConv2d
 from ssbsn_cli.core.model.pd import mirror_pad, pd_down, pd_up
+from ssbsn_cli.core.model.refine import random_replacing_refinement
 from ssbsn_cli.core.model.ssbsn import SSBSN
 
 SIZES = [(12, 10), (13, 11), (10, 15)]
@@ -151,6 +152,32 @@ def test_r3_depends_on_its_seed_alone(network):
     other = network.denoise(x, generator=torch.Generator().manual_seed(2))
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("passes", "probability"), [(4, 0.16), (6, 0.16), (4, 0.25), (7, 0.4)])
+def test_stratified_masks_replace_all_elements_equally_often(passes, probability):
+    x, y0 = torch.ones(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)
+
+    def shares(stratified):
+        """The mean of what was put into the network, which is how often each was replaced."""
+        seen = []
+        replaced = random_replacing_refinement(
+            lambda mixed: seen.append(mixed.mean().item()) or mixed,
+            y0,
+            x,
+            pad=0,
+            passes=passes,
+            probability=probability,
+            generator=torch.Generator().manual_seed(0),
+            stratified=stratified,
+        )
+        # Each mask by itself replaces as many as those of R3 do.
+        assert all(abs(share - probability) < 0.02 for share in seen)
+        return replaced * passes
+
+    often = shares(stratified=True)
+    assert often.max() - often.min() <= 1
+    assert often.var() < shares(stratified=False).var()
 
 
 def test_half_precision_weights_keep_images_in_float32(network):

@@ -27,8 +27,8 @@ WeightsOption = Annotated[
 RefineOption = Annotated[
     RefineKind | None,
     typer.Option(
-        help="r3: the papers' random replacing refinement, 9 passes. once: 2 passes. none: 1 "
-        "pass. By default what the weights recommend."
+        help="r3: the papers' random replacing refinement, 9 passes. stratified: the same with 5. "
+        "once: 2 passes. none: 1 pass. By default what the weights recommend."
     ),
 ]
 RefinePassesOption = Annotated[

@@ -18,7 +18,7 @@ from ssbsn_cli.core.inference.device import (
     resolve_precision,
 )
 from ssbsn_cli.core.inference.engine import Engine, Notify, Progress
-from ssbsn_cli.core.inference.settings import DEFAULT_OVERLAP, Settings, passes_without_r3
+from ssbsn_cli.core.inference.settings import DEFAULT_OVERLAP, MASKED, Settings, passes_without_r3
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 
 # Of more, threads and GPUs gain little.
@@ -62,7 +62,7 @@ class Denoiser:
                 "Leave out --refine, or use other --weights, such as ssbsn-photo.",
             )
         self.detail = settings.detail == "auto" and descriptor.detail
-        if settings.refine_passes is not None and self.refine != "r3":
+        if settings.refine_passes is not None and self.refine not in MASKED:
             raise passes_without_r3(self.refine)
         dtype = DTYPES[self.precision]
 

@@ -10,6 +10,8 @@ from ssbsn_cli.core.kinds import AttentionKind, DetailKind, PrecisionKind, Refin
 
 MIN_TILE = 32
 DEFAULT_OVERLAP = 32
+# The refinements that have a number of passes.
+MASKED: tuple[RefineKind, ...] = ("r3", "stratified")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,7 @@ class Settings:
         visible quality on the device.
     attention : {"linear", "exact"}
         Form of SS-Attention.
-    refine : {"r3", "once", "none"}, optional
+    refine : {"r3", "stratified", "once", "none"}, optional
         Refinement; what the weights recommend if not given.
     detail : {"auto", "off"}
         Whether to give back detail that a blind-spot network took for noise; "auto" does where the
@@ -86,8 +88,8 @@ class Settings:
             )
         if self.refine_passes is not None and self.refine_passes < 1:
             raise OptionError("R3 needs at least one pass.", "Use --refine none to leave it out.")
-        if self.refine_passes is not None and self.refine not in ("r3", None):
-            raise passes_without_r3(self.refine)
+        if self.refine_passes is not None and (self.refine or "r3") not in MASKED:
+            raise passes_without_r3(str(self.refine))
         if not 0 <= self.strength <= 1:
             raise OptionError(
                 f"A strength of {self.strength:g} is out of range.", "Use a number from 0 to 1."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor
 
@@ -30,7 +30,7 @@ class Descriptor:
     value_range : float
         The value of white that the weights were trained for: 255 for the authors' weights. Built
         networks always take [0, 1]; see `Descriptor.to_unit_range`.
-    refine : {"r3", "once", "none"}
+    refine : {"r3", "stratified", "once", "none"}
         The refinement that suits these weights.
     halo : int
         Pixels at a tile's edge that the missing surroundings spoil too much to be used.
@@ -53,7 +53,7 @@ class Descriptor:
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
             raise ValueError(f"unknown architecture {self.architecture!r}")
-        if self.refine not in ("r3", "once", "none"):
+        if self.refine not in get_args(RefineKind):
             raise ValueError(f"unknown refinement {self.refine!r}")
         if not self.value_range > 0 or self.halo < 0:
             raise ValueError("value_range must be positive and halo not negative")

@@ -64,7 +64,7 @@ class Network(nn.Module, ABC):
         ----------
         x : Tensor
             Noisy images, (B, 3, H, W), of any size.
-        refine : {"r3", "once", "none"}
+        refine : {"r3", "stratified", "once", "none"}
             Refinement, for networks that have one.
         passes : int, optional
             Passes of R3.

@@ -40,6 +40,7 @@ def random_replacing_refinement(
     passes: int,
     probability: float,
     generator: torch.Generator,
+    stratified: bool = False,
 ) -> Tensor:
     """R3: average passes over the PD result with random elements replaced by noisy ones.
 
@@ -60,6 +61,9 @@ def random_replacing_refinement(
     generator : torch.Generator
         Source of the masks, on the CPU: the masks are the same on every device, and for every
         image of a batch, so that no result depends on what else is in it.
+    stratified : bool
+        Whether each element is replaced equally often over the passes. Each mask by itself is as
+        random as before, so the mean of the results is the same, but they scatter less.
 
     Returns
     -------
@@ -69,9 +73,14 @@ def random_replacing_refinement(
     References
     ----------
     .. [1] Lee, Son & Lee, "AP-BSN", CVPR 2022, section 3.4. https://arxiv.org/abs/2203.11799
+    .. [2] W. G. Cochran, "Sampling Techniques", 1977, chapter 8, for systematic sampling.
     """
     total = torch.zeros_like(y0)
-    for _ in range(passes):
-        replaced = torch.rand(x.shape[1:], generator=generator) < probability
-        total += refine_once(network, torch.where(replaced.to(x.device), x, y0), pad)
+    for each in range(passes):
+        if each == 0 or not stratified:
+            places = torch.rand(x.shape[1:], generator=generator)
+        else:
+            places = (places + probability) % 1
+        replaced = (places < probability).to(x.device)
+        total += refine_once(network, torch.where(replaced, x, y0), pad)
     return total / passes

@@ -122,10 +122,11 @@ class SSBSN(Network):
         ----------
         x : Tensor
             Noisy images in [0, 1], (B, 3, H, W), of any size.
-        refine : {"r3", "once", "none"}
-            R3, one full-resolution pass over the PD result, or the PD result itself.
+        refine : {"r3", "stratified", "once", "none"}
+            R3, R3 with stratified masks, one full-resolution pass over the PD result, or the PD
+            result itself.
         passes : int, optional
-            Passes of R3 in place of `r3_passes`.
+            Passes of R3 in place of `r3_passes`, or of half as many if stratified.
         generator : torch.Generator, optional
             CPU generator of the masks of R3; seeded with 0 if not given.
 
@@ -140,14 +141,16 @@ class SSBSN(Network):
         y: Tensor = self(x, self.pd_b)
         if refine == "once":
             y = refine_once(self.bsn, y, self.pd_pad)
-        elif refine == "r3":
+        elif refine != "none":
+            stratified = refine == "stratified"
             y = random_replacing_refinement(
                 self.bsn,
                 y,
                 x,
                 pad=self.pd_pad,
-                passes=self.r3_passes if passes is None else passes,
+                passes=passes or max(self.r3_passes // (2 if stratified else 1), 1),
                 probability=self.r3_probability,
                 generator=generator or torch.Generator().manual_seed(0),
+                stratified=stratified,
             )
         return y[..., :height, :width]

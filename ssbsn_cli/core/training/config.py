@@ -32,7 +32,7 @@ class ModelConfig(_Section):
     ----------
     architecture : str
         Which network.
-    refine : {"r3", "once", "none"}
+    refine : {"r3", "stratified", "once", "none"}
         The refinement that its weights will recommend.
     halo : int
         Pixels at a tile's edge that its weights will not be trusted with.
@@ -161,7 +161,7 @@ class DistillConfig(_Section):
     ----------
     teacher : str
         Its weights: a name or a path.
-    refine : {"r3", "once", "none"}
+    refine : {"r3", "stratified", "once", "none"}
         How the teacher denoises.
     windows, side : int
         How many parts of the photos it denoises, once, and their size in pixels.
