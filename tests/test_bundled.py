@@ -1,0 +1,59 @@
+"""What people get without choosing weights: every noisy photo better, clean ones left alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ssbsn_cli import load_denoiser
+from ssbsn_cli.core.evaluation.demo import Demo
+from ssbsn_cli.core.training.validation import psnr
+
+
+def unit(pixels):
+    return pixels.astype(np.float32) / 255
+
+
+@pytest.fixture(scope="module")
+def denoiser():
+    return load_denoiser(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return list(Demo())
+
+
+def test_every_noisy_photo_gets_better(denoiser, samples):
+    gains = {}
+    for sample in samples:
+        clean = unit(sample.references[0])
+        after = psnr(clean, unit(denoiser(sample.noisy)))
+        gains[sample.name] = after - psnr(clean, unit(sample.noisy))
+    assert min(gains.values()) > 1, gains
+    # The stronger the noise, the more is removed.
+    strong, weak = (np.mean([gains[n] for n in gains if n.endswith(s)]) for s in ("strong", "weak"))
+    assert strong > weak + 3
+
+
+def test_clean_photos_come_back_all_but_unchanged(denoiser, samples):
+    for sample in samples[::3]:
+        assert psnr(unit(sample.references[0]), unit(denoiser(sample.references[0]))) > 37
+
+
+def test_grey_photos_stay_grey_and_get_better(denoiser, samples):
+    sample = next(each for each in samples if each.name.endswith("medium"))
+    clean, noisy = (
+        np.rint(p.mean(axis=2)).astype(np.uint8) for p in (sample.references[0], sample.noisy)
+    )
+    after = denoiser(noisy)
+    assert after.shape == clean.shape
+    assert psnr(unit(clean), unit(after)) > psnr(unit(clean), unit(noisy)) + 1
+
+
+def test_tiles_leave_no_seams(denoiser, samples):
+    image = np.tile(samples[4].noisy, (2, 2, 1))
+    whole = load_denoiser(device="cpu", tile=0)(image).astype(int)
+    tiled = load_denoiser(device="cpu", tile=256)(image).astype(int)
+    assert np.abs(tiled - whole).max() <= 6
+    assert np.sqrt(((tiled - whole) ** 2).mean()) < 0.3
