@@ -18,8 +18,8 @@ from ssbsn_cli.core.data import open_cache
 from ssbsn_cli.core.data.holdout import hold_out
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
 from ssbsn_cli.core.model.ssbsn import SSBSN
-from ssbsn_cli.core.training.config import load_config
 from ssbsn_cli.core.training.initialise import initialise
+from ssbsn_cli.core.training.load_config import load_config
 from ssbsn_cli.core.training.sources import Mixture, SelfSource
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.training.config import load_config
+from ssbsn_cli.core.training.load_config import load_config
 from ssbsn_cli.core.training.loop import DivergedError, StepReport
 from ssbsn_cli.core.training.request import DataPath, DataRequest, Request
 from ssbsn_cli.core.training.run import prepare_training, refuse_used

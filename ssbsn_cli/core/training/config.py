@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping, Sequence
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.kinds import RefineKind
 
 ObjectiveKind = Literal["self", "distill", "pairs"]
@@ -218,117 +213,3 @@ class Config(_Section):
     def to_toml(self) -> str:
         """Return the whole configuration as TOML, defaults included."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
-
-
-def config_names() -> list[str]:
-    """Return the names of the configurations inside the package."""
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in _shipped().iterdir()
-        if entry.name.endswith(".toml")
-    )
-
-
-def load_config(
-    name_or_path: str,
-    settings: Sequence[str] = (),
-    options: Mapping[str, Any] | None = None,
-) -> Config:
-    """Read a configuration and change it.
-
-    Parameters
-    ----------
-    name_or_path : str
-        One of `config_names`, or a TOML file.
-    settings : sequence of str
-        Changes as ``section.key=value``, the value in TOML; other text stands for itself.
-    options : mapping, optional
-        More changes, by ``section.key``; they are made last, and None changes nothing.
-
-    Returns
-    -------
-    Config
-        Checked. Of the three ways to say how long to train, a change of one removes the others.
-
-    Raises
-    ------
-    OptionError
-        It cannot be read, or a key or value makes no sense: the message names it.
-    """
-    content = _read(name_or_path)
-    for setting in settings:
-        key, sign, text = setting.partition("=")
-        if not sign or not key.strip():
-            raise OptionError(
-                f"--set {setting!r} is not of the form key=value.",
-                "Write for example --set optimizer.ema=0.999.",
-            )
-        _change(content, key.strip(), _parse(text.strip()))
-    for key, value in (options or {}).items():
-        if value is not None:
-            _change(content, key, value)
-    try:
-        return Config.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        what = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            what = "there is no such key"
-        elif first["type"] == "missing":
-            what = "it is missing"
-        raise OptionError(
-            f"The configuration {name_or_path}: {where}: {what}.".replace("..", "."),
-            "docs/train.md lists the keys and their values.",
-        ) from None
-
-
-def _shipped() -> Any:
-    return resources.files("ssbsn_cli.core.training") / "configs"
-
-
-def _read(name_or_path: str) -> dict[str, Any]:
-    if name_or_path in config_names():
-        text = (_shipped() / f"{name_or_path}.toml").read_text(encoding="utf-8")
-    else:
-        path = Path(name_or_path)
-        if not path.is_file():
-            raise OptionError(
-                f"There is no configuration {name_or_path!r}.",
-                f"Name one of {', '.join(config_names())}, or a TOML file.",
-            )
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise OptionError(
-                f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}.",
-                "Give a TOML file.",
-            ) from None
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise OptionError(f"{name_or_path} is not TOML: {error}.", "Correct that line.") from None
-
-
-def _parse(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _change(content: dict[str, Any], key: str, value: Any) -> None:
-    *sections, last = key.split(".")
-    if sections == ["training"] and last in DURATIONS:
-        # Another length replaces the one that is there.
-        for other in DURATIONS:
-            if isinstance(content.get("training"), dict):
-                content["training"].pop(other, None)
-    for section in sections:
-        content = content.setdefault(section, {})
-        if not isinstance(content, dict):
-            raise OptionError(
-                f"The configuration has no key {key}: {section} is a value.",
-                "docs/train.md lists the keys and their values.",
-            )
-    content[last] = value

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.training.config import Config, load_config
+from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.training.files import RunFiles
+from ssbsn_cli.core.training.load_config import load_config
 from ssbsn_cli.core.weights.fetch import cache_dir
 
 

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ssbsn_cli.core.errors import OptionError, WeightsError
+from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.device import resolve_precision
 from ssbsn_cli.core.model.descriptor import Descriptor
-from ssbsn_cli.core.model.network import Network
-from ssbsn_cli.core.training.config import Config, ModelConfig, load_config
+from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.training.data import TrainingData, open_data
 from ssbsn_cli.core.training.files import RunFiles
-from ssbsn_cli.core.training.initialise import initialise
+from ssbsn_cli.core.training.load_config import load_config
 from ssbsn_cli.core.training.loop import Trainer
+from ssbsn_cli.core.training.networks import make_network, model_of
 from ssbsn_cli.core.training.recorder import Recorder
 from ssbsn_cli.core.training.request import Request
 from ssbsn_cli.core.training.state import TrainingState, load_state
 from ssbsn_cli.core.training.team import Team, join_team
-from ssbsn_cli.core.weights.locate import load_weights
 from ssbsn_cli.core.weights.records import write_atomically
 from ssbsn_cli.core.weights.registry import entries
 
@@ -33,8 +30,6 @@ Listen = Callable[[Mapping[str, Any]], None]
 # An epoch draws as many crops as the authors' data preparation makes patches: 512 pixels, of which
 # 128 overlap.
 _EPOCH_CELL = 384 * 384
-# The narrowest layers are half as wide.
-_FEWEST_CHANNELS = 6
 # What may differ between a run and its resumption without changing what any step does.
 _FREE = {
     "training": {
@@ -102,7 +97,7 @@ def prepare_training(
         before = load_config(str(files.config))
         # The state has the weights: those that it began with need not be there any more.
         config, init = config.model_copy(update={"model": config.model or before.model}), None
-    network, descriptor = _make_network(config, init)
+    network, descriptor = make_network(config, init)
     precision = config.training.precision
     if precision == "auto" and resuming:
         precision = before.training.precision
@@ -111,7 +106,7 @@ def prepare_training(
         half = resolve_precision("auto", team.device) != "fp32"
         precision = "bf16" if team.all(half) else "fp32"
     training = config.training.model_copy(update={"precision": precision})
-    config = config.model_copy(update={"model": _model_of(descriptor), "training": training})
+    config = config.model_copy(update={"model": model_of(descriptor), "training": training})
     if resuming:
         _refuse_other_config(files, before, config)
     data = open_data(request.data, config, network, team, say, warn)
@@ -168,81 +163,6 @@ def refuse_used(run: Path) -> None:
             f"{files.directory} holds a run already.",
             "Choose another directory, or let ssbsn train --resume go on with it.",
         )
-
-
-def _make_network(config: Config, init: str | None) -> tuple[Network, Descriptor]:
-    model = config.model
-    if init is None:
-        if model is None:
-            raise OptionError(
-                "This configuration trains on from given weights, and none are given.",
-                "Name them with --init NAME|PATH.",
-            )
-        descriptor = _descriptor_of(model)
-        network = descriptor.build()
-        initialise(network, config.training.seed)
-        return network, descriptor
-    loaded = load_weights(init)
-    descriptor = replace(loaded.descriptor, value_range=1.0)
-    if model is not None:
-        wanted = _descriptor_of(model)
-        have = {key: tuple(v.shape) for key, v in loaded.network.state_dict().items()}
-        need = {key: tuple(v.shape) for key, v in wanted.build().state_dict().items()}
-        if wanted.architecture != descriptor.architecture or have != need:
-            raise WeightsError(
-                f"{init} holds {_words(descriptor)}, and the configuration is for "
-                f"{_words(wanted)}.",
-                "Use weights of the same network, or a configuration without [model], such as "
-                "adapt.",
-            )
-        network = wanted.build()
-        network.load_state_dict(loaded.network.state_dict())
-        return network, wanted
-    return loaded.network, descriptor
-
-
-def _descriptor_of(model: ModelConfig) -> Descriptor:
-    try:
-        descriptor = Descriptor(
-            model.architecture,
-            model.parameters,
-            refine=model.refine,
-            halo=model.halo,
-            detail=model.detail,
-        )
-        # On no device: a width of a million is noticed before it takes the memory.
-        with torch.device("meta"):
-            descriptor.build()
-        if model.parameters.get("channels", _FEWEST_CHANNELS) < _FEWEST_CHANNELS:
-            raise ValueError("with so few channels, colours find no way through")
-    except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise OptionError(
-            f"The configuration: model: {reason}.",
-            "docs/train.md lists the keys and their values.",
-        ) from None
-    return descriptor
-
-
-def _model_of(descriptor: Descriptor) -> ModelConfig:
-    return ModelConfig(
-        architecture=descriptor.architecture,
-        refine=descriptor.refine,
-        halo=descriptor.halo,
-        detail=descriptor.detail,
-        parameters={
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in descriptor.parameters.items()
-        },
-    )
-
-
-def _words(descriptor: Descriptor) -> str:
-    parameters = descriptor.parameters
-    if "channels" not in parameters:
-        return descriptor.architecture
-    blocks = len(parameters.get("blocks", ()))
-    return f"{descriptor.architecture} with {parameters['channels']} channels and {blocks} blocks"
 
 
 def _refuse_other_config(files: RunFiles, before: Config, now: Config) -> None:
