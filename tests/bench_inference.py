@@ -1,0 +1,189 @@
+"""How fast inference is, and on what that depends: tables, each measured in one run.
+
+    python tests/bench_inference.py [SECTION ...] [--upstream DIR] [--side N]
+
+Sections are network, peak, growth, overlap and start; without any, all. DIR is a checkout of
+https://github.com/YoungJooHan/SS-BSN, whose rows are left out without it. Training steps have a
+script of their own, bench_train_step.py, and so do gigapixels, bench_gigapixel.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+
+from ssbsn_cli import load_denoiser
+from ssbsn_cli.core.evaluation.memory import PeakMemory
+from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.training.initialise import initialise
+
+CHANNELS = 128
+WAYS = {
+    "exact, fp32": ("exact", torch.float32),
+    "linear, fp32": ("linear", torch.float32),
+    "linear, bf16": ("linear", torch.bfloat16),
+}
+
+
+def timed(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def picture(side: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 3, side, side, generator=generator)
+    return image.contiguous(memory_format=torch.channels_last)
+
+
+def authors_network(checkout: str, weights: dict[str, torch.Tensor]) -> torch.nn.Module:
+    sys.path.insert(0, checkout)
+    from src.model import SSBSN as theirs
+
+    network = theirs.SSBSN(mode=["na"] * 6 + ["ss"] * 3)
+    missing = network.load_state_dict(weights, strict=False).missing_keys
+    assert all(key.endswith("mask") for key in missing)
+    return network.eval()
+
+
+def our_network(weights: dict[str, torch.Tensor], way: str) -> SSBSN:
+    attention, dtype = WAYS[way]
+    network = SSBSN(CHANNELS)
+    network.load_state_dict(weights)
+    network.use_attention(attention)
+    return network.to(dtype).to(memory_format=torch.channels_last).eval()
+
+
+def bench_network(side: int, upstream: str | None) -> Table:
+    start = SSBSN(CHANNELS)
+    initialise(start, 0)
+    weights = start.state_dict()
+    x = picture(side)
+    table = Table(
+        f"network, C = {CHANNELS}, {side}x{side}", "refine", "s", "MiB", "times faster",
+        "RMS to exact, grey levels",
+    )  # fmt: skip
+    for refine in ("none", "once", "stratified", "r3"):
+        runs: dict[str, Callable[[], torch.Tensor]] = {}
+        if upstream and refine in ("none", "r3"):
+            theirs = authors_network(upstream, weights)
+            theirs.R3 = refine == "r3"
+            runs["authors' code"] = partial(theirs.denoise, x.contiguous())
+        for way in WAYS:
+            runs[f"ssbsn, {way}"] = partial(our_network(weights, way).denoise, x, refine=refine)
+        first, exact = 0.0, None
+        for name, run in runs.items():
+            with PeakMemory("cpu") as memory:
+                begin = time.perf_counter()
+                out = run()
+                seconds = time.perf_counter() - begin
+            first = first or seconds
+            exact = out if "exact" in name else exact
+            apart = (
+                "" if exact is None else f"{255 * (out - exact).square().mean().sqrt().item():.3f}"
+            )
+            mib = "" if memory.bytes is None else f"{memory.bytes / 2**20:.0f}"
+            table.add_row(name, refine, f"{seconds:.2f}", mib, f"{first / seconds:.1f}", apart)
+    return table
+
+
+def bench_peak() -> Table:
+    def rate(work: Callable[[], Any], operations: float) -> str:
+        work()
+        return f"{operations / min(timed(work) for _ in range(5)) / 1e9:.0f}"
+
+    side = 258
+    rows: dict[str, list[str]] = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.rand(2048, 2048).to(dtype)
+        rows.setdefault("matrix product, 2048", []).append(
+            rate(partial(torch.mm, a, a), 2 * 2048**3)
+        )
+        features = torch.rand(1, CHANNELS, side, side).to(dtype)
+        features = features.contiguous(memory_format=torch.channels_last)
+        kernel = torch.rand(CHANNELS, CHANNELS, 3, 3).to(dtype)
+        kernel = kernel.contiguous(memory_format=torch.channels_last)
+        for d in (1, 2, 3):
+            work = partial(F.conv2d, features, kernel, padding=d, dilation=d)
+            rows.setdefault(f"3x3 convolution, {CHANNELS} channels, dilation {d}", []).append(
+                rate(work, 18 * CHANNELS**2 * side**2)
+            )
+        network = SSBSN(CHANNELS).to(dtype).to(memory_format=torch.channels_last).eval()
+        weights = sum(p.numel() for p in network.parameters() if p.ndim == 4)
+        rows.setdefault("all of SS-BSN, by the arithmetic of its convolutions", []).append(
+            rate(partial(network.bsn, picture(side)), 2 * weights * side**2)
+        )
+    table = Table("GFLOP/s", "fp32", "bf16")
+    for name, values in rows.items():
+        table.add_row(name, *values)
+    return table
+
+
+def bench_growth() -> Table:
+    denoiser = load_denoiser(device="cpu")
+    denoiser(np.zeros((600, 600, 3), np.uint8))
+    table = Table("default weights", "s", "s a megapixel", "MiB beyond the photo")
+    for megapixels in (1, 4, 16):
+        side = round((megapixels * 1e6) ** 0.5)
+        image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+        with PeakMemory("cpu") as memory:
+            seconds = timed(partial(denoiser.denoise_in_place, image))
+        mib = "" if memory.bytes is None else f"{memory.bytes / 2**20:.0f}"
+        table.add_row(f"{megapixels} Mpx", f"{seconds:.2f}", f"{seconds / megapixels:.3f}", mib)
+    return table
+
+
+def bench_overlap() -> Table:
+    image = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)
+    table = Table("default weights, 3 Mpx", "s", "times")
+    first = 0.0
+    for tile, overlap in ((0, 0), (512, 0), (512, 32), (512, 64), (256, 0), (256, 32), (256, 64)):
+        denoiser = load_denoiser(device="cpu", tile=tile, overlap=overlap)
+        seconds = min(timed(partial(denoiser, image)) for _ in range(2))
+        first = first or seconds
+        table.add_row(f"tile {tile}, overlap {overlap}", f"{seconds:.2f}", f"{seconds / first:.2f}")
+    return table
+
+
+def bench_start() -> Table:
+    table = Table("command", "s")
+    for words in (["--help"], ["denoise", "--help"], ["info"]):
+        command = [sys.executable, "-m", "ssbsn_cli", *words]
+        run = partial(subprocess.run, command, stdout=subprocess.DEVNULL, check=True)
+        table.add_row(f"ssbsn {' '.join(words)}", f"{min(timed(run) for _ in range(3)):.2f}")
+    return table
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    sections = ("network", "peak", "growth", "overlap", "start")
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(sections))
+    parser.add_argument("--upstream", metavar="DIR", help="a checkout of the authors' repository")
+    parser.add_argument("--side", type=int, default=256, help="of the network's tile")
+    arguments = parser.parse_args()
+    benches = {
+        "network": partial(bench_network, arguments.side, arguments.upstream),
+        "peak": bench_peak,
+        "growth": bench_growth,
+        "overlap": bench_overlap,
+        "start": bench_start,
+    }
+    for section in arguments.sections or sections:
+        Console().print(benches[section]())
+
+
+if __name__ == "__main__":
+    main()
