@@ -50,9 +50,9 @@ def picture(side: int) -> torch.Tensor:
 
 def authors_network(checkout: str, weights: dict[str, torch.Tensor]) -> torch.nn.Module:
     sys.path.insert(0, checkout)
-    from src.model import SSBSN as theirs
+    from src.model import get_model_class
 
-    network = theirs.SSBSN(mode=["na"] * 6 + ["ss"] * 3)
+    network = get_model_class("SSBSN")(mode=["na"] * 6 + ["ss"] * 3)
     missing = network.load_state_dict(weights, strict=False).missing_keys
     assert all(key.endswith("mask") for key in missing)
     return network.eval()
