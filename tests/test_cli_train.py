@@ -118,6 +118,13 @@ def test_denoise_adapts_and_keeps_only_what_is_asked_for(tiny, run):
     assert not (tiny.place / "again").exists()
 
 
+def test_weights_that_see_every_pixel_are_not_adapted(tiny):
+    result = tiny.ssbsn("denoise", "photos", "--adapt", "0.02", "-o", "adapted")
+    assert result.returncode == 2
+    assert "--weights ssbsn-photo" in result.stderr
+    assert not (tiny.place / "adapted").exists()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["--keep-adapted", "x"], ["--adapt", "0"], ["--adapt", "nan"], ["--adapt", "-1"]],

@@ -14,7 +14,7 @@ from ssbsn_cli.core.training.request import DataPath, DataRequest, Request
 from ssbsn_cli.core.training.run import prepare_training, refuse_used
 from ssbsn_cli.core.weights.fetch import cache_dir
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
-from ssbsn_cli.core.weights.registry import blind_name, default_name
+from ssbsn_cli.core.weights.registry import default_name
 
 Notify = Callable[[str], None]
 
@@ -41,8 +41,7 @@ def adapt_weights(
     photos : sequence of Path
         The photos.
     weights : str, optional
-        What to start from, see `find_weights`; if not given, the default weights, or others if
-        those are of no blind-spot network.
+        What to start from, see `find_weights`; the default weights if not given.
     minutes : float
         How long to train.
     device : str
@@ -63,14 +62,17 @@ def adapt_weights(
 
     Raises
     ------
-    OptionError, WeightsError, DeviceError, SsbsnError
+    OptionError
+        The weights belong to no blind-spot network; or see `prepare_training`.
+    WeightsError, DeviceError, SsbsnError
         See `prepare_training` and `Trainer.train`.
     """
-    name = weights or blind_name()
-    if name != (weights or default_name()):
-        say(
-            "The default weights see every pixel and cannot learn from noisy photos alone: "
-            f"adapting {name}, a blind-spot network."
+    name = weights or default_name()
+    if not load_weights(name).network.blind:
+        raise OptionError(
+            f"The weights {name} cannot be adapted: they see every pixel, and from noisy photos alone "
+            "they would learn to copy it.",
+            "Add --weights ssbsn-photo, or other weights of a blind-spot network.",
         )
     options = {
         "training.max_minutes": minutes,

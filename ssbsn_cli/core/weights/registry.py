@@ -125,11 +125,6 @@ class Entry(_Table):
         return self
 
     @property
-    def blind(self) -> bool:
-        """Whether the network is a blind-spot network, which learns from noisy photos alone."""
-        return self.architecture != "unet"
-
-    @property
     def usage(self) -> dict[str, Any]:
         """What a file without a descriptor does not say about itself."""
         return {"value_range": self.value_range, "refine": self.refine}
@@ -155,19 +150,6 @@ def default_name() -> str:
         If a registry cannot be read or makes no sense.
     """
     return _read_all()[0]
-
-
-def blind_name() -> str:
-    """Return the name of the bundled weights to train on from noisy photos alone.
-
-    Raises
-    ------
-    WeightsError
-        If a registry cannot be read or makes no sense.
-    """
-    default, found = _read_all()
-    bundled = [name for name, entry in found.items() if entry.bundled and entry.blind]
-    return default if found[default].blind else bundled[0]
 
 
 def read_registry(path: Path) -> tuple[str | None, dict[str, Entry]]:
