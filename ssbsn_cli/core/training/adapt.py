@@ -70,8 +70,8 @@ def adapt_weights(
     name = weights or default_name()
     if not load_weights(name).network.blind:
         raise OptionError(
-            f"The weights {name} cannot be adapted: they see every pixel, and from noisy photos alone "
-            "they would learn to copy it.",
+            f"The weights {name} cannot be adapted: they see every pixel, and from noisy photos "
+            "alone they would learn to copy it.",
             "Add --weights ssbsn-photo, or other weights of a blind-spot network.",
         )
     options = {
