@@ -11,7 +11,8 @@ import pytest
 from skimage.restoration import estimate_sigma
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.evaluation.baselines import BASELINES, estimate_sigmas, open_baseline
+from ssbsn_cli.core.evaluation.baseline import estimate_sigmas
+from ssbsn_cli.core.evaluation.baselines import BASELINES, open_baseline
 
 SIGMA = 0.08
 # In dB, on the picture below: about 2 less than measured.

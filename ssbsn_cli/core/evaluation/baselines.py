@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -18,17 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.evaluation.baseline import (
+    ESTIMATED,
+    LEAST_DETAIL,
+    Baseline,
+    Pixels,
+    Sigmas,
+    estimate_settings,
+    estimate_sigmas,
+)
 from ssbsn_cli.core.inference.units import from_unit, to_unit
 from ssbsn_cli.core.weights.registry import suggest
-
-_Image = NDArray[np.float64]
-_Sigmas = NDArray[np.float64]
-
-_ESTIMATE_WAVELET = "db2"
-# The quartile of the normal distribution: half of white noise is nearer to 0 than this.
-_QUARTILE = 0.6744897501960817
-# Far below what rounding to 16 bits leaves, and far above what sums of float32 do.
-_LEAST_DETAIL = 1e-6
 
 _NLM_TEMPLATE = 7
 _NLM_SEARCH = 21
@@ -54,101 +53,6 @@ _BM3D = {"profile": "np", "colorspace": "opp"}
 # Its blocks are of 8x8 pixels; it refuses images below, and crashes at just that size.
 _BM3D_SMALLEST = 16
 _BM3D_LICENCE = "for non-commercial use only"
-
-_ESTIMATED = (
-    "The noise level is estimated from the photo's finest wavelet details, which is too low where "
-    "noise is correlated from pixel to pixel, as in most photos; this is not corrected."
-)
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """A denoiser that learned nothing, ready to run.
-
-    Parameters
-    ----------
-    name : str
-        One of `BASELINES`.
-    title : str
-        For a table.
-    description : str
-        What it is, at which settings, and where it has the noise level from.
-    settings : mapping
-        Every constant, and the versions of the libraries, as plain JSON values: as long as they
-        are the same, so are the results.
-    licence : str
-        What a user of the results must know of the licence, if anything.
-    """
-
-    name: str
-    title: str
-    description: str
-    settings: Mapping[str, Any]
-    licence: str = ""
-    _run: Callable[[_Image, _Sigmas], NDArray[Any]] = field(kw_only=True, repr=False, compare=False)
-
-    def __call__(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """Denoise an image.
-
-        Parameters
-        ----------
-        image : array
-            (H, W, 3) RGB, uint8, uint16 with white at 65535, or floats with white at 1. Stays as
-            it is.
-
-        Returns
-        -------
-        array
-            (H, W, 3) float32 with white at 1, in [0, 1]. The image itself if no noise is found in
-            it: it is constant, or too small to tell.
-
-        Raises
-        ------
-        TypeError
-            The image is of another type or shape, or empty.
-        """
-        if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != "f":
-            raise TypeError(f"image must be uint8, uint16 or floats, not {image.dtype}")
-        if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-            raise TypeError(f"image must be (H, W, 3), not {image.shape}")
-        unit = to_unit(image)
-        sigmas = estimate_sigmas(unit)
-        result = self._run(unit.astype(np.float64), sigmas) if sigmas.any() else unit
-        return np.clip(result, 0, 1).astype(np.float32)
-
-
-def estimate_sigmas(image: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Estimate the standard deviation of white noise in each channel.
-
-    Parameters
-    ----------
-    image : array
-        (H, W, C) floats with white at 1.
-
-    Returns
-    -------
-    array
-        (C,), in the units of the image: the median of the absolute diagonal details of one level
-        of a wavelet transform, over that of a normal distribution. Details of 0, from black or
-        blown-out parts, do not count. 0 if there are no others.
-
-    References
-    ----------
-    Donoho, Johnstone: "Ideal spatial adaptation by wavelet shrinkage", Biometrika 81, 1994,
-    section 4.2, with the wavelet of scikit-image's `estimate_sigma`. That one warns of images up
-    to 4 pixels wide, returns NaN for black ones, and counts the rounding errors in blown-out
-    parts as details.
-    """
-    import pywt
-
-    sigmas = np.zeros(image.shape[2])
-    for channel in range(image.shape[2]):
-        plane = image[..., channel].astype(np.float64)
-        details = np.abs(pywt.dwtn(plane, _ESTIMATE_WAVELET)["dd"])
-        details = details[details > _LEAST_DETAIL]
-        if details.size:
-            sigmas[channel] = np.median(details) / _QUARTILE
-    return sigmas
 
 
 def open_baseline(name: str) -> Baseline:
@@ -187,7 +91,7 @@ def _open_nlm() -> Baseline:
     """
     import cv2
 
-    def run(image: _Image, _sigmas: _Sigmas) -> NDArray[Any]:
+    def run(image: Pixels, _sigmas: Sigmas) -> NDArray[Any]:
         rgb = from_unit(image.astype(np.float32), np.dtype(np.uint8))
         bgr = np.ascontiguousarray(rgb[..., ::-1])
         planes = cv2.cvtColor(bgr, cv2.COLOR_LBGR2Lab)
@@ -208,7 +112,7 @@ def _open_nlm() -> Baseline:
         f"OpenCV's fastNlMeansDenoisingColored, templates of {_NLM_TEMPLATE} and a search window "
         f"of {_NLM_SEARCH} pixels, h and hColor {_NLM_STRENGTH:g} times the noise level of the "
         "CIELAB planes that it filters; images are rounded to 8 bits first, since it takes no "
-        "others. " + _ESTIMATED,
+        "others. " + ESTIMATED,
         {
             "template_window": _NLM_TEMPLATE,
             "search_window": _NLM_SEARCH,
@@ -216,7 +120,7 @@ def _open_nlm() -> Baseline:
             "least_strength": _NLM_LEAST,
             "bits": 8,
             "opencv": cv2.__version__,
-            **_estimate_settings(),
+            **estimate_settings(),
         },
         _run=run,
     )
@@ -232,7 +136,7 @@ def _open_wavelet() -> Baseline:
     """
     from skimage.restoration import denoise_wavelet
 
-    def run(image: _Image, sigmas: _Sigmas) -> NDArray[Any]:
+    def run(image: Pixels, sigmas: Sigmas) -> NDArray[Any]:
         # Its own estimates, per channel of YCbCr, are NaN without any details to measure.
         given = None if _has_haar_details(image) else list(sigmas)
         result: NDArray[Any] = denoise_wavelet(image, sigma=given, channel_axis=-1, **_WAVELET)
@@ -242,20 +146,20 @@ def _open_wavelet() -> Baseline:
         "wavelet",
         "scikit-image wavelet (BayesShrink)",
         "scikit-image's denoise_wavelet: BayesShrink, soft thresholds, Haar wavelets, in YCbCr "
-        "with the noise level of each channel. " + _ESTIMATED,
-        {**_WAVELET, "scikit-image": version("scikit-image"), **_estimate_settings()},
+        "with the noise level of each channel. " + ESTIMATED,
+        {**_WAVELET, "scikit-image": version("scikit-image"), **estimate_settings()},
         _run=run,
     )
 
 
-def _has_haar_details(image: _Image) -> bool:
+def _has_haar_details(image: Pixels) -> bool:
     from skimage.color import rgb2ycbcr
 
     height, width = (side // 2 * 2 for side in image.shape[:2])
     ycbcr = rgb2ycbcr(image)[:height, :width]
     rows = ycbcr[::2] - ycbcr[1::2]
     details = np.abs(rows[:, ::2] - rows[:, 1::2])
-    return bool((details.max(axis=(0, 1), initial=0) > 255 * _LEAST_DETAIL).all())
+    return bool((details.max(axis=(0, 1), initial=0) > 255 * LEAST_DETAIL).all())
 
 
 def _open_tv() -> Baseline:
@@ -271,7 +175,7 @@ def _open_tv() -> Baseline:
     over the actual standard deviation until they agree.
     """
 
-    def run(image: _Image, sigmas: _Sigmas) -> NDArray[Any]:
+    def run(image: Pixels, sigmas: Sigmas) -> NDArray[Any]:
         result = image.copy()
         for channel, sigma in enumerate(sigmas):
             if sigma > 0:
@@ -283,25 +187,25 @@ def _open_tv() -> Baseline:
         "scikit-image TV (Chambolle)",
         "scikit-image's denoise_tv_chambolle, each channel alone, with the weight chosen as in "
         "Chambolle 2004: the standard deviation of what is removed is that of the noise, "
-        f"to {_TV_TOLERANCE:.0%}. " + _ESTIMATED,
+        f"to {_TV_TOLERANCE:.0%}. " + ESTIMATED,
         {
             "eps": _TV_EPS,
             "max_num_iter": _TV_ITERATIONS,
             "tolerance": _TV_TOLERANCE,
             "max_updates": _TV_UPDATES,
             "scikit-image": version("scikit-image"),
-            **_estimate_settings(),
+            **estimate_settings(),
         },
         _run=run,
     )
 
 
-def _minimise_variation(plane: _Image, sigma: float) -> _Image:
+def _minimise_variation(plane: Pixels, sigma: float) -> Pixels:
     from skimage.restoration import denoise_tv_chambolle
 
     weight = sigma
     for _ in range(_TV_UPDATES):
-        result: _Image = denoise_tv_chambolle(  # type: ignore[no-untyped-call]
+        result: Pixels = denoise_tv_chambolle(  # type: ignore[no-untyped-call]
             plane, weight=weight, eps=_TV_EPS, max_num_iter=_TV_ITERATIONS
         )
         removed = float(np.sqrt(np.mean((result - plane) ** 2)))
@@ -330,7 +234,7 @@ def _open_bm3d() -> Baseline:
             f"Install it with: pip install 'ssbsn[bm3d]' (its licence is {_BM3D_LICENCE}).",
         ) from error
 
-    def run(image: _Image, sigmas: _Sigmas) -> NDArray[Any]:
+    def run(image: Pixels, sigmas: Sigmas) -> NDArray[Any]:
         height, width = image.shape[:2]
         missing = [(0, max(0, _BM3D_SMALLEST - side)) for side in (height, width)]
         padded = np.pad(image, [*missing, (0, 0)], "symmetric")
@@ -351,33 +255,25 @@ def _open_bm3d() -> Baseline:
         "bm3d",
         "BM3D",
         "BM3D for colour images as its authors distribute it (bm3d_rgb of the package bm3d), "
-        "profile np, opponent colours, with the noise level of each channel. " + _ESTIMATED,
+        "profile np, opponent colours, with the noise level of each channel. " + ESTIMATED,
         {
             **_BM3D,
             "threads": 1,
             "smallest": _BM3D_SMALLEST,
             "bm3d": version("bm3d"),
             "bm4d": version("bm4d"),
-            **_estimate_settings(),
+            **estimate_settings(),
         },
         _BM3D_LICENCE,
         _run=run,
     )
 
 
-def _fills_opponents(image: _Image) -> bool:
+def _fills_opponents(image: Pixels) -> bool:
     """Tell whether all three opponent colours vary; bm3d divides by their ranges."""
     red, green, blue = np.moveaxis(image, -1, 0)
     planes = (red + green + blue, red - blue, red - 2 * green + blue)
-    return all(np.ptp(plane) > _LEAST_DETAIL for plane in planes)
-
-
-def _estimate_settings() -> dict[str, Any]:
-    return {
-        "estimate": f"median of {_ESTIMATE_WAVELET} details",
-        "least_detail": _LEAST_DETAIL,
-        "pywavelets": version("PyWavelets"),
-    }
+    return all(np.ptp(plane) > LEAST_DETAIL for plane in planes)
 
 
 _OPENERS: Mapping[str, Callable[[], Baseline]] = {

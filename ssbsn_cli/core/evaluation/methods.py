@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.evaluation.baselines import Baseline
+from ssbsn_cli.core.evaluation.baseline import Baseline
 from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.units import to_unit
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.imaging.flat import cut, find_flat
+from ssbsn_cli.core.imaging.flat import FlatParts, cut, find_flat
 from ssbsn_cli.core.imaging.photo import Image
 
 # Energy is averaged over windows of this size.
@@ -20,24 +18,8 @@ _SAFETY = 1.4
 _PARTS = 2048
 
 
-@dataclass(frozen=True)
-class NoiseLevel:
-    """How strong the noise of a photograph is at which brightness.
-
-    Parameters
-    ----------
-    levels : array
-        (n,) brightness in [0, 1], ascending.
-    deviations : array
-        (n, C) standard deviation of each colour there, in [0, 1].
-    """
-
-    levels: NDArray[np.float64]
-    deviations: NDArray[np.float64]
-
-
-def estimate_noise(image: Image) -> NoiseLevel | None:
-    """Estimate the noise of a photograph from its flat parts.
+def estimate_noise(image: Image) -> FlatParts | None:
+    """Find out how strong the noise of a photograph is at which brightness.
 
     Parameters
     ----------
@@ -46,15 +28,14 @@ def estimate_noise(image: Image) -> NoiseLevel | None:
 
     Returns
     -------
-    NoiseLevel or None
+    FlatParts or None
         None if there are too few parts that are neither black nor white.
     """
-    flat = find_flat(cut(image, _PARTS))
-    return None if flat is None else NoiseLevel(flat.levels, flat.deviations)
+    return find_flat(cut(image, _PARTS))
 
 
 def recover_detail(
-    noisy: NDArray[np.float32], denoised: NDArray[np.float32], noise: NoiseLevel
+    noisy: NDArray[np.float32], denoised: NDArray[np.float32], noise: FlatParts
 ) -> NDArray[np.float32]:
     """Give back the part of what was removed that noise does not explain.
 
@@ -66,7 +47,7 @@ def recover_detail(
     ----------
     noisy, denoised : array
         (H, W, C) with white at 1.
-    noise : NoiseLevel
+    noise : FlatParts
         Of the whole photograph.
 
     Returns
