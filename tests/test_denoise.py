@@ -100,6 +100,25 @@ def test_a_broken_photo_fails_alone(folder):
     assert names("out") == ["photo.png"]
 
 
+def test_many_photos_come_out_in_order_and_errors_are_told_of_the_right_ones(folder):
+    kinds = "gbgggbbg"
+    for number, kind in enumerate(kinds):
+        path = Path(f"in/{number}.png")
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(noisy(24, 20 + number, number)).save(path)
+        if kind == "b":
+            path.write_bytes(path.read_bytes()[:60])
+    result = ssbsn("denoise", "in", "-o", "out", "--json", *QUICK, code=1)
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [Path(each["input"]).stem for each in records] == list("01234567")
+    for number, (kind, record) in enumerate(zip(kinds, records, strict=True)):
+        assert ("error" in record) == (kind == "b")
+        if kind == "g":
+            assert record["width"] == 20 + number
+            assert pixels(f"out/{number}.png").shape == (24, 20 + number, 3)
+    assert len(names("out")) == kinds.count("g")
+
+
 def test_nothing_is_overwritten_unless_asked(folder):
     original = Path("photo.png").read_bytes()
     ssbsn("denoise", "photo.png", "-o", "photo.png", *QUICK, code=1)

@@ -207,7 +207,7 @@ def _denoise_all(
     """Denoise photo after photo, and return how many failed."""
     # Only now, since PyTorch takes seconds to import.
     from ssbsn_cli.core.inference.denoiser import load_denoiser
-    from ssbsn_cli.core.inference.files import denoise_file
+    from ssbsn_cli.core.inference.files import denoise_files
 
     chosen: str | LoadedWeights | None = weights
     if minutes:
@@ -219,19 +219,15 @@ def _denoise_all(
     failed = 0
     with out.progress() as progress:
         bars = _Bars(progress, len(todo))
-        for job in todo:
-            source = str(job.source or STREAM)
-            bars.start(source)
-            try:
-                report = denoise_file(denoiser, job, options, bars.tiles)
-            except (DeviceError, OptionError, BrokenPipeError):
-                raise
-            except Exception as cause:
+        for job, outcome in denoise_files(denoiser, todo, options, bars.start, bars.tiles):
+            if isinstance(outcome, DeviceError | OptionError | BrokenPipeError):
+                raise outcome
+            if isinstance(outcome, Exception):
                 failed += 1
-                _fail(out, source, cause)
+                _fail(out, _name(job), outcome)
             else:
-                out.record(report)
-                out.say(_summary(report))
+                out.record(outcome)
+                out.say(_summary(outcome))
             bars.finish()
     return failed
 
@@ -240,6 +236,10 @@ def _fail(out: Output, source: str, cause: Exception) -> None:
     error = explain(cause)
     out.error(error)
     out.record({"input": source, "error": str(error), "hint": error.hint})
+
+
+def _name(job: Job) -> str:
+    return str(job.source or STREAM)
 
 
 def _exists(path: Path) -> bool:
@@ -265,8 +265,8 @@ class _Bars:
         self._files = progress.add_task("photos", total=files, visible=files > 1)
         self._tiles = progress.add_task("", total=None)
 
-    def start(self, name: str) -> None:
-        self._progress.reset(self._tiles, description=name, total=None)
+    def start(self, job: Job) -> None:
+        self._progress.reset(self._tiles, description=_name(job), total=None)
 
     def tiles(self, done: int, total: int) -> None:
         self._progress.update(self._tiles, completed=done, total=total)
