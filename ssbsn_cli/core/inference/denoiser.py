@@ -19,6 +19,7 @@ from ssbsn_cli.core.inference.device import (
 )
 from ssbsn_cli.core.inference.engine import Engine, Notify, Progress
 from ssbsn_cli.core.inference.settings import DEFAULT_OVERLAP, MASKED, Settings, passes_without_r3
+from ssbsn_cli.core.inference.units import check_image
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 
 # Of more, threads and GPUs gain little.
@@ -245,24 +246,6 @@ def describe_speed(image: Image, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "megapixels_per_second": float(f"{megapixels / seconds:.4g}"),
     }
-
-
-def check_image(image: Pixels) -> None:
-    """Refuse arrays that are no images.
-
-    Raises
-    ------
-    ImageError
-        If the shape, type or values are not those of an image.
-    """
-    hint = "Give (H, W) or (H, W, 1 to 4) of uint8, uint16, or floats with white at 1."
-    if image.ndim not in (2, 3) or 0 in image.shape or (image.ndim == 3 and image.shape[2] > 4):
-        raise ImageError(f"An array of shape {image.shape} is no image.", hint)
-    floating = np.issubdtype(image.dtype, np.floating)
-    if image.dtype not in (np.uint8, np.uint16) and not floating:
-        raise ImageError(f"An array of {image.dtype} is no image.", hint)
-    if floating and not np.isfinite(image).all():
-        raise ImageError("The image holds values that are not finite.", hint)
 
 
 def load_denoiser(
