@@ -173,6 +173,7 @@ def test_halved_crops_have_the_size_asked_for(tmp_path, lifted):
         lifted_share=0.5,
         halved=0.5,
         darkened=0.5,
+        colored=0.5,
         grey=0.3,
     )
     noisy, clean = pairs.batch(3)

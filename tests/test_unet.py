@@ -38,6 +38,7 @@ synthesiser = "camera"
 lifted = 0.5
 halved = 0.5
 darkened = 0.3
+colored = 0.5
 grey = 0.2
 [optimizer]
 learning_rate = 1e-3

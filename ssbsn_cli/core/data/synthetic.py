@@ -43,8 +43,9 @@ class SyntheticPairs:
     halved : float
         How many crops are twice as large and then halved, 0 to 1: that takes the traces of JPEG
         and the softness of lenses out of clean photographs.
-    darkened, grey : float
-        How many crops get less light, and how many lose their colours with their noise, 0 to 1.
+    darkened, colored, grey : float
+        How many crops get less light, how many get other colours, saturated and clipped ones among
+        them, and how many lose their colours with their noise, 0 to 1.
 
     Raises
     ------
@@ -62,6 +63,7 @@ class SyntheticPairs:
         lifted_share: float = 0.0,
         halved: float = 0.0,
         darkened: float = 0.0,
+        colored: float = 0.0,
         grey: float = 0.0,
     ) -> None:
         check_seed(seed)
@@ -72,6 +74,7 @@ class SyntheticPairs:
         self._lifted_share = lifted_share
         self._halved = halved
         self._darkened = darkened
+        self._colored = colored
         self._grey = grey
 
     def batch(self, step: int) -> tuple[_Floats, _Floats]:
@@ -114,6 +117,9 @@ class SyntheticPairs:
                 clean = np.ascontiguousarray(small.transpose(2, 0, 1))
             else:
                 clean = np.ascontiguousarray(clean[:, :side, :side])
+        if self._colored and rng.random() < self._colored:
+            gains = np.float32(2) ** rng.uniform(-1.5, 1, (3, 1, 1)).astype(np.float32)
+            clean = to_srgb(from_srgb(clean[rng.permutation(3)]) * gains)
         if self._darkened and rng.random() < self._darkened:
             clean = to_srgb(from_srgb(clean) * np.float32(2 ** -rng.uniform(0.5, 5)))
         return clean

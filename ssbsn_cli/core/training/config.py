@@ -181,7 +181,7 @@ class PairsConfig(_Section):
         Its fields.
     lifted : float
         Part of the clean ones that get noise lifted from the photos of ``--data`` instead.
-    halved, darkened, grey : float
+    halved, darkened, colored, grey : float
         See `ssbsn_cli.core.data.SyntheticPairs`.
     """
 
@@ -191,6 +191,7 @@ class PairsConfig(_Section):
     lifted: Part = 0.0
     halved: Part = 0.0
     darkened: Part = 0.0
+    colored: Part = 0.0
     grey: Part = 0.0
 
 

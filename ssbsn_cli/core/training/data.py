@@ -292,6 +292,7 @@ class _Opening:
                     lifted_share=pairs_config.lifted,
                     halved=pairs_config.halved,
                     darkened=pairs_config.darkened,
+                    colored=pairs_config.colored,
                     grey=pairs_config.grey,
                 )
             )
