@@ -119,10 +119,10 @@ def test_denoise_adapts_and_keeps_only_what_is_asked_for(tiny, run):
 
 
 def test_weights_that_see_every_pixel_are_not_adapted(tiny):
-    result = tiny.ssbsn("denoise", "photos", "--adapt", "0.02", "-o", "adapted")
+    result = tiny.ssbsn("denoise", "photos", "--adapt", "0.02", "-o", "refused")
     assert result.returncode == 2
     assert "--weights ssbsn-photo" in result.stderr
-    assert not (tiny.place / "adapted").exists()
+    assert not (tiny.place / "refused").exists()
 
 
 @pytest.mark.parametrize(
