@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ class Browser:
         assert program, "Chromium is not installed"
         self._size = width, height
         self._dark = dark
-        self._home = tempfile.TemporaryDirectory()
+        self._home = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._program = program
         self._number = 0
         self.complaints: list[str] = []
@@ -64,8 +65,14 @@ class Browser:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
+        # A killed browser leaves processes behind that go on writing into its home.
+        with contextlib.suppress(OSError):
+            os.write(self._to, json.dumps({"id": 0, "method": "Browser.close"}).encode() + b"\0")
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         os.close(self._to)
         self._stream.close()
         self._home.cleanup()
