@@ -153,6 +153,16 @@ def test_lifted_noise_is_that_of_the_photo(lifted):
         assert 2.2 < np.mean(colors) < 3.8
 
 
+def test_small_photos_get_noise_as_strong_as_large_ones(lifted):
+    def strength(side):
+        noisy = [
+            lifted.synthesise(grey(0.5, side), np.random.default_rng(seed)) for seed in range(60)
+        ]
+        return np.std(np.stack(noisy) - 0.5)
+
+    assert 0.7 < strength(9) / strength(64) < 1.4
+
+
 def test_photos_without_flat_parts_give_no_noise(tmp_path):
     black = save(tmp_path / "black.png", np.zeros((128, 128, 3), np.uint8))
     small = save(tmp_path / "small.png", noise(20, 20, 0))

@@ -19,6 +19,8 @@ _Floats = NDArray[np.float32]
 _NO_NOISE = 0.2 / 255
 # Noise further apart than the second is taken for independent; up to the first it is left alone.
 _SURE, _REACH = 6, 12
+# As many parts of a photograph's windows are looked at, however large those are.
+_MOST = 4096
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,12 @@ class LiftedNoise:
             (3, H, W) float32 in [0, 1], multiples of 1/255, C-contiguous.
         """
         height, width = clean.shape[1:]
-        white = rng.standard_normal((3, height, width), np.float32)
-        size = (height, width)
+        # The filters must fit, however small the photograph.
+        size = max(height, self.kernels.shape[2]), max(width, self.kernels.shape[3])
+        white = rng.standard_normal((3, *size), np.float32)
         filters = fft.rfft2(self.kernels, size)
         noise = fft.irfft2(np.einsum("ijhw,jhw->ihw", filters, fft.rfft2(white)), size)
+        noise = noise[:, :height, :width]
         strength = np.interp(clean.mean(axis=0), self.levels, self.strengths)
         factor = 2 ** rng.uniform(-1, 1)
         # In light, where it began: so dark parts get darker by it, as they do in photographs.
@@ -92,7 +96,7 @@ def lift(caches: Sequence[CropCache]) -> list[LiftedNoise]:
     for cache in caches:
         parts: dict[int, list[NDArray[np.float64]]] = {}
         for window in cache.windows:
-            parts.setdefault(window.number, []).append(cut(cache.view(window)))
+            parts.setdefault(window.number, []).append(cut(cache.view(window), _MOST))
         for pieces in parts.values():
             noise = lift_from(np.concatenate(pieces))
             if noise is not None:

@@ -68,6 +68,8 @@ class Denoiser:
         dtype = DTYPES[self.precision]
 
         network = weights.network
+        if settings.attention == "exact" and not network.blind:
+            notify(f"The weights {weights.name} have no attention, exact or linear.")
         network.use_attention(settings.attention)
         network.to(self.device, dtype)
         # PyTorch's type hints do not know this form.

@@ -31,7 +31,7 @@ from ssbsn_cli.core.inference.large import denoise_large
 from ssbsn_cli.core.streams import stdin, stdout
 
 # Larger files than this wait for their turn: their pixels may need all of the memory.
-_SMALL = 32 << 20
+_SMALL = 8 << 20
 
 
 @dataclass
