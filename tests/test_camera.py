@@ -13,7 +13,17 @@ from ssbsn_cli.core.data import Camera, CropSampler, SyntheticPairs, lift, open_
 from ssbsn_cli.core.data.srgb import from_srgb, srgb_slope, to_srgb
 from ssbsn_cli.core.errors import OptionError
 
-PARTS = ("clean", "mosaic", "clipped", "rows", "smoothed", "sharpened", "zoomed", "blotched")
+PARTS = (
+    "clean",
+    "mosaic",
+    "clipped",
+    "rows",
+    "toned",
+    "smoothed",
+    "sharpened",
+    "zoomed",
+    "blotched",
+)
 PLAIN = dict.fromkeys((*PARTS, "jpeg"), 0.0)
 
 

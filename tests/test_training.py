@@ -243,7 +243,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(tiny):
     whole = tiny.train("whole", init=str(first))
     again = tiny.train("again", init=str(first))
     (again / "state.pt").unlink()
-    (again / ".write-abc").mkdir()
+    (again / ".write-abc").touch()
     tiny.train("again", config=None, data=[], resume=True)
     assert_same(state(again), state(whole))
     assert not (again / ".write-abc").exists()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ssbsn_cli.core.data.bayer import PATTERNS, demosaic_noise, sample
 from ssbsn_cli.core.data.srgb import from_srgb, rounded, srgb_slope, through_jpeg, to_srgb
+from ssbsn_cli.core.data.tone import Tone
 from ssbsn_cli.core.errors import OptionError
 
 _Range = tuple[float, float]
@@ -27,14 +28,15 @@ class Camera:
 
     Where `NoiseModel` has one kind of noise, this has what makes that of cameras differ: dark
     signals that a sensor clips at black, colour matrices that mix and amplify, demosaicing that
-    smears, rows that share an offset, smoothing of colours or of all, sharpening, digital zoom,
-    blotches, JPEG. The photograph itself stays sharp: only its noise goes through all this.
+    smears, rows that share an offset, tone curves, smoothing of colours or of all, sharpening,
+    digital zoom, blotches, JPEG. The photograph itself stays sharp: only its noise goes through
+    all this.
 
     Parameters
     ----------
     deviation : (float, float)
         Standard deviation of the noise in grey levels of 0 to 255; log-uniform.
-    clean, mosaic, clipped, rows, smoothed, sharpened, zoomed, blotched, jpeg : float
+    clean, mosaic, clipped, rows, toned, smoothed, sharpened, zoomed, blotched, jpeg : float
         Part of the photographs that have no noise, that go through a mosaic, and so on.
     jpeg_quality : (int, int)
         Uniform, 1 to 100.
@@ -58,6 +60,7 @@ class Camera:
     mosaic: float = 0.65
     clipped: float = 0.15
     rows: float = 0.08
+    toned: float = 0.5
     smoothed: float = 0.35
     sharpened: float = 0.3
     zoomed: float = 0.2
@@ -109,12 +112,15 @@ class Camera:
 
     def _expose(self, photo: _Floats, deviation: float, rng: np.random.Generator) -> _Floats:
         """Return the noise of an sRGB photograph (H, W, 3) that comes from the sensor."""
-        light = from_srgb(photo)
+        tone = Tone(rng.uniform(-0.6, 0.8) if rng.random() < self.toned else 0)
+        shown = tone.undo(photo)
+        light = from_srgb(shown)
         develop = _colors(rng)
         raw = np.clip(light @ np.linalg.inv(develop).T, 0, 1).astype(np.float32)
         # Read noise is as strong as shot noise at this signal.
         knee = np.float32(10 ** rng.uniform(-3, -1))
-        expected = srgb_slope(light) ** 2 * ((raw + knee) @ (develop**2).T)
+        slope = srgb_slope(light) * tone.slope(shown)
+        expected = slope**2 * ((raw + knee) @ (develop**2).T)
         mosaic = rng.random() < self.mosaic
         # Demosaicing averages.
         kept = _KEPT if mosaic else 1
@@ -135,7 +141,7 @@ class Camera:
             noise = noisy - signal
             if rng.random() < 0.6:
                 noise = _blur(noise, rng.uniform(0.3, 1.2), keep=True)
-        noise = to_srgb(light + noise @ develop.T.astype(np.float32)) - photo
+        noise = tone(to_srgb(light + noise @ develop.T.astype(np.float32))) - photo
         return np.asarray(noise, np.float32)
 
     def _process(self, noise: _Floats, rng: np.random.Generator) -> _Floats:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shutil
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +89,7 @@ class Recorder:
             directory.mkdir(exist_ok=True)
             # A kill may have left what was being written.
             for leftover in directory.glob(f"{HALF_WRITTEN}*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+                leftover.unlink()
         self._logs: list[MetricsLog | TensorBoardLog] = [MetricsLog(files.metrics)]
         if tensorboard:
             self._logs.append(TensorBoardLog(files.directory / "tensorboard"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
+import secrets
 from pathlib import Path
 
 HALF_WRITTEN = ".write-"
@@ -27,14 +27,17 @@ def write_atomically(path: Path, content: bytes) -> None:
     content : bytes
         All of the file.
     """
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=HALF_WRITTEN) as directory:
-        new = Path(directory) / path.name
-        with new.open("wb") as file:
+    # Not in a temporary folder: an interrupt while that is removed can come out as an OSError.
+    new = path.with_name(f"{HALF_WRITTEN}{secrets.token_hex(6)}")
+    try:
+        with new.open("xb") as file:
             file.write(content)
             file.flush()
             # Or a power cut could leave the new name with nothing behind it.
             os.fsync(file.fileno())
         new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def record_path(path: Path) -> Path:
