@@ -143,6 +143,29 @@ def test_a_directory_is_denoised_and_gone_on_with(folder):
     assert all(json.loads(line)["skipped"] for line in again.stdout.splitlines())
 
 
+def test_small_photos_computed_together_come_out_as_they_do_alone(folder):
+    shapes = [(20, 30), (20, 30), (20, 30), (30, 20), (20, 30)]
+    for i, shape in enumerate(shapes):
+        Image.fromarray(noisy(*shape, seed=i)).save(f"{i}.png")
+    alpha = np.random.default_rng(9).integers(0, 256, (20, 30), np.uint8)
+    Image.fromarray(np.dstack([noisy(20, 30, seed=5), alpha])).save("5.png")
+    Image.fromarray(noisy(20, 30, seed=6)[..., 0]).save("6.png")
+    Path("7.png").write_text("no photo")
+    Image.fromarray(noisy(20, 30, seed=8)).save("8.png")
+    Path("photo.png").unlink()
+    result = ssbsn("denoise", folder, "-o", "together", "--json", code=1)
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [Path(record["input"]).stem for record in records] == list("012345678")
+    assert ["error" in record for record in records] == [False] * 7 + [True, False]
+    for name in names("together"):
+        ssbsn("denoise", name, "-o", f"alone/{name}")
+        alone, together = pixels(f"alone/{name}"), pixels(f"together/{name}")
+        assert together.shape == alone.shape
+        # Sums are rounded differently in a batch.
+        assert np.abs(together.astype(int) - alone).max() <= 1
+    np.testing.assert_array_equal(pixels("together/5.png")[..., 3], alpha)
+
+
 def test_a_pipe_carries_the_image_alone(folder):
     result = ssbsn("denoise", "-", "--format", "png", *QUICK, stdin=Path("photo.png").read_bytes())
     piped = np.asarray(Image.open(io.BytesIO(result.stdout_bytes)))

@@ -34,11 +34,11 @@ class Tone:
     def __call__(self, values: _Floats) -> _Floats:
         """Return what the curve makes of values in [0, 1]."""
         smooth = values * values * (3 - 2 * values)
-        return values + self._contrast * (smooth - values)
+        return np.asarray(values + self._contrast * (smooth - values))
 
     def slope(self, values: _Floats) -> _Floats:
         """Return the derivative at values in [0, 1]."""
-        return 1 + self._contrast * (6 * values * (1 - values) - 1)
+        return np.asarray(1 + self._contrast * (6 * values * (1 - values) - 1))
 
     def undo(self, values: _Floats) -> _Floats:
         """Return the values in [0, 1] that the curve makes these of, to within 1e-4."""

@@ -19,7 +19,7 @@ from ssbsn_cli.core.inference.device import (
 )
 from ssbsn_cli.core.inference.engine import Engine, Notify, Progress
 from ssbsn_cli.core.inference.settings import DEFAULT_OVERLAP, MASKED, Settings, passes_without_r3
-from ssbsn_cli.core.inference.units import check_image
+from ssbsn_cli.core.inference.units import check_image, from_unit
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 
 # Of more, threads and GPUs gain little.
@@ -163,9 +163,34 @@ class Denoiser:
             ``seconds`` it took and ``megapixels_per_second``.
         """
         start = time.perf_counter()
-        color = pixels[..., : pixels.shape[2] - (pixels.shape[2] % 2 == 0)]
+        color = _color(pixels)
         self._engine.run(color, color, progress)
         return describe_speed(color, time.perf_counter() - start)
+
+    def denoise_together(
+        self, photos: Sequence[Pixels], progress: Progress = lambda _done, _of: None
+    ) -> dict[str, Any]:
+        """Denoise several (H, W, C) of one size where they lie, all at once.
+
+        Parameters
+        ----------
+        photos : sequence of array
+            Each as for `denoise_in_place`, and no larger than a tile.
+        progress : callable, optional
+            Called with 0 and 1 of 1.
+
+        Returns
+        -------
+        dict
+            As of `denoise_in_place`, with each one's share of the time.
+        """
+        start = time.perf_counter()
+        progress(0, 1)
+        colors = [_color(pixels) for pixels in photos]
+        for color, result in zip(colors, self.denoise_batch(colors), strict=True):
+            color[...] = from_unit(result, color.dtype)
+        progress(1, 1)
+        return describe_speed(colors[0], (time.perf_counter() - start) / len(colors))
 
     def stream(
         self, image: Image, progress: Progress = lambda _done, _of: None
@@ -239,6 +264,11 @@ class Denoiser:
             "tile": self.tile,
             "overlap": self._engine.overlap,
         }
+
+
+def _color(pixels: Pixels) -> Pixels:
+    """Return (H, W, C) without its alpha, as a view."""
+    return pixels[..., : pixels.shape[2] - (pixels.shape[2] % 2 == 0)]
 
 
 def describe_speed(image: Image, seconds: float) -> dict[str, Any]:

@@ -5,42 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 from ssbsn_cli.core.errors import ImageError
-from ssbsn_cli.core.imaging import (
-    Metadata,
-    Photo,
-    check_writable,
-    encode_photo,
-    format_of_path,
-    read_photo,
-    stored_dtype,
-    write_photo,
-)
-from ssbsn_cli.core.imaging.compare import Comparison
-from ssbsn_cli.core.imaging.tiff_stream import TiffImage, open_large_tiff
+from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo, stored_dtype, write_photo
+from ssbsn_cli.core.imaging.tiff_stream import TiffImage
 from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.engine import Progress
 from ssbsn_cli.core.inference.file_options import FileOptions
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.large import denoise_large
-from ssbsn_cli.core.streams import stdin, stdout
-
-# Larger files than this wait for their turn: their pixels may need all of the memory.
-_SMALL = 8 << 20
-
-
-@dataclass
-class _Opened:
-    """A photograph that can be denoised and whose result can be written."""
-
-    photo: Photo
-    format: str
-    comparison: Comparison | None
+from ssbsn_cli.core.inference.opening import Opened, open_groups
+from ssbsn_cli.core.streams import stdout
 
 
 def denoise_files(
@@ -51,6 +27,8 @@ def denoise_files(
     progress: Progress = lambda _done, _of: None,
 ) -> Iterator[tuple[Job, dict[str, Any] | Exception]]:
     """Denoise photographs, reading the next and writing the last while one is computed.
+
+    Small photographs of one size are computed together.
 
     Parameters
     ----------
@@ -72,28 +50,21 @@ def denoise_files(
     outcome : dict or Exception
         What `denoise_file` returns or raises.
     """
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        written: tuple[Job, Future[dict[str, Any]]] | None = None
-        ahead: Future[_Opened | TiffImage] | None = None
-        for job, following in zip_longest(jobs, jobs[1:]):
-            begin(job)
-            opening, ahead = ahead, None
-            if following and _is_small(following):
-                ahead = reader.submit(_open, following, options)
-            outcome: Future[dict[str, Any]] = Future()
-            try:
-                opened = opening.result() if opening else _open(job, options)
-                outcome = _compute(denoiser, opened, job, options, progress, writer)
-            except Exception as error:
-                outcome.set_exception(error)
-            if written:
-                yield written[0], _outcome_of(written[1])
-            written = job, outcome
-            if outcome.done():
+    with ThreadPoolExecutor(1) as writer:
+        last: list[tuple[Job, Future[dict[str, Any]]]] = []
+        for group in open_groups(jobs, options, denoiser.batch_size):
+            for job, _ in group:
+                begin(job)
+            results = _compute(denoiser, group, options, progress, writer)
+            for job, outcome in last:
                 yield job, _outcome_of(outcome)
-                written = None
-        if written:
-            yield written[0], _outcome_of(written[1])
+            last = [(job, outcome) for (job, _), outcome in zip(group, results, strict=True)]
+            # Who watches is told of what is done already.
+            while last and last[0][1].done():
+                job, outcome = last.pop(0)
+                yield job, _outcome_of(outcome)
+        for job, outcome in last:
+            yield job, _outcome_of(outcome)
 
 
 def denoise_file(
@@ -135,14 +106,6 @@ def denoise_file(
     return outcome
 
 
-def _is_small(job: Job) -> bool:
-    """Tell whether a photograph may be in memory beside others, and will not keep one waiting."""
-    try:
-        return bool(job.source and job.source.is_file() and job.source.stat().st_size < _SMALL)
-    except OSError:
-        return False
-
-
 def _outcome_of(future: Future[dict[str, Any]]) -> dict[str, Any] | Exception:
     try:
         return future.result()
@@ -150,52 +113,50 @@ def _outcome_of(future: Future[dict[str, Any]]) -> dict[str, Any] | Exception:
         return error
 
 
-def _open(job: Job, options: FileOptions) -> _Opened | TiffImage:
-    _refuse_existing(job, options)
-    format = options.format or _format_of_target(job.target)
-    if job.source and job.target and format in (None, "tiff"):
-        image = open_large_tiff(job.source)
-        if image:
-            return image
-    if job.source is None:
-        photo = read_photo(stdin().read(), name="standard input")
-    else:
-        photo = read_photo(job.source)
-    format = format or photo.format
-    # What cannot be written is noticed before minutes are spent on denoising.
-    check_writable(photo, format, options.quality, str(job.target or "The result"))
-    comparison = Comparison(photo.color) if job.comparison else None
-    return _Opened(photo, format, comparison)
-
-
 def _compute(
     denoiser: Denoiser,
-    opened: _Opened | TiffImage,
-    job: Job,
+    group: Sequence[tuple[Job, Opened | TiffImage | Exception]],
     options: FileOptions,
     progress: Progress,
     writer: ThreadPoolExecutor,
-) -> Future[dict[str, Any]]:
-    """Denoise what was opened; the result is being written when this returns."""
-    _prepare_folders(job)
-    done: Future[dict[str, Any]] = Future()
-    if isinstance(opened, TiffImage):
-        assert job.target
-        with opened:
-            done.set_result(denoise_large(denoiser, opened, job, job.target, options, progress))
-        return done
-    speed = denoiser.denoise_in_place(opened.photo.pixels, progress)
-    facts = {**denoiser.describe(), **speed}
-    if job.target:
-        return writer.submit(_write, opened, job, options, facts)
-    # Nobody may be reading there, and a thread that waits cannot be interrupted.
-    done.set_result(_write(opened, job, options, facts))
-    return done
+) -> list[Future[dict[str, Any]]]:
+    """Denoise a group that was opened; its results are being written when this returns."""
+    outcomes: list[Future[dict[str, Any]]] = [Future() for _ in group]
+    photos: dict[int, Opened] = {}
+    for i, (job, opened) in enumerate(group):
+        try:
+            if isinstance(opened, Exception):
+                raise opened
+            _prepare_folders(job)
+            if isinstance(opened, Opened):
+                photos[i] = opened
+                continue
+            assert job.target
+            with opened:
+                facts = denoise_large(denoiser, opened, job, job.target, options, progress)
+            outcomes[i].set_result(facts)
+        except Exception as error:
+            outcomes[i].set_exception(error)
+    try:
+        pixels = [opened.photo.pixels for opened in photos.values()]
+        if len(photos) == 1:
+            speed = denoiser.denoise_in_place(pixels[0], progress)
+        elif photos:
+            speed = denoiser.denoise_together(pixels, progress)
+        for i, opened in photos.items():
+            job, facts = group[i][0], {**denoiser.describe(), **speed}
+            if job.target:
+                outcomes[i] = writer.submit(_write, opened, job, options, facts)
+            else:
+                # Nobody may be reading there, and a thread that waits cannot be interrupted.
+                outcomes[i].set_result(_write(opened, job, options, facts))
+    except Exception as error:
+        for i in photos:
+            outcomes[i].set_exception(error)
+    return outcomes
 
 
-def _write(
-    opened: _Opened, job: Job, options: FileOptions, facts: dict[str, Any]
-) -> dict[str, Any]:
+def _write(opened: Opened, job: Job, options: FileOptions, facts: dict[str, Any]) -> dict[str, Any]:
     photo, format = opened.photo, opened.format
     if job.target is None:
         data = encode_photo(
@@ -235,28 +196,3 @@ def _prepare_folders(job: Job) -> None:
                 f"{path} cannot be written: you may not write in its folder.",
                 "Choose a folder that you may write to.",
             )
-
-
-def _format_of_target(target: Path | None) -> str | None:
-    """Return what a target's extension asks for; a name without a known one leaves it open."""
-    try:
-        return format_of_path(target) if target else None
-    except ImageError:
-        return None
-
-
-def _refuse_existing(job: Job, options: FileOptions) -> None:
-    """Notice what is there already before minutes are spent on denoising."""
-    if options.overwrite:
-        return
-    for path in job.written:
-        if not path.exists():
-            continue
-        if job.source and job.source.exists() and path.samefile(job.source):
-            raise ImageError(
-                f"{path}: the result would replace the photo itself.",
-                "Use --overwrite to allow that, or name another output with -o.",
-            )
-        raise ImageError(
-            f"{path} already exists.", "Use --overwrite to replace it or --skip-existing."
-        )
