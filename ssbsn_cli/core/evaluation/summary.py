@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from ssbsn_cli import __version__
+from ssbsn_cli.core.cores import available_cores
 from ssbsn_cli.core.evaluation.methods import NOISY, Method
 from ssbsn_cli.core.evaluation.metrics import Metric
 from ssbsn_cli.core.evaluation.quality import ROUNDING
@@ -162,10 +162,9 @@ def _row(
 
 def describe_machine() -> dict[str, Any]:
     """Return what figures of time were measured on."""
-    affinity = getattr(os, "sched_getaffinity", None)
     machine: dict[str, Any] = {
         "cpu": _cpu_name(),
-        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "cores": available_cores(),
         "threads": torch.get_num_threads(),
         "platform": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ssbsn_cli.core.cores import use_available_cores
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging.photo import Image, Pixels
 from ssbsn_cli.core.inference.device import (
@@ -54,6 +55,7 @@ class Denoiser:
         self.weights = weights
         self.settings = settings
         self.device = resolve_device(settings.device)
+        use_available_cores()
         self.precision = resolve_precision(settings.precision, self.device)
         self.refine = settings.refine or descriptor.refine
         if self.refine != "none" and not weights.network.blind:

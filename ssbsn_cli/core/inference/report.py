@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from ssbsn_cli import __version__
+from ssbsn_cli.core.cores import available_cores, use_available_cores
 from ssbsn_cli.core.inference.device import (
     DTYPES,
     choose_tile,
@@ -26,6 +26,7 @@ PACKAGES = ("numpy", "opencv-python", "tifffile", "imagecodecs", "safetensors", 
 
 def describe_system() -> dict[str, Any]:
     """Return versions, devices, memory, precision, tile, cache and weights as plain values."""
+    use_available_cores()
     auto = resolve_device("auto")
     precision = resolve_precision("auto", auto)
     network = load_weights(None).network
@@ -35,7 +36,7 @@ def describe_system() -> dict[str, Any]:
         "system": platform.platform(),
         "torch": torch.__version__,
         **{name: _version(name) for name in PACKAGES},
-        "cpu_count": os.cpu_count(),
+        "cpu_count": available_cores(),
         "threads": torch.get_num_threads(),
         "devices": [_describe_device(device) for device in _devices()],
         "device": str(auto),

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.rendezvous import rendezvous
 
+from ssbsn_cli.core.cores import use_available_cores
 from ssbsn_cli.core.errors import OptionError, SsbsnError
 from ssbsn_cli.core.inference.device import resolve_device
 
@@ -128,6 +129,7 @@ def join_team(device: str) -> Team:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
     resolved = resolve_device(device)
+    use_available_cores()
     if world == 1:
         return Team(0, 1, resolved)
     if resolved.type == "cuda":
