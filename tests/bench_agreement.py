@@ -3,7 +3,7 @@
     python tests/bench_agreement.py DIR... [--weights NAME] [--side N] [--limit N]
 
 Each DIR holds pairs, as ``ssbsn eval --dataset pairs --data DIR`` reads them. Of up to N photos of
-each, evenly chosen, the middle is denoised: the slowest way is the one that the others should equal.
+each, evenly chosen, the middle is denoised: the slowest way is what the others should equal.
 """
 
 from __future__ import annotations
