@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ssbsn_cli.core.imaging.flat import cut, find_flat
 from ssbsn_cli.core.inference.detail import estimate_noise, recover_detail
 from ssbsn_cli.core.inference.engine import Engine
 from ssbsn_cli.core.training.validation import psnr
@@ -35,10 +36,45 @@ def blurred(image):
 @pytest.mark.parametrize(("low", "high"), [(0.01, 0.01), (0.02, 0.08), (0.08, 0.08)])
 def test_noise_is_measured_where_nothing_else_is(low, high):
     clean, _ = scene()
-    noise = estimate_noise(with_noise(clean, low, high))
+    flat = find_flat(cut(with_noise(clean, low, high)))
+    assert flat is not None
+    expected = low + (high - low) * flat.levels
+    np.testing.assert_allclose(flat.deviations.mean(axis=1), expected, rtol=0.25)
+
+
+def test_texture_without_flat_parts_is_not_taken_for_noise():
+    clean, _ = scene()
+    texture = blurred(np.random.default_rng(1).normal(0, 1, clean.shape))
+    bright = clean.copy()
+    bright[:, 128:] += 0.3 + texture[:, 128:]
+    flat = find_flat(cut(with_noise(bright, 0.02, 0.02)))
+    assert flat is not None
+    assert flat.deviations.max() < 0.03
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_spectrum_of_white_noise_is_flat(channels):
+    clean, _ = scene()
+    noise = estimate_noise(with_noise(clean[..., :channels], 0.04, 0.04))
     assert noise is not None
-    expected = low + (high - low) * noise.levels
-    np.testing.assert_allclose(noise.deviations.mean(axis=1), expected, rtol=0.25)
+    assert noise.power.shape[1] == channels
+    # The plane that is subtracted from each part takes some of the lowest frequencies along.
+    np.testing.assert_allclose(noise.power[..., 4:, 4:], 0.04**2, rtol=0.6)
+    np.testing.assert_allclose(noise.power[..., 4:, 4:].mean(), 0.04**2, rtol=0.1)
+    for level, power in zip(noise.levels, noise.power, strict=True):
+        np.testing.assert_allclose(noise.at(np.float32([[level]]))[0, 0], power, rtol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (5, 40, 1), (16, 16, 3), (33, 47, 3)])
+def test_where_nothing_was_removed_nothing_comes_back(shape):
+    clean, _ = scene()
+    noise = estimate_noise(with_noise(clean[..., : shape[2]], 0.02, 0.02))
+    image = np.random.default_rng(0).random(shape, np.float32)
+    assert noise is not None
+    np.testing.assert_array_equal(recover_detail(image, image, noise), image)
+    # Ten times the noise is no noise, wherever it is.
+    off = recover_detail(image + np.float32(0.2), image, noise)
+    np.testing.assert_allclose(off, image + np.float32(0.2), atol=0.02)
 
 
 def test_texture_comes_back_and_noise_does_not():

@@ -17,6 +17,9 @@ _FEWEST, _MOST = 4, 60
 _FLATTEST = 0.08
 # What is nearly black or white is clipped, and so is its noise.
 _DARKEST, _BRIGHTEST = 3 / 255, 247 / 255
+# From one brightness to another, noise changes no faster than this power of their ratio, both this
+# much brighter. Where it seems to by more than the slack, there was nothing flat.
+_POWER, _OFFSET, _SLACK = 0.75, 8 / 255, 1.25
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,21 @@ def find_flat(parts: NDArray[np.float64]) -> FlatParts | None:
         flat.append(residuals[chosen])
     if not flat:
         return None
-    return FlatParts(np.array(levels), np.array(deviations), flat)
+    sure = _believable(np.array(levels), np.sqrt((np.array(deviations) ** 2).mean(axis=1)))
+    return FlatParts(
+        np.array(levels)[sure], np.array(deviations)[sure], [flat[each] for each in sure]
+    )
+
+
+def _believable(levels: NDArray[np.float64], strengths: NDArray[np.float64]) -> list[int]:
+    """Return where noise is as strong as it may be by how strong it is elsewhere.
+
+    The level that allows least is passed over, if there are others: JPEG may have left it smooth.
+    """
+    distance = np.abs(np.subtract.outer(*[np.log(levels + _OFFSET)] * 2))
+    allowed = np.sort(strengths * np.exp(_POWER * distance), axis=1)
+    least = allowed[:, min(1, len(levels) - 1)]
+    return [int(each) for each in np.flatnonzero(strengths <= _SLACK * least)]
 
 
 def _without_gradients(parts: NDArray[np.float64]) -> NDArray[np.float64]:

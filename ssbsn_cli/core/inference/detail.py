@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
-import cv2
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft, ndimage
 
-from ssbsn_cli.core.imaging.flat import FlatParts, cut, find_flat
+from ssbsn_cli.core.imaging.flat import cut, find_flat
 from ssbsn_cli.core.imaging.photo import Image
 
-# Energy is averaged over windows of this size.
-_WINDOW = 11
-# Flat parts are the calmest ones, and energy in small windows varies: noise is taken for this much
-# stronger in power, or what is left of it by chance would be given back.
-_SAFETY = 1.4
+_Floats = NDArray[np.float32]
+
+# Spectra are those of windows of this size, this far apart.
+_SIDE, _STEP = 16, 8
+# Energy is averaged over as many windows and frequencies either way.
+_MEAN = (3, 3, 1, 3, 3)
+# Flat parts are the calmest ones, and energy varies by chance: noise is taken for this much
+# stronger in power, or what is left of it would be given back.
+_SAFETY = 1.6
 # As many parts tell how strong noise is, however large the photograph.
 _PARTS = 2048
+# Brightness and two differences of colours, of which brightness has most of the detail.
+_COLORS = np.array([[1, 1, 1], [1, 0, -1], [0.5, -1, 0.5]], np.float32)
+_COLORS /= np.linalg.norm(_COLORS, axis=1, keepdims=True)
+_WINDOW = np.sin(np.pi * (np.arange(_SIDE) + 0.5) / _SIDE).astype(np.float32)
+_WINDOW = np.outer(_WINDOW, _WINDOW)
 
 
-def estimate_noise(image: Image) -> FlatParts | None:
-    """Find out how strong the noise of a photograph is at which brightness.
+@dataclass(frozen=True)
+class NoiseSpectrum:
+    """How strong the noise of a photograph is, at which brightness and which frequency.
+
+    Parameters
+    ----------
+    levels : array
+        (n,) brightness in [0, 1], ascending.
+    power : array
+        (n, C, 16, 16) mean square of the cosine coefficients of noise at each, for grey or for
+        brightness and two differences of colours.
+    """
+
+    levels: NDArray[np.float64]
+    power: _Floats
+
+    def at(self, brightness: _Floats) -> _Floats:
+        """Return the power at brightness (...), as (..., C, 16, 16)."""
+        place = np.interp(brightness, self.levels, np.arange(len(self.levels)))
+        below = np.minimum(place.astype(int), max(len(self.levels) - 2, 0))
+        above = np.minimum(below + 1, len(self.levels) - 1)
+        part = (place - below)[..., None, None, None].astype(np.float32)
+        return np.asarray(self.power[below] * (1 - part) + self.power[above] * part)
+
+
+def estimate_noise(image: Image) -> NoiseSpectrum | None:
+    """Measure the noise of a photograph in its flat parts.
 
     Parameters
     ----------
@@ -28,26 +64,34 @@ def estimate_noise(image: Image) -> FlatParts | None:
 
     Returns
     -------
-    FlatParts or None
+    NoiseSpectrum or None
         None if there are too few parts that are neither black nor white.
     """
-    return find_flat(cut(image, _PARTS))
+    flat = find_flat(cut(image, _PARTS))
+    if flat is None:
+        return None
+    power = [
+        (_spectra(_split_colors(parts.astype(np.float32)), _SIDE // 4) ** 2).mean(axis=(0, 1, 2))
+        for parts in flat.residuals
+    ]
+    # As smooth as the energy that it is compared with.
+    return NoiseSpectrum(flat.levels, ndimage.uniform_filter(np.stack(power), (1, 1, *_MEAN[-2:])))
 
 
-def recover_detail(
-    noisy: NDArray[np.float32], denoised: NDArray[np.float32], noise: FlatParts
-) -> NDArray[np.float32]:
+def recover_detail(noisy: _Floats, denoised: _Floats, noise: NoiseSpectrum) -> _Floats:
     """Give back the part of what was removed that noise does not explain.
 
     The network's result is the prior, the noisy pixel the observation. Where the difference of
     the two has more energy than the noise, the network was wrong by the rest, and the mean of the
-    posterior lies between the two: ``denoised + max(0, 1 - noise / energy) (noisy - denoised)``.
+    posterior lies between the two: of the difference, the part ``max(0, 1 - noise / energy)`` is
+    given back. Edges and textures are wrong at few frequencies, so that is done frequency by
+    frequency, in windows that overlap.
 
     Parameters
     ----------
     noisy, denoised : array
         (H, W, C) with white at 1.
-    noise : FlatParts
+    noise : NoiseSpectrum
         Of the whole photograph.
 
     Returns
@@ -59,12 +103,52 @@ def recover_detail(
     ----------
     .. [1] Laine, Karras, Lehtinen & Aila, "High-Quality Self-Supervised Deep Image Denoising",
        NeurIPS 2019, for the posterior mean of a blind-spot network's prediction.
+    .. [2] G. Yu & G. Sapiro, "DCT Image Denoising: A Simple and Effective Image Denoising
+       Algorithm", Image Processing On Line 1, 2011, for windows of cosines that overlap.
     """
-    removed = noisy - denoised
-    energy = cv2.blur(removed * removed, (_WINDOW, _WINDOW)).reshape(removed.shape)
-    brightness = denoised.mean(axis=2)
-    expected = np.stack(
-        [np.interp(brightness, noise.levels, each**2) for each in noise.deviations.T], axis=2
-    )
+    height, width = denoised.shape[:2]
+    # The windows cover the photograph to its last pixel, and the first ones are as many as others.
+    pads = [(_SIDE, _SIDE + -size % _STEP) for size in (height, width)]
+    removed = np.pad(_split_colors(noisy - denoised), [*pads, (0, 0)], mode="symmetric")
+    brightness = np.pad(denoised.mean(axis=2), pads, mode="symmetric")
+    spectra = _spectra(removed, _STEP)
+    energy = ndimage.uniform_filter(spectra * spectra, _MEAN)
+    expected = noise.at(_windows(brightness, _STEP).mean(axis=(-2, -1)))
     share = 1 - _SAFETY * expected / np.maximum(energy, 1e-12)
-    return denoised + np.maximum(share, 0).astype(np.float32) * removed
+    given = _overlap(spectra * np.maximum(share, 0), removed.shape)
+    given = given[_SIDE : _SIDE + height, _SIDE : _SIDE + width]
+    return denoised + (given @ _COLORS if given.shape[2] == 3 else given)
+
+
+def _split_colors(values: _Floats) -> _Floats:
+    """Turn (..., 3) colours into brightness and two differences; leave (..., 1) as it is."""
+    return np.asarray(values @ _COLORS.T if values.shape[-1] == 3 else values)
+
+
+def _windows(values: NDArray[np.float32], step: int) -> _Floats:
+    """Return the windows of (..., H, W) that are `step` apart, as (..., rows, columns, 16, 16)."""
+    views = np.lib.stride_tricks.sliding_window_view(values, (_SIDE, _SIDE), axis=(-2, -1))
+    return views[..., ::step, ::step, :, :]
+
+
+def _spectra(values: _Floats, step: int) -> _Floats:
+    """Return the cosine coefficients of the windows of (..., H, W, C), colours before them."""
+    windows = np.moveaxis(_windows(np.moveaxis(values, -1, -3), step), -5, -3)
+    return np.asarray(fft.dctn(windows, axes=(-2, -1), norm="ortho"))
+
+
+def _overlap(spectra: _Floats, shape: tuple[int, ...]) -> _Floats:
+    """Undo `_spectra` for one image: average the windows where they overlap."""
+    windows = fft.idctn(spectra, axes=(-2, -1), norm="ortho") * _WINDOW
+    total = np.zeros(shape, np.float32)
+    weight = np.zeros((*shape[:2], 1), np.float32)
+    rows, columns = windows.shape[:2]
+    for row in range(_SIDE):
+        for column in range(_SIDE):
+            there = (
+                slice(row, row + rows * _STEP, _STEP),
+                slice(column, column + columns * _STEP, _STEP),
+            )
+            total[there] += windows[..., row, column]
+            weight[there] += _WINDOW[row, column]
+    return np.asarray(total / np.maximum(weight, 1e-6), np.float32)

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssbsn_cli.core.errors import DeviceError
-from ssbsn_cli.core.imaging.flat import FlatParts
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
-from ssbsn_cli.core.inference.detail import estimate_noise, recover_detail
+from ssbsn_cli.core.inference.detail import NoiseSpectrum, estimate_noise, recover_detail
 from ssbsn_cli.core.inference.settings import MIN_TILE
 from ssbsn_cli.core.inference.tiles import plan_axis
 from ssbsn_cli.core.inference.units import from_unit, to_unit
@@ -99,7 +98,7 @@ class Engine:
         self.multiple = multiple
         self.halo = halo
         self.notify = notify
-        self._noise: FlatParts | None = None
+        self._noise: NoiseSpectrum | None = None
 
     def run(self, image: Pixels, out: Pixels, progress: Progress = lambda _done, _of: None) -> None:
         """Denoise an image in memory; see `stream`.
