@@ -2,7 +2,7 @@
 
     python tests/bench_inference.py [SECTION ...] [--upstream DIR] [--side N]
 
-Sections are network, peak, growth, overlap and start; without any, all. DIR is a checkout of
+Sections are network, peak, ways, growth, overlap and start; without any, all. DIR is a checkout of
 https://github.com/YoungJooHan/SS-BSN, whose rows are left out without it. Training steps have a
 script of their own, bench_train_step.py, and so do gigapixels, bench_gigapixel.py.
 """
@@ -21,11 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from rich.console import Console
 from rich.table import Table
 
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.evaluation.memory import PeakMemory
+from ssbsn_cli.core.inference.device import resolve_precision
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.training.initialise import initialise
 
@@ -67,10 +69,14 @@ def our_network(weights: dict[str, torch.Tensor], way: str) -> SSBSN:
     return network.to(dtype).to(memory_format=torch.channels_last).eval()
 
 
+def initial_weights() -> dict[str, torch.Tensor]:
+    network = SSBSN(CHANNELS)
+    initialise(network, 0)
+    return network.state_dict()
+
+
 def bench_network(side: int, upstream: str | None) -> Table:
-    start = SSBSN(CHANNELS)
-    initialise(start, 0)
-    weights = start.state_dict()
+    weights = initial_weights()
     x = picture(side)
     table = Table(
         f"network, C = {CHANNELS}, {side}x{side}", "refine", "s", "MiB", "times faster",
@@ -132,6 +138,63 @@ def bench_peak() -> Table:
     return table
 
 
+def bench_ways() -> Table:
+    """Time what might be faster, in turns with what is done, in the faster precision here."""
+    dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[
+        resolve_precision("auto", torch.device("cpu"))
+    ]
+    side = 252
+    x = torch.rand(1, CHANNELS, side, side).to(dtype).contiguous(memory_format=torch.channels_last)
+    rows = x.contiguous()
+    conv = torch.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=3, dilation=3).to(dtype)
+    plain = torch.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1).to(dtype)
+    plain.load_state_dict(conv.state_dict())
+    contiguous = torch.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=3, dilation=3).to(dtype)
+    for layer in (conv, plain):
+        layer.to(memory_format=torch.channels_last)
+    weight, bias = conv.weight.detach(), conv.bias.detach()
+    packed = torch.ops.mkldnn._reorder_convolution_weight(
+        weight, [3, 3], [1, 1], [3, 3], 1, list(x.shape)
+    )
+
+    def fused(weight: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, weight, bias, [3, 3], [1, 1], [3, 3], 1, "relu", [], ""
+        )
+
+    def space_to_batch() -> torch.Tensor:
+        parts = rearrange(x, "b c (h i) (w j) -> (b i j) c h w", i=3, j=3)
+        parts = plain(parts.contiguous(memory_format=torch.channels_last)).relu()
+        return rearrange(parts, "(b i j) c h w -> b c (h i) (w j)", i=3, j=3)
+
+    network = our_network(initial_weights(), "linear, fp32").to(dtype)
+    part = picture(96)
+    passes = part.expand(4, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+    groups: list[dict[str, Callable[[], Any]]] = [
+        {
+            "convolution and ReLU, dilation 3": lambda: conv(x).relu(),
+            "the same, channels first": lambda: contiguous(rows).relu(),
+            "the same, space to batch": space_to_batch,
+            "the same, ReLU fused": lambda: fused(weight),
+            "the same, ReLU fused, weights packed before": lambda: fused(packed),
+        },
+        {
+            "4 passes over 96x96, one by one": lambda: [network.bsn(part) for _ in range(4)],
+            "4 passes over 96x96, as a batch": lambda: network.bsn(passes),
+        },
+    ]
+    table = Table(f"ways, C = {CHANNELS}, {str(dtype).removeprefix('torch.')}", "ms", "times")
+    for group in groups:
+        best = dict.fromkeys(group, float("inf"))
+        for _ in range(3):
+            for name, work in group.items():
+                best[name] = min(best[name], timed(work))
+        first = next(iter(best.values()))
+        for name, seconds in best.items():
+            table.add_row(name, f"{1000 * seconds:.1f}", f"{seconds / first:.2f}")
+    return table
+
+
 def bench_growth() -> Table:
     denoiser = load_denoiser(device="cpu")
     denoiser(np.zeros((600, 600, 3), np.uint8))
@@ -172,7 +235,7 @@ def bench_start() -> Table:
 @torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    sections = ("network", "peak", "growth", "overlap", "start")
+    sections = ("network", "peak", "ways", "growth", "overlap", "start")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(sections))
     parser.add_argument("--upstream", metavar="DIR", help="a checkout of the authors' repository")
     parser.add_argument("--side", type=int, default=256, help="of the network's tile")
@@ -180,6 +243,7 @@ def main() -> None:
     benches = {
         "network": partial(bench_network, arguments.side, arguments.upstream),
         "peak": bench_peak,
+        "ways": bench_ways,
         "growth": bench_growth,
         "overlap": bench_overlap,
         "start": bench_start,
