@@ -1,8 +1,9 @@
-"""Make the pictures of the README: a noisy sample photo, and before and after.
+"""Make the pictures of the README and docs: a noisy sample photo, before and after, and crops.
 
 Run it from the top of the checkout: ``python docs/make_pictures.py``. The photograph is "coffee"
 by Rachel Michetti (CC0), which scikit-image ships. Its noise is made the way a camera makes it:
-photons and readout on a Bayer mosaic in linear light, then demosaicing, gamma and JPEG.
+photons and readout on a Bayer mosaic in linear light, then demosaicing, gamma and JPEG. The crops
+are of ``ssbsn eval --dataset demo``.
 """
 
 from pathlib import Path
@@ -12,11 +13,15 @@ import numpy as np
 import skimage.data
 from typer.testing import CliRunner
 
+from ssbsn_cli import load_denoiser
 from ssbsn_cli.cli.app import app
+from ssbsn_cli.core.evaluation.demo import Demo
 
 DOCS = Path(__file__).parent
 PHOTONS_AT_WHITE = 60.0
 READ_NOISE = 0.012
+CROPS = ("astronaut_weak", "chelsea_medium", "coffee_strong", "rocket_strong")
+SIDE = 200
 
 
 def add_camera_noise(rgb, seed=0):
@@ -32,8 +37,24 @@ def add_camera_noise(rgb, seed=0):
     return np.rint(demosaiced ** (1 / 2.2) * 255).astype(np.uint8)
 
 
+def crops():
+    """Return rows of crops: before, after `photo`, after `ssbsn-photo`, and without noise.
+
+    The last row has no noise to begin with.
+    """
+    networks = [load_denoiser(name) for name in ("photo", "ssbsn-photo")]
+    samples = {sample.name: sample for sample in Demo()}
+    pairs = [(samples[name].noisy, samples[name].references[0]) for name in CROPS]
+    pairs.append((pairs[1][1], pairs[1][1]))
+    rows = []
+    for noisy, clean in pairs:
+        pictures = [noisy, *(network(noisy) for network in networks), clean]
+        rows.append(np.hstack([picture[-SIDE:, :SIDE] for picture in pictures]))
+    return np.vstack(rows)
+
+
 def main():
-    """Write docs/sample.jpg and docs/before_after.jpg."""
+    """Write docs/sample.jpg, docs/before_after.jpg and docs/crops.jpg."""
     clean = cv2.resize(skimage.data.coffee(), None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA)
     sample = DOCS / "sample.jpg"
     quality = [cv2.IMWRITE_JPEG_QUALITY, 92]
@@ -46,6 +67,7 @@ def main():
         raise SystemExit(result.output)
     cv2.imwrite(str(picture.with_suffix(".jpg")), cv2.imread(str(picture)), quality)
     picture.unlink()
+    cv2.imwrite(str(DOCS / "crops.jpg"), crops()[..., ::-1], quality)
 
 
 if __name__ == "__main__":
