@@ -18,7 +18,7 @@ from ssbsn_cli.core.streams import stdin
 
 # Larger files than the first wait for their turn: their pixels may need all of the memory. One
 # file below it is opened ahead, and of those below the second as many as may be computed together.
-_SMALL, _TINY = 8 << 20, 1 << 20
+_SMALL, _TINY = 8 << 20, 1 << 19
 _MANY = 16
 
 
