@@ -129,14 +129,14 @@ def correlated(rng, height, width):
 
 @pytest.fixture
 def lifted(tmp_path):
-    """Lifted from a photo whose dark half has noise of 4 grey levels and whose bright one of 12."""
+    """Lifted from a photo whose dark half has noise of 4 grey levels and whose bright one of 9."""
     rng = np.random.default_rng(0)
     scene = np.full((256, 512, 3), 60.0)
     scene[:, 256:] = 180
     # Edges and gradients are no noise.
     scene += np.linspace(0, 20, 512)[None, :, None]
     scene[::61] += 40
-    strength = np.where(np.arange(512) < 256, 4, 12)[None, :, None]
+    strength = np.where(np.arange(512) < 256, 4, 9)[None, :, None]
     picture = scene + strength * correlated(rng, 256, 512)
     path = save(tmp_path / "noisy.png", np.clip(np.rint(picture), 0, 255).astype(np.uint8))
     (found,) = lift([open_cache([path], tmp_path / "cache")])
@@ -146,7 +146,7 @@ def lifted(tmp_path):
 def test_lifted_noise_is_that_of_the_photo(lifted):
     reference = correlated(np.random.default_rng(1), 256, 256).transpose(2, 0, 1)
     total = np.sqrt((reference**2).mean())
-    for level, expected in ((70, 4), (190, 12)):
+    for level, expected in ((70, 4), (190, 9)):
         strengths, lags, colors = [], [], []
         for seed in range(12):
             noisy = lifted.synthesise(grey(level / 255), np.random.default_rng(seed))

@@ -62,7 +62,7 @@ def stream(monkeypatch: pytest.MonkeyPatch) -> Any:
         progress = settings.pop("progress", lambda *_: None)
         with monkeypatch.context() as patch:
             patch.setattr(tiff_stream, "STREAM_BYTES", 0)
-            patch.setattr("ssbsn_cli.core.inference.files.read_photo", read)
+            patch.setattr("ssbsn_cli.core.inference.opening.read_photo", read)
             job = Job(source, target, comparison)
             return denoise_file(denoiser(**settings), job, options, progress)
 
