@@ -35,3 +35,8 @@ def family(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def network(family: str) -> SSBSN:
     return make_network(family)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The longest first: or one process would be busy with them when all others are done.
+    items.sort(key=lambda item: item.path.name != "test_docs.py")
