@@ -62,7 +62,6 @@ def main() -> None:
     tiff_stream.STREAM_BYTES = 0
     denoiser = load_denoiser(device="cpu", precision="fp32", tile=arguments.tile)
     denoiser._engine.network = Blur()
-    denoiser._engine.detail = True
     with tempfile.TemporaryDirectory() as folder, Progress(transient=True) as progress:
         source = Path(folder, "big.tif")
         tifffile.imwrite(
