@@ -66,7 +66,8 @@ def our_network(weights: dict[str, torch.Tensor], way: str) -> SSBSN:
     network = SSBSN(CHANNELS)
     network.load_state_dict(weights)
     network.use_attention(attention)
-    return network.to(dtype).to(memory_format=torch.channels_last).eval()
+    network.use_dtype(dtype)
+    return network.to(memory_format=torch.channels_last).eval()
 
 
 def initial_weights() -> dict[str, torch.Tensor]:
@@ -127,7 +128,8 @@ def bench_peak() -> Table:
             rows.setdefault(f"3x3 convolution, {CHANNELS} channels, dilation {d}", []).append(
                 rate(work, 18 * CHANNELS**2 * side**2)
             )
-        network = SSBSN(CHANNELS).to(dtype).to(memory_format=torch.channels_last).eval()
+        network = SSBSN(CHANNELS).to(memory_format=torch.channels_last).eval()
+        network.use_dtype(dtype)
         weights = sum(p.numel() for p in network.parameters() if p.ndim == 4)
         rows.setdefault("all of SS-BSN, by the arithmetic of its convolutions", []).append(
             rate(partial(network.bsn, picture(side)), 2 * weights * side**2)
@@ -167,7 +169,8 @@ def bench_ways() -> Table:
         parts = plain(parts.contiguous(memory_format=torch.channels_last)).relu()
         return rearrange(parts, "(b i j) c h w -> b c (h i) (w j)", i=3, j=3)
 
-    network = our_network(initial_weights(), "linear, fp32").to(dtype)
+    network = our_network(initial_weights(), "linear, fp32")
+    network.use_dtype(dtype)
     part = picture(96)
     passes = part.expand(4, -1, -1, -1).contiguous(memory_format=torch.channels_last)
     groups: list[dict[str, Callable[[], Any]]] = [

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
+from torch import Tensor
 
+from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.training.initialise import initialise
 from ssbsn_cli.core.weights.locate import load_weights
@@ -28,17 +29,19 @@ from ssbsn_cli.core.weights.locate import load_weights
 Run = Callable[[Tensor], np.ndarray]
 
 
-def eager(network: nn.Module, dtype: torch.dtype) -> Run:
-    network = network.to(dtype).to(memory_format=torch.channels_last)
+def eager(network: Network, dtype: torch.dtype) -> Run:
+    network.use_dtype(dtype)
+    network.to(memory_format=torch.channels_last)
     return lambda x: network(x).float().numpy()
 
 
-def compiled(network: nn.Module, dtype: torch.dtype) -> Run:
-    network = torch.compile(network.to(dtype).to(memory_format=torch.channels_last))
-    return lambda x: network(x).float().numpy()
+def compiled(network: Network, dtype: torch.dtype) -> Run:
+    network.use_dtype(dtype)
+    fast = torch.compile(network.to(memory_format=torch.channels_last))
+    return lambda x: fast(x).float().numpy()
 
 
-def onnx_file(network: nn.Module, x: Tensor) -> bytes:
+def onnx_file(network: Network, x: Tensor) -> bytes:
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -46,7 +49,7 @@ def onnx_file(network: nn.Module, x: Tensor) -> bytes:
     return file.getvalue()
 
 
-def onnxruntime(network: nn.Module, x: Tensor) -> Run:
+def onnxruntime(network: Network, x: Tensor) -> Run:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(
@@ -56,7 +59,7 @@ def onnxruntime(network: nn.Module, x: Tensor) -> Run:
     return lambda x: session.run(None, {name: x.contiguous().numpy()})[0]
 
 
-def openvino(network: nn.Module, x: Tensor, precision: str) -> Run:
+def openvino(network: Network, x: Tensor, precision: str) -> Run:
     import openvino
 
     model = openvino.Core().read_model(onnx_file(network, x))
@@ -64,7 +67,7 @@ def openvino(network: nn.Module, x: Tensor, precision: str) -> Run:
     return lambda x: model(x.contiguous().numpy())[0]
 
 
-def ways(make: Callable[[], nn.Module], x: Tensor) -> dict[str, Run]:
+def ways(make: Callable[[], Network], x: Tensor) -> dict[str, Run]:
     found: dict[str, Run] = {
         "eager, fp32": eager(make(), torch.float32),
         "eager, bf16": eager(make(), torch.bfloat16),
@@ -79,7 +82,7 @@ def ways(make: Callable[[], nn.Module], x: Tensor) -> dict[str, Run]:
     return found
 
 
-def bench(title: str, make: Callable[[], nn.Module], side: int, repeat: int) -> Table:
+def bench(title: str, make: Callable[[], Network], side: int, repeat: int) -> Table:
     x = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     x = x.contiguous(memory_format=torch.channels_last)
     table = Table(
@@ -113,7 +116,7 @@ def bench(title: str, make: Callable[[], nn.Module], side: int, repeat: int) -> 
     return table
 
 
-def blind_spot_network() -> nn.Module:
+def blind_spot_network() -> Network:
     network = SSBSN(128)
     initialise(network, 0)
     return network.eval().bsn

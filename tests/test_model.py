@@ -15,6 +15,7 @@ from ssbsn_cli.core.model.blocks import CentralMaskedConv2d
 from ssbsn_cli.core.model.pd import mirror_pad, pd_down, pd_up
 from ssbsn_cli.core.model.refine import random_replacing_refinement
 from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.weights.locate import load_weights
 
 SIZES = [(12, 10), (13, 11), (10, 15)]
 
@@ -186,6 +187,22 @@ def test_half_precision_weights_keep_images_in_float32(network):
     out = network.to(torch.bfloat16).denoise(x, refine="once")
     assert out.dtype == torch.float32
     assert (out - expected).square().mean() < 0.1**2 * expected.square().mean()
+
+
+@pytest.mark.parametrize("name", ["photo", "ssbsn-photo"])
+def test_bf16_keeps_brightness_and_detail(name):
+    # Rounding k/255 to bf16 alone makes a photo brighter by up to half a grey level.
+    network = load_weights(name).network.eval()
+    rows, columns = torch.meshgrid(torch.linspace(0, 0.6, 48), torch.arange(48.0), indexing="ij")
+    scene = rows + 0.1 * torch.sin(columns / 3)
+    noise = 0.03 * torch.randn(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    x = ((scene + 0.2 + noise).clamp(0, 1) * 255).round() / 255
+    with torch.inference_mode():
+        exact = network.denoise(x)
+        network.use_dtype(torch.bfloat16)
+        apart = 255 * (network.denoise(x) - exact)
+    assert apart.mean().abs() < 0.05
+    assert apart.std() < 0.25
 
 
 @given(stride=st.integers(1, 5), pad=st.integers(0, 3), h=st.integers(1, 4), w=st.integers(1, 4))

@@ -73,7 +73,7 @@ class Denoiser:
         if settings.attention == "exact" and not network.blind:
             notify(f"The weights {weights.name} have no attention, exact or linear.")
         network.use_attention(settings.attention)
-        network.to(self.device, dtype)
+        network.to(self.device).use_dtype(dtype)
         # PyTorch's type hints do not know this form.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         fitting = choose_tile(self.device, network, dtype)

@@ -10,6 +10,34 @@ from ssbsn_cli.core.kinds import AttentionKind, BlockKind
 from ssbsn_cli.core.model.attention import self_similarity
 
 
+class WideConv2d(nn.Conv2d):
+    """A 1x1 convolution on the image's own way through the network, never in half precision.
+
+    Rounded to bf16 from layer to layer, the brightness of the image would drift.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Channels.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, `inputs`, H, W) to (B, `outputs`, H, W)."""
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.to(self.weight.dtype))
+
+
+def entering(x: Tensor, layer: nn.Module) -> Tensor:
+    """Bring features to the precision that a layer computes in."""
+    device = x.device.type
+    if torch.is_autocast_enabled(device):
+        return x.to(torch.get_autocast_dtype(device))
+    return x.to(next(layer.parameters()).dtype)
+
+
 class CentralMaskedConv2d(nn.Conv2d):
     """A convolution that never sees the pixel it predicts: its centre tap is always zero.
 
@@ -36,7 +64,9 @@ class CentralMaskedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (B, C, H, W) features with the masked kernel; the size stays."""
-        return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
+        kernel = self.weight * self.mask
+        out = F.conv2d(entering(x, self), kernel, self.bias, padding=self.padding)
+        return out.to(x.dtype)
 
 
 class LightBlock(nn.Module):
@@ -60,7 +90,7 @@ class LightBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
-        out: Tensor = x + self.body(x)
+        out: Tensor = x + self.body(entering(x, self))
         return out
 
 
@@ -88,7 +118,7 @@ class PlainBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
-        return x + self.feed_forward(x)
+        return x + self.feed_forward(entering(x, self))
 
 
 class SSBlock(PlainBlock):
@@ -122,8 +152,9 @@ class SSBlock(PlainBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
-        similar = self_similarity(x, self.wqk, self.grid, self.attention)
-        return x + self.feed_forward(x + similar)
+        narrow = entering(x, self)
+        similar = self_similarity(narrow, self.wqk, self.grid, self.attention)
+        return x + self.feed_forward(narrow + similar)
 
 
 def make_block(kind: BlockKind, channels: int, stride: int, f_scale: int) -> nn.Module:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssbsn_cli.core.kinds import BlockKind
-from ssbsn_cli.core.model.blocks import CentralMaskedConv2d, make_block
+from ssbsn_cli.core.model.blocks import CentralMaskedConv2d, WideConv2d, make_block
 
 
 class BlindSpotBranch(nn.Module):
@@ -36,12 +36,12 @@ class BlindSpotBranch(nn.Module):
         self.body = nn.Sequential(
             CentralMaskedConv2d(channels, 2 * stride - 1),
             nn.ReLU(),
-            nn.Conv2d(channels, channels, 1),
+            WideConv2d(channels, channels),
             nn.ReLU(),
-            nn.Conv2d(channels, channels, 1),
+            WideConv2d(channels, channels),
             nn.ReLU(),
             *(make_block(kind, channels, stride, f_scale) for kind in blocks),
-            nn.Conv2d(channels, channels, 1),
+            WideConv2d(channels, channels),
             nn.ReLU(),
         )
 
@@ -81,17 +81,17 @@ class BlindSpotNetwork(nn.Module):
     ) -> None:
         super().__init__()
         half = channels // 2
-        self.head = nn.Sequential(nn.Conv2d(image_channels, channels, 1), nn.ReLU())
+        self.head = nn.Sequential(WideConv2d(image_channels, channels), nn.ReLU())
         self.branch1 = BlindSpotBranch(channels, 2, blocks, f_scale)
         self.branch2 = BlindSpotBranch(channels, 3, blocks, f_scale)
         self.tail = nn.Sequential(
-            nn.Conv2d(2 * channels, channels, 1),
+            WideConv2d(2 * channels, channels),
             nn.ReLU(),
-            nn.Conv2d(channels, half, 1),
+            WideConv2d(channels, half),
             nn.ReLU(),
-            nn.Conv2d(half, half, 1),
+            WideConv2d(half, half),
             nn.ReLU(),
-            nn.Conv2d(half, image_channels, 1),
+            WideConv2d(half, image_channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class BlindSpotNetwork(nn.Module):
 
         The result has the precision of the input, whatever that of the weights.
         """
-        features = self.head(x.to(next(self.parameters()).dtype))
+        features = self.head(x)
         features = torch.cat([self.branch1(features), self.branch2(features)], dim=1)
         out: Tensor = self.tail(features).to(x.dtype)
         return out

@@ -79,3 +79,7 @@ class Network(nn.Module, ABC):
 
     def use_attention(self, kind: AttentionKind) -> None:
         """Choose the form of attention, where there is any."""
+
+    def use_dtype(self, dtype: torch.dtype) -> None:
+        """Choose what the bulk of the arithmetic is done in. Images may stay float32."""
+        self.to(dtype)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ssbsn_cli.core.kinds import RefineKind
 
 ObjectiveKind = Literal["self", "distill", "pairs"]
+LossKind = Literal["l1", "psnr"]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Stride = Annotated[int, Field(ge=1, le=64)]
 Part = Annotated[float, Field(ge=0, le=1)]
@@ -60,6 +61,8 @@ class TrainingConfig(_Section):
         PD strides of the self-supervised objective; each step draws one of them.
     objectives : dict
         How often a step takes which objective, relative to the others.
+    loss : {"l1", "psnr"}
+        See `ssbsn_cli.core.training.loss.distance`.
     seed : int
         Of initialisation, crops, strides and synthetic noise.
     device, precision : str
@@ -83,6 +86,7 @@ class TrainingConfig(_Section):
     crop: Annotated[int, Field(ge=8, le=8192)] = 120
     pd_a: Annotated[tuple[Stride, ...], Field(min_length=1)] = (5,)
     objectives: Annotated[dict[ObjectiveKind, Share], Field(min_length=1)] = {"self": 1.0}
+    loss: LossKind = "l1"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"

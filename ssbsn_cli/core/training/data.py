@@ -149,7 +149,7 @@ class _Opening:
             for kind, (_, source) in sources.items()
             for draw in source.validation()
         ]
-        validation: Validation = LossValidation(draws, self.team.device)
+        validation: Validation = LossValidation(draws, self.team.device, training.loss)
         if self.request.validation:
             validation = self._on_pairs(self.request.validation)
         # Scores on other photos cannot be compared, so those belong to the key, too.

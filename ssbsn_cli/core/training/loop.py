@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssbsn_cli.core.data import prefetch
@@ -20,6 +19,7 @@ from ssbsn_cli.core.inference.engine import is_out_of_memory
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.training.interrupt import deferred_interrupts
+from ssbsn_cli.core.training.loss import distance
 from ssbsn_cli.core.training.recorder import Recorder
 from ssbsn_cli.core.training.schedule import learning_rate
 from ssbsn_cli.core.training.sources import Draw, Mixture
@@ -199,7 +199,8 @@ class Trainer:
         target = noisy if draw.target is draw.noisy else to_device(draw.target, self._team.device)
         self._optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            loss = F.l1_loss(self._parallel(noisy, draw.stride), target)
+            output = self._parallel(noisy, draw.stride)
+            loss = distance(output, target, self._config.training.loss)
         loss.backward()  # type: ignore[no-untyped-call]
         if clip := self._config.optimizer.gradient_clip:
             nn.utils.clip_grad_norm_(self._network.parameters(), clip)

@@ -15,7 +15,7 @@ from ssbsn_cli.core.training.config import ObjectiveKind
 
 
 class Draw(NamedTuple):
-    """One batch. All objectives are the L1 distance of the network's output to a target.
+    """One batch. All objectives are the distance of the network's output to a target.
 
     Attributes
     ----------

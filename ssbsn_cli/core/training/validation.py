@@ -7,11 +7,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ssbsn_cli.core.model.network import Network
+from ssbsn_cli.core.training.config import LossKind
+from ssbsn_cli.core.training.loss import distance
 from ssbsn_cli.core.training.sources import Draw
 
 _CROPS_AT_ONCE = 4
@@ -36,11 +37,16 @@ class LossValidation:
         Batches and their shares in the mean.
     device : torch.device
         Of the network.
+    kind : {"l1", "psnr"}
+        Which loss.
     """
 
-    def __init__(self, draws: Sequence[tuple[float, Draw]], device: torch.device) -> None:
+    def __init__(
+        self, draws: Sequence[tuple[float, Draw]], device: torch.device, kind: LossKind = "l1"
+    ) -> None:
         self._draws = draws
         self._device = device
+        self._kind = kind
 
     def score(self, network: Network) -> dict[str, float]:
         """Return the ``loss``."""
@@ -59,7 +65,7 @@ class LossValidation:
             part = slice(first, first + _CROPS_AT_ONCE)
             noisy = to_device(draw.noisy[part], self._device)
             target = to_device(draw.target[part], self._device)
-            loss = F.l1_loss(network(noisy, draw.stride), target)
+            loss = distance(network(noisy, draw.stride), target, self._kind)
             total += loss.item() * len(noisy)
         return total / len(draw.noisy)
 
