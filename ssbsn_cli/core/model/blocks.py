@@ -65,12 +65,11 @@ class CentralMaskedConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (B, C, H, W) features with the masked kernel; the size stays."""
         kernel = self.weight * self.mask
-        out = F.conv2d(entering(x, self), kernel, self.bias, padding=self.padding)
-        return out.to(x.dtype)
+        return F.conv2d(entering(x, self), kernel, self.bias, padding=self.padding)
 
 
 class LightBlock(nn.Module):
-    """AP-BSN's residual block: x + conv1x1(relu(conv3x3(x))), the 3x3 dilated.
+    """What AP-BSN's residual block adds to x: conv1x1(relu(conv3x3(x))), the 3x3 dilated.
 
     Parameters
     ----------
@@ -90,12 +89,12 @@ class LightBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
-        out: Tensor = x + self.body(entering(x, self))
+        out: Tensor = self.body(x)
         return out
 
 
 class PlainBlock(nn.Module):
-    """SS-BSN's block without attention: x + ff(x) with two dilated 3x3 convolutions.
+    """What SS-BSN's block without attention adds to x: ff(x), with two dilated 3x3 convolutions.
 
     Parameters
     ----------
@@ -111,18 +110,14 @@ class PlainBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=stride, dilation=stride)
         self.conv3 = nn.Conv2d(channels, channels, 1)
 
-    def feed_forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """conv1x1(relu(conv3x3(relu(conv3x3(x))))) on (B, C, H, W)."""
         out: Tensor = self.conv3(F.relu(self.conv2(F.relu(self.conv1(x)))))
         return out
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
-        return x + self.feed_forward(entering(x, self))
-
 
 class SSBlock(PlainBlock):
-    """SS-BSN's block with attention: x + ff(x + attention(x)).
+    """What SS-BSN's block with attention adds to x: ff(x + attention(x)).
 
     Parameters
     ----------
@@ -152,9 +147,7 @@ class SSBlock(PlainBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
-        narrow = entering(x, self)
-        similar = self_similarity(narrow, self.wqk, self.grid, self.attention)
-        return x + self.feed_forward(narrow + similar)
+        return super().forward(x + self_similarity(x, self.wqk, self.grid, self.attention))
 
 
 def make_block(kind: BlockKind, channels: int, stride: int, f_scale: int) -> nn.Module:

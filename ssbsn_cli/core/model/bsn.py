@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ssbsn_cli.core.kinds import BlockKind
-from ssbsn_cli.core.model.blocks import CentralMaskedConv2d, WideConv2d, make_block
+from ssbsn_cli.core.model.blocks import CentralMaskedConv2d, WideConv2d, entering, make_block
+
+# Layers of a branch before its blocks.
+_FIRST = 6
 
 
 class BlindSpotBranch(nn.Module):
@@ -33,6 +36,7 @@ class BlindSpotBranch(nn.Module):
         self, channels: int, stride: int, blocks: Sequence[BlockKind], f_scale: int
     ) -> None:
         super().__init__()
+        self.depth = len(blocks)
         self.body = nn.Sequential(
             CentralMaskedConv2d(channels, 2 * stride - 1),
             nn.ReLU(),
@@ -47,7 +51,15 @@ class BlindSpotBranch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
-        out: Tensor = self.body(x)
+        blocks = list(self.body)[_FIRST : _FIRST + self.depth]
+        x = self.body[:_FIRST](x)
+        # x + block(x), block by block, as one sum beside x: in half precision, x itself would lose
+        # its last bits to each addition.
+        narrow = entering(x, blocks[0])
+        added = blocks[0](narrow)
+        for block in blocks[1:]:
+            added += block(narrow + added)
+        out: Tensor = self.body[_FIRST + self.depth :](x + added)
         return out
 
 
