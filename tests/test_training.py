@@ -20,7 +20,9 @@ from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsE
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.training.initialise import initialise
 from ssbsn_cli.core.training.load_config import load_config
+from ssbsn_cli.core.training.loss import distance
 from ssbsn_cli.core.training.sources import Mixture, SelfSource
+from ssbsn_cli.core.training.validation import psnr
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint
 
 
@@ -282,6 +284,20 @@ def test_parts_of_one_photo_are_held_out_at_the_same_row(tmp_path):
 def test_both_precisions_learn_the_same(tiny, precision):
     run = tiny.train(options={"training.precision": precision, "training.steps": 20})
     assert losses(run)[20] < 0.25
+
+
+def test_decibels_can_be_learned_too(tiny):
+    curve = losses(tiny.train(options={"training.loss": "psnr", "training.steps": 20}))
+    assert curve[20] < curve[1] - 0.3
+
+
+def test_the_psnr_loss_counts_decibels():
+    target = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    off = torch.tensor([0.02, 0.2]).reshape(2, 1, 1, 1)
+    loss = distance(target + off, target, "psnr").item()
+    decibels = [psnr(target[i].numpy(), (target + off)[i].numpy()) for i in range(2)]
+    assert loss == pytest.approx(-np.mean(decibels) * np.log(10) / 20, abs=0.01)
+    assert np.isfinite(distance(target, target, "psnr").item())
 
 
 def test_pairs_are_scored_by_psnr_and_ssim(tiny):
