@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ssbsn_cli.core.training.config import LossKind
 
-# Half a grey level: better than that is not worth learning.
-_FLOOR = (0.5 / 255) ** 2
+# One grey level: crops that come closer do not count for more.
+_FLOOR = (1 / 255) ** 2
 
 
 def distance(output: Tensor, target: Tensor, kind: LossKind) -> Tensor:
