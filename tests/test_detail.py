@@ -97,6 +97,16 @@ def test_strong_noise_stays_away():
     assert psnr(better, clean) > psnr(network, clean) - 1
 
 
+def test_brightness_and_colours_stay():
+    clean, _ = scene()
+    noisy = with_noise(clean, 0.1, 0.1)
+    # Far less off than any pixel is by its noise.
+    dark = blurred(noisy) - np.float32([0.01, 0, -0.005])
+    better = recover_detail(noisy, dark, estimate_noise(noisy))
+    parts = (better - noisy).reshape(4, 64, 4, 64, 3).mean(axis=(1, 3))
+    assert np.abs(parts).max() < 0.002
+
+
 def test_a_picture_without_noise_comes_back_whole():
     clean, _ = scene()
     better = recover_detail(clean, blurred(clean), estimate_noise(clean))

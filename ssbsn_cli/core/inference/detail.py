@@ -20,6 +20,8 @@ _MEAN = (3, 3, 1, 3, 3)
 # Flat parts are the calmest ones, and energy varies by chance: noise is taken for this much
 # stronger in power, or what is left of it would be given back.
 _SAFETY = 1.6
+# Over as many pixels, noise averages out: the local mean is that of the photograph.
+_CALM = 8
 # As many parts tell how strong noise is, however large the photograph.
 _PARTS = 2048
 # Brightness and two differences of colours, of which brightness has most of the detail.
@@ -87,6 +89,9 @@ def recover_detail(noisy: _Floats, denoised: _Floats, noise: NoiseSpectrum) -> _
     given back. Edges and textures are wrong at few frequencies, so that is done frequency by
     frequency, in windows that overlap.
 
+    At the lowest frequencies noise has next to no energy: there, all of the difference is given
+    back, so that brightness and colours stay as they were.
+
     Parameters
     ----------
     noisy, denoised : array
@@ -117,7 +122,9 @@ def recover_detail(noisy: _Floats, denoised: _Floats, noise: NoiseSpectrum) -> _
     share = 1 - _SAFETY * expected / np.maximum(energy, 1e-12)
     given = _overlap(spectra * np.maximum(share, 0), removed.shape)
     given = given[_SIDE : _SIDE + height, _SIDE : _SIDE + width]
-    return denoised + (given @ _COLORS if given.shape[2] == 3 else given)
+    recovered = denoised + (given @ _COLORS if given.shape[2] == 3 else given)
+    missing = ndimage.gaussian_filter(noisy - recovered, (_CALM, _CALM, 0), truncate=3)
+    return np.asarray(recovered + missing, np.float32)
 
 
 def _split_colors(values: _Floats) -> _Floats:
