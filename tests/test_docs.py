@@ -24,7 +24,8 @@ from ssbsn_cli.core.weights.registry import entries
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 INSTALLS = "python3 -m venv"
-# What is adapted or trained on holds crops of 120 pixels, what is taught from windows of 256.
+# What is adapted or trained on holds crops of 120 pixels, what is taught from windows of 256, and
+# what is halved first, crops of 160.
 PHOTOS = {
     "photo.png": 20,
     "photo.jpg": 20,
@@ -33,9 +34,9 @@ PHOTOS = {
     "photos/sub/c.png": 122,
     "my_photos/a.png": 260,
     "clean_photos/a.png": 260,
-    "bsds500/a.png": 260,
-    "urban100/a.png": 260,
-    "polyu/mean/a.png": 260,
+    "bsds500/a.png": 324,
+    "urban100/a.png": 324,
+    "polyu/mean/a.png": 324,
     "noisy/a.png": 260,
     "dev/cc15/noisy/a.png": 20,
     "dev/cc15/clean/a.png": 20,
