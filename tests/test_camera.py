@@ -10,7 +10,7 @@ from test_data import noise, save
 from test_noise import correlation, grey, photo
 
 from ssbsn_cli.core.data import Camera, CropSampler, SyntheticPairs, lift, open_cache
-from ssbsn_cli.core.data.srgb import from_srgb, srgb_slope, to_srgb
+from ssbsn_cli.core.data.tone import Tone
 from ssbsn_cli.core.errors import OptionError
 
 PARTS = (
@@ -19,6 +19,7 @@ PARTS = (
     "clipped",
     "rows",
     "toned",
+    "power",
     "smoothed",
     "sharpened",
     "zoomed",
@@ -109,12 +110,28 @@ def test_senseless_values_are_refused_by_name(change):
         Camera(**change)
 
 
-def test_the_curve_is_undone_and_its_slope_is_its_slope():
-    light = np.linspace(0, 1, 1001)
-    np.testing.assert_allclose(from_srgb(to_srgb(light)), light, atol=1e-6)
+@pytest.mark.parametrize("contrast", [-0.6, 0.0, 0.8])
+@pytest.mark.parametrize("gamma", [None, 2.0, 2.4])
+def test_a_curve_is_undone_and_its_slope_is_its_slope(contrast, gamma):
+    tone = Tone(contrast, gamma)
+    light = np.linspace(0, 1, 2001)
+    values = tone(light)
+    assert (np.diff(values) > 0).all()
+    np.testing.assert_allclose(values[[0, -1]], [0, 1], atol=1e-9)
+    np.testing.assert_allclose(tone.undo(values), light, atol=1e-4)
     np.testing.assert_allclose(
-        srgb_slope(light[5:-1]), np.gradient(to_srgb(light), light)[5:-1], rtol=0.2
+        tone.slope(light)[10:-1], np.gradient(values, light)[10:-1], rtol=0.2
     )
+
+
+def test_noise_darkens_the_dark_more_by_a_power():
+    """Near black, a power is steeper than the curve of sRGB."""
+    shift = {}
+    for power in (0.0, 1.0):
+        camera = Camera(**{**PLAIN, "power": power, "deviation": (18, 18)})
+        noisy = [camera.synthesise(grey(0.12), np.random.default_rng(seed)) for seed in range(20)]
+        shift[power] = 255 * (np.mean(noisy) - 0.12)
+    assert shift[1.0] < shift[0.0] - 0.3 < -1
 
 
 # Lifted noise

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.data.bayer import PATTERNS, demosaic_noise, sample
-from ssbsn_cli.core.data.srgb import from_srgb, rounded, srgb_slope, through_jpeg, to_srgb
+from ssbsn_cli.core.data.srgb import rounded, through_jpeg
 from ssbsn_cli.core.data.tone import Tone
 from ssbsn_cli.core.errors import OptionError
 
@@ -36,7 +36,7 @@ class Camera:
     ----------
     deviation : (float, float)
         Standard deviation of the noise in grey levels of 0 to 255; log-uniform.
-    clean, mosaic, clipped, rows, toned, smoothed, sharpened, zoomed, blotched, jpeg : float
+    clean, mosaic, clipped, rows, toned, power, smoothed, sharpened, zoomed, blotched, jpeg : float
         Part of the photographs that have no noise, that go through a mosaic, and so on.
     jpeg_quality : (int, int)
         Uniform, 1 to 100.
@@ -61,6 +61,7 @@ class Camera:
     clipped: float = 0.15
     rows: float = 0.08
     toned: float = 0.5
+    power: float = 0.5
     smoothed: float = 0.35
     sharpened: float = 0.3
     zoomed: float = 0.2
@@ -112,15 +113,14 @@ class Camera:
 
     def _expose(self, photo: _Floats, deviation: float, rng: np.random.Generator) -> _Floats:
         """Return the noise of an sRGB photograph (H, W, 3) that comes from the sensor."""
-        tone = Tone(rng.uniform(-0.6, 0.8) if rng.random() < self.toned else 0)
-        shown = tone.undo(photo)
-        light = from_srgb(shown)
+        contrast = rng.uniform(-0.6, 0.8) if rng.random() < self.toned else 0.0
+        tone = Tone(contrast, rng.uniform(2.0, 2.4) if rng.random() < self.power else None)
+        light = tone.undo(photo)
         develop = _colors(rng)
         raw = np.clip(light @ np.linalg.inv(develop).T, 0, 1).astype(np.float32)
         # Read noise is as strong as shot noise at this signal.
         knee = np.float32(10 ** rng.uniform(-3, -1))
-        slope = srgb_slope(light) * tone.slope(shown)
-        expected = slope**2 * ((raw + knee) @ (develop**2).T)
+        expected = tone.slope(light) ** 2 * ((raw + knee) @ (develop**2).T)
         mosaic = rng.random() < self.mosaic
         # Demosaicing averages.
         kept = _KEPT if mosaic else 1
@@ -141,7 +141,7 @@ class Camera:
             noise = noisy - signal
             if rng.random() < 0.6:
                 noise = _blur(noise, rng.uniform(0.3, 1.2), keep=True)
-        noise = tone(to_srgb(light + noise @ develop.T.astype(np.float32))) - photo
+        noise = tone(light + noise @ develop.T.astype(np.float32)) - photo
         return np.asarray(noise, np.float32)
 
     def _process(self, noise: _Floats, rng: np.random.Generator) -> _Floats:

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 _Floats = NDArray[Any]
 
+# Below this light, the sRGB curve is a straight line.
+DARKEST = 0.0031308
+
 
 def from_srgb(values: _Floats) -> _Floats:
     """Return the light that sRGB values in [0, 1] stand for, in [0, 1] and of the same type."""
@@ -19,13 +22,13 @@ def from_srgb(values: _Floats) -> _Floats:
 def to_srgb(light: _Floats) -> _Floats:
     """Undo `from_srgb`; what is not in [0, 1] is clipped."""
     light = np.clip(light, 0, 1)
-    return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.where(light <= DARKEST, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
 def srgb_slope(light: _Floats) -> _Floats:
     """Return the derivative of `to_srgb` at light in [0, 1]."""
-    curved = np.maximum(light, 0.0031308) ** (1 / 2.4 - 1) * (1.055 / 2.4)
-    return np.where(light <= 0.0031308, np.float32(12.92), curved)
+    curved = np.maximum(light, DARKEST) ** (1 / 2.4 - 1) * (1.055 / 2.4)
+    return np.where(light <= DARKEST, np.float32(12.92), curved)
 
 
 def rounded(values: _Floats) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Tone curves: what cameras lay over the sRGB curve to make photographs look stronger or softer."""
+"""Tone curves: what cameras make of light."""
 
 from __future__ import annotations
 
@@ -7,39 +7,57 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssbsn_cli.core.data.srgb import DARKEST, from_srgb, srgb_slope, to_srgb
+
 _Floats = NDArray[Any]
 
 _VALUES = np.linspace(0, 1, 1025)
 
 
 class Tone:
-    """An S-shaped curve from [0, 1] to [0, 1], or its opposite.
+    """From light in [0, 1] to values of a photograph in [0, 1]: a curve, then an S-shaped one.
 
     Parameters
     ----------
     contrast : float
-        Above -2 and below 1. 0 changes nothing; near 1, blacks and whites are as flat as those of
-        smoothstep; below 0 they are steeper and the middle is flatter.
+        Of the S, above -2 and below 1. 0 changes nothing; near 1, blacks and whites are as flat as
+        those of smoothstep; below 0 they are steeper and the middle is flatter.
+    gamma : float, optional
+        The first curve is the power ``1 / gamma``; without it, that of sRGB, which near black is
+        a straight line. Noise darkens dark parts more by a power.
 
     References
     ----------
     .. [1] T. Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019, section
-       3.1.5, for smoothstep in the place of a camera's tone curve.
+       3.1.5, for smoothstep in the place of a camera's tone curve, and 3.1.6 for the power.
     """
 
-    def __init__(self, contrast: float) -> None:
+    def __init__(self, contrast: float = 0.0, gamma: float | None = None) -> None:
         self._contrast = contrast
-        self._curve = self(_VALUES)
+        self._gamma = gamma
+        self._curve = self._bend(_VALUES)
 
-    def __call__(self, values: _Floats) -> _Floats:
-        """Return what the curve makes of values in [0, 1]."""
-        smooth = values * values * (3 - 2 * values)
-        return np.asarray(values + self._contrast * (smooth - values))
-
-    def slope(self, values: _Floats) -> _Floats:
-        """Return the derivative at values in [0, 1]."""
-        return np.asarray(1 + self._contrast * (6 * values * (1 - values) - 1))
+    def __call__(self, light: _Floats) -> _Floats:
+        """Return the values of light; what is not in [0, 1] is clipped."""
+        if self._gamma is None:
+            return self._bend(to_srgb(light))
+        return self._bend(np.clip(light, 0, 1) ** (1 / self._gamma))
 
     def undo(self, values: _Floats) -> _Floats:
-        """Return the values in [0, 1] that the curve makes these of, to within 1e-4."""
-        return np.interp(values, self._curve, _VALUES).astype(values.dtype)
+        """Return the light in [0, 1] of values in [0, 1], to within 1e-4."""
+        shown = np.interp(values, self._curve, _VALUES).astype(values.dtype)
+        return from_srgb(shown) if self._gamma is None else np.asarray(shown**self._gamma)
+
+    def slope(self, light: _Floats) -> _Floats:
+        """Return the derivative at light in [0, 1], near black that of where sRGB's bends."""
+        if self._gamma is None:
+            shown, slope = to_srgb(light), srgb_slope(light)
+        else:
+            light = np.maximum(light, DARKEST)
+            shown = light ** (1 / self._gamma)
+            slope = shown / light / self._gamma
+        return np.asarray(slope * (1 + self._contrast * (6 * shown * (1 - shown) - 1)))
+
+    def _bend(self, shown: _Floats) -> _Floats:
+        smooth = shown * shown * (3 - 2 * shown)
+        return np.asarray(shown + self._contrast * (smooth - shown))
