@@ -20,7 +20,7 @@ from ssbsn_cli.core.evaluation.quality import NO_REFERENCE, choose_metrics, refe
 from ssbsn_cli.core.evaluation.runner import evaluate
 from ssbsn_cli.core.evaluation.samples import Sample
 from ssbsn_cli.core.evaluation.summary import Tally, summarise, table_rows
-from ssbsn_cli.core.inference.denoiser import load_denoiser
+from ssbsn_cli.core.inference.load import load_denoiser
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.weights.locate import LoadedWeights
 

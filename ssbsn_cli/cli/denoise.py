@@ -206,8 +206,8 @@ def _denoise_all(
 ) -> int:
     """Denoise photo after photo, and return how many failed."""
     # Only now, since PyTorch takes seconds to import.
-    from ssbsn_cli.core.inference.denoiser import load_denoiser
     from ssbsn_cli.core.inference.files import denoise_files
+    from ssbsn_cli.core.inference.load import load_denoiser
 
     chosen: str | LoadedWeights | None = weights
     if minutes:

@@ -24,7 +24,7 @@ from ssbsn_cli.core.evaluation.request import ALL_BASELINES, NO_WEIGHTS, Request
 from ssbsn_cli.core.evaluation.runner import Result, evaluate
 from ssbsn_cli.core.evaluation.samples import Dataset
 from ssbsn_cli.core.evaluation.summary import Tally, summarise, table_rows
-from ssbsn_cli.core.inference.denoiser import load_denoiser
+from ssbsn_cli.core.inference.load import load_denoiser
 from ssbsn_cli.core.weights.fetch import cache_dir
 from ssbsn_cli.core.weights.registry import default_name
 

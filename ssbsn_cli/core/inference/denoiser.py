@@ -1,4 +1,4 @@
-"""The denoiser: weights and settings made ready, to be called on arrays."""
+"""The denoiser: a network and settings made ready, to be called on arrays."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ssbsn_cli.core.inference.device import (
 from ssbsn_cli.core.inference.engine import Engine, Notify, Progress
 from ssbsn_cli.core.inference.settings import DEFAULT_OVERLAP, MASKED, Settings, passes_without_r3
 from ssbsn_cli.core.inference.units import check_image, from_unit
-from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
+from ssbsn_cli.core.weights.locate import LoadedWeights
 
 # Of more, threads and GPUs gain little.
 MAX_BATCH = 16
@@ -280,61 +280,3 @@ def describe_speed(image: Image, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "megapixels_per_second": float(f"{megapixels / seconds:.4g}"),
     }
-
-
-def load_denoiser(
-    weights: str | LoadedWeights | None = None,
-    *,
-    notify: Notify = lambda _: None,
-    **settings: Any,
-) -> Denoiser:
-    """Load weights and make them ready to denoise.
-
-    Parameters
-    ----------
-    weights : str or LoadedWeights, optional
-        A name of ``ssbsn fetch-weights --list`` or a path; the default weights if not given.
-    notify : callable, optional
-        Told, in a sentence, what a user should know.
-    **settings
-        Fields of `Settings`: device, precision, attention, refine, refine_passes, tile, overlap,
-        ensemble, strength, seed.
-
-    Returns
-    -------
-    Denoiser
-        Call it on arrays.
-
-    Raises
-    ------
-    OptionError
-        If a setting makes no sense.
-    WeightsError
-        If the weights are missing or damaged.
-    DeviceError
-        If the device is not there.
-    """
-    checked = Settings(**settings)
-    # A missing device is noticed before the weights are read.
-    resolve_device(checked.device)
-    if not isinstance(weights, LoadedWeights):
-        weights = load_weights(weights)
-    return Denoiser(weights, checked, notify)
-
-
-def denoise_image(image: Pixels, weights: str | None = None, **settings: Any) -> Pixels:
-    """Denoise one image; for several, make a denoiser once with `load_denoiser`.
-
-    Parameters
-    ----------
-    image : array
-        See `Denoiser.__call__`.
-    weights, **settings
-        See `load_denoiser`.
-
-    Returns
-    -------
-    array
-        Same shape and type.
-    """
-    return load_denoiser(weights, **settings)(image)

@@ -16,6 +16,7 @@ from ssbsn_cli.core.inference.detail import NoiseSpectrum, estimate_noise, recov
 from ssbsn_cli.core.inference.settings import MIN_TILE
 from ssbsn_cli.core.inference.tiles import plan_axis
 from ssbsn_cli.core.inference.units import from_unit, to_unit
+from ssbsn_cli.core.inference.views import eightfold
 from ssbsn_cli.core.kinds import RefineKind
 from ssbsn_cli.core.model.pd import mirror_pad
 
@@ -282,25 +283,11 @@ class Engine:
     def _views(self, x: Tensor, seed: int) -> Tensor:
         if not self.ensemble:
             return self._pass(x, seed)
-        total = torch.zeros_like(x)
-        for k in range(8):
-            total += _turn_back(self._pass(_turn(x, k), seed + k), k)
-        return total / 8
+        return eightfold(lambda view, k: self._pass(view, seed + k), x)
 
     def _pass(self, x: Tensor, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         return self.network.denoise(x, refine=self.refine, passes=self.passes, generator=generator)
-
-
-def _turn(x: Tensor, k: int) -> Tensor:
-    """Apply the k-th of the 8 flips and rotations."""
-    turned = torch.rot90(x, k % 4, dims=(-2, -1))
-    return turned.flip(-1) if k >= 4 else turned
-
-
-def _turn_back(x: Tensor, k: int) -> Tensor:
-    """Undo `_turn`."""
-    return torch.rot90(x.flip(-1) if k >= 4 else x, -(k % 4), dims=(-2, -1))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,10 +1,9 @@
-"""The photos of a training: found, decoded, and turned into batches, scores and a preview."""
+"""The photos of a training, turned into batches, scores and a preview."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,13 @@ from ssbsn_cli.core.data import (
     PairSampler,
     SyntheticPairs,
     find_pairs,
-    find_photos,
     lift,
-    open_cache,
 )
 from ssbsn_cli.core.data.holdout import hold_out
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.config import Config, ObjectiveKind
+from ssbsn_cli.core.training.photos import Photos
 from ssbsn_cli.core.training.pictures import picture_of, read_centres
 from ssbsn_cli.core.training.request import DataPath, DataRequest
 from ssbsn_cli.core.training.sources import Mixture, Paired, PairSource, SelfSource, Source
@@ -107,10 +105,9 @@ class _Opening:
     team: Team
     say: Notify
     warn: Notify
-    pixels: int = 0
-    # What tells these photos from others.
-    keys: list[object] = field(default_factory=list)
-    records: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.photos = Photos(self.request.cache, self.config, self.say, self.warn)
 
     def open(self) -> TrainingData:
         training = self.config.training
@@ -130,7 +127,7 @@ class _Opening:
             )
         noisy: list[CropCache] = []
         if "self" in kinds or "distill" in kinds or ("pairs" in kinds and self.config.pairs.lifted):
-            noisy = [self._noisy(path) for path in self._needed("data", self.request.noisy)]
+            noisy = [self.photos.noisy(path) for path in self._needed("data", self.request.noisy)]
         sources: dict[ObjectiveKind, tuple[Source, Source]] = {}
         for kind in kinds:
             if kind == "self":
@@ -153,14 +150,13 @@ class _Opening:
         if self.request.validation:
             validation = self._on_pairs(self.request.validation)
         # Scores on other photos cannot be compared, so those belong to the key, too.
-        self.keys.append(self.request.validation and str(self.request.validation.absolute()))
-        key = hashlib.sha256(repr(self.keys).encode()).hexdigest()
+        self.photos.keys.append(self.request.validation and str(self.request.validation.absolute()))
         return TrainingData(
             batches,
             validation,
             picture_of(noisy, draws),
-            self.pixels,
-            {"key": key[:32], "sources": self.records},
+            self.photos.pixels,
+            self.photos.record(),
         )
 
     def _needed(self, option: str, paths: Sequence[DataPath]) -> Sequence[DataPath]:
@@ -170,48 +166,6 @@ class _Opening:
                 f"Name a folder with --{option} DIR.",
             )
         return paths
-
-    def _cache(self, photos: Sequence[Path], kind: str, data: DataPath, what: str) -> CropCache:
-        cache = open_cache(
-            photos,
-            self.request.cache,
-            side=max(self.config.training.crop, 512),
-            limit_bytes=round(self.config.data.cache_gb * 1e9),
-            notify=self.say,
-        )
-        for photo, reason in cache.skipped[:3]:
-            self.warn(f"{photo} is skipped: {reason}")
-        if len(cache.skipped) > 3:
-            self.warn(f"{len(cache.skipped)} photos are skipped.")
-        self.records.append(
-            {
-                "path": str(data.path),
-                "kind": kind,
-                "photos": len(photos) - len(cache.skipped),
-                "skipped": len(cache.skipped),
-                "weight": data.weight,
-            }
-        )
-        self.say(f"{data.path}: {len(photos)} {what} ({kind}), {len(cache.skipped)} skipped.")
-        return cache
-
-    def _noisy(self, data: DataPath) -> CropCache:
-        if data.photos:
-            cache = self._cache(data.photos, "files", data, "noisy photos")
-        else:
-            found = find_photos(data.path)
-            if found.passed_over:
-                self.say(f"{data.path}: {len(found.passed_over)} other files are passed over.")
-            cache = self._cache(found.photos, found.kind, data, "noisy photos")
-        self._count(cache, data.weight)
-        return cache
-
-    def _count(self, cache: CropCache, weight: float) -> None:
-        """Add what is trained on to the size of an epoch and to the key."""
-        self.keys.append((cache.key, weight))
-        if weight > 0:
-            photos = {w.number: w.photo_height * w.photo_width for w in cache.windows}
-            self.pixels += sum(photos.values())
 
     def _self(self, caches: Sequence[CropCache]) -> tuple[Source, Source]:
         training = self.config.training
@@ -246,7 +200,7 @@ class _Opening:
         device = str(self.team.device)
         folder = teach(caches, weights, distill, self.request.cache, device, self.say)
         # The name of the folder says what it was made of, its files may be made anew.
-        self.keys.append((folder.name, distill.windows))
+        self.photos.keys.append((folder.name, distill.windows))
         return self._real_pairs(DataPath(folder), find_pairs(folder)[: distill.windows])
 
     def _pairs(self, noisy: Sequence[CropCache]) -> tuple[Source, Source]:
@@ -259,7 +213,7 @@ class _Opening:
                 )
             pairs = find_pairs(paths[0].path)
             sources = self._real_pairs(paths[0], pairs)
-            self.keys.append([str(pair) for pair in pairs])
+            self.photos.keys.append([str(pair) for pair in pairs])
             return sources
         pairs_config = self.config.pairs
         kind = Camera if pairs_config.synthesiser == "camera" else NoiseModel
@@ -271,11 +225,7 @@ class _Opening:
                 "docs/train.md lists the keys and their values.",
             ) from None
         weights = [path.weight for path in paths]
-        caches = []
-        for path in paths:
-            found = find_photos(path.path)
-            caches.append(self._cache(found.photos, found.kind, path, "clean photos"))
-            self._count(caches[-1], path.weight)
+        caches = [self.photos.clean(path) for path in paths]
         lifted = self._lifted(noisy) if pairs_config.lifted else []
         side = self.config.training.crop * (2 if pairs_config.halved else 1)
 
@@ -310,8 +260,9 @@ class _Opening:
         return lifted
 
     def _real_pairs(self, data: DataPath, pairs: Sequence[Pair]) -> tuple[Source, Source]:
-        noisy = self._cache([pair.noisy for pair in pairs], "pairs", data, "noisy sides of pairs")
-        clean = self._cache([pair.clean for pair in pairs], "pairs", data, "clean sides of pairs")
+        decode = self.photos.decode
+        noisy = decode([pair.noisy for pair in pairs], "pairs", data, "noisy sides of pairs")
+        clean = decode([pair.clean for pair in pairs], "pairs", data, "clean sides of pairs")
 
         def source(count: int, seed: int, rank: int = 0, world: int = 1) -> Source:
             crops = PairSampler(
