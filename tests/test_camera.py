@@ -10,6 +10,7 @@ from test_data import noise, save
 from test_noise import correlation, grey, photo
 
 from ssbsn_cli.core.data import Camera, CropSampler, SyntheticPairs, lift, open_cache
+from ssbsn_cli.core.data.srgb import from_srgb, srgb_slope, to_srgb
 from ssbsn_cli.core.data.tone import Tone
 from ssbsn_cli.core.errors import OptionError
 
@@ -108,6 +109,14 @@ def test_senseless_values_are_refused_by_name(change):
     (name,) = change
     with pytest.raises(OptionError, match=name):
         Camera(**change)
+
+
+def test_the_curve_of_srgb_is_undone_and_its_slope_is_its_slope():
+    light = np.linspace(0, 1, 1001)
+    np.testing.assert_allclose(from_srgb(to_srgb(light)), light, atol=1e-6)
+    np.testing.assert_allclose(
+        srgb_slope(light[5:-1]), np.gradient(to_srgb(light), light)[5:-1], rtol=0.2
+    )
 
 
 @pytest.mark.parametrize("contrast", [-0.6, 0.0, 0.8])

@@ -28,8 +28,8 @@ class Tone:
 
     References
     ----------
-    .. [1] T. Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019, section
-       3.1.5, for smoothstep in the place of a camera's tone curve, and 3.1.6 for the power.
+    .. [1] T. Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019, for
+       smoothstep in the place of a camera's tone curve, and for the power.
     """
 
     def __init__(self, contrast: float = 0.0, gamma: float | None = None) -> None:
