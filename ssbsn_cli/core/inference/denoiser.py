@@ -21,6 +21,7 @@ from ssbsn_cli.core.inference.device import (
 from ssbsn_cli.core.inference.engine import Engine, Notify, Progress
 from ssbsn_cli.core.inference.settings import DEFAULT_OVERLAP, MASKED, Settings, passes_without_r3
 from ssbsn_cli.core.inference.units import check_image, from_unit
+from ssbsn_cli.core.inference.winograd import use_winograd, winograd_pays
 from ssbsn_cli.core.weights.locate import LoadedWeights
 
 # Of more, threads and GPUs gain little.
@@ -74,8 +75,11 @@ class Denoiser:
             notify(f"The weights {weights.name} have no attention, exact or linear.")
         network.use_attention(settings.attention)
         network.to(self.device).use_dtype(dtype)
-        # PyTorch's type hints do not know this form.
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.device.type == "cpu" and dtype == torch.float32 and winograd_pays():
+            use_winograd(network)
+        else:
+            # PyTorch's type hints do not know this form.
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         fitting = choose_tile(self.device, network, dtype)
         self._room = fitting * fitting
         tile = fitting if settings.tile is None else settings.tile

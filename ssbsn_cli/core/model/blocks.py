@@ -83,7 +83,7 @@ class LightBlock(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=stride, dilation=stride),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, 1),
         )
 
@@ -112,7 +112,9 @@ class PlainBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """conv1x1(relu(conv3x3(relu(conv3x3(x))))) on (B, C, H, W)."""
-        out: Tensor = self.conv3(F.relu(self.conv2(F.relu(self.conv1(x)))))
+        x = F.relu(self.conv1(x), inplace=True)
+        x = F.relu(self.conv2(x), inplace=True)
+        out: Tensor = self.conv3(x)
         return out
 
 

@@ -39,14 +39,14 @@ class BlindSpotBranch(nn.Module):
         self.depth = len(blocks)
         self.body = nn.Sequential(
             CentralMaskedConv2d(channels, 2 * stride - 1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             WideConv2d(channels, channels),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             WideConv2d(channels, channels),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             *(make_block(kind, channels, stride, f_scale) for kind in blocks),
             WideConv2d(channels, channels),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,16 +93,16 @@ class BlindSpotNetwork(nn.Module):
     ) -> None:
         super().__init__()
         half = channels // 2
-        self.head = nn.Sequential(WideConv2d(image_channels, channels), nn.ReLU())
+        self.head = nn.Sequential(WideConv2d(image_channels, channels), nn.ReLU(inplace=True))
         self.branch1 = BlindSpotBranch(channels, 2, blocks, f_scale)
         self.branch2 = BlindSpotBranch(channels, 3, blocks, f_scale)
         self.tail = nn.Sequential(
             WideConv2d(2 * channels, channels),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             WideConv2d(channels, half),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             WideConv2d(half, half),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             WideConv2d(half, image_channels),
         )
 

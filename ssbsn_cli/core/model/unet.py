@@ -32,7 +32,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
-        out: Tensor = x + self.conv2(F.relu(self.conv1(x)))
+        out: Tensor = self.conv2(F.relu(self.conv1(x), inplace=True)).add_(x)
         return out
 
 

@@ -1,0 +1,118 @@
+"""Winograd's convolutions: the same results, and only where they are faster."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from ssbsn_cli import load_denoiser
+from ssbsn_cli.core.inference import denoiser, winograd
+
+needed = pytest.mark.skipif(
+    not torch.backends.nnpack.is_available(), reason="PyTorch has no NNPACK for this CPU"
+)
+
+
+@pytest.fixture
+def unmeasured():
+    """Forget how fast this CPU is, before and after."""
+    winograd.winograd_pays.cache_clear()
+    yield
+    winograd.winograd_pays.cache_clear()
+
+
+@needed
+@settings(max_examples=30, deadline=None)
+@given(
+    inputs=st.integers(32, 50),
+    outputs=st.integers(32, 50),
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+    images=st.integers(1, 3),
+    last=st.booleans(),
+    bias=st.booleans(),
+)
+def test_a_convolution_gives_what_the_plain_one_does(
+    inputs, outputs, height, width, images, last, bias
+):
+    plain = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
+    fast = nn.Sequential(copy.deepcopy(plain))
+    winograd.use_winograd(fast)
+    assert type(fast[0]) is winograd.WinogradConv2d
+    x = torch.rand(images, inputs, height, width)
+    if last:
+        x = x.to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        torch.testing.assert_close(fast(x), plain(x), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"kernel_size": 1},
+        {"kernel_size": 3},
+        {"kernel_size": 5, "padding": 2},
+        {"kernel_size": 3, "padding": 2, "dilation": 2},
+        {"kernel_size": 3, "padding": 1, "stride": 2},
+        {"kernel_size": 3, "padding": 1, "groups": 2},
+        {"kernel_size": 3, "padding": 1, "padding_mode": "reflect"},
+    ],
+)
+def test_other_convolutions_stay_as_they_are(other):
+    network = nn.Sequential(nn.Conv2d(64, 64, **other), nn.Conv2d(3, 64, 3, padding=1))
+    winograd.use_winograd(network)
+    assert {type(layer) for layer in network} == {nn.Conv2d}
+
+
+@needed
+@pytest.mark.parametrize("weights", ["photo", "ssbsn-photo"])
+def test_a_photo_comes_out_the_same(monkeypatch, weights):
+    rng = np.random.default_rng(0)
+    image = rng.normal(0.4, 0.1, (150, 133, 3)).astype(np.float32)
+    results = []
+    for pays in (False, True):
+        monkeypatch.setattr(denoiser, "winograd_pays", lambda pays=pays: pays)
+        denoise = load_denoiser(weights, device="cpu", precision="fp32", detail="off", tile=128)
+        results.append(denoise(image))
+        results.extend(denoise.denoise_batch([image[:80, :90], image[40:120, 20:110]]))
+    for plain, fast in zip(results[:3], results[3:], strict=True):
+        np.testing.assert_allclose(fast, plain, atol=3e-5)
+
+
+def test_where_it_fails_the_plain_way_goes_on(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("NNPACK SpatialConvolution_updateOutput failed")
+
+    monkeypatch.setattr(winograd, "_convolve", fail)
+    plain = nn.Conv2d(32, 32, 3, padding=1)
+    fast = nn.Sequential(copy.deepcopy(plain))
+    winograd.use_winograd(fast)
+    x = torch.rand(1, 32, 40, 50)
+    torch.testing.assert_close(fast(x), plain(x))
+
+
+@pytest.mark.parametrize(("precision", "used"), [("fp32", True), ("bf16", False)])
+def test_only_float32_is_computed_so(monkeypatch, precision, used):
+    monkeypatch.setattr(denoiser, "winograd_pays", lambda: True)
+    network = load_denoiser("photo", device="cpu", precision=precision).weights.network
+    kinds = {type(layer) for layer in network.modules()}
+    assert (winograd.WinogradConv2d in kinds) == used
+
+
+@pytest.mark.parametrize("seconds", [(1.0, 1.0), (0.5, 1.0)])
+def test_it_is_used_where_it_is_faster(unmeasured, monkeypatch, seconds):
+    monkeypatch.setattr(torch.backends.nnpack, "is_available", lambda: True)
+    monkeypatch.setattr(winograd, "best_seconds", lambda *_: seconds)
+    assert winograd.winograd_pays() == (seconds[0] < seconds[1])
+
+
+def test_it_is_not_used_where_it_is_missing(unmeasured, monkeypatch):
+    monkeypatch.setattr(torch.backends.nnpack, "is_available", lambda: False)
+    monkeypatch.setattr(winograd, "best_seconds", lambda *_: (0.1, 1.0))
+    assert not winograd.winograd_pays()
