@@ -186,6 +186,8 @@ def bench_ways() -> Table:
             "4 passes over 96x96, as a batch": lambda: network.bsn(passes),
         },
     ]
+    if dtype == torch.float32:
+        groups.append(tile_ways())
     table = Table(f"ways, C = {CHANNELS}, {str(dtype).removeprefix('torch.')}", "ms", "times")
     for group in groups:
         best = dict.fromkeys(group, float("inf"))
@@ -196,6 +198,22 @@ def bench_ways() -> Table:
         for name, seconds in best.items():
             table.add_row(name, f"{1000 * seconds:.1f}", f"{seconds / first:.2f}")
     return table
+
+
+def tile_ways() -> dict[str, Callable[[], Any]]:
+    """Return the two ways to use several cores for the tiles of the default weights."""
+    denoiser = load_denoiser(device="cpu", precision="fp32")
+    image = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)
+    cores = denoiser._engine.workers
+
+    def run(workers: int) -> None:
+        denoiser._engine.workers = workers
+        denoiser(image)
+
+    return {
+        "default weights, 3 Mpx, one tile on all cores": partial(run, 1),
+        f"a tile on each core, by Winograd's algorithm ({cores})": partial(run, cores),
+    }
 
 
 def bench_growth() -> Table:

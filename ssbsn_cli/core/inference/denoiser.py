@@ -15,6 +15,7 @@ from ssbsn_cli.core.imaging.photo import Image, Pixels
 from ssbsn_cli.core.inference.device import (
     DTYPES,
     choose_tile,
+    choose_workers,
     resolve_device,
     resolve_precision,
 )
@@ -75,11 +76,8 @@ class Denoiser:
             notify(f"The weights {weights.name} have no attention, exact or linear.")
         network.use_attention(settings.attention)
         network.to(self.device).use_dtype(dtype)
-        if self.device.type == "cpu" and dtype == torch.float32 and winograd_pays():
-            use_winograd(network)
-        else:
-            # PyTorch's type hints do not know this form.
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # PyTorch's type hints do not know this form.
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         fitting = choose_tile(self.device, network, dtype)
         self._room = fitting * fitting
         tile = fitting if settings.tile is None else settings.tile
@@ -91,6 +89,9 @@ class Denoiser:
                 f"An overlap of {overlap} pixels does not fit tiles of {tile}.",
                 f"Use up to {tile // 2}, or larger tiles with --tile.",
             )
+        workers = 1
+        if self.device.type == "cpu" and dtype == torch.float32 and winograd_pays():
+            workers = choose_workers(network, tile) if use_winograd(network) else 1
         self._engine = Engine(
             network,
             device=self.device,
@@ -105,6 +106,7 @@ class Denoiser:
             overlap=overlap,
             multiple=network.size_multiple,
             halo=descriptor.halo,
+            workers=workers,
             notify=notify,
         )
 

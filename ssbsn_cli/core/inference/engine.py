@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, Self
 
@@ -13,6 +14,8 @@ from torch import Tensor
 from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
 from ssbsn_cli.core.inference.detail import NoiseSpectrum, estimate_noise, recover_detail
+from ssbsn_cli.core.inference.device import is_out_of_memory
+from ssbsn_cli.core.inference.parallel import map_in_order
 from ssbsn_cli.core.inference.settings import MIN_TILE
 from ssbsn_cli.core.inference.tiles import plan_axis
 from ssbsn_cli.core.inference.units import from_unit, to_unit
@@ -62,6 +65,8 @@ class Engine:
         Largest side of a tile; 0 for the whole image.
     overlap, multiple, halo : int
         See `plan_axis`.
+    workers : int
+        How many tiles to run at once, on one core each, where an image has enough of them.
     notify : callable
         Told, in a sentence, what a user should know.
     """
@@ -82,6 +87,7 @@ class Engine:
         overlap: int = 0,
         multiple: int = 1,
         halo: int = 0,
+        workers: int = 1,
         notify: Notify = lambda _: None,
     ) -> None:
         self.network = network
@@ -98,6 +104,7 @@ class Engine:
         self.overlap = self._chosen_overlap = overlap
         self.multiple = multiple
         self.halo = halo
+        self.workers = workers
         self.notify = notify
         self._noise: NoiseSpectrum | None = None
 
@@ -153,7 +160,7 @@ class Engine:
             yield from (image[rows, :] for rows in pixel_rows(image))
             return
         self._noise = estimate_noise(image) if self.detail else None
-        for top, band in self._bands(image, progress):
+        for top, band in self._bands(image, progress, self.workers):
             # Of a wide band, a few copies at once would be most of the memory in use.
             for rows in pixel_rows(band):
                 part = band[rows]
@@ -197,7 +204,9 @@ class Engine:
                     result[...] = recover_detail(image, result, noise)
         return list(batch + np.float32(self.strength) * (results - batch))
 
-    def _bands(self, image: Image, progress: Progress) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def _bands(
+        self, image: Image, progress: Progress, workers: int
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield finished rows from top to bottom, as (first row, float32 rows)."""
         height, width, channels = image.shape
         rows, columns = (
@@ -207,10 +216,20 @@ class Engine:
         band = np.zeros((max(r.stop - r.start for r in rows), width, channels), np.float32)
         done, total = 0, len(rows) * len(columns)
         progress(done, total)
+        # A later tile is read before the rows above it are yielded, but none of those.
+        tiles = (
+            to_unit(image[row.start : row.stop, column.start : column.stop])
+            for row in rows
+            for column in columns
+        )
+        results = map_in_order(
+            lambda job: self._denoise_tile(*job),
+            zip(tiles, itertools.count(self.seed)),
+            workers if total >= 2 * workers else 1,
+        )
         for i, row in enumerate(rows):
             for column in columns:
-                tile = to_unit(image[row.start : row.stop, column.start : column.stop])
-                result = self._denoise_tile(tile, self.seed + done)
+                result = next(results)
                 result *= row.window[:, None, None] * column.window[:, None]
                 band[: len(result), column.start : column.stop] += result
                 done += 1
@@ -245,7 +264,7 @@ class Engine:
 
     def _split(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
         result = np.empty_like(tile)
-        for top, rows in self._bands(tile, lambda _done, _of: None):
+        for top, rows in self._bands(tile, lambda _done, _of: None, workers=1):
             result[top : top + len(rows)] = rows
         return result
 
@@ -288,11 +307,3 @@ class Engine:
     def _pass(self, x: Tensor, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         return self.network.denoise(x, refine=self.refine, passes=self.passes, generator=generator)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out."""
-    # On the CPU, PyTorch reports it as a plain RuntimeError.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        "can't allocate memory" in str(error) or "not enough memory" in str(error)
-    )

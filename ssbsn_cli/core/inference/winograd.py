@@ -18,7 +18,7 @@ _NARROWEST = 32
 
 
 class WinogradConv2d(nn.Conv2d):
-    """A 3x3 convolution in float32 on a CPU, with a fifth of the multiplications.
+    """A 3x3 convolution in float32 on a core of a CPU, with a fifth of the multiplications.
 
     What is multiplied are sums over 8x8 pixels, from which 6x6 of the result follow. Their
     rounding changes results by about 1e-5 of their range.
@@ -31,24 +31,23 @@ class WinogradConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same size."""
-        if x.shape[-2] * x.shape[-1] < _FEWEST:
+        # On several cores, NNPACK's threads and those of PyTorch would wait for each other. Of
+        # several images at once, it makes another, slower kind of convolution.
+        if torch.get_num_threads() > 1 or len(x) > 1 or x.shape[-2] * x.shape[-1] < _FEWEST:
             return super().forward(x)
         try:
-            if len(x) == 1:
-                return _convolve(x, self.weight, self.bias)
-            # Of several at once, it makes another, slower kind of convolution.
-            each = (x[n : n + 1] for n in range(len(x)))
-            return torch.cat([_convolve(image, self.weight, self.bias) for image in each])
+            return _convolve(x, self.weight, self.bias)
         except RuntimeError:
             # All it says is that it failed; where memory is short, for example.
             return super().forward(x)
 
 
-def use_winograd(network: nn.Module) -> None:
-    """Let a network's plain 3x3 convolutions run so, in place; it cannot be trained any more."""
-    for layer in network.modules():
-        if type(layer) is nn.Conv2d and _is_plain(layer):
-            layer.__class__ = WinogradConv2d
+def use_winograd(network: nn.Module) -> bool:
+    """Let a network's plain 3x3 convolutions run so, in place, and tell whether it has any."""
+    plain = [layer for layer in network.modules() if type(layer) is nn.Conv2d and _is_plain(layer)]
+    for layer in plain:
+        layer.__class__ = WinogradConv2d
+    return bool(plain)
 
 
 @functools.cache

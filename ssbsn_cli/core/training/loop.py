@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ssbsn_cli.core.data import prefetch
 from ssbsn_cli.core.errors import DeviceError, SsbsnError
-from ssbsn_cli.core.inference.engine import is_out_of_memory
+from ssbsn_cli.core.inference.device import is_out_of_memory
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.training.interrupt import deferred_interrupts

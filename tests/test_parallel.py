@@ -1,0 +1,74 @@
+"""Jobs on several threads: in order, no further ahead than needed, and gone when they fail."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import torch
+
+from ssbsn_cli.core.inference import device
+from ssbsn_cli.core.inference.parallel import map_in_order
+from ssbsn_cli.core.model import UNet
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_results_come_in_the_order_of_the_jobs(workers):
+    def work(job):
+        time.sleep(0.01 * (job % 3))
+        return job * job
+
+    assert list(map_in_order(work, range(12), workers)) == [n * n for n in range(12)]
+    assert list(map_in_order(work, [], workers)) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_no_more_jobs_are_asked_for_than_threads_can_soon_begin(workers):
+    given = []
+
+    def jobs():
+        for job in range(20):
+            given.append(job)
+            yield job
+
+    for done, _ in enumerate(map_in_order(lambda job: job, jobs(), workers), start=1):
+        assert len(given) <= done + workers
+
+
+def test_each_thread_has_one_core_and_this_one_keeps_its_own():
+    before = torch.get_num_threads()
+    seen = set(map_in_order(lambda _: torch.get_num_threads(), range(6), 2))
+    assert seen == {1}
+    assert torch.get_num_threads() == before
+
+
+def test_what_a_job_raises_comes_through_and_no_thread_stays():
+    def fail(job):
+        if job == 2:
+            raise ValueError("the third")
+        return job
+
+    threads = threading.active_count()
+    results = map_in_order(fail, range(50), 3)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ValueError, match="third"):
+        next(results)
+    assert threading.active_count() == threads
+
+
+def test_who_stops_listening_leaves_no_thread():
+    threads = threading.active_count()
+    results = map_in_order(lambda job: job, range(50), 3)
+    next(results)
+    results.close()
+    assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize(
+    ("cores", "free", "expected"), [(2, 8 << 30, 2), (2, 1 << 28, 1), (64, 1 << 40, 1), (1, 0, 1)]
+)
+def test_as_many_tiles_at_once_as_cores_and_memory_allow(monkeypatch, cores, free, expected):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    monkeypatch.setattr(device, "free_memory", lambda _: free)
+    assert device.choose_workers(UNet(), 512) == expected
