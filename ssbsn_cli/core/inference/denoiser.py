@@ -76,8 +76,15 @@ class Denoiser:
             notify(f"The weights {weights.name} have no attention, exact or linear.")
         network.use_attention(settings.attention)
         network.to(self.device).use_dtype(dtype)
-        # PyTorch's type hints do not know this form.
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        winograd = (
+            self.device.type == "cpu"
+            and dtype == torch.float32
+            and winograd_pays()
+            and use_winograd(network)
+        )
+        if not winograd:
+            # PyTorch's type hints do not know this form.
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         fitting = choose_tile(self.device, network, dtype)
         self._room = fitting * fitting
         tile = fitting if settings.tile is None else settings.tile
@@ -89,9 +96,6 @@ class Denoiser:
                 f"An overlap of {overlap} pixels does not fit tiles of {tile}.",
                 f"Use up to {tile // 2}, or larger tiles with --tile.",
             )
-        workers = 1
-        if self.device.type == "cpu" and dtype == torch.float32 and winograd_pays():
-            workers = choose_workers(network, tile) if use_winograd(network) else 1
         self._engine = Engine(
             network,
             device=self.device,
@@ -106,7 +110,7 @@ class Denoiser:
             overlap=overlap,
             multiple=network.size_multiple,
             halo=descriptor.halo,
-            workers=workers,
+            workers=choose_workers(network, tile) if winograd else 1,
             notify=notify,
         )
 

@@ -275,7 +275,10 @@ class Engine:
         height, width = x.shape[-2:]
         # Beside the zero pads of PD, sub-images of a few pixels would come out dark.
         x = mirror_pad(x, 0, max(MIN_TILE - width, 0), 0, max(MIN_TILE - height, 0))
-        x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        # Winograd's convolutions, which are for one core, take channels first.
+        first = self.workers > 1 and torch.get_num_threads() == 1
+        form = torch.contiguous_format if first else torch.channels_last
+        x = x.expand(-1, 3, -1, -1).contiguous(memory_format=form)
         with torch.inference_mode():
             y = self._views(x, seed)
             if not torch.isfinite(y).all():

@@ -47,6 +47,8 @@ def use_winograd(network: nn.Module) -> bool:
     plain = [layer for layer in network.modules() if type(layer) is nn.Conv2d and _is_plain(layer)]
     for layer in plain:
         layer.__class__ = WinogradConv2d
+        # For when they run the usual way after all. PyTorch's type hints do not know this form.
+        layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return bool(plain)
 
 
