@@ -4,7 +4,8 @@
 
 Sections are network, peak, ways, growth, overlap and start; without any, all. DIR is a checkout of
 https://github.com/YoungJooHan/SS-BSN, whose rows are left out without it. Training steps have a
-script of their own, bench_train_step.py, and so do gigapixels, bench_gigapixel.py.
+script of their own, bench_train_step.py, and so do gigapixels, bench_gigapixel.py. What needs more
+memory than there is ends without a word, unless it is limited before, as by ulimit -v 20000000.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from rich.table import Table
 
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.evaluation.memory import PeakMemory
-from ssbsn_cli.core.inference.device import resolve_precision
+from ssbsn_cli.core.inference.device import is_out_of_memory, resolve_precision
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.training.initialise import initialise
 
@@ -95,7 +96,13 @@ def bench_network(side: int, upstream: str | None) -> Table:
         for name, run in runs.items():
             with PeakMemory("cpu") as memory:
                 begin = time.perf_counter()
-                out = run()
+                try:
+                    out = run()
+                except RuntimeError as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    table.add_row(name, refine, "", "does not fit")
+                    continue
                 seconds = time.perf_counter() - begin
             first = first or seconds
             exact = out if "exact" in name else exact
