@@ -33,8 +33,10 @@ def one_thread():
     """Winograd's convolutions are for threads of one core."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @needed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -21,29 +20,11 @@ from ssbsn_cli.core.inference.tiles import plan_axis
 from ssbsn_cli.core.inference.units import from_unit, to_unit
 from ssbsn_cli.core.inference.views import eightfold
 from ssbsn_cli.core.kinds import RefineKind
+from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.pd import mirror_pad
 
 Notify = Callable[[str], None]
 Progress = Callable[[int, int], None]
-
-
-class DenoisingNetwork(Protocol):
-    """A network as the engine needs it; `SSBSN` is one."""
-
-    def float(self) -> Self:
-        """Convert the weights to float32 in place."""
-        ...
-
-    def denoise(
-        self,
-        x: Tensor,
-        *,
-        refine: RefineKind,
-        passes: int | None,
-        generator: torch.Generator,
-    ) -> Tensor:
-        """Denoise (N, 3, H, W) in [0, 1]."""
-        ...
 
 
 class Engine:
@@ -51,7 +32,7 @@ class Engine:
 
     Parameters
     ----------
-    network : DenoisingNetwork
+    network : Network
         Takes and returns images in [0, 1]; already on its device.
     device : torch.device
         Where it is.
@@ -73,7 +54,7 @@ class Engine:
 
     def __init__(
         self,
-        network: DenoisingNetwork,
+        network: Network,
         *,
         device: torch.device,
         fall_back: bool = False,
