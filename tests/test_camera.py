@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from test_data import noise, save
 from test_noise import correlation, grey, photo
 
-from ssbsn_cli.core.data import Camera, CropSampler, SyntheticPairs, lift, open_cache
+from ssbsn_cli.core.data import Camera, CropSampler, OneOf, SyntheticPairs, lift, open_cache
 from ssbsn_cli.core.data.srgb import from_srgb, srgb_slope, to_srgb
 from ssbsn_cli.core.data.tone import Tone
 from ssbsn_cli.core.errors import OptionError
@@ -165,7 +165,7 @@ def lifted(tmp_path):
     strength = np.where(np.arange(512) < 256, 4, 9)[None, :, None]
     picture = scene + strength * correlated(rng, 256, 512)
     path = save(tmp_path / "noisy.png", np.clip(np.rint(picture), 0, 255).astype(np.uint8))
-    (found,) = lift([open_cache([path], tmp_path / "cache")])
+    (found,) = lift(open_cache([path], tmp_path / "cache"))
     return found
 
 
@@ -202,10 +202,32 @@ def test_small_photos_get_noise_as_strong_as_large_ones(lifted):
 def test_photos_without_flat_parts_give_no_noise(tmp_path):
     black = save(tmp_path / "black.png", np.zeros((128, 128, 3), np.uint8))
     small = save(tmp_path / "small.png", noise(20, 20, 0))
-    assert lift([open_cache([black, small], tmp_path / "cache")]) == []
+    assert lift(open_cache([black, small], tmp_path / "cache")) == []
 
 
 # Pairs of both
+
+
+class Adds:
+    def __init__(self, value):
+        self.value = value
+
+    def synthesise(self, clean, rng):
+        return clean + np.float32(self.value)
+
+
+def test_each_synthesiser_is_drawn_as_often_as_its_weight_says():
+    rng = np.random.default_rng(0)
+    one = OneOf([Adds(0), Adds(1), Adds(2)], [3, 0, 1])
+    drawn = [float(one.synthesise(np.zeros((3, 1, 1), np.float32), rng).max()) for _ in range(2000)]
+    assert set(drawn) == {0.0, 2.0}
+    assert 0.2 < drawn.count(2.0) / len(drawn) < 0.3
+
+
+def test_weights_that_say_nothing_are_refused():
+    for weights in ([0, 0], [1, -1], [1]):
+        with pytest.raises(OptionError, match="weights"):
+            OneOf([Adds(0), Adds(1)], weights)
 
 
 def test_halved_crops_have_the_size_asked_for(tmp_path, lifted):
@@ -213,10 +235,8 @@ def test_halved_crops_have_the_size_asked_for(tmp_path, lifted):
     sampler = CropSampler([cache], [1], 32, 6, seed=0)
     pairs = SyntheticPairs(
         sampler,
-        Camera(),
+        OneOf([Camera(), lifted], [1, 1]),
         seed=0,
-        lifted=[lifted],
-        lifted_share=0.5,
         halved=0.5,
         darkened=0.5,
         colored=0.5,

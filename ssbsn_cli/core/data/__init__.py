@@ -3,8 +3,8 @@
 A data set of noisy photographs goes through here in three steps: `find_photos` tells its layout,
 `open_cache` decodes it once into a memory-mapped file, and `CropSampler` draws from that file. For
 training with clean photographs there are `find_pairs` and `PairSampler`, or `SyntheticPairs`, which
-puts noise on what a `CropSampler` draws: that of a `NoiseModel`, of a `Camera`, or `LiftedNoise` of
-real photographs. Knows no torch.
+puts noise on what a `CropSampler` draws: that of a `NoiseModel`, of a `Camera`, `LiftedNoise` of
+real photographs, or `OneOf` them. Knows no torch.
 """
 
 from ssbsn_cli.core.data.cache import open_cache
@@ -17,7 +17,7 @@ from ssbsn_cli.core.data.pairs import Pair, find_pairs
 from ssbsn_cli.core.data.prefetch import prefetch
 from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.data.store import CropCache, Window
-from ssbsn_cli.core.data.synthetic import SyntheticPairs
+from ssbsn_cli.core.data.synthetic import OneOf, SyntheticPairs
 
 __all__ = [
     "Camera",
@@ -26,6 +26,7 @@ __all__ = [
     "Found",
     "LiftedNoise",
     "NoiseModel",
+    "OneOf",
     "Pair",
     "PairSampler",
     "SyntheticPairs",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,12 +78,12 @@ class LiftedNoise:
         return rounded(to_srgb(light + factor * strength * noise / srgb_slope(light)))
 
 
-def lift(caches: Sequence[CropCache]) -> list[LiftedNoise]:
+def lift(cache: CropCache) -> list[LiftedNoise]:
     """Lift the noise of all photographs that have flat parts.
 
     Parameters
     ----------
-    caches : sequence of CropCache
+    cache : CropCache
         Noisy photographs.
 
     Returns
@@ -92,16 +91,11 @@ def lift(caches: Sequence[CropCache]) -> list[LiftedNoise]:
     list of LiftedNoise
         One for each photograph that has enough flat parts.
     """
-    found = []
-    for cache in caches:
-        parts: dict[int, list[NDArray[np.float64]]] = {}
-        for window in cache.windows:
-            parts.setdefault(window.number, []).append(cut(cache.view(window), _MOST))
-        for pieces in parts.values():
-            noise = lift_from(np.concatenate(pieces))
-            if noise is not None:
-                found.append(noise)
-    return found
+    parts: dict[int, list[NDArray[np.float64]]] = {}
+    for window in cache.windows:
+        parts.setdefault(window.number, []).append(cut(cache.view(window), _MOST))
+    found = (lift_from(np.concatenate(pieces)) for pieces in parts.values())
+    return [noise for noise in found if noise is not None]
 
 
 def lift_from(parts: NDArray[np.float64]) -> LiftedNoise | None:

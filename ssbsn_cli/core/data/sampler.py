@@ -77,7 +77,7 @@ class CropSampler:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        _check_weights(len(caches), weights)
+        check_weights(len(caches), weights)
         self._share = Share(crop, batch_size, seed, rank, world)
         used = [(cache, w) for cache, w in zip(caches, weights, strict=True) if w > 0]
         self._sources = [_Source(cache, crop) for cache, _ in used]
@@ -122,7 +122,8 @@ class CropSampler:
         return batch
 
 
-def _check_weights(caches: int, weights: Sequence[float]) -> None:
+def check_weights(caches: int, weights: Sequence[float]) -> None:
+    """Raise an OptionError if weights do not say how often each of some data sets is drawn."""
     if not caches or caches != len(weights):
         raise OptionError(
             f"There are {caches} data sets and {len(weights)} weights.",

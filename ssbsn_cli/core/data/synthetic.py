@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.data.draws import NOISE, check_seed, philox
-from ssbsn_cli.core.data.sampler import CropSampler
+from ssbsn_cli.core.data.sampler import CropSampler, check_weights
 from ssbsn_cli.core.data.srgb import from_srgb, to_srgb
 
 _Floats = NDArray[np.float32]
@@ -21,6 +21,34 @@ class Synthesiser(Protocol):
 
     def synthesise(self, clean: _Floats, rng: np.random.Generator) -> _Floats:
         """Make a noisy (3, H, W) float32 in [0, 1] of a clean one."""
+
+
+class OneOf:
+    """For each crop, the noise of one of several synthesisers.
+
+    Parameters
+    ----------
+    synthesisers : sequence of Synthesiser
+        At least one.
+    weights : sequence of float
+        How often each is drawn, relative to the others; 0 is never.
+
+    Raises
+    ------
+    OptionError
+        A weight makes no sense, or none is above 0.
+    """
+
+    def __init__(self, synthesisers: Sequence[Synthesiser], weights: Sequence[float]) -> None:
+        check_weights(len(synthesisers), weights)
+        self._synthesisers = synthesisers
+        ends = np.cumsum(weights)
+        self._ends = ends / ends[-1]
+
+    def synthesise(self, clean: _Floats, rng: np.random.Generator) -> _Floats:
+        """Put noise on a clean (3, H, W) photograph in [0, 1]."""
+        chosen = int(np.searchsorted(self._ends, rng.random(), side="right"))
+        return self._synthesisers[chosen].synthesise(clean, rng)
 
 
 class SyntheticPairs:
@@ -36,10 +64,6 @@ class SyntheticPairs:
         Of the noise, 0 to 2**64 - 1. The noise of a crop is decided by this and by its number,
         so it is the same however a training is resumed or split over processes; but another
         release of NumPy may draw other noise.
-    lifted : sequence of Synthesiser
-        Others that make them noisy, one for each crop.
-    lifted_share : float
-        How many crops those get, 0 to 1.
     halved : float
         How many crops are twice as large and then halved, 0 to 1: that takes the traces of JPEG
         and the softness of lenses out of clean photographs.
@@ -59,8 +83,6 @@ class SyntheticPairs:
         model: Synthesiser,
         seed: int,
         *,
-        lifted: Sequence[Synthesiser] = (),
-        lifted_share: float = 0.0,
         halved: float = 0.0,
         darkened: float = 0.0,
         colored: float = 0.0,
@@ -70,8 +92,6 @@ class SyntheticPairs:
         self._sampler = sampler
         self._model = model
         self._seed = seed
-        self._lifted = lifted
-        self._lifted_share = lifted_share
         self._halved = halved
         self._darkened = darkened
         self._colored = colored
@@ -102,10 +122,7 @@ class SyntheticPairs:
         grey = bool(self._grey) and rng.random() < self._grey
         if grey:
             clean = _without_colors(clean)
-        model = self._model
-        if self._lifted_share and rng.random() < self._lifted_share:
-            model = self._lifted[int(rng.integers(len(self._lifted)))]
-        noisy = model.synthesise(clean, rng)
+        noisy = self._model.synthesise(clean, rng)
         return (_without_colors(noisy) if grey else noisy), clean
 
     def _vary(self, clean: _Floats, rng: np.random.Generator) -> _Floats:

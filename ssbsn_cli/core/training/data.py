@@ -17,6 +17,7 @@ from ssbsn_cli.core.data import (
     CropSampler,
     LiftedNoise,
     NoiseModel,
+    OneOf,
     Pair,
     PairSampler,
     SyntheticPairs,
@@ -24,6 +25,7 @@ from ssbsn_cli.core.data import (
     lift,
 )
 from ssbsn_cli.core.data.holdout import hold_out
+from ssbsn_cli.core.data.synthetic import Synthesiser
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.config import Config, ObjectiveKind
@@ -218,7 +220,7 @@ class _Opening:
         pairs_config = self.config.pairs
         kind = Camera if pairs_config.synthesiser == "camera" else NoiseModel
         try:
-            model = kind(**pairs_config.noise)
+            model: Synthesiser = kind(**pairs_config.noise)
         except (TypeError, ValueError) as error:
             raise OptionError(
                 f"The configuration: pairs.noise: {error}.",
@@ -226,7 +228,9 @@ class _Opening:
             ) from None
         weights = [path.weight for path in paths]
         caches = [self.photos.clean(path) for path in paths]
-        lifted = self._lifted(noisy) if pairs_config.lifted else []
+        if pairs_config.lifted:
+            shares = [1 - pairs_config.lifted, pairs_config.lifted]
+            model = OneOf([model, self._lifted(noisy)], shares)
         side = self.config.training.crop * (2 if pairs_config.halved else 1)
 
         def source(count: int, seed: int, rank: int = 0, world: int = 1) -> Source:
@@ -238,8 +242,6 @@ class _Opening:
                     crops,
                     model,
                     seed,
-                    lifted=lifted,
-                    lifted_share=pairs_config.lifted,
                     halved=pairs_config.halved,
                     darkened=pairs_config.darkened,
                     colored=pairs_config.colored,
@@ -249,15 +251,21 @@ class _Opening:
 
         return self._both(source)
 
-    def _lifted(self, caches: Sequence[CropCache]) -> list[LiftedNoise]:
-        lifted = lift(caches)
+    def _lifted(self, caches: Sequence[CropCache]) -> Synthesiser:
+        lifted: list[LiftedNoise] = []
+        odds: list[float] = []
+        for cache, data in zip(caches, self.request.noisy, strict=True):
+            noises = lift(cache)
+            lifted += noises
+            # As crops are drawn: a data set by its weight, then any of its photos.
+            odds += [data.weight / len(noises) for _ in noises]
         if not lifted:
             raise OptionError(
                 "None of the noisy photos has flat parts to lift noise from.",
                 "Give others with --data, or set pairs.lifted to 0.",
             )
         self.say(f"Lifted the noise of {len(lifted)} photos.")
-        return lifted
+        return OneOf(lifted, odds)
 
     def _real_pairs(self, data: DataPath, pairs: Sequence[Pair]) -> tuple[Source, Source]:
         decode = self.photos.decode
