@@ -13,6 +13,7 @@ pytestmark = pytest.mark.gpu
 
 WAYS = {
     "photo": {"weights": "photo"},
+    "several tiles at once": {"weights": "photo", "tile": 96},
     "ssbsn-photo": {"weights": "ssbsn-photo", "refine": "once"},
 }
 

@@ -110,7 +110,8 @@ class Denoiser:
             overlap=overlap,
             multiple=network.size_multiple,
             halo=descriptor.halo,
-            workers=choose_workers(network, tile) if winograd else 1,
+            workers=choose_workers(self.device, network, dtype, tile, winograd),
+            winograd=winograd,
             notify=notify,
         )
 

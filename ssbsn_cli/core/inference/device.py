@@ -166,24 +166,35 @@ def choose_tile(device: torch.device, network: Network, dtype: torch.dtype) -> i
     return AUTO_TILES[-1]
 
 
-def choose_workers(network: Network, tile: int) -> int:
-    """Choose how many tiles a CPU runs at once: one on each core, or else one on all of them.
+def choose_workers(
+    device: torch.device, network: Network, dtype: torch.dtype, tile: int, winograd: bool
+) -> int:
+    """Choose how many tiles are worked on at once.
 
     Parameters
     ----------
-    network : Network
-        What runs, in float32.
+    device, network, dtype
+        As for `choose_tile`.
     tile : int
         Side of the tiles in pixels.
+    winograd : bool
+        Whether the network is faster with a tile on each core of a CPU than with one on all.
 
     Returns
     -------
     int
-        1 if there are many cores, or if so many tiles do not fit into half of the free memory.
+        Two on an NVIDIA GPU, which computes one while the next is read and copied; a CPU's cores
+        with `winograd`, if they are not many. Else, or if so many tiles do not fit into half of the
+        free memory, 1.
     """
     cores = torch.get_num_threads()
-    needed = cores * tile * tile * network.live_features * torch.float32.itemsize
-    return cores if cores <= _MOST_WORKERS and needed <= free_memory(torch.device("cpu")) / 2 else 1
+    workers = 1
+    if device.type == "cuda":
+        workers = 2
+    elif winograd and cores <= _MOST_WORKERS:
+        workers = cores
+    needed = workers * tile * tile * network.live_features * dtype.itemsize
+    return workers if needed <= free_memory(device) / 2 else 1
 
 
 def is_out_of_memory(error: BaseException) -> bool:

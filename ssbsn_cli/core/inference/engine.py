@@ -47,7 +47,10 @@ class Engine:
     overlap, multiple, halo : int
         See `plan_axis`.
     workers : int
-        How many tiles to run at once, on one core each, where an image has enough of them.
+        How many tiles to work on at once, where an image has enough of them.
+    winograd : bool
+        Whether the network's convolutions are to have channels first on threads of one core, as
+        Winograd's take them.
     notify : callable
         Told, in a sentence, what a user should know.
     """
@@ -69,6 +72,7 @@ class Engine:
         multiple: int = 1,
         halo: int = 0,
         workers: int = 1,
+        winograd: bool = False,
         notify: Notify = lambda _: None,
     ) -> None:
         self.network = network
@@ -86,6 +90,7 @@ class Engine:
         self.multiple = multiple
         self.halo = halo
         self.workers = workers
+        self.winograd = winograd
         self.notify = notify
         self._noise: NoiseSpectrum | None = None
 
@@ -238,9 +243,11 @@ class Engine:
             )
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        self.tile = side
-        self.overlap = min(self.overlap, side // 2)
-        self.notify(f"Out of memory on {self.device}: going on with tiles of {side} pixels.")
+        # Of several tiles at once, one says so.
+        if self.tile != side:
+            self.tile = side
+            self.overlap = min(self.overlap, side // 2)
+            self.notify(f"Out of memory on {self.device}: going on with tiles of {side} pixels.")
         return self._split(tile)
 
     def _split(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -256,8 +263,7 @@ class Engine:
         height, width = x.shape[-2:]
         # Beside the zero pads of PD, sub-images of a few pixels would come out dark.
         x = mirror_pad(x, 0, max(MIN_TILE - width, 0), 0, max(MIN_TILE - height, 0))
-        # Winograd's convolutions, which are for one core, take channels first.
-        first = self.workers > 1 and torch.get_num_threads() == 1
+        first = self.winograd and torch.get_num_threads() == 1
         form = torch.contiguous_format if first else torch.channels_last
         x = x.expand(-1, 3, -1, -1).contiguous(memory_format=form)
         with torch.inference_mode():
