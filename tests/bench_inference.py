@@ -217,9 +217,10 @@ def tile_ways() -> dict[str, Callable[[], Any]]:
         denoiser._engine.workers = workers
         denoiser(image)
 
+    how = " by Winograd's algorithm" if denoiser._engine.winograd else ""
     return {
         "default weights, 3 Mpx, one tile on all cores": partial(run, 1),
-        f"a tile on each core, by Winograd's algorithm ({cores})": partial(run, cores),
+        f"a tile on each of {cores} cores{how}": partial(run, cores),
     }
 
 

@@ -66,21 +66,19 @@ def test_who_stops_listening_leaves_no_thread():
 
 
 @pytest.mark.parametrize(
-    ("kind", "winograd", "cores", "free", "expected"),
+    ("kind", "cores", "free", "expected"),
     [
-        ("cpu", True, 2, 8 << 30, 2),
-        ("cpu", True, 2, 1 << 28, 1),
-        ("cpu", True, 64, 1 << 40, 1),
-        ("cpu", True, 1, 0, 1),
-        ("cpu", False, 2, 8 << 30, 1),
-        ("cuda", False, 8, 8 << 30, 2),
-        ("cuda", False, 8, 1 << 28, 1),
+        ("cpu", 2, 8 << 30, 2),
+        ("cpu", 2, 1 << 28, 1),
+        ("cpu", 64, 1 << 40, 1),
+        ("cpu", 1, 0, 1),
+        ("cuda", 8, 8 << 30, 2),
+        ("cuda", 8, 1 << 28, 1),
+        ("mps", 8, 8 << 30, 1),
     ],
 )
-def test_as_many_tiles_at_once_as_cores_and_memory_allow(
-    monkeypatch, kind, winograd, cores, free, expected
-):
+def test_as_many_tiles_at_once_as_cores_and_memory_allow(monkeypatch, kind, cores, free, expected):
     monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
     monkeypatch.setattr(device, "free_memory", lambda _: free)
-    chosen = device.choose_workers(torch.device(kind), UNet(), torch.float32, 512, winograd)
+    chosen = device.choose_workers(torch.device(kind), UNet(), torch.float32, 512)
     assert chosen == expected

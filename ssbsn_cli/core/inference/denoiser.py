@@ -110,7 +110,7 @@ class Denoiser:
             overlap=overlap,
             multiple=network.size_multiple,
             halo=descriptor.halo,
-            workers=choose_workers(self.device, network, dtype, tile, winograd),
+            workers=choose_workers(self.device, network, dtype, tile),
             winograd=winograd,
             notify=notify,
         )

@@ -166,9 +166,7 @@ def choose_tile(device: torch.device, network: Network, dtype: torch.dtype) -> i
     return AUTO_TILES[-1]
 
 
-def choose_workers(
-    device: torch.device, network: Network, dtype: torch.dtype, tile: int, winograd: bool
-) -> int:
+def choose_workers(device: torch.device, network: Network, dtype: torch.dtype, tile: int) -> int:
     """Choose how many tiles are worked on at once.
 
     Parameters
@@ -177,21 +175,19 @@ def choose_workers(
         As for `choose_tile`.
     tile : int
         Side of the tiles in pixels.
-    winograd : bool
-        Whether the network is faster with a tile on each core of a CPU than with one on all.
 
     Returns
     -------
     int
-        Two on an NVIDIA GPU, which computes one while the next is read and copied; a CPU's cores
-        with `winograd`, if they are not many. Else, or if so many tiles do not fit into half of the
-        free memory, 1.
+        One for each core of a CPU, so that none waits for others after each layer, if the cores are
+        not many; two on an NVIDIA GPU, which computes one while the next is read and copied. Else,
+        or if so many tiles do not fit into half of the free memory, 1.
     """
     cores = torch.get_num_threads()
     workers = 1
     if device.type == "cuda":
         workers = 2
-    elif winograd and cores <= _MOST_WORKERS:
+    elif device.type == "cpu" and cores <= _MOST_WORKERS:
         workers = cores
     needed = workers * tile * tile * network.live_features * dtype.itemsize
     return workers if needed <= free_memory(device) / 2 else 1
