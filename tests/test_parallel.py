@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 
+import numpy as np
 import pytest
 import torch
 
-from ssbsn_cli.core.inference import device
+from ssbsn_cli import load_denoiser
+from ssbsn_cli.core.inference import denoiser, device, parallel
 from ssbsn_cli.core.inference.parallel import map_in_order
 from ssbsn_cli.core.model import UNet
 
@@ -55,6 +57,37 @@ def test_what_a_job_raises_comes_through_and_no_thread_stays():
     with pytest.raises(ValueError, match="third"):
         next(results)
     assert threading.active_count() == threads
+
+
+def test_jobs_that_nobody_waits_for_end():
+    def work(job):
+        for _ in range(2000 if job else 1):
+            time.sleep(0.01)
+            parallel.stop_if_unwanted()
+
+    parallel.stop_if_unwanted()
+    start = time.monotonic()
+    results = map_in_order(work, range(3), 2)
+    next(results)
+    results.close()
+    assert time.monotonic() - start < 10
+
+
+def test_an_interrupted_photo_does_not_wait_for_its_tiles(monkeypatch):
+    monkeypatch.setattr(denoiser, "choose_workers", lambda *_: 2)
+    denoise = load_denoiser("ssbsn-photo", device="cpu", refine="r3", tile=64, overlap=0)
+    layers = []
+    for layer in denoise.weights.network.modules():
+        layer.register_forward_pre_hook(lambda *_: layers.append(None))
+
+    def interrupt(done, _of):
+        if done:
+            layers.clear()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        denoise(np.zeros((128, 256, 3), np.uint8), interrupt)
+    assert len(layers) < 100
 
 
 def test_who_stops_listening_leaves_no_thread():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
 from ssbsn_cli.core.inference.detail import NoiseSpectrum, estimate_noise, recover_detail
 from ssbsn_cli.core.inference.device import is_out_of_memory
-from ssbsn_cli.core.inference.parallel import map_in_order
+from ssbsn_cli.core.inference.parallel import map_in_order, stop_if_unwanted
 from ssbsn_cli.core.inference.settings import MIN_TILE
 from ssbsn_cli.core.inference.tiles import plan_axis
 from ssbsn_cli.core.inference.units import from_unit, to_unit
@@ -93,6 +94,9 @@ class Engine:
         self.winograd = winograd
         self.notify = notify
         self._noise: NoiseSpectrum | None = None
+        # A tile may take a minute, a layer does not.
+        for layer in network.modules():
+            layer.register_forward_pre_hook(stop_if_unwanted)
 
     def run(self, image: Pixels, out: Pixels, progress: Progress = lambda _done, _of: None) -> None:
         """Denoise an image in memory; see `stream`.
@@ -213,17 +217,18 @@ class Engine:
             zip(tiles, itertools.count(self.seed)),
             workers if total >= 2 * workers else 1,
         )
-        for i, row in enumerate(rows):
-            for column in columns:
-                result = next(results)
-                result *= row.window[:, None, None] * column.window[:, None]
-                band[: len(result), column.start : column.stop] += result
-                done += 1
-                progress(done, total)
-            finished = (rows[i + 1].start if i + 1 < len(rows) else height) - row.start
-            yield row.start, band[:finished]
-            band[: len(band) - finished] = band[finished:]
-            band[len(band) - finished :] = 0
+        with closing(results):
+            for i, row in enumerate(rows):
+                for column in columns:
+                    result = next(results)
+                    result *= row.window[:, None, None] * column.window[:, None]
+                    band[: len(result), column.start : column.stop] += result
+                    done += 1
+                    progress(done, total)
+                finished = (rows[i + 1].start if i + 1 < len(rows) else height) - row.start
+                yield row.start, band[:finished]
+                band[: len(band) - finished] = band[finished:]
+                band[len(band) - finished :] = 0
 
     def _denoise_tile(self, tile: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
         """Denoise (h, w, C) in float32; split it where memory runs out."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -12,10 +13,26 @@ import torch
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
 
+_thread = threading.local()
+
+
+class UnwantedError(Exception):
+    """Ends a job whose result nobody waits for any more."""
+
+
+def stop_if_unwanted(*_: object) -> None:
+    """Raise `UnwantedError` on a thread of a `map_in_order` that has ended early.
+
+    Long jobs call this now and then: who interrupts a program does not want to wait for them.
+    """
+    unwanted: threading.Event | None = getattr(_thread, "unwanted", None)
+    if unwanted is not None and unwanted.is_set():
+        raise UnwantedError
+
 
 def map_in_order(
     work: Callable[[_Job], _Result], jobs: Iterable[_Job], workers: int
-) -> Iterator[_Result]:
+) -> Generator[_Result]:
     """Do jobs on several threads of one core each, and yield the results in order.
 
     Parameters
@@ -35,7 +52,13 @@ def map_in_order(
     if workers < 2:
         yield from map(work, jobs)
         return
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    unwanted = threading.Event()
+
+    def begin() -> None:
+        torch.set_num_threads(1)
+        _thread.unwanted = unwanted
+
+    pool = ThreadPoolExecutor(workers, initializer=begin)
     running: deque[Future[_Result]] = deque()
     try:
         for job in jobs:
@@ -45,4 +68,5 @@ def map_in_order(
         while running:
             yield running.popleft().result()
     finally:
+        unwanted.set()
         pool.shutdown(cancel_futures=True)
