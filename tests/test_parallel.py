@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 
@@ -11,6 +12,7 @@ import torch
 
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.inference import denoiser, device, parallel
+from ssbsn_cli.core.inference.engine import Engine
 from ssbsn_cli.core.inference.parallel import map_in_order
 from ssbsn_cli.core.model import UNet
 
@@ -115,3 +117,23 @@ def test_as_many_tiles_at_once_as_cores_and_memory_allow(monkeypatch, kind, core
     monkeypatch.setattr(device, "free_memory", lambda _: free)
     chosen = device.choose_workers(torch.device(kind), UNet(), torch.float32, 512)
     assert chosen == expected
+
+
+def test_tiles_that_overflow_together_come_out_as_in_fp32():
+    torch.manual_seed(0)
+    network = UNet(widths=(8, 12), depths=(1, 1)).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 4)
+    network.half().float()
+    image = np.random.default_rng(0).random((128, 256, 3), np.float32)
+    settings = {"device": torch.device("cpu"), "tile": 64, "multiple": network.size_multiple}
+    expected, result = np.empty_like(image), np.empty_like(image)
+    Engine(copy.deepcopy(network), **settings).run(image, expected)
+    said = []
+    network.use_dtype(torch.float16)
+    engine = Engine(network, **settings, fall_back=True, workers=4, notify=said.append)
+    engine.run(image, result)
+    assert engine.fell_back
+    assert len(said) == 1
+    np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())

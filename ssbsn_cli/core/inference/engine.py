@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
@@ -94,6 +96,7 @@ class Engine:
         self.winograd = winograd
         self.notify = notify
         self._noise: NoiseSpectrum | None = None
+        self._lock = threading.Lock()
         # A tile may take a minute, a layer does not.
         for layer in network.modules():
             layer.register_forward_pre_hook(stop_if_unwanted)
@@ -282,11 +285,14 @@ class Engine:
 
     def _more_precisely(self, x: Tensor, seed: int) -> Tensor:
         """Answer values that overflowed in half precision."""
-        if self.fall_back:
-            self.fall_back = False
-            self.fell_back = True
-            self.network.float()
-            self.notify("The network's values need more precision: going on in fp32.")
+        with self._lock:
+            if self.fall_back:
+                self.fall_back = False
+                self.fell_back = True
+                # Other tiles may be halfway through the network as it is.
+                self.network = copy.deepcopy(self.network).float()
+                self.notify("The network's values need more precision: going on in fp32.")
+        if self.fell_back:
             y = self._views(x, seed)
             if torch.isfinite(y).all():
                 return y
