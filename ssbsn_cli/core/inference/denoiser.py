@@ -20,6 +20,7 @@ from ssbsn_cli.core.inference.device import (
     resolve_precision,
 )
 from ssbsn_cli.core.inference.engine import Engine, Notify, Progress
+from ssbsn_cli.core.inference.parallel import stop_if_unwanted
 from ssbsn_cli.core.inference.settings import DEFAULT_OVERLAP, MASKED, Settings, passes_without_r3
 from ssbsn_cli.core.inference.units import check_image, from_unit
 from ssbsn_cli.core.inference.winograd import use_winograd, winograd_pays
@@ -85,6 +86,9 @@ class Denoiser:
         if not winograd:
             # PyTorch's type hints do not know this form.
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Who interrupts waits for a layer, not for a tile, which may take a minute.
+        for layer in network.modules():
+            layer.register_forward_pre_hook(stop_if_unwanted)
         fitting = choose_tile(self.device, network, dtype)
         self._room = fitting * fitting
         tile = fitting if settings.tile is None else settings.tile

@@ -17,7 +17,7 @@ from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
 from ssbsn_cli.core.inference.detail import NoiseSpectrum, estimate_noise, recover_detail
 from ssbsn_cli.core.inference.device import is_out_of_memory
-from ssbsn_cli.core.inference.parallel import map_in_order, stop_if_unwanted
+from ssbsn_cli.core.inference.parallel import map_in_order
 from ssbsn_cli.core.inference.settings import MIN_TILE
 from ssbsn_cli.core.inference.tiles import plan_axis
 from ssbsn_cli.core.inference.units import from_unit, to_unit
@@ -97,9 +97,6 @@ class Engine:
         self.notify = notify
         self._noise: NoiseSpectrum | None = None
         self._lock = threading.Lock()
-        # A tile may take a minute, a layer does not.
-        for layer in network.modules():
-            layer.register_forward_pre_hook(stop_if_unwanted)
 
     def run(self, image: Pixels, out: Pixels, progress: Progress = lambda _done, _of: None) -> None:
         """Denoise an image in memory; see `stream`.
