@@ -28,6 +28,7 @@ from rich.table import Table
 
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.evaluation.memory import PeakMemory
+from ssbsn_cli.core.heap import keep_freed_memory
 from ssbsn_cli.core.inference.device import is_out_of_memory, resolve_precision
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.training.initialise import initialise
@@ -269,6 +270,8 @@ def main() -> None:
     parser.add_argument("--upstream", metavar="DIR", help="a checkout of the authors' repository")
     parser.add_argument("--side", type=int, default=256, help="of the network's tile")
     arguments = parser.parse_args()
+    # As the commands do.
+    keep_freed_memory()
     benches = {
         "network": partial(bench_network, arguments.side, arguments.upstream),
         "peak": bench_peak,

@@ -205,6 +205,19 @@ def test_bf16_keeps_brightness_and_detail(name):
     assert apart.std() < 0.25
 
 
+def test_bf16_keeps_the_brightness_of_flat_areas():
+    # There, all pixels' features are rounded the same way.
+    network = load_weights("ssbsn-photo").network.eval()
+    levels = torch.linspace(0.1, 0.9, 9)[:, None, None, None]
+    noise = 0.03 * torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    x = ((levels + noise).clamp(0, 1) * 255).round() / 255
+    with torch.inference_mode():
+        exact = network.denoise(x)
+        network.use_dtype(torch.bfloat16)
+        apart = 255 * (network.denoise(x) - exact)
+    assert apart.mean(dim=(1, 2, 3)).abs().max() < 0.08
+
+
 @given(stride=st.integers(1, 5), pad=st.integers(0, 3), h=st.integers(1, 4), w=st.integers(1, 4))
 @settings(max_examples=30, deadline=None)
 def test_pd_up_undoes_pd_down(stride, pad, h, w):

@@ -15,6 +15,7 @@ from ssbsn_cli.cli.eval import evaluate
 from ssbsn_cli.cli.fetch_weights import fetch_weights
 from ssbsn_cli.cli.info import info
 from ssbsn_cli.cli.train import train
+from ssbsn_cli.core.heap import keep_freed_memory
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -65,6 +66,7 @@ def main() -> None:
     # Threads that spin while they wait slow down whatever else runs: two commands side by side
     # took twice as long. OpenMP reads this when PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
         signal.signal(number, _end_orderly)
     app()

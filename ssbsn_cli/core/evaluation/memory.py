@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from ssbsn_cli.core.heap import give_back_freed_memory
+
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
@@ -38,6 +40,8 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self._cuda)
             self._before = torch.cuda.memory_allocated(self._cuda)
             return self
+        # What was kept would count as held before.
+        give_back_freed_memory()
         try:
             _RESET.write_text(_RESET_PEAK)
             self._before = _status("VmRSS")

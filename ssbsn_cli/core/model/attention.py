@@ -61,13 +61,18 @@ def linear_attention(e: Tensor, v: Tensor) -> Tensor:
     ----------
     .. [1] Katharopoulos et al., "Transformers are RNNs", ICML 2020, for the rearrangement.
     """
-    n, d = e.shape[-2:]
-    # Both factors of each product get half of 1 / (n sqrt(d)): no sum overflows half precision.
-    e = e * (n * d**0.5) ** -0.5
-    context = e.transpose(-2, -1) @ v
-    mass = 1 + e @ e.sum(dim=-2, keepdim=True).transpose(-2, -1)
-    out: Tensor = (v.mean(dim=-2, keepdim=True) + e @ context) / mass
+    root = e.shape[-1] ** 0.5
+    context = _mean_product(e, v) / root
+    mass = 1 + e @ _mean_product(e, e.new_ones(1, 1, 1).expand(*e.shape[:2], 1)) / root
+    mean = _mean_product(v, v.new_ones(1, 1, 1).expand(*v.shape[:2], 1)).transpose(1, 2)
+    out: Tensor = torch.baddbmm(mean, e, context) / mass
     return out
+
+
+def _mean_product(a: Tensor, b: Tensor) -> Tensor:
+    """Average a_i b_i^T over the tokens; no sum overflows half precision on the way."""
+    zero = a.new_zeros(())
+    return torch.baddbmm(zero, a.transpose(1, 2), b, beta=0, alpha=1 / a.shape[1])
 
 
 def self_similarity(x: Tensor, w_qk: Tensor, grid: int, kind: AttentionKind) -> Tensor:
@@ -105,24 +110,22 @@ def self_similarity(x: Tensor, w_qk: Tensor, grid: int, kind: AttentionKind) -> 
     batch, _, height, width = x.shape
     # Half-precision sums over an image are not accurate.
     wide = torch.promote_types(x.dtype, torch.float32)
-    mean = x.mean(dim=(1, 2, 3), keepdim=True, dtype=wide).to(x.dtype)
-    tokens = F.conv2d(x - mean, w_qk.t()[:, :, None, None])
-    # Only the norms are wide: products of two types would be computed in the wider one, slowly.
-    # The clamp leaves tokens that are all but zero short, and 1 / norm within half precision.
-    norm2 = (tokens * tokens).sum(dim=1, keepdim=True, dtype=wide)
-    tokens = tokens * norm2.clamp_min(1e-8).rsqrt().to(tokens.dtype)
+    mean = x.mean(dim=(1, 2, 3), dtype=wide).to(x.dtype)
 
     fill = (0, -width % grid, 0, -height % grid)
     lattices = "b c (h i) (w j) -> (b i j) (h w) c"
-    e = rearrange(F.pad(tokens, fill), lattices, i=grid, j=grid)
     v = rearrange(F.pad(x, fill), lattices, i=grid, j=grid)
+    # (v - mean) @ w_qk in one go.
+    offset = (-mean[:, None] * w_qk.sum(dim=0)).repeat_interleave(grid**2, dim=0)
+    tokens = torch.baddbmm(offset[:, None], v, w_qk.expand(len(v), -1, -1))
+    # The clamp leaves tokens that are all but zero short, and 1 / norm within half precision.
+    norm = torch.linalg.vector_norm(tokens, dim=-1, keepdim=True).clamp_min(1e-4)
+    inside = F.pad(tokens.new_ones(batch, 1, height, width), fill)
+    scale = rearrange(inside, lattices, i=grid, j=grid) / norm
+    e = tokens * scale
+
     out = exact_attention(e, v) if kind == "exact" else linear_attention(e, v)
-    out = rearrange(
-        out,
-        "(b i j) (h w) c -> b c (h i) (w j)",
-        b=batch,
-        i=grid,
-        j=grid,
-        h=(height + fill[3]) // grid,
-    )
-    return out[..., :height, :width]
+    # The layout is channels_last, in which the neighbouring layers compute.
+    back = "(b i j) (h w) c -> b (h i) (w j) c"
+    out = rearrange(out, back, i=grid, j=grid, h=(height + fill[3]) // grid)
+    return out.permute(0, 3, 1, 2)[..., :height, :width]

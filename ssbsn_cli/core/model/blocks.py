@@ -65,7 +65,13 @@ class CentralMaskedConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (B, C, H, W) features with the masked kernel; the size stays."""
         kernel = self.weight * self.mask
-        return F.conv2d(entering(x, self), kernel, self.bias, padding=self.padding)
+        narrow = entering(x, self)
+        if narrow.dtype != x.dtype:
+            # Features rounded to half precision are up to half a grey level brighter or darker over
+            # whole flat areas: what rounding cuts off goes through the same kernel.
+            narrow = torch.cat([narrow, entering(x - narrow.to(x.dtype), self)], dim=1)
+            kernel = torch.cat([kernel, kernel], dim=1)
+        return F.conv2d(narrow, kernel, self.bias, padding=self.padding)
 
 
 class LightBlock(nn.Module):

@@ -59,7 +59,8 @@ class BlindSpotBranch(nn.Module):
         added = blocks[0](narrow)
         for block in blocks[1:]:
             added += block(narrow + added)
-        out: Tensor = self.body[_FIRST + self.depth :](x + added)
+        # Of one type first: the sum of two types takes several times as long.
+        out: Tensor = self.body[_FIRST + self.depth :](x + added.to(x.dtype))
         return out
 
 
