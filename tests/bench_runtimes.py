@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from ssbsn_cli.core.heap import keep_freed_memory
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.training.initialise import initialise
@@ -117,9 +118,10 @@ def bench(title: str, make: Callable[[], Network], side: int, repeat: int) -> Ta
 
 
 def blind_spot_network() -> Network:
-    network = SSBSN(128)
+    # PD of stride 1 is none.
+    network = SSBSN(128, pd_a=1, pd_pad=0)
     initialise(network, 0)
-    return network.eval().bsn
+    return network.eval()
 
 
 @torch.inference_mode()
@@ -128,6 +130,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--repeat", type=int, default=5)
     arguments = parser.parse_args()
+    # As the commands do.
+    keep_freed_memory()
     for title, make in (
         ("photo", lambda: load_weights("photo").network.float().eval()),
         ("SS-BSN, C = 128, one pass", blind_spot_network),
