@@ -52,8 +52,9 @@ def test_grey_photos_stay_grey_and_get_better(denoiser, samples):
 
 
 def test_tiles_leave_no_seams(denoiser, samples):
-    image = np.tile(samples[4].noisy, (2, 2, 1))
-    whole = load_denoiser(device="cpu", tile=0)(image).astype(int)
-    tiled = load_denoiser(device="cpu", tile=256)(image).astype(int)
+    # Floats, since of two all but equal values some round to different grey levels.
+    image = unit(np.tile(samples[4].noisy, (2, 2, 1)))
+    whole = 255 * load_denoiser(device="cpu", tile=0)(image)
+    tiled = 255 * load_denoiser(device="cpu", tile=256)(image)
     assert np.abs(tiled - whole).max() <= 6
     assert np.sqrt(((tiled - whole) ** 2).mean()) < 0.3
