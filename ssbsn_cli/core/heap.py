@@ -15,7 +15,7 @@ def keep_freed_memory() -> None:
     """Have the C library keep what is freed, where it is glibc.
 
     It would give large arrays back to the system at once, which then clears each page of the
-    next: half of the time that a network with features of many channels takes.
+    next: a third of the time of SS-BSN with 128 channels in bf16.
 
     References
     ----------

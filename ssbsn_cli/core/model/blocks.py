@@ -67,8 +67,8 @@ class CentralMaskedConv2d(nn.Conv2d):
         kernel = self.weight * self.mask
         narrow = entering(x, self)
         if narrow.dtype != x.dtype:
-            # Features rounded to half precision are up to half a grey level brighter or darker over
-            # whole flat areas: what rounding cuts off goes through the same kernel.
+            # All pixels of a flat area are rounded alike, which makes it up to a tenth of a grey
+            # level brighter or darker: what rounding cuts off goes through the same kernel.
             narrow = torch.cat([narrow, entering(x - narrow.to(x.dtype), self)], dim=1)
             kernel = torch.cat([kernel, kernel], dim=1)
         return F.conv2d(narrow, kernel, self.bias, padding=self.padding)
