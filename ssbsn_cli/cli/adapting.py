@@ -11,6 +11,7 @@ from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError
 
 if TYPE_CHECKING:
+    from ssbsn_cli.core.inference.settings import Settings
     from ssbsn_cli.core.weights.locate import LoadedWeights
 
 STREAM = "-"
@@ -41,8 +42,7 @@ def run_adapting(
     photos: Sequence[Path],
     weights: str | None,
     minutes: float,
-    device: str,
-    precision: str,
+    settings: Settings,
     keep: Path | None,
 ) -> LoadedWeights:
     """Adapt weights to photos, see `adapt_weights`, and show how far it is."""
@@ -54,8 +54,9 @@ def run_adapting(
             photos,
             weights,
             minutes,
-            device=device,
-            precision=precision,
+            device=settings.device,
+            precision=settings.precision,
+            compile=settings.compile,
             keep=keep,
             say=out.say,
             warn=out.warn,

@@ -12,6 +12,7 @@ from ssbsn_cli.cli.adapting import STREAM, check_adapting, run_adapting
 from ssbsn_cli.cli.errors import FAILED, explain, handled
 from ssbsn_cli.cli.options import (
     AttentionOption,
+    CompileOption,
     DetailOption,
     DeviceOption,
     EnsembleOption,
@@ -83,6 +84,7 @@ def denoise(
     overlap: OverlapOption = None,
     precision: PrecisionOption = "auto",
     attention: AttentionOption = "linear",
+    compile: CompileOption = "auto",
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Go into subdirectories, too.")
     ] = False,
@@ -138,6 +140,7 @@ def denoise(
         device=device,
         precision=precision,
         attention=attention,
+        compile=compile,
         refine=refine,
         refine_passes=refine_passes,
         detail=detail,
@@ -212,9 +215,7 @@ def _denoise_all(
     chosen: str | LoadedWeights | None = weights
     if minutes:
         photos = [job.source for job in todo if job.source]
-        chosen = run_adapting(
-            out, photos, weights, minutes, settings.device, settings.precision, keep
-        )
+        chosen = run_adapting(out, photos, weights, minutes, settings, keep)
     denoiser = load_denoiser(chosen, notify=out.warn, **vars(settings))
     failed = 0
     with out.progress() as progress:

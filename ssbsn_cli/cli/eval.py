@@ -10,6 +10,7 @@ import typer
 from ssbsn_cli.cli.errors import handled
 from ssbsn_cli.cli.options import (
     AttentionOption,
+    CompileOption,
     DetailOption,
     DeviceOption,
     EnsembleOption,
@@ -158,6 +159,7 @@ def evaluate(
     overlap: OverlapOption = None,
     precision: PrecisionOption = "auto",
     attention: AttentionOption = "linear",
+    compile: CompileOption = "auto",
     json_lines: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -181,6 +183,7 @@ def evaluate(
         device=device,
         precision=precision,
         attention=attention,
+        compile=compile,
         refine=refine,
         refine_passes=refine_passes,
         detail=detail,

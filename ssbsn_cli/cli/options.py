@@ -7,7 +7,13 @@ from typing import Annotated
 import typer
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.kinds import AttentionKind, DetailKind, PrecisionKind, RefineKind
+from ssbsn_cli.core.kinds import (
+    AttentionKind,
+    CompileKind,
+    DetailKind,
+    PrecisionKind,
+    RefineKind,
+)
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print results as JSON, one object a line, to stdout.")
@@ -62,6 +68,13 @@ PrecisionOption = Annotated[
 ]
 AttentionOption = Annotated[
     AttentionKind, typer.Option(help="Form of SS-Attention: linear is fast, exact the paper's.")
+]
+CompileOption = Annotated[
+    CompileKind,
+    typer.Option(
+        help="Compile the network for the processor. auto: a blind-spot network in bf16 on a CPU, "
+        "once there are some minutes of work."
+    ),
 ]
 
 

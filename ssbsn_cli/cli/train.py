@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ssbsn_cli.cli.errors import handled
-from ssbsn_cli.cli.options import DeviceOption, JsonOption, QuietOption
+from ssbsn_cli.cli.options import CompileOption, DeviceOption, JsonOption, QuietOption
 from ssbsn_cli.cli.output import Output, is_leader
 from ssbsn_cli.core.errors import OptionError
 
@@ -93,6 +93,7 @@ def train(
         Literal["auto", "fp32", "bf16"] | None,
         typer.Option(rich_help_panel=SETTINGS, help="Precision of the forward pass."),
     ] = None,
+    compile: CompileOption = "auto",
     seed: Annotated[
         int | None,
         typer.Option(rich_help_panel=SETTINGS, help="Of initial weights, crops and noise."),
@@ -154,6 +155,7 @@ def train(
         "training.crop": crop,
         "training.device": None if device == "auto" else device,
         "training.precision": precision,
+        "training.compile": None if compile == "auto" else compile,
         "training.seed": seed,
         "optimizer.learning_rate": lr,
         "distill.teacher": distill_from,

@@ -145,8 +145,9 @@ class Network(Method):
         }
 
     def settings_for(self, height: int, width: int) -> Mapping[str, Any]:
-        """Return `settings`, without tiles if there is one only."""
+        """Return `settings`, without how long they ran, and without tiles if there is one only."""
         settings = dict(self.settings)
+        del settings["compiled"]
         # "auto" depends on the memory that is free, which differs from run to run.
         if max(height, width) <= settings["tile"]:
             settings |= {"tile": 0, "overlap": 0}

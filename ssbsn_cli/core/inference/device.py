@@ -179,15 +179,16 @@ def choose_workers(device: torch.device, network: Network, dtype: torch.dtype, t
     Returns
     -------
     int
-        One for each core of a CPU, so that none waits for others after each layer, if the cores are
-        not many; two on an NVIDIA GPU, which computes one while the next is read and copied. Else,
-        or if so many tiles do not fit into half of the free memory, 1.
+        One for each core of a CPU, so that none waits for others after each layer, if the network
+        is best so and the cores are not many; two on an NVIDIA GPU, which computes one while the
+        next is read and copied. Else, or if so many tiles do not fit into half of the free memory,
+        1.
     """
     cores = torch.get_num_threads()
     workers = 1
     if device.type == "cuda":
         workers = 2
-    elif device.type == "cpu" and cores <= _MOST_WORKERS:
+    elif device.type == "cpu" and network.tile_per_core and cores <= _MOST_WORKERS:
         workers = cores
     needed = workers * tile * tile * network.live_features * dtype.itemsize
     return workers if needed <= free_memory(device) / 2 else 1

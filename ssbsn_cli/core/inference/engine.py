@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ssbsn_cli.core.compiling import Compiler
 from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
 from ssbsn_cli.core.inference.detail import NoiseSpectrum, estimate_noise, recover_detail
@@ -51,6 +52,8 @@ class Engine:
         See `plan_axis`.
     workers : int
         How many tiles to work on at once, where an image has enough of them.
+    compiler : Compiler, optional
+        Of the network, with one tile at a time.
     winograd : bool
         Whether the network's convolutions are to have channels first on threads of one core, as
         Winograd's take them.
@@ -75,11 +78,13 @@ class Engine:
         multiple: int = 1,
         halo: int = 0,
         workers: int = 1,
+        compiler: Compiler | None = None,
         winograd: bool = False,
         notify: Notify = lambda _: None,
     ) -> None:
         self.network = network
         self.device = device
+        self.compiler = compiler
         self.fall_back = fall_back
         self.fell_back = False
         self.refine = refine
@@ -96,6 +101,7 @@ class Engine:
         self.winograd = winograd
         self.notify = notify
         self._noise: NoiseSpectrum | None = None
+        self._tiles_left = 1
         self._lock = threading.Lock()
 
     def run(self, image: Pixels, out: Pixels, progress: Progress = lambda _done, _of: None) -> None:
@@ -182,6 +188,7 @@ class Engine:
         if self.strength == 0:
             return list(batch)
         self._noise = None
+        self._tiles_left = 1
         try:
             results = self._call_network(batch, self.seed)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -220,6 +227,7 @@ class Engine:
         with closing(results):
             for i, row in enumerate(rows):
                 for column in columns:
+                    self._tiles_left = total - done
                     result = next(results)
                     result *= row.window[:, None, None] * column.window[:, None]
                     band[: len(result), column.start : column.stop] += result
@@ -303,5 +311,10 @@ class Engine:
         return eightfold(lambda view, k: self._pass(view, seed + k), x)
 
     def _pass(self, x: Tensor, seed: int) -> Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        return self.network.denoise(x, refine=self.refine, passes=self.passes, generator=generator)
+        def denoise() -> Tensor:
+            generator = torch.Generator().manual_seed(seed)
+            return self.network.denoise(
+                x, refine=self.refine, passes=self.passes, generator=generator
+            )
+
+        return self.compiler.run(denoise, x.shape, self._tiles_left) if self.compiler else denoise()

@@ -27,8 +27,8 @@ def load_denoiser(
     notify : callable, optional
         Told, in a sentence, what a user should know.
     **settings
-        Fields of `Settings`: device, precision, attention, refine, refine_passes, tile, overlap,
-        ensemble, strength, seed.
+        Fields of `Settings`: device, precision, attention, compile, refine, refine_passes, tile,
+        overlap, ensemble, strength, seed.
 
     Returns
     -------

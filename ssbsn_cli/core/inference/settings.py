@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import get_args
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.kinds import AttentionKind, DetailKind, PrecisionKind, RefineKind
+from ssbsn_cli.core.kinds import (
+    AttentionKind,
+    CompileKind,
+    DetailKind,
+    PrecisionKind,
+    RefineKind,
+)
 
 MIN_TILE = 32
 DEFAULT_OVERLAP = 32
@@ -27,6 +33,9 @@ class Settings:
         visible quality on the device.
     attention : {"linear", "exact"}
         Form of SS-Attention.
+    compile : {"auto", "on", "off"}
+        Whether to compile the network for the processor: "auto" where it is known to be faster,
+        and once there are some minutes of work.
     refine : {"r3", "stratified", "once", "none"}, optional
         Refinement; what the weights recommend if not given.
     detail : {"auto", "off"}
@@ -55,6 +64,7 @@ class Settings:
     device: str = "auto"
     precision: PrecisionKind = "auto"
     attention: AttentionKind = "linear"
+    compile: CompileKind = "auto"
     refine: RefineKind | None = None
     detail: DetailKind = "auto"
     refine_passes: int | None = None
@@ -68,6 +78,7 @@ class Settings:
         for name, value, known in (
             ("precision", self.precision, get_args(PrecisionKind)),
             ("attention", self.attention, get_args(AttentionKind)),
+            ("compile", self.compile, get_args(CompileKind)),
             ("refine", self.refine, (*get_args(RefineKind), None)),
             ("detail", self.detail, get_args(DetailKind)),
         ):

@@ -23,6 +23,8 @@ class Network(nn.Module, ABC):
         them.
     best_tile : int
         Side in pixels of the tiles it runs on best, memory allowing.
+    tile_per_core : bool
+        Whether a CPU with several cores is best given a tile for each, not one for all.
     live_features : int
         Numbers per pixel that are alive at once while it denoises, at worst.
     """
@@ -30,7 +32,13 @@ class Network(nn.Module, ABC):
     blind: bool
     size_multiple: int
     best_tile: int
+    tile_per_core: bool
     live_features: int
+
+    @property
+    def bulk(self) -> nn.Module:
+        """The part that most of the time goes into."""
+        return self
 
     @abstractmethod
     def forward(self, x: Tensor, stride: int | None = None) -> Tensor:

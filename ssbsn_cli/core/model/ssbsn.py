@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssbsn_cli.core.kinds import AttentionKind, BlockKind, RefineKind
 from ssbsn_cli.core.model.blocks import CentralMaskedConv2d, LightBlock, PlainBlock, SSBlock
@@ -53,6 +53,8 @@ class SSBSN(Network):
     # The tile of the papers: on a CPU, larger ones are slower, since features leave the caches, and
     # gain nothing in quality.
     best_tile = 256
+    # The caches hold even less of several.
+    tile_per_core = False
 
     def __init__(
         self,
@@ -83,6 +85,11 @@ class SSBSN(Network):
         self.pd_pad = pd_pad
         self.r3_passes = r3_passes
         self.r3_probability = r3_probability
+
+    @property
+    def bulk(self) -> nn.Module:
+        """The blind-spot network, which PD and refinement call."""
+        return self.bsn
 
     def use_attention(self, kind: AttentionKind) -> None:
         """Choose linear or exact SS-Attention for all blocks."""

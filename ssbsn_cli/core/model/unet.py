@@ -66,6 +66,7 @@ class UNet(Network):
 
     blind = False
     best_tile = 512
+    tile_per_core = True
 
     def __init__(
         self, widths: Sequence[int] = (64, 96, 128), depths: Sequence[int] = (2, 2, 4)

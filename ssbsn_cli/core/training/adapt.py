@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.kinds import CompileKind
 from ssbsn_cli.core.training.load_config import load_config
 from ssbsn_cli.core.training.loop import DivergedError, StepReport
 from ssbsn_cli.core.training.request import DataPath, DataRequest, Request
@@ -26,6 +27,7 @@ def adapt_weights(
     *,
     device: str = "auto",
     precision: str = "auto",
+    compile: CompileKind = "auto",
     keep: Path | None = None,
     say: Notify = lambda _: None,
     warn: Notify = lambda _: None,
@@ -48,6 +50,8 @@ def adapt_weights(
         As for `resolve_device`.
     precision : str
         "fp32" or "bf16"; anything else is "auto".
+    compile : {"auto", "on", "off"}
+        See `TrainingConfig`.
     keep : Path, optional
         Where the run is kept; if not given, nothing of it is.
     say, warn : callable
@@ -78,6 +82,7 @@ def adapt_weights(
         "training.max_minutes": minutes,
         "training.device": device,
         "training.precision": precision if precision in ("fp32", "bf16") else "auto",
+        "training.compile": compile,
     }
     config = load_config("adapt", options=options)
     with ExitStack() as stack:

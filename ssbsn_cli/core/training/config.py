@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ssbsn_cli.core.kinds import RefineKind
+from ssbsn_cli.core.kinds import CompileKind, RefineKind
 
 ObjectiveKind = Literal["self", "distill", "pairs"]
 LossKind = Literal["l1", "psnr"]
@@ -67,6 +67,8 @@ class TrainingConfig(_Section):
         Of initialisation, crops, strides and synthetic noise.
     device, precision : str
         As in `ssbsn_cli.core.inference.settings.Settings`, without "fp16".
+    compile : {"auto", "on", "off"}
+        Whether to compile the network for the processor, as for denoising.
     save_minutes : float
         Time between checkpoints.
     keep : int
@@ -90,6 +92,7 @@ class TrainingConfig(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: CompileKind = "auto"
     save_minutes: Annotated[float, Field(gt=0)] = 5.0
     keep: Annotated[int, Field(ge=1)] = 3
     validation_crops: Annotated[int, Field(ge=1)] = 16

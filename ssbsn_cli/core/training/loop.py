@@ -8,11 +8,13 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ssbsn_cli.core.compiling import Compiler
 from ssbsn_cli.core.data import prefetch
 from ssbsn_cli.core.errors import DeviceError, SsbsnError
 from ssbsn_cli.core.inference.device import is_out_of_memory
@@ -85,6 +87,13 @@ class Trainer:
         Of the forward pass.
     state : TrainingState, optional
         Where to go on from.
+    notify : callable, optional
+        Told, in a sentence, what a user should know.
+
+    Raises
+    ------
+    DeviceError
+        If the network is to be compiled, and what that takes is missing.
     """
 
     def __init__(
@@ -99,6 +108,7 @@ class Trainer:
         team: Team,
         precision: str,
         state: TrainingState | None = None,
+        notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._config = config
         self._steps = steps
@@ -110,6 +120,16 @@ class Trainer:
         self._network = network.to(team.device).train()
         # PyTorch's type hints do not know this form.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._compiler = Compiler(
+            network.bulk,
+            config.training.compile,
+            # As measured. Several processes would wait for the slowest to compile.
+            pays=network.blind
+            and team.device.type == "cpu"
+            and precision == "bf16"
+            and team.world == 1,
+            notify=notify,
+        )
         self._optimizer = torch.optim.Adam(
             network.parameters(), fused=team.device.type in ("cpu", "cuda")
         )
@@ -153,7 +173,7 @@ class Trainer:
             self._save()
         start, first, earlier = time.monotonic(), self._step, self._seconds
         saved = start
-        size = self._config.training.batch_size
+        size, speed = self._config.training.batch_size, 0.0
         with (
             deferred_interrupts() as interrupt,
             contextlib.closing(prefetch(self._batches, self._step, _ENDLESS)) as batches,
@@ -162,7 +182,11 @@ class Trainer:
                 rate = learning_rate(self._config.optimizer, self._step, progress)
                 draw = next(batches)
                 with self._explained():
-                    loss = self._do_step(draw, rate)
+                    loss = self._compiler.run(
+                        partial(self._do_step, draw, rate),
+                        (draw.noisy.shape, draw.stride),
+                        self._steps_left(speed / size),
+                    )
                     elapsed = time.monotonic() - start
                     loss, stop, self._seconds = self._team.agree(
                         loss, bool(interrupt.number), earlier + elapsed
@@ -191,6 +215,13 @@ class Trainer:
             return self._step / self._steps
         assert self._config.training.max_minutes is not None
         return self._seconds / (60 * self._config.training.max_minutes)
+
+    def _steps_left(self, pace: float) -> float:
+        """Return how many steps are to come at a pace in steps a second."""
+        if self._steps is not None:
+            return self._steps - self._step
+        assert self._config.training.max_minutes is not None
+        return (60 * self._config.training.max_minutes - self._seconds) * pace
 
     def _do_step(self, draw: Draw, rate: float) -> float:
         for group in self._optimizer.param_groups:

@@ -33,7 +33,7 @@ _EPOCH_CELL = 384 * 384
 # What may differ between a run and its resumption without changing what any step does.
 _FREE = {
     "training": {
-        "steps", "epochs", "max_minutes", "device", "precision", "save_minutes", "keep",
+        "steps", "epochs", "max_minutes", "device", "precision", "compile", "save_minutes", "keep",
     },
     "data": {"licence"},
 }  # fmt: skip
@@ -140,6 +140,7 @@ def prepare_training(
             team=team,
             precision=precision,
             state=state,
+            notify=warn,
         )
     summary = {
         "run": str(files.directory),

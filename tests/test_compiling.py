@@ -1,0 +1,143 @@
+"""Compiled or not: the same results, and only where a run is long enough."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch._inductor import config
+from training_runs import Tiny, losses, write_config
+from weights_files import author_network
+
+from ssbsn_cli import load_denoiser
+from ssbsn_cli.core import compiling
+from ssbsn_cli.core.compiling import Compiler
+from ssbsn_cli.core.errors import DeviceError
+from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.weights.locate import LoadedWeights
+
+needs_compiler = pytest.mark.skipif(
+    not shutil.which("g++") and not shutil.which("clang++"), reason="there is no C++ compiler"
+)
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """An empty cache, and a compiler that was not used before."""
+    monkeypatch.setenv("SSBSN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    torch.compiler.reset()
+    yield tmp_path
+    torch.compiler.reset()
+
+
+def denoiser(**settings):
+    network = author_network(8, ("ss",))
+    descriptor = Descriptor("ssbsn", {"channels": 8, "blocks": ["ss"]}, refine="none")
+    said = []
+    weights = LoadedWeights(network, descriptor, "tiny", None, "")
+    made = load_denoiser(weights, notify=said.append, device="cpu", detail="off", **settings)
+    return made, said
+
+
+def noisy(*shape):
+    return np.random.default_rng(0).integers(60, 190, shape, dtype=np.uint8)
+
+
+def repay_after(seconds, monkeypatch):
+    monkeypatch.setattr(compiling, "_WORTH", seconds)
+
+
+@pytest.fixture
+def broken_compiler():
+    # What CXX names, which is read once in a process.
+    return config.patch({"cpp.cxx": ("false",)})
+
+
+@needs_compiler
+def test_results_are_those_of_the_network_as_it_is():
+    image = noisy(90, 70, 3).astype(np.float32) / 255
+    as_it_is, _ = denoiser(precision="fp32", tile=64, compile="off")
+    compiled, said = denoiser(precision="fp32", tile=64, compile="on")
+    np.testing.assert_allclose(compiled(image), as_it_is(image), atol=2e-5)
+    assert compiled.describe()["compiled"]
+    assert not as_it_is.describe()["compiled"]
+    assert not said
+
+
+@needs_compiler
+def test_it_begins_once_there_is_enough_work_and_leaves_other_shapes_alone(monkeypatch, broken_compiler):
+    image = noisy(40, 40, 3)
+    as_it_is, _ = denoiser(precision="bf16", compile="off")
+    made, said = denoiser(precision="bf16")
+    repay_after(3600, monkeypatch)
+    made(image)
+    made(image)
+    assert not made.describe()["compiled"]
+    repay_after(0, monkeypatch)
+    off = made(image).astype(int) - as_it_is(image)
+    assert made.describe()["compiled"]
+    assert np.abs(off).max() <= 2
+    # From now on, what is there is used, and nothing more can be compiled.
+    repay_after(3600, monkeypatch)
+    other = noisy(44, 36, 3)
+    with broken_compiler:
+        np.testing.assert_array_equal(made(other), as_it_is(other))
+        np.testing.assert_array_equal(made(image) - as_it_is(image), off.astype(np.uint8))
+    assert not said
+
+
+def test_what_is_not_faster_compiled_is_never_compiled(monkeypatch):
+    repay_after(0, monkeypatch)
+    for made in (denoiser(precision="fp32")[0], denoiser(precision="bf16", compile="off")[0]):
+        for _ in range(3):
+            made(noisy(40, 40, 3))
+        assert not made.describe()["compiled"]
+
+
+def test_a_broken_compiler_is_said_and_costs_nothing(monkeypatch, broken_compiler):
+    image = noisy(40, 40, 3)
+    as_it_is, _ = denoiser(precision="bf16", compile="off")
+    made, said = denoiser(precision="bf16")
+    repay_after(0, monkeypatch)
+    with broken_compiler:
+        for _ in range(3):
+            np.testing.assert_array_equal(made(image), as_it_is(image))
+    assert len(said) == 1
+    assert "cannot be compiled" in said[0]
+    asked_for, _ = denoiser(precision="bf16", compile="on")
+    with broken_compiler, pytest.raises(DeviceError, match="cannot be compiled"):
+        asked_for(image)
+
+
+def test_a_missing_compiler_matters_only_if_compiling_is_asked_for(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    repay_after(0, monkeypatch)
+    made, said = denoiser(precision="bf16")
+    for _ in range(3):
+        made(noisy(40, 40, 3))
+    assert not said
+    with pytest.raises(DeviceError, match="no-such-compiler"):
+        denoiser(compile="on")
+
+
+def test_what_fails_by_itself_still_fails():
+    compiler = Compiler(torch.nn.Identity(), "off", pays=True, notify=pytest.fail)
+    with pytest.raises(ZeroDivisionError):
+        compiler.run(lambda: 1 // 0, "shape")
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_training_learns_the_same(tmp_path):
+    tiny = Tiny(tmp_path)
+    tiny.config = write_config(tmp_path / "one.toml", ('["plain", "ss"]', '["ss"]'))
+    as_it_is = losses(tiny.train("as_it_is", changes=["training.compile=off"]))
+    compiled = losses(tiny.train("compiled", changes=["training.compile=on"]))
+    assert compiled.keys() == as_it_is.keys()
+    for step, loss in as_it_is.items():
+        assert compiled[step] == pytest.approx(loss, rel=1e-4)
+    assert list((tmp_path / "compiled").rglob("*.so"))
+    assert not [text for text in tiny.said if "compile" in text]
