@@ -68,7 +68,9 @@ def test_results_are_those_of_the_network_as_it_is():
 
 
 @needs_compiler
-def test_it_begins_once_there_is_enough_work_and_leaves_other_shapes_alone(monkeypatch, broken_compiler):
+def test_it_begins_once_there_is_enough_work_and_leaves_other_shapes_alone(
+    monkeypatch, broken_compiler
+):
     image = noisy(40, 40, 3)
     as_it_is, _ = denoiser(precision="bf16", compile="off")
     made, said = denoiser(precision="bf16")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ssbsn_cli import load_denoiser
+from ssbsn_cli.core.fused import Conv2d
 from ssbsn_cli.core.inference import denoiser, winograd
 
 needed = pytest.mark.skipif(
@@ -53,7 +54,7 @@ def one_thread():
 def test_a_convolution_gives_what_the_plain_one_does(
     inputs, outputs, height, width, images, last, bias
 ):
-    plain = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
+    plain = Conv2d(inputs, outputs, 3, padding=1, bias=bias)
     fast = nn.Sequential(copy.deepcopy(plain))
     assert winograd.use_winograd(fast)
     x = torch.rand(images, inputs, height, width)
@@ -76,9 +77,9 @@ def test_a_convolution_gives_what_the_plain_one_does(
     ],
 )
 def test_other_convolutions_stay_as_they_are(other):
-    network = nn.Sequential(nn.Conv2d(64, 64, **other), nn.Conv2d(3, 64, 3, padding=1))
+    network = nn.Sequential(Conv2d(64, 64, **other), Conv2d(3, 64, 3, padding=1))
     assert not winograd.use_winograd(network)
-    assert {type(layer) for layer in network} == {nn.Conv2d}
+    assert {type(layer) for layer in network} == {Conv2d}
 
 
 @needed
@@ -109,7 +110,7 @@ def test_where_it_fails_the_plain_way_goes_on(monkeypatch):
         raise RuntimeError("NNPACK SpatialConvolution_updateOutput failed")
 
     monkeypatch.setattr(winograd, "_convolve", fail)
-    plain = nn.Conv2d(32, 32, 3, padding=1)
+    plain = Conv2d(32, 32, 3, padding=1)
     fast = nn.Sequential(copy.deepcopy(plain))
     winograd.use_winograd(fast)
     x = torch.rand(1, 32, 40, 50)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssbsn_cli.core.fused import Conv2d, finish
 from ssbsn_cli.core.inference.device import best_seconds
 
 # Below so many pixels, transforming the kernels takes longer than what they save.
@@ -17,7 +18,7 @@ _FEWEST = 32 * 32
 _NARROWEST = 32
 
 
-class WinogradConv2d(nn.Conv2d):
+class WinogradConv2d(Conv2d):
     """A 3x3 convolution in float32 on a core of a CPU, with a fifth of the multiplications.
 
     What is multiplied are sums over 8x8 pixels, from which 6x6 of the result follow. Their
@@ -29,22 +30,22 @@ class WinogradConv2d(nn.Conv2d):
     .. [2] M. Dukhan, "NNPACK", https://github.com/Maratyszcza/NNPACK, which PyTorch contains.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, relu: bool = False, plus: Tensor | None = None) -> Tensor:
         """Map (B, C, H, W) to the same size."""
         # On several cores, NNPACK's threads and those of PyTorch would wait for each other. Of
         # several images at once, it makes another, slower kind of convolution.
         if torch.get_num_threads() > 1 or len(x) > 1 or x.shape[-2] * x.shape[-1] < _FEWEST:
-            return super().forward(x)
+            return super().forward(x, relu=relu, plus=plus)
         try:
-            return _convolve(x, self.weight, self.bias)
+            return finish(_convolve(x, self.weight, self.bias), relu=relu, plus=plus)
         except RuntimeError:
             # All it says is that it failed; where memory is short, for example.
-            return super().forward(x)
+            return super().forward(x, relu=relu, plus=plus)
 
 
 def use_winograd(network: nn.Module) -> bool:
     """Let a network's plain 3x3 convolutions run so, in place, and tell whether it has any."""
-    plain = [layer for layer in network.modules() if type(layer) is nn.Conv2d and _is_plain(layer)]
+    plain = [layer for layer in network.modules() if type(layer) is Conv2d and _is_plain(layer)]
     for layer in plain:
         layer.__class__ = WinogradConv2d
         # For when they run the usual way after all. PyTorch's type hints do not know this form.

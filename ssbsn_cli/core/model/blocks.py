@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssbsn_cli.core.fused import Conv2d
 from ssbsn_cli.core.kinds import AttentionKind, BlockKind
 from ssbsn_cli.core.model.attention import self_similarity
 
 
-class WideConv2d(nn.Conv2d):
+class WideConv2d(Conv2d):
     """A 1x1 convolution on the image's own way through the network, never in half precision.
 
     Rounded to bf16 from layer to layer, the brightness of the image would drift.
@@ -24,10 +24,10 @@ class WideConv2d(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, relu: bool = False, plus: Tensor | None = None) -> Tensor:
         """Map (B, `inputs`, H, W) to (B, `outputs`, H, W)."""
         with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.to(self.weight.dtype))
+            return super().forward(x.to(self.weight.dtype), relu=relu, plus=plus)
 
 
 def entering(x: Tensor, layer: nn.Module) -> Tensor:
@@ -38,7 +38,7 @@ def entering(x: Tensor, layer: nn.Module) -> Tensor:
     return x.to(next(layer.parameters()).dtype)
 
 
-class CentralMaskedConv2d(nn.Conv2d):
+class CentralMaskedConv2d(Conv2d):
     """A convolution that never sees the pixel it predicts: its centre tap is always zero.
 
     Parameters
@@ -62,7 +62,7 @@ class CentralMaskedConv2d(nn.Conv2d):
         mask[..., kernel_size // 2, kernel_size // 2] = 0
         self.register_buffer("mask", mask, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, relu: bool = False, plus: Tensor | None = None) -> Tensor:
         """Convolve (B, C, H, W) features with the masked kernel; the size stays."""
         kernel = self.weight * self.mask
         narrow = entering(x, self)
@@ -71,7 +71,7 @@ class CentralMaskedConv2d(nn.Conv2d):
             # level brighter or darker: what rounding cuts off goes through the same kernel.
             narrow = torch.cat([narrow, entering(x - narrow.to(x.dtype), self)], dim=1)
             kernel = torch.cat([kernel, kernel], dim=1)
-        return F.conv2d(narrow, kernel, self.bias, padding=self.padding)
+        return self.convolve(narrow, kernel, relu=relu, plus=plus)
 
 
 class LightBlock(nn.Module):
@@ -88,14 +88,14 @@ class LightBlock(nn.Module):
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=stride, dilation=stride),
+            Conv2d(channels, channels, 3, padding=stride, dilation=stride),
             nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 1),
+            Conv2d(channels, channels, 1),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
-        out: Tensor = self.body(x)
+    def forward(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
+        """Map (B, C, H, W) to the same shape, and add `plus`."""
+        out: Tensor = self.body[2](self.body[0](x, relu=True), plus=plus)
         return out
 
 
@@ -112,15 +112,15 @@ class PlainBlock(nn.Module):
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=stride, dilation=stride)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=stride, dilation=stride)
-        self.conv3 = nn.Conv2d(channels, channels, 1)
+        self.conv1 = Conv2d(channels, channels, 3, padding=stride, dilation=stride)
+        self.conv2 = Conv2d(channels, channels, 3, padding=stride, dilation=stride)
+        self.conv3 = Conv2d(channels, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """conv1x1(relu(conv3x3(relu(conv3x3(x))))) on (B, C, H, W)."""
-        x = F.relu(self.conv1(x), inplace=True)
-        x = F.relu(self.conv2(x), inplace=True)
-        out: Tensor = self.conv3(x)
+    def forward(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
+        """conv1x1(relu(conv3x3(relu(conv3x3(x))))) + `plus` on (B, C, H, W)."""
+        x = self.conv1(x, relu=True)
+        x = self.conv2(x, relu=True)
+        out: Tensor = self.conv3(x, plus=plus)
         return out
 
 
@@ -153,9 +153,10 @@ class SSBlock(PlainBlock):
         self.grid = f_scale * stride
         self.attention: AttentionKind = "linear"
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
-        return super().forward(x + self_similarity(x, self.wqk, self.grid, self.attention))
+    def forward(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
+        """Map (B, C, H, W) to the same shape, and add `plus`."""
+        x = x + self_similarity(x, self.wqk, self.grid, self.attention)
+        return super().forward(x, plus)
 
 
 def make_block(kind: BlockKind, channels: int, stride: int, f_scale: int) -> nn.Module:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ssbsn_cli.core.fused import Layers
 from ssbsn_cli.core.kinds import BlockKind
 from ssbsn_cli.core.model.blocks import CentralMaskedConv2d, WideConv2d, entering, make_block
 
@@ -37,7 +38,7 @@ class BlindSpotBranch(nn.Module):
     ) -> None:
         super().__init__()
         self.depth = len(blocks)
-        self.body = nn.Sequential(
+        self.body = Layers(
             CentralMaskedConv2d(channels, 2 * stride - 1),
             nn.ReLU(inplace=True),
             WideConv2d(channels, channels),
@@ -58,7 +59,7 @@ class BlindSpotBranch(nn.Module):
         narrow = entering(x, blocks[0])
         added = blocks[0](narrow)
         for block in blocks[1:]:
-            added += block(narrow + added)
+            added = block(narrow + added, added)
         # Of one type first: the sum of two types takes several times as long.
         out: Tensor = self.body[_FIRST + self.depth :](x + added.to(x.dtype))
         return out
@@ -94,10 +95,10 @@ class BlindSpotNetwork(nn.Module):
     ) -> None:
         super().__init__()
         half = channels // 2
-        self.head = nn.Sequential(WideConv2d(image_channels, channels), nn.ReLU(inplace=True))
+        self.head = Layers(WideConv2d(image_channels, channels), nn.ReLU(inplace=True))
         self.branch1 = BlindSpotBranch(channels, 2, blocks, f_scale)
         self.branch2 = BlindSpotBranch(channels, 3, blocks, f_scale)
-        self.tail = nn.Sequential(
+        self.tail = Layers(
             WideConv2d(2 * channels, channels),
             nn.ReLU(inplace=True),
             WideConv2d(channels, half),

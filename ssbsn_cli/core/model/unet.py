@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssbsn_cli.core.fused import Conv2d
 from ssbsn_cli.core.kinds import RefineKind
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.pd import mirror_pad
@@ -27,12 +28,12 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
-        out: Tensor = self.conv2(F.relu(self.conv1(x), inplace=True)).add_(x)
+        out: Tensor = self.conv2(self.conv1(x, relu=True), plus=x)
         return out
 
 
@@ -81,14 +82,14 @@ class UNet(Network):
         self.size_multiple = _FOLD * 2 ** len(finer)
         # Three maps of the finest level, beside the skips.
         self.live_features = 6 * widths[0] // _FOLD**2
-        self.head = nn.Conv2d(folded, widths[0], 3, padding=1)
+        self.head = Conv2d(folded, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(_blocks(*level) for level in zip(widths, depths, strict=True))
-        self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in finer)
-        self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in finer)
+        self.down = nn.ModuleList(Conv2d(fine, coarse, 2, stride=2) for fine, coarse in finer)
+        self.up = nn.ModuleList(Conv2d(coarse, 4 * fine, 1) for fine, coarse in finer)
         self.decoder = nn.ModuleList(
             _blocks(*level) for level in zip(widths[:-1], depths[:-1], strict=True)
         )
-        self.tail = nn.Conv2d(widths[0], folded, 3, padding=1)
+        self.tail = Conv2d(widths[0], folded, 3, padding=1)
 
     def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
         """Denoise (B, 3, H, W), whose H and W are multiples of `size_multiple`."""
