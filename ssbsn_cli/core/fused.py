@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 import torch
@@ -33,16 +34,22 @@ class Conv2d(nn.Conv2d):
         self, x: Tensor, weight: Tensor, *, relu: bool = False, plus: Tensor | None = None
     ) -> Tensor:
         """Do the same with other weights."""
-        if not (relu or plus is not None) or not _can_fuse(x, weight):
-            return finish(self._conv_forward(x, weight, self.bias), relu=relu, plus=plus)
+        if (relu or plus is not None) and _can_fuse(x, weight):
+            # All that oneDNN says is that it failed: memory is short, or, with some releases, a
+            # side is one pixel.
+            with contextlib.suppress(RuntimeError):
+                return self._fused(x, weight, relu, plus)
+        return finish(self._conv_forward(x, weight, self.bias), relu=relu, plus=plus)
+
+    def _fused(self, x: Tensor, weight: Tensor, relu: bool, plus: Tensor | None) -> Tensor:
         how = (self.padding, self.stride, self.dilation, self.groups)
         convolution = torch.ops.mkldnn._convolution_pointwise
+        out: Tensor
         if plus is None:
-            out: Tensor = convolution(x, weight, self.bias, *how, "relu", [], "")
+            out = convolution(x, weight, self.bias, *how, "relu", [], "")
         else:
-            out = convolution.binary(
-                x, plus, weight, self.bias, *how, "add", 1.0, "relu" if relu else None, [], None
-            )
+            after = "relu" if relu else None
+            out = convolution.binary(x, plus, weight, self.bias, *how, "add", 1.0, after, [], None)
         return out
 
 
@@ -72,10 +79,11 @@ def _can_fuse(x: Tensor, weight: Tensor) -> bool:
         x.device.type == "cpu"
         and x.dtype == weight.dtype
         and x.dtype in (torch.float32, torch.bfloat16)
-        # What is there for training and `torch.compile` is their own.
+        # Training cannot do this, and whatever reads the network should see what it is made of.
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
         and _has_bf16_units()
     )
 
