@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -46,8 +47,8 @@ def authors_step(checkout: str, noisy: np.ndarray) -> Callable[[], float]:
     return step
 
 
-def our_step(noisy: np.ndarray, precision: str) -> Callable[[], float]:
-    config = load_config("ssbsn-sidd")
+def our_step(noisy: np.ndarray, precision: str, compile: str) -> Callable[[], float]:
+    config = load_config("ssbsn-sidd", options={"training.compile": compile})
     network = Descriptor(config.model.architecture, config.model.parameters).build()
     initialise(network, 0)
     trainer = Trainer(
@@ -60,7 +61,8 @@ def our_step(noisy: np.ndarray, precision: str) -> Callable[[], float]:
         team=Team(0, 1, torch.device("cpu")),
         precision=precision,
     )
-    return lambda: trainer._do_step(Draw(noisy, noisy, 5), 1e-4)
+    step = partial(trainer._do_step, Draw(noisy, noisy, 5), 1e-4)
+    return lambda: trainer._compiler.run(step, noisy.shape, 0)
 
 
 def main() -> None:
@@ -73,7 +75,8 @@ def main() -> None:
     steps = {"authors' code": authors_step(arguments.checkout, noisy)}
     for precision in dict.fromkeys((auto, "fp32")):
         name = f"ssbsn, {precision}" + (" (auto)" if precision == auto else "")
-        steps[name] = our_step(noisy, precision)
+        steps[name] = our_step(noisy, precision, "off")
+        steps[f"{name}, compiled"] = our_step(noisy, precision, "on")
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for each in range(arguments.rounds + 1):
         for name, step in steps.items():

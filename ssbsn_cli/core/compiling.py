@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
 import sysconfig
-import time
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import TypeVar
@@ -23,25 +22,27 @@ from ssbsn_cli.core.weights.fetch import cache_dir
 
 _Result = TypeVar("_Result")
 
-# Seconds of work from which on it is repaid: it takes up to a minute, and saves a seventh of
-# denoising and a third of training.
-_WORTH = 300.0
+# Multiplications from which on it is repaid: it takes up to a minute, and saves a seventh of the
+# some minutes that these take two cores, or a third in training. Not measured time decides, or
+# the same command would not always give the same result, to the last bit.
+_WORTH = 1e14
 
 
 class Compiler:
-    """Does work with a network, and compiles the network once there is enough of one kind.
+    """Does work with a network, and compiles the network if there is enough work.
 
-    What was compiled is kept in the cache between runs. Shapes are compiled for one by one; work on
-    others goes on as before.
+    What was compiled is kept in the cache between runs.
 
     Parameters
     ----------
     network : nn.Module
         The part of it that most of the time goes into.
     kind : {"auto", "on", "off"}
-        "on" compiles at once. "auto" does once there is work for some minutes.
+        "on" compiles at once, "auto" where it is repaid.
     pays : bool
         Whether work is known to be faster compiled; "auto" leaves it alone if not.
+    passes : int
+        How often the network is gone through for each pixel.
     notify : callable
         Told, in a sentence, what a user should know.
 
@@ -56,7 +57,13 @@ class Compiler:
     """
 
     def __init__(
-        self, network: nn.Module, kind: CompileKind, *, pays: bool, notify: Callable[[str], None]
+        self,
+        network: nn.Module,
+        kind: CompileKind,
+        *,
+        pays: bool,
+        passes: int,
+        notify: Callable[[str], None],
     ) -> None:
         missing = _missing() if kind == "on" or (kind == "auto" and pays) else None
         if kind == "on" and missing:
@@ -67,13 +74,12 @@ class Compiler:
         self._network = network
         self._kind = kind
         self._wanted = kind == "on" or (kind == "auto" and pays and not missing)
+        self._per_pixel = passes * sum(p.numel() for p in network.parameters())
         self._notify = notify
         self._begun = False
         self._ready: set[Hashable] = set()
-        self._spent: defaultdict[Hashable, float] = defaultdict(float)
-        self._last: dict[Hashable, float] = {}
 
-    def run(self, work: Callable[[], _Result], shape: Hashable, pieces: float = 1) -> _Result:
+    def run(self, work: Callable[[], _Result], shape: Hashable, pixels: float) -> _Result:
         """Do a piece of work.
 
         Parameters
@@ -82,8 +88,8 @@ class Compiler:
             Calls the network. It may be called twice.
         shape : hashable
             The same for pieces that call the network with the same shapes.
-        pieces : float
-            How many of that shape are known to come, this one included.
+        pixels : float
+            Of all pieces of this shape together.
 
         Returns
         -------
@@ -95,24 +101,21 @@ class Compiler:
         DeviceError
             If compiling is "on" and fails.
         """
-        if self._wanted and shape not in self._ready and self._repaid(shape, pieces):
+        repaid = self._kind == "on" or pixels * self._per_pixel > _WORTH
+        if not (self._wanted and repaid):
+            with self.as_it_is():
+                return work()
+        if shape not in self._ready:
             return self._compile(work, shape)
-        start = time.perf_counter()
-        result = self._do(work)
-        self._last[shape] = time.perf_counter() - start
-        self._spent[shape] += self._last[shape]
-        return result
+        with torch.compiler.set_stance("eager_on_recompile"):
+            return work()
 
-    def _repaid(self, shape: Hashable, pieces: float) -> bool:
-        # What was done is the best guess of what comes beyond the pieces that are known.
-        work = self._spent[shape] + pieces * self._last.get(shape, 0)
-        return self._kind == "on" or work > _WORTH
-
-    def _do(self, work: Callable[[], _Result]) -> _Result:
+    def as_it_is(self) -> contextlib.AbstractContextManager[object]:
+        """Leave the network, while inside, as if it had not been compiled."""
         if not self._begun:
-            return work()
-        with torch.compiler.set_stance("eager_on_recompile" if self._wanted else "force_eager"):
-            return work()
+            return contextlib.nullcontext()
+        stance: contextlib.AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+        return stance
 
     def _compile(self, work: Callable[[], _Result], shape: Hashable) -> _Result:
         try:
@@ -134,7 +137,8 @@ class Compiler:
                 ) from None
             self._notify(f"The network cannot be compiled, and goes on as it is: {reason}")
             self._wanted = False
-            return self._do(work)
+            with self.as_it_is():
+                return work()
         self._ready.add(shape)
         self.compiled = True
         return result

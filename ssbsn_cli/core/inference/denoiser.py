@@ -98,11 +98,13 @@ class Denoiser:
                 f"An overlap of {overlap} pixels does not fit tiles of {tile}.",
                 f"Use up to {tile // 2}, or larger tiles with --tile.",
             )
+        passes = network.count_passes(self.refine, settings.refine_passes)
         self._compiler = Compiler(
             network.bulk,
             settings.compile,
             # As measured; others gain a tenth at best.
             pays=network.blind and self.device.type == "cpu" and dtype == torch.bfloat16,
+            passes=passes * (8 if settings.ensemble else 1),
             notify=notify,
         )
         workers = 1

@@ -101,7 +101,7 @@ class Engine:
         self.winograd = winograd
         self.notify = notify
         self._noise: NoiseSpectrum | None = None
-        self._tiles_left = 1
+        self._pixels = 0
         self._lock = threading.Lock()
 
     def run(self, image: Pixels, out: Pixels, progress: Progress = lambda _done, _of: None) -> None:
@@ -188,7 +188,7 @@ class Engine:
         if self.strength == 0:
             return list(batch)
         self._noise = None
-        self._tiles_left = 1
+        self._pixels = batch[..., 0].size
         try:
             results = self._call_network(batch, self.seed)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -212,6 +212,7 @@ class Engine:
         )
         band = np.zeros((max(r.stop - r.start for r in rows), width, channels), np.float32)
         done, total = 0, len(rows) * len(columns)
+        self._pixels = total * (rows[0].stop - rows[0].start) * (columns[0].stop - columns[0].start)
         progress(done, total)
         # A later tile is read before the rows above it are yielded, but none of those.
         tiles = (
@@ -227,7 +228,6 @@ class Engine:
         with closing(results):
             for i, row in enumerate(rows):
                 for column in columns:
-                    self._tiles_left = total - done
                     result = next(results)
                     result *= row.window[:, None, None] * column.window[:, None]
                     band[: len(result), column.start : column.stop] += result
@@ -317,4 +317,4 @@ class Engine:
                 x, refine=self.refine, passes=self.passes, generator=generator
             )
 
-        return self.compiler.run(denoise, x.shape, self._tiles_left) if self.compiler else denoise()
+        return self.compiler.run(denoise, x.shape, self._pixels) if self.compiler else denoise()

@@ -40,6 +40,10 @@ class Network(nn.Module, ABC):
         """The part that most of the time goes into."""
         return self
 
+    def count_passes(self, refine: RefineKind, passes: int | None = None) -> int:
+        """Return how often `denoise` goes through the bulk."""
+        return 1
+
     @abstractmethod
     def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
         """Make the prediction that training compares with its target.

@@ -108,6 +108,12 @@ class SSBSN(Network):
             if isinstance(module, CentralMaskedConv2d | LightBlock | PlainBlock):
                 module.to(dtype)
 
+    def count_passes(self, refine: RefineKind, passes: int | None = None) -> int:
+        """Return how often `denoise` goes through the blind-spot network."""
+        if refine == "none" or refine == "once":
+            return 1 + (refine == "once")
+        return 1 + (passes or max(self.r3_passes // (2 if refine == "stratified" else 1), 1))
+
     def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
         """Denoise through PD of one stride, without refinement.
 
@@ -160,15 +166,14 @@ class SSBSN(Network):
         if refine == "once":
             y = refine_once(self.bsn, y, self.pd_pad)
         elif refine != "none":
-            stratified = refine == "stratified"
             y = random_replacing_refinement(
                 self.bsn,
                 y,
                 x,
                 pad=self.pd_pad,
-                passes=passes or max(self.r3_passes // (2 if stratified else 1), 1),
+                passes=self.count_passes(refine, passes) - 1,
                 probability=self.r3_probability,
                 generator=generator or torch.Generator().manual_seed(0),
-                stratified=stratified,
+                stratified=refine == "stratified",
             )
         return y[..., :height, :width]

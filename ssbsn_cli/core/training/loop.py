@@ -30,6 +30,8 @@ from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.training.validation import Validation, to_device
 
 _ENDLESS = 1 << 62
+# Compiling takes up to a minute, and saves a third.
+_WORTH_MINUTES = 5
 
 
 class DivergedError(SsbsnError):
@@ -128,6 +130,8 @@ class Trainer:
             and team.device.type == "cpu"
             and precision == "bf16"
             and team.world == 1,
+            # Forwards once, backwards for features and weights.
+            passes=3,
             notify=notify,
         )
         self._optimizer = torch.optim.Adam(
@@ -173,7 +177,7 @@ class Trainer:
             self._save()
         start, first, earlier = time.monotonic(), self._step, self._seconds
         saved = start
-        size, speed = self._config.training.batch_size, 0.0
+        size, pixels = self._config.training.batch_size, self._pixels()
         with (
             deferred_interrupts() as interrupt,
             contextlib.closing(prefetch(self._batches, self._step, _ENDLESS)) as batches,
@@ -185,7 +189,7 @@ class Trainer:
                     loss = self._compiler.run(
                         partial(self._do_step, draw, rate),
                         (draw.noisy.shape, draw.stride),
-                        self._steps_left(speed / size),
+                        pixels,
                     )
                     elapsed = time.monotonic() - start
                     loss, stop, self._seconds = self._team.agree(
@@ -216,12 +220,12 @@ class Trainer:
         assert self._config.training.max_minutes is not None
         return self._seconds / (60 * self._config.training.max_minutes)
 
-    def _steps_left(self, pace: float) -> float:
-        """Return how many steps are to come at a pace in steps a second."""
+    def _pixels(self) -> float:
+        """Return how many pixels the whole training sees, or whether they are many."""
         if self._steps is not None:
-            return self._steps - self._step
+            return self._steps * self._config.training.batch_size * self._config.training.crop**2
         assert self._config.training.max_minutes is not None
-        return (60 * self._config.training.max_minutes - self._seconds) * pace
+        return math.inf if self._config.training.max_minutes >= _WORTH_MINUTES else 0
 
     def _do_step(self, draw: Draw, rate: float) -> float:
         for group in self._optimizer.param_groups:
@@ -309,7 +313,7 @@ class Trainer:
         if not self._recorder:
             return
         network = self.best_network.eval()
-        with self._explained(), self._autocast():
+        with self._explained(), self._autocast(), self._compiler.as_it_is():
             score = self._validation.score(network)
             rating = self._validation.rate(score)
             preview = self._recorder.preview(network)
