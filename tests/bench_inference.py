@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -27,7 +28,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ssbsn_cli import load_denoiser
+from ssbsn_cli.core import fused
 from ssbsn_cli.core.evaluation.memory import PeakMemory
+from ssbsn_cli.core.fused import Conv2d
 from ssbsn_cli.core.heap import keep_freed_memory
 from ssbsn_cli.core.inference.device import is_out_of_memory, resolve_precision
 from ssbsn_cli.core.model.ssbsn import SSBSN
@@ -119,7 +122,8 @@ def convolution_seconds(work: Callable[[], Any]) -> float:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         work()
     events = profile.key_averages()
-    return 1e-6 * sum(e.self_cpu_time_total for e in events if "mkldnn_convolution" in e.key)
+    kinds = ("aten::mkldnn_convolution", "mkldnn::_convolution_pointwise")
+    return 1e-6 * sum(e.self_cpu_time_total for e in events if e.key in kinds)
 
 
 def bench_peak() -> Table:
@@ -166,38 +170,41 @@ def bench_ways() -> Table:
     side = 252
     x = torch.rand(1, CHANNELS, side, side).to(dtype).contiguous(memory_format=torch.channels_last)
     rows = x.contiguous()
-    conv = torch.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=3, dilation=3).to(dtype)
-    plain = torch.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1).to(dtype)
+    conv = Conv2d(CHANNELS, CHANNELS, 3, padding=3, dilation=3).to(dtype)
+    plain = Conv2d(CHANNELS, CHANNELS, 3, padding=1).to(dtype)
     plain.load_state_dict(conv.state_dict())
-    contiguous = torch.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=3, dilation=3).to(dtype)
+    contiguous = Conv2d(CHANNELS, CHANNELS, 3, padding=3, dilation=3).to(dtype)
     for layer in (conv, plain):
         layer.to(memory_format=torch.channels_last)
-    weight, bias = conv.weight.detach(), conv.bias.detach()
     packed = torch.ops.mkldnn._reorder_convolution_weight(
-        weight, [3, 3], [1, 1], [3, 3], 1, list(x.shape)
+        conv.weight.detach(), [3, 3], [1, 1], [3, 3], 1, list(x.shape)
     )
-
-    def fused(weight: torch.Tensor) -> torch.Tensor:
-        return torch.ops.mkldnn._convolution_pointwise(
-            x, weight, bias, [3, 3], [1, 1], [3, 3], 1, "relu", [], ""
-        )
 
     def space_to_batch() -> torch.Tensor:
         parts = rearrange(x, "b c (h i) (w j) -> (b i j) c h w", i=3, j=3)
-        parts = plain(parts.contiguous(memory_format=torch.channels_last)).relu()
+        parts = plain(parts.contiguous(memory_format=torch.channels_last), relu=True)
         return rearrange(parts, "(b i j) c h w -> b c (h i) (w j)", i=3, j=3)
 
     network = our_network(initial_weights(), "linear, fp32")
     network.use_dtype(dtype)
+    denoiser = load_denoiser(device="cpu")
+    photo = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)
     part = picture(96)
     passes = part.expand(4, -1, -1, -1).contiguous(memory_format=torch.channels_last)
     groups: list[dict[str, Callable[[], Any]]] = [
         {
-            "convolution and ReLU, dilation 3": lambda: conv(x).relu(),
-            "the same, channels first": lambda: contiguous(rows).relu(),
+            "convolution and ReLU, dilation 3": lambda: conv(x, relu=True),
+            "the same, channels first": lambda: contiguous(rows, relu=True),
             "the same, space to batch": space_to_batch,
-            "the same, ReLU fused": lambda: fused(weight),
-            "the same, ReLU fused, weights packed before": lambda: fused(packed),
+            "the same, weights packed before": lambda: conv.convolve(x, packed, relu=True),
+        },
+        {
+            "SS-BSN, 256x256": lambda: network.bsn(picture(256)),
+            "the same, ReLUs and sums apart": lambda: apart(lambda: network.bsn(picture(256))),
+        },
+        {
+            "default weights, 3 Mpx": lambda: denoiser(photo),
+            "the same, ReLUs and sums apart": lambda: apart(lambda: denoiser(photo)),
         },
         {
             "4 passes over 96x96, one by one": lambda: [network.bsn(part) for _ in range(4)],
@@ -216,6 +223,12 @@ def bench_ways() -> Table:
         for name, seconds in best.items():
             table.add_row(name, f"{1000 * seconds:.1f}", f"{seconds / first:.2f}")
     return table
+
+
+def apart(work: Callable[[], Any]) -> None:
+    """Do work without what convolutions do in one go."""
+    with mock.patch.object(fused, "_can_fuse", lambda *_: False):
+        work()
 
 
 def tile_ways() -> dict[str, Callable[[], Any]]:
