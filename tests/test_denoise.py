@@ -289,10 +289,11 @@ def test_a_full_disk_is_an_error(folder):
 
 
 def start_long_run():
-    """Start a denoising that takes minutes, and wait until it computes."""
+    """Start a denoising that takes long, and wait until it computes."""
     Image.fromarray(noisy(1200, 1200)).save("long.png")
+    slow = ["--ensemble", "--tile", "128", "--overlap", "64"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "ssbsn_cli", "denoise", "photo.png", "long.png", "-o", "out"],
+        [sys.executable, "-m", "ssbsn_cli", "denoise", "photo.png", "long.png", "-o", "out", *slow],
         stderr=subprocess.PIPE,
         text=True,
     )
