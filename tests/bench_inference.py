@@ -228,7 +228,7 @@ def bench_ways() -> Table:
 def apart(work: Callable[[], Any]) -> None:
     """Do work without what convolutions do in one go."""
     # Which is False; a `Mock` would make the threads wait for each other.
-    with mock.patch.object(fused, "_has_bf16_units", bool):
+    with mock.patch.object(fused, "_is_offered", bool):
         work()
 
 

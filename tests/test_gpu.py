@@ -15,6 +15,7 @@ WAYS = {
     "photo": {"weights": "photo"},
     "several tiles at once": {"weights": "photo", "tile": 96},
     "ssbsn-photo": {"weights": "ssbsn-photo", "refine": "once"},
+    "compiled": {"weights": "ssbsn-photo", "refine": "once", "compile": "on"},
 }
 
 

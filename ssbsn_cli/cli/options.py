@@ -73,7 +73,7 @@ CompileOption = Annotated[
     CompileKind,
     typer.Option(
         help="Compile the network for the processor. auto: a blind-spot network in bf16 on a CPU, "
-        "once there are some minutes of work."
+        "where there are minutes of work."
     ),
 ]
 

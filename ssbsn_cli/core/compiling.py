@@ -23,8 +23,8 @@ from ssbsn_cli.core.weights.fetch import cache_dir
 _Result = TypeVar("_Result")
 
 # Multiplications from which on it is repaid: it takes up to a minute, and saves a seventh of the
-# some minutes that these take two cores, or a third in training. Not measured time decides, or
-# the same command would not always give the same result, to the last bit.
+# minutes that so many take two cores, or a third in training. It is not for measured time to
+# decide, or the same command would not always give the same result to the last bit.
 _WORTH = 1e14
 
 

@@ -24,9 +24,9 @@ class Conv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor, *, relu: bool = False, plus: Tensor | None = None) -> Tensor:
-        """Map (B, C, H, W) to relu(conv(x)), or conv(x) + `plus`, of the result's shape and type.
+        """Map (B, C, H, W) to conv(x) + `plus`, then through a ReLU if asked to.
 
-        Nothing is changed in place.
+        `plus` has the shape and type of the result. Neither it nor `x` is changed.
         """
         return self.convolve(x, self.weight, relu=relu, plus=plus)
 
@@ -79,17 +79,17 @@ def _can_fuse(x: Tensor, weight: Tensor) -> bool:
         x.device.type == "cpu"
         and x.dtype == weight.dtype
         and x.dtype in (torch.float32, torch.bfloat16)
-        # Training cannot do this, and whatever reads the network should see what it is made of.
+        # Training cannot do it, and whatever reads the network should see what it is made of.
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
-        and _has_bf16_units()
+        and _is_offered()
     )
 
 
 @functools.cache
-def _has_bf16_units() -> bool:
+def _is_offered() -> bool:
     # PyTorch has these for its compiler alone: a release may do without.
     needed = ("_convolution_pointwise", "_is_mkldnn_bf16_supported")
     return all(hasattr(torch.ops.mkldnn, name) for name in needed) and bool(

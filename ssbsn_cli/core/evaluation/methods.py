@@ -129,7 +129,7 @@ class Network(Method):
         if now["attention"]:
             words = [f"refine {now['refine']}", f"{now['attention']} attention", *words]
         words.append(f"tiles of {now['tile']}" if now["tile"] else "whole images")
-        words += [word for word in ("detail", "ensemble") if now[word]]
+        words += [word for word in ("detail", "ensemble", "compiled") if now[word]]
         return f"{', '.join(words)}, on {now['device']}."
 
     @property
@@ -145,8 +145,9 @@ class Network(Method):
         }
 
     def settings_for(self, height: int, width: int) -> Mapping[str, Any]:
-        """Return `settings`, without how long they ran, and without tiles if there is one only."""
+        """Return `settings`, without tiles if there is one only."""
         settings = dict(self.settings)
+        # What was compiled so far says nothing of this image.
         del settings["compiled"]
         # "auto" depends on the memory that is free, which differs from run to run.
         if max(height, width) <= settings["tile"]:

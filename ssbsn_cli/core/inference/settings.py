@@ -35,7 +35,7 @@ class Settings:
         Form of SS-Attention.
     compile : {"auto", "on", "off"}
         Whether to compile the network for the processor: "auto" where it is known to be faster,
-        and once there are some minutes of work.
+        for images with minutes of work.
     refine : {"r3", "stratified", "once", "none"}, optional
         Refinement; what the weights recommend if not given.
     detail : {"auto", "off"}
