@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
+# Its parts are loaded when they are first used: most weights need none.
+import scipy
 from numpy.typing import NDArray
-from scipy import fft, ndimage
 
 from ssbsn_cli.core.imaging.flat import cut, find_flat
 from ssbsn_cli.core.imaging.photo import Image
@@ -77,7 +79,9 @@ def estimate_noise(image: Image) -> NoiseSpectrum | None:
         for parts in flat.residuals
     ]
     # As smooth as the energy that it is compared with.
-    return NoiseSpectrum(flat.levels, ndimage.uniform_filter(np.stack(power), (1, 1, *_MEAN[-2:])))
+    return NoiseSpectrum(
+        flat.levels, scipy.ndimage.uniform_filter(np.stack(power), (1, 1, *_MEAN[-2:]))
+    )
 
 
 def recover_detail(noisy: _Floats, denoised: _Floats, noise: NoiseSpectrum) -> _Floats:
@@ -117,13 +121,13 @@ def recover_detail(noisy: _Floats, denoised: _Floats, noise: NoiseSpectrum) -> _
     removed = np.pad(_split_colors(noisy - denoised), [*pads, (0, 0)], mode="symmetric")
     brightness = np.pad(denoised.mean(axis=2), pads, mode="symmetric")
     spectra = _spectra(removed, _STEP)
-    energy = ndimage.uniform_filter(spectra * spectra, _MEAN)
+    energy = scipy.ndimage.uniform_filter(spectra * spectra, _MEAN)
     expected = noise.at(_windows(brightness, _STEP).mean(axis=(-2, -1)))
     share = 1 - _SAFETY * expected / np.maximum(energy, 1e-12)
     given = _overlap(spectra * np.maximum(share, 0), removed.shape)
     given = given[_SIDE : _SIDE + height, _SIDE : _SIDE + width]
     recovered = denoised + (given @ _COLORS if given.shape[2] == 3 else given)
-    missing = ndimage.gaussian_filter(noisy - recovered, (_CALM, _CALM, 0), truncate=3)
+    missing = scipy.ndimage.gaussian_filter(noisy - recovered, (_CALM, _CALM, 0), truncate=3)
     return np.asarray(recovered + missing, np.float32)
 
 
@@ -141,12 +145,12 @@ def _windows(values: NDArray[np.float32], step: int) -> _Floats:
 def _spectra(values: _Floats, step: int) -> _Floats:
     """Return the cosine coefficients of the windows of (..., H, W, C), colours before them."""
     windows = np.moveaxis(_windows(np.moveaxis(values, -1, -3), step), -5, -3)
-    return np.asarray(fft.dctn(windows, axes=(-2, -1), norm="ortho"))
+    return np.asarray(scipy.fft.dctn(windows, axes=(-2, -1), norm="ortho"))
 
 
 def _overlap(spectra: _Floats, shape: tuple[int, ...]) -> _Floats:
     """Undo `_spectra` for one image: average the windows where they overlap."""
-    windows = fft.idctn(spectra, axes=(-2, -1), norm="ortho") * _WINDOW
+    windows = scipy.fft.idctn(spectra, axes=(-2, -1), norm="ortho") * _WINDOW
     total = np.zeros(shape, np.float32)
     weight = np.zeros((*shape[:2], 1), np.float32)
     rows, columns = windows.shape[:2]
