@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 from torch._inductor import config
 from training_runs import Tiny, losses, write_config
 from weights_files import author_network
@@ -18,9 +19,7 @@ from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.weights.locate import LoadedWeights
 
-needs_compiler = pytest.mark.skipif(
-    not shutil.which("g++") and not shutil.which("clang++"), reason="there is no C++ compiler"
-)
+needs_compiler = pytest.mark.skipif(bool(missing := compiling._missing()), reason=str(missing))
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +30,11 @@ def place(tmp_path, monkeypatch):
     torch.compiler.reset()
     yield tmp_path
     torch.compiler.reset()
+
+
+class Doubling(torch.nn.Module):
+    def forward(self, x):
+        return 2 * x
 
 
 def denoiser(**settings):
@@ -97,6 +101,7 @@ def test_what_is_not_faster_compiled_is_never_compiled(monkeypatch):
         assert not made.describe()["compiled"]
 
 
+@needs_compiler
 def test_a_broken_compiler_is_said_and_costs_nothing(monkeypatch, broken_compiler):
     image = noisy(40, 40, 3)
     as_it_is, _ = denoiser(precision="bf16", compile="off")
@@ -123,10 +128,23 @@ def test_a_missing_compiler_matters_only_if_compiling_is_asked_for(monkeypatch):
         denoiser(compile="on")
 
 
-def test_what_fails_by_itself_still_fails():
-    compiler = Compiler(torch.nn.Identity(), "off", pays=True, passes=1, notify=pytest.fail)
+@needs_compiler
+@pytest.mark.parametrize("kind", ["on", "off"])
+def test_what_is_wrong_with_the_work_itself_is_not_laid_to_compiling(kind):
+    compiler = Compiler(torch.nn.Identity(), kind, pays=True, passes=1, notify=pytest.fail)
     with pytest.raises(ZeroDivisionError):
         compiler.run(lambda: 1 // 0, "shape", 1e6)
+
+
+@needs_compiler
+def test_every_shape_is_compiled_however_many_there_are():
+    doubling = Doubling()
+    compiler = Compiler(doubling, "on", pays=True, passes=1, notify=pytest.fail)
+    before = counters["stats"]["unique_graphs"]
+    with torch.inference_mode():
+        for size in range(2, 12):
+            compiler.run(partial(doubling, torch.ones(size)), size, size)
+    assert counters["stats"]["unique_graphs"] == before + 10
 
 
 @pytest.mark.slow

@@ -71,10 +71,13 @@ def test_layers_are_those_of_a_sequential():
         nn.ReLU(),
         Conv2d(8, 8, 1),
         nn.MaxPool2d(2),
+        nn.ReLU(),
         Conv2d(8, 4, 1),
         nn.ReLU(),
     )
     plain = nn.Sequential(*layers)
+    with torch.no_grad():
+        layers[2].bias.sub_(1)
     x = torch.randn(2, 3, 12, 16)
     for context in (torch.no_grad(), torch.enable_grad()):
         with context:

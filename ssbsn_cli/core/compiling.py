@@ -27,6 +27,8 @@ _Result = TypeVar("_Result")
 # decide, or the same command would not always give the same result to the last bit.
 _WORTH = 1e14
 
+_ENDLESS = 1 << 30
+
 
 class Compiler:
     """Does work with a network, and compiles the network if there is enough work.
@@ -118,8 +120,13 @@ class Compiler:
         return stance
 
     def _compile(self, work: Callable[[], _Result], shape: Hashable) -> _Result:
+        # It takes seconds to import.
+        from torch._dynamo import config
+
+        # Each shape that comes here is to be compiled; by itself PyTorch gives up after eight.
+        limits = {"cache_size_limit": _ENDLESS, "accumulated_cache_size_limit": _ENDLESS}
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), config.patch(limits):
                 # That PyTorch uses what it advises against is no news to the user.
                 warnings.simplefilter("ignore")
                 if not self._begun:
@@ -131,14 +138,16 @@ class Compiler:
             if is_out_of_memory(error):
                 raise
             reason = str(error).strip().partition("\n")[0][:200]
+            self._wanted = False
+            with self.as_it_is():
+                # What is wrong with the work itself is raised here.
+                result = work()
             if self._kind == "on":
                 raise DeviceError(
                     f"The network cannot be compiled: {reason}", "Use --compile off."
                 ) from None
             self._notify(f"The network cannot be compiled, and goes on as it is: {reason}")
-            self._wanted = False
-            with self.as_it_is():
-                return work()
+            return result
         self._ready.add(shape)
         self.compiled = True
         return result

@@ -58,11 +58,11 @@ class Layers(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features through all of them."""
-        layers = list(self)
-        for layer, following in zip(layers, [*layers[1:], None], strict=True):
+        layers = [None, *self, None]
+        for before, layer, after in zip(layers, layers[1:], layers[2:], strict=False):
             if isinstance(layer, Conv2d):
-                x = layer(x, relu=isinstance(following, nn.ReLU))
-            elif not isinstance(layer, nn.ReLU):
+                x = layer(x, relu=isinstance(after, nn.ReLU))
+            elif not (isinstance(before, Conv2d) and isinstance(layer, nn.ReLU)):
                 x = layer(x)
         return x
 

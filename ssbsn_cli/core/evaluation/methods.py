@@ -138,6 +138,7 @@ class Network(Method):
         chosen = self._denoiser.settings
         return {
             **self._denoiser.describe(),
+            "compile": chosen.compile,
             "refine_passes": chosen.refine_passes,
             "ensemble": chosen.ensemble,
             "strength": chosen.strength,

@@ -110,8 +110,8 @@ class SSBSN(Network):
 
     def count_passes(self, refine: RefineKind, passes: int | None = None) -> int:
         """Return how often `denoise` goes through the blind-spot network."""
-        if refine == "none" or refine == "once":
-            return 1 + (refine == "once")
+        if refine in ("none", "once"):
+            return 1 if refine == "none" else 2
         return 1 + (passes or max(self.r3_passes // (2 if refine == "stratified" else 1), 1))
 
     def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
