@@ -10,9 +10,9 @@ from test_data import noise, save
 from test_noise import correlation, grey, photo
 
 from ssbsn_cli.core.data import Camera, CropSampler, OneOf, SyntheticPairs, lift, open_cache
-from ssbsn_cli.core.data.srgb import from_srgb, srgb_slope, to_srgb
-from ssbsn_cli.core.data.tone import Tone
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.noise.srgb import from_srgb, srgb_slope, to_srgb
+from ssbsn_cli.core.noise.tone import Tone
 
 PARTS = (
     "clean",

@@ -3,33 +3,29 @@
 A data set of noisy photographs goes through here in three steps: `find_photos` tells its layout,
 `open_cache` decodes it once into a memory-mapped file, and `CropSampler` draws from that file. For
 training with clean photographs there are `find_pairs` and `PairSampler`, or `SyntheticPairs`, which
-puts noise on what a `CropSampler` draws: that of a `NoiseModel`, of a `Camera`, `LiftedNoise` of
-real photographs, or `OneOf` them. Knows no torch.
+puts noise of `ssbsn_cli.core.noise` on what a `CropSampler` draws. Knows no torch.
 """
 
 from ssbsn_cli.core.data.cache import open_cache
-from ssbsn_cli.core.data.camera import Camera
 from ssbsn_cli.core.data.layouts import Found, find_photos
-from ssbsn_cli.core.data.lifted import LiftedNoise, lift
 from ssbsn_cli.core.data.noise import NoiseModel
 from ssbsn_cli.core.data.paired import PairSampler
 from ssbsn_cli.core.data.pairs import Pair, find_pairs
 from ssbsn_cli.core.data.prefetch import prefetch
 from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.data.store import CropCache, Window
-from ssbsn_cli.core.data.synthetic import OneOf, SyntheticPairs
+from ssbsn_cli.core.data.synthetic import OneOf, SyntheticPairs, Varied, lift
 
 __all__ = [
-    "Camera",
     "CropCache",
     "CropSampler",
     "Found",
-    "LiftedNoise",
     "NoiseModel",
     "OneOf",
     "Pair",
     "PairSampler",
     "SyntheticPairs",
+    "Varied",
     "Window",
     "find_pairs",
     "find_photos",

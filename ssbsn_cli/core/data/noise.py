@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.data.srgb import from_srgb, rounded, through_jpeg, to_srgb
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.noise.srgb import from_srgb, rounded, through_jpeg, to_srgb
 
 _Range = tuple[float, float]
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.data.draws import NOISE, check_seed, philox
 from ssbsn_cli.core.data.sampler import CropSampler, check_weights
-from ssbsn_cli.core.data.srgb import from_srgb, to_srgb
+from ssbsn_cli.core.data.store import CropCache
+from ssbsn_cli.core.imaging.flat import cut
+from ssbsn_cli.core.noise.lifted import LiftedNoise, lift_from
+from ssbsn_cli.core.noise.scenes import Scenes
 
 _Floats = NDArray[np.float32]
+
+
+# As many parts of a photograph's windows are looked at, however large those are.
+_MOST = 4096
 
 
 class Synthesiser(Protocol):
@@ -21,6 +27,13 @@ class Synthesiser(Protocol):
 
     def synthesise(self, clean: _Floats, rng: np.random.Generator) -> _Floats:
         """Make a noisy (3, H, W) float32 in [0, 1] of a clean one."""
+
+
+class Recipe(Protocol):
+    """Makes pairs of clean pictures."""
+
+    def pair(self, source: _Floats, rng: np.random.Generator) -> tuple[_Floats, _Floats]:
+        """Make a noisy and a clean (3, H, W) float32 in [0, 1] of a clean one."""
 
 
 class OneOf:
@@ -51,25 +64,49 @@ class OneOf:
         return self._synthesisers[chosen].synthesise(clean, rng)
 
 
+class Varied:
+    """A recipe for pairs: scenes, each with the noise of one synthesiser.
+
+    Parameters
+    ----------
+    model : Synthesiser
+        Makes clean pictures noisy.
+    scenes : Scenes
+        What clean pictures are made of.
+    grey : float
+        How many pictures lose their colours with their noise, 0 to 1.
+    """
+
+    def __init__(self, model: Synthesiser, scenes: Scenes, grey: float = 0.0) -> None:
+        self._model = model
+        self._scenes = scenes
+        self._grey = grey
+
+    def pair(self, source: _Floats, rng: np.random.Generator) -> tuple[_Floats, _Floats]:
+        """Make a noisy and a clean picture of a clean one of their size, or twice as large."""
+        side = source.shape[1] // 2 if self._scenes.halved else source.shape[1]
+        clean = self._scenes.draw(source.transpose(1, 2, 0), side, rng).transpose(2, 0, 1)
+        clean = np.ascontiguousarray(clean)
+        grey = bool(self._grey) and rng.random() < self._grey
+        if grey:
+            clean = _without_colors(clean)
+        noisy = self._model.synthesise(clean, rng)
+        return (_without_colors(noisy) if grey else noisy), clean
+
+
 class SyntheticPairs:
-    """Puts noise on crops of clean photographs, the same on the same crop, whoever draws it.
+    """Noisy and clean pictures made of crops of clean photographs.
 
     Parameters
     ----------
     sampler : CropSampler
-        Draws the clean crops; with `halved` above 0, of twice the size.
-    model : Synthesiser
-        Makes them noisy.
+        Draws the crops.
+    recipe : Recipe
+        Makes pairs of them.
     seed : int
-        Of the noise, 0 to 2**64 - 1. The noise of a crop is decided by this and by its number,
-        so it is the same however a training is resumed or split over processes; but another
-        release of NumPy may draw other noise.
-    halved : float
-        How many crops are twice as large and then halved, 0 to 1: that takes the traces of JPEG
-        and the softness of lenses out of clean photographs.
-    darkened, colored, grey : float
-        How many crops get less light, how many get other colours, saturated and clipped ones among
-        them, and how many lose their colours with their noise, 0 to 1.
+        0 to 2**64 - 1. A pair is decided by this and by the number of its crop, so it is the same
+        however a training is resumed or split over processes; but another release of NumPy may
+        draw other noise.
 
     Raises
     ------
@@ -77,28 +114,14 @@ class SyntheticPairs:
         The seed makes no sense.
     """
 
-    def __init__(
-        self,
-        sampler: CropSampler,
-        model: Synthesiser,
-        seed: int,
-        *,
-        halved: float = 0.0,
-        darkened: float = 0.0,
-        colored: float = 0.0,
-        grey: float = 0.0,
-    ) -> None:
+    def __init__(self, sampler: CropSampler, recipe: Recipe, seed: int) -> None:
         check_seed(seed)
         self._sampler = sampler
-        self._model = model
+        self._recipe = recipe
         self._seed = seed
-        self._halved = halved
-        self._darkened = darkened
-        self._colored = colored
-        self._grey = grey
 
     def batch(self, step: int) -> tuple[_Floats, _Floats]:
-        """Draw the crops of one step of training.
+        """Draw the pairs of one step of training.
 
         Parameters
         ----------
@@ -108,39 +131,35 @@ class SyntheticPairs:
         Returns
         -------
         noisy, clean : numpy.ndarray
-            (batch_size, 3, crop, crop) float32 in [0, 1], RGB, C-contiguous.
+            (batch_size, 3, H, W) float32 in [0, 1], RGB, C-contiguous.
         """
         numbers = self._sampler.numbers(step)
         pairs = [
-            self._pair(image, np.random.Generator(philox(self._seed, number, NOISE)))
-            for image, number in zip(self._sampler.batch(step), numbers, strict=True)
+            self._recipe.pair(crop, np.random.Generator(philox(self._seed, number, NOISE)))
+            for crop, number in zip(self._sampler.batch(step), numbers, strict=True)
         ]
         return np.stack([noisy for noisy, _ in pairs]), np.stack([clean for _, clean in pairs])
-
-    def _pair(self, clean: _Floats, rng: np.random.Generator) -> tuple[_Floats, _Floats]:
-        clean = self._vary(clean, rng)
-        grey = bool(self._grey) and rng.random() < self._grey
-        if grey:
-            clean = _without_colors(clean)
-        noisy = self._model.synthesise(clean, rng)
-        return (_without_colors(noisy) if grey else noisy), clean
-
-    def _vary(self, clean: _Floats, rng: np.random.Generator) -> _Floats:
-        if self._halved:
-            side = clean.shape[1] // 2
-            if rng.random() < self._halved:
-                picture = np.ascontiguousarray(clean.transpose(1, 2, 0))
-                small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
-                clean = np.ascontiguousarray(small.transpose(2, 0, 1))
-            else:
-                clean = np.ascontiguousarray(clean[:, :side, :side])
-        if self._colored and rng.random() < self._colored:
-            gains = np.float32(2) ** rng.uniform(-1.5, 1, (3, 1, 1)).astype(np.float32)
-            clean = to_srgb(from_srgb(clean[rng.permutation(3)]) * gains)
-        if self._darkened and rng.random() < self._darkened:
-            clean = to_srgb(from_srgb(clean) * np.float32(2 ** -rng.uniform(0.5, 5)))
-        return clean
 
 
 def _without_colors(photo: _Floats) -> _Floats:
     return np.repeat(photo.mean(axis=0, keepdims=True), 3, axis=0)
+
+
+def lift(cache: CropCache) -> list[LiftedNoise]:
+    """Lift the noise of all photographs that have flat parts.
+
+    Parameters
+    ----------
+    cache : CropCache
+        Noisy photographs.
+
+    Returns
+    -------
+    list of LiftedNoise
+        One for each photograph that has enough flat parts.
+    """
+    parts: dict[int, list[NDArray[np.float64]]] = {}
+    for window in cache.windows:
+        parts.setdefault(window.number, []).append(cut(cache.view(window), _MOST))
+    found = (lift_from(np.concatenate(pieces)) for pieces in parts.values())
+    return [noise for noise in found if noise is not None]

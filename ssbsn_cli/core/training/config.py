@@ -112,10 +112,12 @@ class TrainingConfig(_Section):
 
 
 class OptimizerConfig(_Section):
-    """Adam and how its learning rate changes.
+    """The optimiser and how its learning rate changes.
 
     Attributes
     ----------
+    kind : {"adam", "muon"}
+        See `ssbsn_cli.core.training.muon.Muon`.
     learning_rate : float
         Its highest value.
     schedule : {"constant", "step", "cosine", "linear"}
@@ -132,6 +134,7 @@ class OptimizerConfig(_Section):
         Decay of the moving average of the weights, which is what is saved then; 0 is none.
     """
 
+    kind: Literal["adam", "muon"] = "adam"
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4
     schedule: Literal["constant", "step", "cosine", "linear"] = "step"
     step_at: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.8,)
@@ -182,23 +185,27 @@ class PairsConfig(_Section):
     ----------
     real : bool
         Whether ``--pairs`` holds noisy and clean photos of the same scenes, or clean ones alone.
-    synthesiser : {"noise", "camera"}
-        What makes clean ones noisy: a `NoiseModel` or a `Camera` of `ssbsn_cli.core.data`.
+    synthesiser : {"noise", "camera", "wide"}
+        What makes clean ones noisy: a `NoiseModel` or a `Camera` of `ssbsn_cli.core.data`, or
+        every kind of noise (`ssbsn_cli.core.noise.wide.Wide`).
     noise : dict
-        Its fields.
+        Its fields; of ``wide``, the shares of the kinds.
     lifted : float
         Part of the clean ones that get noise lifted from the photos of ``--data`` instead.
-    halved, darkened, colored, grey : float
-        See `ssbsn_cli.core.data.SyntheticPairs`.
+    halved, darkened, colored, drawn : float
+        See `ssbsn_cli.core.noise.scenes.Scenes`.
+    grey : float
+        Part of the pairs that lose their colours after the noise was added.
     """
 
     real: bool = False
-    synthesiser: Literal["noise", "camera"] = "noise"
+    synthesiser: Literal["noise", "camera", "wide"] = "noise"
     noise: dict[str, Any] = {}
     lifted: Part = 0.0
     halved: Part = 0.0
     darkened: Part = 0.0
     colored: Part = 0.0
+    drawn: Part = 0.0
     grey: Part = 0.0
 
 

@@ -12,22 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.data import (
-    Camera,
     CropCache,
     CropSampler,
-    LiftedNoise,
     NoiseModel,
     OneOf,
     Pair,
     PairSampler,
     SyntheticPairs,
+    Varied,
     find_pairs,
     lift,
 )
 from ssbsn_cli.core.data.holdout import hold_out
-from ssbsn_cli.core.data.synthetic import Synthesiser
+from ssbsn_cli.core.data.synthetic import Recipe, Synthesiser
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.network import Network
+from ssbsn_cli.core.noise.camera import Camera
+from ssbsn_cli.core.noise.edits import Edits
+from ssbsn_cli.core.noise.lifted import LiftedNoise
+from ssbsn_cli.core.noise.scenes import Scenes
+from ssbsn_cli.core.noise.wide import Wide
 from ssbsn_cli.core.training.config import Config, ObjectiveKind
 from ssbsn_cli.core.training.photos import Photos
 from ssbsn_cli.core.training.pictures import picture_of, read_centres
@@ -217,41 +221,40 @@ class _Opening:
             sources = self._real_pairs(paths[0], pairs)
             self.photos.keys.append([str(pair) for pair in pairs])
             return sources
-        pairs_config = self.config.pairs
-        kind = Camera if pairs_config.synthesiser == "camera" else NoiseModel
-        try:
-            model: Synthesiser = kind(**pairs_config.noise)
-        except (TypeError, ValueError) as error:
-            raise OptionError(
-                f"The configuration: pairs.noise: {error}.",
-                "docs/train.md lists the keys and their values.",
-            ) from None
+        recipe = self._recipe(noisy)
         weights = [path.weight for path in paths]
         caches = [self.photos.clean(path) for path in paths]
-        if pairs_config.lifted:
-            shares = [1 - pairs_config.lifted, pairs_config.lifted]
-            model = OneOf([model, self._lifted(noisy)], shares)
-        side = self.config.training.crop * (2 if pairs_config.halved else 1)
+        twice = self.config.pairs.halved or self.config.pairs.synthesiser == "wide"
+        side = self.config.training.crop * (2 if twice else 1)
 
         def source(count: int, seed: int, rank: int = 0, world: int = 1) -> Source:
             crops = CropSampler(caches, weights, side, count, seed, rank, world)
             if rank == 0 and crops.too_small:
                 self.warn(f"{crops.too_small} clean photos are smaller than {side}x{side}.")
-            return self._pair_source(
-                SyntheticPairs(
-                    crops,
-                    model,
-                    seed,
-                    halved=pairs_config.halved,
-                    darkened=pairs_config.darkened,
-                    colored=pairs_config.colored,
-                    grey=pairs_config.grey,
-                )
-            )
+            return self._pair_source(SyntheticPairs(crops, recipe, seed))
 
         return self._both(source)
 
-    def _lifted(self, caches: Sequence[CropCache]) -> Synthesiser:
+    def _recipe(self, noisy: Sequence[CropCache]) -> Recipe:
+        pairs = self.config.pairs
+        scenes = Scenes(pairs.halved, pairs.darkened, pairs.colored, pairs.drawn)
+        try:
+            if pairs.synthesiser == "wide":
+                lifted = self._lifted(noisy)[0] if pairs.lifted else []
+                shares = {"lifted": pairs.lifted} | pairs.noise
+                return Wide(scenes, Edits(grey=pairs.grey), shares, lifted)
+            kind = Camera if pairs.synthesiser == "camera" else NoiseModel
+            model: Synthesiser = kind(**pairs.noise)
+        except (TypeError, ValueError) as error:
+            raise OptionError(
+                f"The configuration: pairs.noise: {error}.",
+                "docs/train.md lists the keys and their values.",
+            ) from None
+        if pairs.lifted:
+            model = OneOf([model, OneOf(*self._lifted(noisy))], [1 - pairs.lifted, pairs.lifted])
+        return Varied(model, scenes, pairs.grey)
+
+    def _lifted(self, caches: Sequence[CropCache]) -> tuple[list[LiftedNoise], list[float]]:
         lifted: list[LiftedNoise] = []
         odds: list[float] = []
         for cache, data in zip(caches, self.request.noisy, strict=True):
@@ -265,7 +268,7 @@ class _Opening:
                 "Give others with --data, or set pairs.lifted to 0.",
             )
         self.say(f"Lifted the noise of {len(lifted)} photos.")
-        return OneOf(lifted, odds)
+        return lifted, odds
 
     def _real_pairs(self, data: DataPath, pairs: Sequence[Pair]) -> tuple[Source, Source]:
         decode = self.photos.decode

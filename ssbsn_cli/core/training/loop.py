@@ -22,6 +22,7 @@ from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.training.interrupt import deferred_interrupts
 from ssbsn_cli.core.training.loss import distance
+from ssbsn_cli.core.training.muon import Muon
 from ssbsn_cli.core.training.recorder import Recorder
 from ssbsn_cli.core.training.schedule import learning_rate
 from ssbsn_cli.core.training.sources import Draw, Mixture
@@ -134,9 +135,12 @@ class Trainer:
             passes=3,
             notify=notify,
         )
-        self._optimizer = torch.optim.Adam(
-            network.parameters(), fused=team.device.type in ("cpu", "cuda")
-        )
+        self._optimizer: torch.optim.Optimizer
+        if config.optimizer.kind == "muon":
+            self._optimizer = Muon(network)
+        else:
+            fused = team.device.type in ("cpu", "cuda")
+            self._optimizer = torch.optim.Adam(network.parameters(), fused=fused)
         self._average = copy.deepcopy(network).eval() if config.optimizer.ema else None
         self._step = 0
         self._seconds = 0.0

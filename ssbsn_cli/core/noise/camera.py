@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.data.bayer import PATTERNS, demosaic_noise, sample
-from ssbsn_cli.core.data.srgb import rounded, through_jpeg
-from ssbsn_cli.core.data.tone import Tone
 from ssbsn_cli.core.errors import OptionError
-
-_Range = tuple[float, float]
-_Floats = NDArray[np.float32]
+from ssbsn_cli.core.noise.bayer import PATTERNS, demosaic_noise, sample
+from ssbsn_cli.core.noise.kinds import Floats, Range, blurred, log_uniform, photons
+from ssbsn_cli.core.noise.sensor import Sensor
+from ssbsn_cli.core.noise.srgb import rounded, through_jpeg
+from ssbsn_cli.core.noise.tone import Tone
 
 # Filters reach into it, and it is cut off at the end.
 _MARGIN = 8
@@ -36,7 +36,8 @@ class Camera:
     ----------
     deviation : (float, float)
         Standard deviation of the noise in grey levels of 0 to 255; log-uniform.
-    clean, mosaic, clipped, rows, toned, power, smoothed, sharpened, zoomed, blotched, jpeg : float
+    clean, mosaic, clipped, rows, toned, power, hot : float
+    smoothed, sharpened, zoomed, blotched, jpeg : float
         Part of the photographs that have no noise, that go through a mosaic, and so on.
     jpeg_quality : (int, int)
         Uniform, 1 to 100.
@@ -53,16 +54,19 @@ class Camera:
        for noise through a mosaic and JPEG.
     .. [3] K. Zhang et al., "Practical Blind Image Denoising via Swin-Conv-UNet", Machine
        Intelligence Research 2023, for degradations drawn at random.
+    .. [4] K. Wei et al., "A Physics-Based Noise Formation Model for Extreme Low-Light Raw
+       Denoising" (ELD), CVPR 2020, for read noise with heavy tails and for rows.
     """
 
-    deviation: _Range = (1.2, 60.0)
+    deviation: Range = (1.2, 60.0)
     clean: float = 0.06
     mosaic: float = 0.65
     clipped: float = 0.15
     rows: float = 0.08
     toned: float = 0.5
     power: float = 0.5
-    smoothed: float = 0.35
+    hot: float = 0.05
+    smoothed: float = 0.55
     sharpened: float = 0.3
     zoomed: float = 0.2
     blotched: float = 0.2
@@ -81,8 +85,8 @@ class Camera:
                     f"Give numbers from {least} to {most}, the lower one first.",
                 )
 
-    def synthesise(self, clean: _Floats, rng: np.random.Generator) -> _Floats:
-        """Make a noisy photograph of a clean one.
+    def synthesise(self, clean: Floats, rng: np.random.Generator) -> Floats:
+        """Make a noisy photograph of a clean one, some of them without noise, some as JPEG.
 
         Parameters
         ----------
@@ -98,12 +102,7 @@ class Camera:
         """
         noisy = clean.transpose(1, 2, 0)
         if rng.random() >= self.clean:
-            low, high = self.deviation
-            deviation = low * (high / low) ** rng.random() / 255
-            edge = [(_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0)]
-            wide = np.pad(noisy, edge, mode="symmetric")
-            noise = self._process(self._expose(wide, deviation, rng), rng)
-            noisy = noisy + noise[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
+            noisy = self.add(noisy, rng)
         noisy = rounded(noisy.transpose(2, 0, 1))
         if rng.random() < self.jpeg:
             low, high = self.jpeg_quality
@@ -111,28 +110,38 @@ class Camera:
             noisy = through_jpeg(noisy, quality, subsample=rng.random() < 0.5)
         return noisy
 
-    def _expose(self, photo: _Floats, deviation: float, rng: np.random.Generator) -> _Floats:
+    def add(self, photo: Floats, rng: np.random.Generator) -> Floats:
+        """Return an sRGB photograph (H, W, 3) with noise, neither clipped nor rounded."""
+        edge = [(_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0)]
+        wide = np.pad(photo, edge, mode="symmetric")
+        noise = self._process(self._expose(wide, rng), rng)
+        return np.asarray(photo + noise[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN], np.float32)
+
+    def _expose(self, photo: Floats, rng: np.random.Generator) -> Floats:
         """Return the noise of an sRGB photograph (H, W, 3) that comes from the sensor."""
+        deviation = log_uniform(self.deviation, rng) / 255
         contrast = rng.uniform(-0.6, 0.8) if rng.random() < self.toned else 0.0
         tone = Tone(contrast, rng.uniform(2.0, 2.4) if rng.random() < self.power else None)
         light = tone.undo(photo)
         develop = _colors(rng)
         raw = np.clip(light @ np.linalg.inv(develop).T, 0, 1).astype(np.float32)
-        # Read noise is as strong as shot noise at this signal.
-        knee = np.float32(10 ** rng.uniform(-3, -1))
-        expected = tone.slope(light) ** 2 * ((raw + knee) @ (develop**2).T)
         mosaic = rng.random() < self.mosaic
+        gain = tone.slope(light) ** 2
         # Demosaicing averages.
         kept = _KEPT if mosaic else 1
-        shot = np.float32(deviation**2 / (kept * expected.mean()))
+        of_shot = kept * float((gain * (raw @ (develop**2).T)).mean())
+        of_read = kept * float((gain * (develop**2).sum(axis=1)).mean())
+        shot, read = Sensor.draw(rng).for_variance(deviation**2, of_shot, of_read)
         pattern = int(rng.integers(PATTERNS))
         signal = sample(raw, pattern) if mosaic else raw
-        noisy = _photons(signal, shot, rng)
-        read = np.sqrt(shot * knee)
-        noisy += read * rng.standard_normal(signal.shape, np.float32)
+        noisy = photons(signal, np.float32(shot), rng)
+        noisy += np.float32(read) * _readout(signal.shape, rng)
         if rng.random() < self.rows:
             rows = rng.standard_normal((len(signal), *[1] * (signal.ndim - 1)), np.float32)
-            noisy += read * np.float32(rng.uniform(0.1, 0.6)) * rows
+            noisy += np.float32(read * rng.uniform(0.05, 0.5)) * rows
+        if rng.random() < self.hot:
+            hot = rng.random(signal.shape, np.float32) < log_uniform((5e-5, 2e-3), rng)
+            noisy[hot] += rng.random(np.count_nonzero(hot), np.float32)
         if rng.random() < self.clipped:
             noisy = np.clip(noisy, 0, 1)
         if mosaic:
@@ -140,30 +149,30 @@ class Camera:
         else:
             noise = noisy - signal
             if rng.random() < 0.6:
-                noise = _blur(noise, rng.uniform(0.3, 1.2), keep=True)
+                noise = blurred(noise, rng.uniform(0.3, 1.2), keep=True)
         noise = tone(light + noise @ develop.T.astype(np.float32)) - photo
         return np.asarray(noise, np.float32)
 
-    def _process(self, noise: _Floats, rng: np.random.Generator) -> _Floats:
+    def _process(self, noise: Floats, rng: np.random.Generator) -> Floats:
         """Do to the noise what cameras and programs do to photographs."""
         strength = noise.std()
         before = noise
         if rng.random() < self.smoothed:
             grey = noise.mean(axis=2, keepdims=True)
-            keep = rng.random() < 0.3
-            colors = _blur(noise - grey, rng.uniform(0.5, 2 if keep else 4), keep=keep)
+            keep = rng.random() < 0.4
+            colors = blurred(noise - grey, log_uniform((0.5, 2.5 if keep else 5), rng), keep=keep)
             if rng.random() < 0.6:
-                grey = _blur(grey, rng.uniform(0.3, 1.0))
+                grey = blurred(grey, rng.uniform(0.3, 1.0))
             noise = grey.reshape(*noise.shape[:2], 1) + colors
         if rng.random() < self.sharpened:
-            soft = _blur(noise, rng.uniform(0.5, 1.5))
+            soft = blurred(noise, rng.uniform(0.5, 1.5))
             noise = noise + np.float32(rng.uniform(0.3, 1.5)) * (noise - soft)
         if rng.random() < self.zoomed:
             noise = _zoom(noise, rng.uniform(1.1, 2.0))
         if rng.random() < self.blotched:
             channels = 3 if rng.random() < 0.5 else 1
             blotches = rng.standard_normal((*noise.shape[:2], channels), np.float32)
-            blotches = _blur(blotches, rng.uniform(2, 6), keep=True)
+            blotches = blurred(blotches, rng.uniform(2, 6), keep=True)
             noise = noise + np.float32(rng.uniform(0.05, 0.35)) * strength * blotches.reshape(
                 *noise.shape[:2], channels
             )
@@ -174,8 +183,13 @@ class Camera:
 
 
 def _colors(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return what develops raw colours: white balance, then a matrix whose rows sum to one."""
-    red, blue = rng.uniform(1.4, 2.6), rng.uniform(1.3, 2.4)
+    """Return what develops raw colours: white balance, then a matrix whose rows sum to one.
+
+    Both are spread as those of the some 450 and 650 cameras that darktable and rawspeed know.
+    """
+    warm, other = rng.standard_normal(2)
+    red = np.clip(1.95 * math.exp(0.2 * warm), 1.0, 3.2)
+    blue = np.clip(1.7 * math.exp(0.28 * (-0.6 * warm + 0.8 * other)), 1.0, 3.2)
     low = np.array([[0, -1.0, -0.4], [-0.35, 0, -0.7], [-0.15, -0.9, 0]])
     high = np.array([[0, -0.2, 0.15], [-0.05, 0, -0.1], [0.1, -0.2, 0]])
     matrix = rng.uniform(low, high) * rng.uniform(0.3, 1)
@@ -183,22 +197,18 @@ def _colors(rng: np.random.Generator) -> NDArray[np.float64]:
     return np.asarray(matrix * np.array([red, 1, blue]), np.float64)
 
 
-def _photons(signal: _Floats, shot: np.float32, rng: np.random.Generator) -> _Floats:
-    """Return the signal with shot noise of variance ``shot * signal``."""
-    if shot * 20 > signal.mean():
-        return (rng.poisson(signal / shot) * shot).astype(np.float32)
-    # Of many photons, Poisson numbers are normal ones.
-    normal = rng.standard_normal(signal.shape, np.float32)
-    return np.asarray(signal + np.sqrt(shot * signal) * normal, np.float32)
+def _readout(shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
+    """Return read noise of deviation 1; that of some sensors has heavy tails [4]_."""
+    if rng.random() < 0.7:
+        return rng.standard_normal(shape, np.float32)
+    # Tukey's lambda distribution, by its quantiles.
+    order = np.float32(rng.uniform(-0.2, -0.02))
+    place = rng.random(shape, np.float32).clip(1e-6, 1 - 1e-6)
+    noise = (place**order - (1 - place) ** order) / order
+    return np.asarray(noise / noise.std(), np.float32)
 
 
-def _blur(noise: _Floats, sigma: float, *, keep: bool = False) -> _Floats:
-    """Blur (H, W, C) noise, and let its strength stay if asked to."""
-    soft = cv2.GaussianBlur(noise, (0, 0), sigma).reshape(noise.shape)
-    return np.asarray(soft * (noise.std() / max(soft.std(), 1e-6)) if keep else soft, np.float32)
-
-
-def _zoom(noise: _Floats, factor: float) -> _Floats:
+def _zoom(noise: Floats, factor: float) -> Floats:
     """Enlarge the middle of the noise to the size of the whole."""
     height, width = noise.shape[:2]
     rows, columns = round(height / factor), round(width / factor)

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from ssbsn_cli.core.data.srgb import from_srgb, rounded, srgb_slope, to_srgb
-from ssbsn_cli.core.data.store import CropCache
-from ssbsn_cli.core.imaging.flat import SIDE, cut, find_flat
+from ssbsn_cli.core.imaging.flat import SIDE, find_flat
+from ssbsn_cli.core.noise.srgb import from_srgb, rounded, srgb_slope, to_srgb
 
 _Floats = NDArray[np.float32]
 
@@ -18,8 +17,6 @@ _Floats = NDArray[np.float32]
 _NO_NOISE = 0.2 / 255
 # Noise further apart than the second is taken for independent; up to the first it is left alone.
 _SURE, _REACH = 6, 12
-# As many parts of a photograph's windows are looked at, however large those are.
-_MOST = 4096
 
 
 @dataclass(frozen=True)
@@ -64,38 +61,23 @@ class LiftedNoise:
         numpy.ndarray
             (3, H, W) float32 in [0, 1], multiples of 1/255, C-contiguous.
         """
-        height, width = clean.shape[1:]
+        return rounded(self.add(clean.transpose(1, 2, 0), rng).transpose(2, 0, 1))
+
+    def add(self, photo: _Floats, rng: np.random.Generator) -> _Floats:
+        """Return an sRGB photograph (H, W, 3) with noise, not rounded."""
+        height, width = photo.shape[:2]
         # The filters must fit, however small the photograph.
         size = max(height, self.kernels.shape[2]), max(width, self.kernels.shape[3])
         white = rng.standard_normal((3, *size), np.float32)
         filters = fft.rfft2(self.kernels, size)
         noise = fft.irfft2(np.einsum("ijhw,jhw->ihw", filters, fft.rfft2(white)), size)
-        noise = noise[:, :height, :width]
-        strength = np.interp(clean.mean(axis=0), self.levels, self.strengths)
+        noise = noise[:, :height, :width].transpose(1, 2, 0)
+        strength = np.interp(photo.mean(axis=2), self.levels, self.strengths)[..., None]
         factor = 2 ** rng.uniform(-1, 1)
         # In light, where it began: so dark parts get darker by it, as they do in photographs.
-        light = from_srgb(clean)
-        return rounded(to_srgb(light + factor * strength * noise / srgb_slope(light)))
-
-
-def lift(cache: CropCache) -> list[LiftedNoise]:
-    """Lift the noise of all photographs that have flat parts.
-
-    Parameters
-    ----------
-    cache : CropCache
-        Noisy photographs.
-
-    Returns
-    -------
-    list of LiftedNoise
-        One for each photograph that has enough flat parts.
-    """
-    parts: dict[int, list[NDArray[np.float64]]] = {}
-    for window in cache.windows:
-        parts.setdefault(window.number, []).append(cut(cache.view(window), _MOST))
-    found = (lift_from(np.concatenate(pieces)) for pieces in parts.values())
-    return [noise for noise in found if noise is not None]
+        light = from_srgb(photo)
+        noisy = to_srgb(light + factor * strength * noise / srgb_slope(light))
+        return np.asarray(noisy, np.float32)
 
 
 def lift_from(parts: NDArray[np.float64]) -> LiftedNoise | None:

@@ -1,0 +1,163 @@
+"""Every kind of noise in one: what the default weights learn from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.noise.camera import Camera
+from ssbsn_cli.core.noise.edits import Edits, through_file
+from ssbsn_cli.core.noise.kinds import (
+    Banding,
+    Floats,
+    Grain,
+    Impulses,
+    Noise,
+    Poisson,
+    Speckle,
+    White,
+)
+from ssbsn_cli.core.noise.lifted import LiftedNoise
+from ssbsn_cli.core.noise.scenes import Scenes
+
+_KINDS: dict[str, Noise] = {
+    "camera": Camera(),
+    "white": White(),
+    "grain": Grain(),
+    "poisson": Poisson(),
+    "speckle": Speckle(),
+    "impulses": Impulses(),
+    "banding": Banding(),
+}
+# How often each is what a picture has most of.
+SHARES = {
+    "clean": 0.07,
+    "camera": 0.46,
+    "lifted": 0.1,
+    "white": 0.2,
+    "grain": 0.06,
+    "poisson": 0.04,
+    "speckle": 0.02,
+    "impulses": 0.04,
+    "banding": 0.01,
+}
+# What some pictures have besides, and how often.
+_BESIDES: list[tuple[float, Noise]] = [
+    (0.06, White(deviation=(0.5, 15))),
+    (0.03, Impulses(density=(2e-4, 1e-2))),
+    (0.04, Banding(deviation=(0.3, 4))),
+    (0.03, Grain(deviation=(1, 12))),
+]
+
+
+class Wide:
+    """Noise of every kind, in random combination, as people meet it.
+
+    A clean picture (`Scenes`) gets one kind of noise, some get another besides. It is rounded to
+    8 bits, edited and saved again (`Edits`).
+
+    Parameters
+    ----------
+    scenes : Scenes
+        What clean pictures are made of.
+    edits : Edits
+        What happens to noisy pictures.
+    shares : mapping of str to float, optional
+        How often each kind is drawn, relative to the others; what is not named keeps its share in
+        `SHARES`.
+    lifted : sequence of LiftedNoise
+        The noise of real photographs; without any, its share is drawn from the others.
+
+    Raises
+    ------
+    OptionError
+        A kind is unknown, or no share is above 0.
+
+    References
+    ----------
+    .. [1] K. Zhang et al., "Designing a Practical Degradation Model for Deep Blind Image
+       Super-Resolution" (BSRGAN), ICCV 2021, and "Practical Blind Image Denoising via
+       Swin-Conv-UNet and Data Synthesis" (SCUNet), Machine Intelligence Research 2023, for random
+       combinations.
+    """
+
+    def __init__(
+        self,
+        scenes: Scenes,
+        edits: Edits,
+        shares: Mapping[str, float] | None = None,
+        lifted: Sequence[LiftedNoise] = (),
+    ) -> None:
+        named = SHARES | dict(shares or {})
+        if unknown := sorted(set(named) - set(SHARES)):
+            raise OptionError(
+                f"There is no kind of noise called {unknown[0]}.",
+                f"The kinds are {', '.join(SHARES)}.",
+            )
+        if not lifted:
+            named["lifted"] = 0.0
+        if min(named.values()) < 0 or not sum(named.values()) > 0:
+            raise OptionError(
+                "The shares of the kinds of noise are below 0 or all 0.",
+                "Give numbers from 0, at least one of them above 0.",
+            )
+        self._scenes = scenes
+        self._edits = edits
+        self._names = list(named)
+        self._ends = np.cumsum(list(named.values())) / sum(named.values())
+        self._lifted = lifted
+
+    def pair(self, source: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """Make a noisy and a clean picture of a part of a clean photograph.
+
+        Parameters
+        ----------
+        source : array
+            (3, 2 H, 2 H) float32 in [0, 1], sRGB: twice the size of the result, so that halving
+            it leaves enough.
+        rng : numpy.random.Generator
+            Decides everything: by the same, the same comes out.
+
+        Returns
+        -------
+        noisy, clean : array
+            (3, H, H) float32 in [0, 1].
+        """
+        side = source.shape[1] // 2
+        scale = self._edits.scale(rng)
+        # Some more than needed, since noise is not what it should be at the edges.
+        needed = min(math.ceil(side / scale) + (8 if scale != 1 else 0), 2 * side)
+        clean = self._scenes.draw(source.transpose(1, 2, 0), needed, rng)
+        noisy = self._noisy(clean, rng)
+        # Few programs keep more than 8 bits.
+        if rng.random() < 0.95:
+            noisy = np.rint(noisy * np.float32(255)) / np.float32(255)
+        noisy, clean = self._edits.apply(noisy, clean, side, scale, rng)
+        if rng.random() < 0.95:
+            noisy = np.rint(noisy * np.float32(255)) / np.float32(255)
+        return _channels_first(noisy), _channels_first(clean)
+
+    def _noisy(self, clean: Floats, rng: np.random.Generator) -> Floats:
+        name = self._names[int(np.searchsorted(self._ends, rng.random(), side="right"))]
+        if name == "clean":
+            return clean
+        if name == "lifted":
+            kind: Noise = self._lifted[int(rng.integers(len(self._lifted)))]
+        else:
+            kind = _KINDS[name]
+        noisy = kind.add(clean, rng)
+        for often, other in _BESIDES:
+            if rng.random() < often:
+                noisy = other.add(np.clip(noisy, 0, 1), rng)
+        noisy = np.clip(noisy, 0, 1)
+        # Cameras save JPEG themselves, before anybody edits anything.
+        if name == "camera" and rng.random() < 0.4:
+            noisy = through_file(noisy, ".jpg", int(rng.integers(75, 99)), rng)
+        return noisy
+
+
+def _channels_first(picture: Floats) -> Floats:
+    return np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32)
