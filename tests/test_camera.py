@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from test_data import noise, save
 from test_noise import correlation, grey, photo
 
-from ssbsn_cli.core.data import Camera, CropSampler, OneOf, SyntheticPairs, lift, open_cache
+from ssbsn_cli.core.data import CropSampler, OneOf, SyntheticPairs, Varied, lift, open_cache
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.noise.camera import Camera
+from ssbsn_cli.core.noise.scenes import Scenes
 from ssbsn_cli.core.noise.srgb import from_srgb, srgb_slope, to_srgb
 from ssbsn_cli.core.noise.tone import Tone
 
@@ -21,6 +23,7 @@ PARTS = (
     "rows",
     "toned",
     "power",
+    "hot",
     "smoothed",
     "sharpened",
     "zoomed",
@@ -233,15 +236,8 @@ def test_weights_that_say_nothing_are_refused():
 def test_halved_crops_have_the_size_asked_for(tmp_path, lifted):
     cache = open_cache([save(tmp_path / "p.png", noise(64, 64, 1))], tmp_path / "cache")
     sampler = CropSampler([cache], [1], 32, 6, seed=0)
-    pairs = SyntheticPairs(
-        sampler,
-        OneOf([Camera(), lifted], [1, 1]),
-        seed=0,
-        halved=0.5,
-        darkened=0.5,
-        colored=0.5,
-        grey=0.3,
-    )
+    scenes = Scenes(halved=0.5, darkened=0.5, colored=0.5, drawn=0.2)
+    pairs = SyntheticPairs(sampler, Varied(OneOf([Camera(), lifted], [1, 1]), scenes, 0.3), seed=0)
     noisy, clean = pairs.batch(3)
     assert noisy.shape == clean.shape == (6, 3, 16, 16)
     again, _ = pairs.batch(3)
@@ -251,7 +247,8 @@ def test_halved_crops_have_the_size_asked_for(tmp_path, lifted):
 def test_photos_without_colours_get_noise_without_colours(tmp_path):
     cache = open_cache([save(tmp_path / "p.png", noise(64, 64, 1))], tmp_path / "cache")
     sampler = CropSampler([cache], [1], 16, 4, seed=0)
-    noisy, clean = SyntheticPairs(sampler, Camera(clean=0), seed=0, grey=1.0).batch(0)
+    recipe = Varied(Camera(clean=0), Scenes(), grey=1.0)
+    noisy, clean = SyntheticPairs(sampler, recipe, seed=0).batch(0)
     for side in (noisy, clean):
         assert np.ptp(side, axis=1).max() < 1e-6
     assert not np.array_equal(noisy, clean)

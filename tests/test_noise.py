@@ -9,8 +9,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from test_data import noise, save
 
-from ssbsn_cli.core.data import CropSampler, NoiseModel, SyntheticPairs, open_cache, prefetch
+from ssbsn_cli.core.data import (
+    CropSampler,
+    NoiseModel,
+    SyntheticPairs,
+    Varied,
+    open_cache,
+    prefetch,
+)
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.noise.scenes import Scenes
 
 NONE = {"shot": (0, 0), "read": (0, 0)}
 STRONG = {"shot": (4e-3, 1.2e-2), "read": (4e-3, 1.5e-2)}
@@ -179,7 +187,7 @@ def cache(tmp_path):
 
 def test_the_clean_crops_are_those_of_the_sampler(cache):
     sampler = CropSampler([cache], [1], 16, 4, seed=3)
-    noisy, clean = SyntheticPairs(sampler, NoiseModel(**STRONG), seed=5).batch(2)
+    noisy, clean = SyntheticPairs(sampler, Varied(NoiseModel(**STRONG), Scenes()), seed=5).batch(2)
     np.testing.assert_array_equal(clean, sampler.batch(2))
     assert noisy.dtype == np.float32
     assert noisy.shape == clean.shape
@@ -187,7 +195,7 @@ def test_the_clean_crops_are_those_of_the_sampler(cache):
 
 
 def test_a_resumed_or_split_training_sees_the_same_noise(cache):
-    model = NoiseModel()
+    model = Varied(NoiseModel(), Scenes())
     sampler = CropSampler([cache], [1], 16, 4, seed=3)
     run = list(prefetch(SyntheticPairs(sampler, model, seed=3), 0, 4))
     resumed = SyntheticPairs(sampler, model, seed=3)
@@ -202,9 +210,9 @@ def test_a_resumed_or_split_training_sees_the_same_noise(cache):
 def test_every_crop_has_noise_of_its_own(tmp_path):
     flat = open_cache([save(tmp_path / "p.png", np.full((9, 9, 3), 128, np.uint8))], tmp_path)
     sampler = CropSampler([flat], [1], 9, 8, seed=0)
-    noisy, _ = SyntheticPairs(sampler, NoiseModel(**STRONG), seed=0).batch(0)
+    noisy, _ = SyntheticPairs(sampler, Varied(NoiseModel(**STRONG), Scenes()), seed=0).batch(0)
     assert len({crop.tobytes() for crop in noisy}) == 8
-    other, _ = SyntheticPairs(sampler, NoiseModel(**STRONG), seed=1).batch(0)
+    other, _ = SyntheticPairs(sampler, Varied(NoiseModel(**STRONG), Scenes()), seed=1).batch(0)
     assert not np.array_equal(other, noisy)
     with pytest.raises(OptionError, match="seed"):
-        SyntheticPairs(sampler, NoiseModel(), seed=-1)
+        SyntheticPairs(sampler, Varied(NoiseModel(), Scenes()), seed=-1)

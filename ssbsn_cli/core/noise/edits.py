@@ -12,7 +12,7 @@ from ssbsn_cli.core.noise.kinds import Floats, log_uniform
 from ssbsn_cli.core.noise.srgb import from_srgb, to_srgb
 
 # What fits the sum of the channels' light to what eyes see, ITU-R BT.601.
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _GENTLE, _STRONG = (55, 98), (10, 55)
 
 
@@ -87,7 +87,7 @@ class Edits:
             sigma, amount = rng.uniform(0.5, 2), np.float32(rng.uniform(0.2, 1.5))
             both = [p + amount * (p - cv2.GaussianBlur(p, (0, 0), sigma)) for p in both]
         if rng.random() < self.grey:
-            weights = _LUMA if rng.random() < 0.7 else np.full(3, 1 / 3, np.float32)
+            weights = LUMA if rng.random() < 0.7 else np.full(3, 1 / 3, np.float32)
             both = [np.repeat((p @ weights)[..., None], 3, axis=2) for p in both]
         noisy, clean = (np.clip(p, 0, 1) for p in both)
         return self._save(noisy, rng), clean

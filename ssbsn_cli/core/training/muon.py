@@ -110,4 +110,5 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     for _ in range(_ROUNDS):
         square = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=_B, alpha=_C), x, beta=_A)
-    return x.to(torch.float32)
+    result: Tensor = x.to(torch.float32)
+    return result

@@ -1,0 +1,200 @@
+"""Every kind of noise: as strong as asked for, the same by the same seed, and nothing without."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.noise.edits import Edits, through_file
+from ssbsn_cli.core.noise.kinds import (
+    Banding,
+    Grain,
+    Impulses,
+    Poisson,
+    Speckle,
+    White,
+)
+from ssbsn_cli.core.noise.scenes import Scenes, drawing
+from ssbsn_cli.core.noise.sensor import Sensor
+from ssbsn_cli.core.noise.spec import NOISES, NamedNoise
+from ssbsn_cli.core.noise.wide import SHARES, Wide
+
+EVERYTHING = Edits(1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.3)
+NO_EDITS = Edits(0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def grey(level=0.5, side=128):
+    return np.full((side, side, 3), level, np.float32)
+
+
+def scene(side=64, seed=0):
+    return np.random.default_rng(seed).random((3, side, side), np.float32)
+
+
+def added(kind, photo, seed=0):
+    return kind.add(photo, np.random.default_rng(seed)) - photo
+
+
+@pytest.mark.parametrize("deviation", [5, 25, 75])
+def test_white_noise_has_the_deviation_asked_for_in_every_channel(deviation):
+    noise = added(White((deviation, deviation), 0, 0, 0), grey()) * 255
+    np.testing.assert_allclose(noise.std(axis=(0, 1)), deviation, rtol=0.03)
+    assert np.abs(np.corrcoef(noise.reshape(-1, 3).T) - np.eye(3)).max() < 0.05
+
+
+def test_noise_that_is_equal_in_all_channels_has_no_colour():
+    for kind in (White(equal=1), Grain(equal=1)):
+        assert np.ptp(added(kind, grey()), axis=2).max() < 1e-6
+
+
+def test_coupled_channels_keep_the_strength():
+    strengths = [(added(White((20, 20), 0, 1, 0), grey(), seed) * 255).std() for seed in range(30)]
+    assert 17 < math.sqrt(np.mean(np.square(strengths))) < 23
+
+
+def test_photons_make_the_variance_grow_with_the_value():
+    dark, bright = (added(Poisson((50, 50)), grey(level)) for level in (0.1, 0.9))
+    np.testing.assert_allclose(dark.var(), 0.1 / 50, rtol=0.1)
+    np.testing.assert_allclose(bright.var(), 0.9 / 50, rtol=0.1)
+
+
+def test_speckle_multiplies():
+    dark, bright = (added(Speckle((0.2, 0.2)), grey(level)).std() for level in (0.1, 0.8))
+    np.testing.assert_allclose([dark, bright], [0.02, 0.16], rtol=0.1)
+
+
+def test_grain_is_strongest_in_the_middle_and_correlated():
+    kind = Grain((10, 10), (1.5, 1.5), 1)
+    noises = [[added(kind, grey(level), seed) for seed in range(12)] for level in (0.5, 0.97)]
+    middle, bright = (np.std(each) for each in noises)
+    assert middle > 1.1 * bright
+    values = noises[0][0][..., 0]
+    assert (values[1:] * values[:-1]).mean() > 0.3 * values.var()
+
+
+def test_as_many_pixels_are_lost_as_asked_for():
+    lost = added(Impulses((0.05, 0.05), 1, 1), grey()) != 0
+    assert 0.04 < lost.any(axis=2).mean() < 0.06
+
+
+def test_bands_run_along_rows_or_columns():
+    for seed in range(10):
+        bands = added(Banding(), np.zeros((40, 60, 3), np.float32), seed)
+        assert min(np.ptp(bands, axis=0).max(), np.ptp(bands, axis=1).max()) < 1e-6
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10_000), deviation=st.floats(0.5, 60))
+def test_sensors_meet_the_variance_asked_for(seed, deviation):
+    sensor = Sensor.draw(np.random.default_rng(seed))
+    shot, read = sensor.for_variance((deviation / 255) ** 2, 0.5, 2.0)
+    if shot < 0.99:
+        assert math.isclose(0.5 * shot + 2 * read**2, (deviation / 255) ** 2, rel_tol=1e-3)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10_000), side=st.sampled_from([16, 40, 64]))
+def test_pairs_have_the_size_and_range_asked_for_and_come_again(seed, side):
+    wide = Wide(Scenes(0.5, 0.5, 0.5, 0.2), EVERYTHING)
+    one, two = (wide.pair(scene(2 * side), np.random.default_rng(seed)) for _ in range(2))
+    for picture, again in zip(one, two, strict=True):
+        assert picture.shape == (3, side, side)
+        assert picture.dtype == np.float32
+        assert picture.flags.c_contiguous
+        assert 0 <= picture.min() <= picture.max() <= 1
+        np.testing.assert_array_equal(picture, again)
+
+
+@pytest.mark.parametrize("kind", [name for name in SHARES if name not in ("clean", "lifted")])
+def test_every_kind_can_be_all_there_is(kind):
+    shares = dict.fromkeys(SHARES, 0.0) | {kind: 1.0}
+    noisy, clean = Wide(Scenes(), NO_EDITS, shares).pair(scene(), np.random.default_rng(3))
+    assert 0.002 < np.abs(noisy - clean).mean() < 0.4
+
+
+def test_clean_pictures_come_back_but_for_rounding():
+    shares = dict.fromkeys(SHARES, 0.0) | {"clean": 1.0}
+    for seed in range(10):
+        noisy, clean = Wide(Scenes(0.5, 0.5, 0.5, 0.5), NO_EDITS, shares).pair(
+            scene(), np.random.default_rng(seed)
+        )
+        assert np.abs(noisy - clean).max() <= 0.5001 / 255
+
+
+def test_unknown_kinds_and_senseless_shares_are_refused():
+    with pytest.raises(OptionError, match="snow"):
+        Wide(Scenes(), Edits(), {"snow": 1})
+    with pytest.raises(OptionError, match="shares"):
+        Wide(Scenes(), Edits(), dict.fromkeys(SHARES, 0.0))
+
+
+def test_resizing_noise_and_photo_alike_leaves_no_seam_between_them():
+    """Where there is no noise, the noisy picture is the clean one, whatever the edit."""
+    edits = Edits(1, 0.5, 0.5, 0.5, 0, 0, 0, 0)
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        scale = edits.scale(rng)
+        assert 0.5 <= scale <= 2
+        picture = scene(2 * 40).transpose(1, 2, 0)
+        noisy, clean = edits.apply(picture, picture, 40, scale, rng)
+        assert noisy.shape == (40, 40, 3)
+        np.testing.assert_array_equal(noisy, clean)
+
+
+def test_files_of_high_quality_change_less():
+    picture = scene().transpose(1, 2, 0)
+    for extension in (".jpg", ".webp"):
+        low, high = (np.abs(through_file(picture, extension, q) - picture).mean() for q in (10, 95))
+        assert high < low
+
+
+def test_drawings_have_lines_and_letters():
+    drawings = [drawing(64, np.random.default_rng(seed)) for seed in range(20)]
+    assert all(0 <= d.min() <= d.max() <= 1 for d in drawings)
+    assert np.mean([d.std() > 0.05 for d in drawings]) > 0.5
+
+
+# Noise by name
+
+
+@pytest.mark.parametrize("name", [name for name in NOISES if name != "monochrome"])
+def test_every_name_makes_noise_of_its_own(name):
+    strength = {"speckle": 0.1, "impulses": 0.05, "poisson": 30}.get(name, 20)
+    picture = scene().transpose(1, 2, 0)
+    noise = NamedNoise(f"{name}:{strength}")
+    one, two = (noise.pair(picture, np.random.default_rng(1)) for _ in range(2))
+    np.testing.assert_array_equal(one[0], two[0])
+    np.testing.assert_array_equal(one[1], picture)
+    assert np.abs(one[0] - picture).mean() > 0.003
+
+
+def test_stages_follow_one_another():
+    picture = grey()
+    noisy, clean = NamedNoise("white:25+monochrome").pair(picture, np.random.default_rng(0))
+    assert np.ptp(noisy, axis=2).max() < 1e-6
+    # Luma averages independent channels.
+    np.testing.assert_allclose((noisy - clean).std() * 255, 25 * 0.669, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("", "''"),
+        ("snow:3", "snow"),
+        ("white", "white"),
+        ("white:x", "'x'"),
+        ("white:-1", "-1"),
+        ("white:nan", "nan"),
+        ("white:25+", "''"),
+        ("monochrome:3", "monochrome"),
+        ("jpeg:101", "101"),
+    ],
+)
+def test_names_and_strengths_that_make_no_sense_are_refused(text, word):
+    with pytest.raises(OptionError, match=word):
+        NamedNoise(text)
