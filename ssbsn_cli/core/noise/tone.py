@@ -13,7 +13,7 @@ _Floats = NDArray[Any]
 
 _VALUES = np.linspace(0, 1, 1025)
 # A table of so many values is looked up much faster than each value is interpolated.
-_FINEST = 32767
+_FINEST = 65535
 _PLACES = np.linspace(0, 1, _FINEST + 1)
 
 
