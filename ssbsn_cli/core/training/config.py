@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ssbsn_cli.core.kinds import CompileKind, RefineKind
+from ssbsn_cli.core.types import CompileKind, RefineKind
 
 ObjectiveKind = Literal["self", "distill", "pairs"]
 LossKind = Literal["l1", "psnr"]
