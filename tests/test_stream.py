@@ -291,7 +291,7 @@ import resource, sys
 from pathlib import Path
 from test_stream import denoiser
 from ssbsn_cli.core.imaging import tiff_stream
-from ssbsn_cli.core.inference.file_options import FileOptions
+from ssbsn_cli.core.inference.settings import FileOptions
 from ssbsn_cli.core.inference.files import denoise_file
 from ssbsn_cli.core.inference.jobs import Job
 
