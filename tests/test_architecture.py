@@ -135,6 +135,15 @@ def test_models_know_tensors_only():
     assert not wrong
 
 
+def test_private_parts_of_torch_are_used_in_one_file():
+    files = {
+        name
+        for name, path in FILES.items()
+        if re.search(r"\btorch\.(ops\b|_[a-z])", path.read_text("utf-8"))
+    }
+    assert files == {f"{PACKAGE}.core.runtime.operations"}
+
+
 @pytest.mark.parametrize("room", ["imaging", "noise", "data", "report"])
 def test_no_torch_where_pixels_are_arrays(room):
     reached, waiting = set(), [name for name in FILES if room_of(name) == room]

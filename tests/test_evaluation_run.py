@@ -16,8 +16,7 @@ from ssbsn_cli.core.evaluation.datasets.samples import Sample
 from ssbsn_cli.core.evaluation.methods import Learned, Method, Noisy, name_rows
 from ssbsn_cli.core.evaluation.metrics import psnr
 from ssbsn_cli.core.evaluation.quality import NO_REFERENCE, choose_metrics, reference_of
-from ssbsn_cli.core.evaluation.results import ResultCache
-from ssbsn_cli.core.evaluation.scoring import evaluate
+from ssbsn_cli.core.evaluation.scoring import ResultCache, evaluate
 from ssbsn_cli.core.evaluation.summary import Tally, summarise, table_rows
 from ssbsn_cli.core.inference.load import load_denoiser
 from ssbsn_cli.core.model.descriptor import Descriptor

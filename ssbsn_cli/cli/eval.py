@@ -25,7 +25,7 @@ from ssbsn_cli.cli.options import (
     TileOption,
     parse_tile,
 )
-from ssbsn_cli.cli.output import Output, footnotes, make_table
+from ssbsn_cli.cli.output import Output, footnotes, result_table
 from ssbsn_cli.core.errors import OptionError
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def _run(out: Output, request: EvaluationRequest) -> None:
             lambda done, total: progress.update(bar, completed=done, total=total)
         )
     out.record(found)
-    out.show(make_table(found))
+    out.show(result_table(found))
     for line in footnotes(found):
         out.say(line)
     for path in (request.csv, request.report, request.pictures, request.submission):

@@ -113,7 +113,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def make_table(found: Mapping[str, Any]) -> Table:
+def result_table(found: Mapping[str, Any]) -> Table:
     """Return the table of an evaluation: a section for each group, a row for each method."""
     from rich import box
     from rich.table import Table

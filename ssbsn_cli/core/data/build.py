@@ -27,7 +27,7 @@ from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.types import Notify
 
 
-def cut(
+def cut_windows(
     pixels: NDArray[Any],
     room: int,
     among: int,
@@ -176,7 +176,7 @@ def _decode(
         room = limit_bytes - file.tell()
         # By its number alone, so that the windows of two photos of a pair are at the same places.
         rng = np.random.default_rng([_WINDOWS_SEED, number])
-        parts = cut(pixels, room, len(photos) - done, side, _ALIGNMENT, rng)
+        parts = cut_windows(pixels, room, len(photos) - done, side, _ALIGNMENT, rng)
         if not parts:
             skipped[number] = "There is no room for it in the crop cache."
         for top, left, part in parts:

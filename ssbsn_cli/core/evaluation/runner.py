@@ -24,8 +24,7 @@ from ssbsn_cli.core.evaluation.outputs import (
     write_submission,
 )
 from ssbsn_cli.core.evaluation.quality import choose_metrics
-from ssbsn_cli.core.evaluation.results import ResultCache
-from ssbsn_cli.core.evaluation.scoring import Result, evaluate
+from ssbsn_cli.core.evaluation.scoring import Result, ResultCache, evaluate
 from ssbsn_cli.core.evaluation.summary import Tally, summarise, table_rows
 from ssbsn_cli.core.inference.load import load_denoiser
 from ssbsn_cli.core.report.evaluation import make_report
