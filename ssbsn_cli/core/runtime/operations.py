@@ -1,17 +1,16 @@
 """Private operations of PyTorch: all that this package uses of them.
 
-PyTorch promises nothing about them, so everything works without, only slower:
+PyTorch promises nothing about them. All are at least as old as PyTorch 2.1; the tests run with
+2.13.
 
-- ``torch.ops.mkldnn._convolution_pointwise``: oneDNN's convolutions with what follows them, which
-  PyTorch has for its compiler. Without it, ReLUs and sums are operations of their own.
-- ``torch.ops.mkldnn._is_mkldnn_bf16_supported``: whether oneDNN has a CPU's bf16. Without it, the
-  former is not used.
-- ``torch._nnpack_spatial_convolution``: NNPACK's convolutions, which take Winograd's algorithm for
-  kernels of 3x3. Without it, or where NNPACK does not know the CPU, oneDNN's are used.
-- ``torch._dynamo.config``: how often PyTorch compiles anew, see `compile_every_shape`. Without its
-  limits raised, it leaves networks as they are after eight shapes.
-
-All of them are in every PyTorch from 2.6, the oldest that the package takes, to 2.13.
+- ``torch.ops.mkldnn._convolution_pointwise`` lets oneDNN do what follows a convolution in the same
+  go; PyTorch has it for its compiler. Without it, ReLUs and sums are operations of their own.
+- ``torch.ops.mkldnn._is_mkldnn_bf16_supported`` tells whether oneDNN can compute in bf16 on this
+  CPU. Without it, convolutions are not fused.
+- ``torch._nnpack_spatial_convolution`` is NNPACK's convolution, which takes Winograd's algorithm
+  for 3x3 kernels. Without it, or where NNPACK does not know the CPU, oneDNN convolves.
+- ``torch._dynamo.config`` holds how often PyTorch compiles a network anew. Without it, nothing is
+  compiled, and the user is told so.
 """
 
 from __future__ import annotations
@@ -117,7 +116,8 @@ def winograd_pays() -> bool:
         # That NNPACK does not know a CPU is no news to the user.
         warnings.simplefilter("ignore")
         # PyTorch has no type hints for it.
-        if not torch.backends.nnpack.is_available():  # type: ignore[no-untyped-call]
+        available = torch.backends.nnpack.is_available()  # type: ignore[no-untyped-call]
+        if not available or not hasattr(torch, "_nnpack_spatial_convolution"):
             return False
     x, weight = torch.ones(1, 96, 48, 48), torch.ones(96, 96, 3, 3)
     last, last_weight = (of.to(memory_format=torch.channels_last) for of in (x, weight))
