@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.cli.app import app
-from ssbsn_cli.core.evaluation.demo import Demo
+from ssbsn_cli.core.evaluation.datasets.demo import Demo
 
 DOCS = Path(__file__).parent
 PHOTONS_AT_WHITE = 60.0

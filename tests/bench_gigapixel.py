@@ -26,9 +26,9 @@ from rich.table import Table
 
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.imaging import tiff_stream
-from ssbsn_cli.core.inference.file_options import FileOptions
 from ssbsn_cli.core.inference.files import denoise_file
 from ssbsn_cli.core.inference.jobs import Job
+from ssbsn_cli.core.inference.settings import FileOptions
 
 TILE = 256
 

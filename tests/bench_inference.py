@@ -28,13 +28,12 @@ from rich.console import Console
 from rich.table import Table
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.core import fused
-from ssbsn_cli.core.evaluation.memory import PeakMemory
-from ssbsn_cli.core.fused import Conv2d
-from ssbsn_cli.core.heap import keep_freed_memory
-from ssbsn_cli.core.inference.device import is_out_of_memory, resolve_precision
+from ssbsn_cli.core.model.convolution import Conv2d
 from ssbsn_cli.core.model.ssbsn import SSBSN
-from ssbsn_cli.core.training.initialise import initialise
+from ssbsn_cli.core.runtime import operations
+from ssbsn_cli.core.runtime.device import PeakMemory, is_out_of_memory, resolve_precision
+from ssbsn_cli.core.runtime.process import keep_freed_memory
+from ssbsn_cli.core.training.networks import initialise
 
 CHANNELS = 128
 WAYS = {
@@ -228,7 +227,7 @@ def bench_ways() -> Table:
 def apart(work: Callable[[], Any]) -> None:
     """Do work without what convolutions do in one go."""
     # Which is False; a `Mock` would make the threads wait for each other.
-    with mock.patch.object(fused, "_is_offered", bool):
+    with mock.patch.object(operations, "fusing_is_offered", bool):
         work()
 
 

@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ssbsn_cli.core.heap import keep_freed_memory
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.ssbsn import SSBSN
-from ssbsn_cli.core.training.initialise import initialise
+from ssbsn_cli.core.runtime.process import keep_freed_memory
+from ssbsn_cli.core.training.networks import initialise
 from ssbsn_cli.core.weights.locate import load_weights
 
 Run = Callable[[Tensor], np.ndarray]

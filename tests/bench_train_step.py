@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 
-from ssbsn_cli.core.inference.device import resolve_precision
 from ssbsn_cli.core.model.descriptor import Descriptor
-from ssbsn_cli.core.training.initialise import initialise
+from ssbsn_cli.core.runtime.device import resolve_precision
 from ssbsn_cli.core.training.load_config import load_config
 from ssbsn_cli.core.training.loop import Trainer
+from ssbsn_cli.core.training.networks import initialise
 from ssbsn_cli.core.training.sources import Draw
 from ssbsn_cli.core.training.team import Team
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.core.evaluation.demo import Demo
+from ssbsn_cli.core.evaluation.datasets.demo import Demo
 from ssbsn_cli.core.training.validation import psnr
 
 

@@ -19,7 +19,9 @@ from typer.testing import CliRunner
 from weights_files import tiny_checkpoint
 
 from ssbsn_cli.cli.app import app
-from ssbsn_cli.core.evaluation import evaluation, sidd, sidd_submission
+from ssbsn_cli.core.evaluation import runner as evaluation
+from ssbsn_cli.core.evaluation import sidd_submission
+from ssbsn_cli.core.evaluation.datasets import sidd
 from ssbsn_cli.core.evaluation.dnd_submission import read_dnd_submission
 from ssbsn_cli.core.evaluation.sidd_blocks import SiddLayout
 from ssbsn_cli.core.evaluation.sidd_submission import read_sidd_csv, read_sidd_mat

@@ -13,10 +13,10 @@ from training_runs import Tiny, losses, write_config
 from weights_files import author_network
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.core import compiling
-from ssbsn_cli.core.compiling import Compiler
 from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.runtime import compiling
+from ssbsn_cli.core.runtime.compiling import Compiler
 from ssbsn_cli.core.weights.locate import LoadedWeights
 
 needs_compiler = pytest.mark.skipif(bool(missing := compiling._missing()), reason=str(missing))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ssbsn_cli.core import cores
+from ssbsn_cli.core.runtime import device
 
 
 @pytest.fixture
 def groups(tmp_path, monkeypatch):
     """Two cgroups, one in the other, on a machine of 16 cores."""
-    monkeypatch.setattr(cores, "_GROUPS", tmp_path)
-    monkeypatch.setattr(cores, "_MINE", tmp_path / "mine")
+    monkeypatch.setattr(device, "_GROUPS", tmp_path)
+    monkeypatch.setattr(device, "_MINE", tmp_path / "mine")
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)), raising=False)
     (tmp_path / "mine").write_text("1:name=x:/other\n0::/outer/inner\n")
     (tmp_path / "outer" / "inner").mkdir(parents=True)
@@ -33,28 +33,28 @@ def groups(tmp_path, monkeypatch):
 def test_the_smallest_quota_decides(groups, outer, inner, expected):
     (groups / "outer" / "cpu.max").write_text(outer)
     (groups / "outer" / "inner" / "cpu.max").write_text(inner)
-    assert cores.available_cores() == expected
+    assert device.available_cores() == expected
 
 
 def test_a_containers_own_group_is_the_root_it_sees(groups):
     (groups / "mine").write_text("0::/not/seen/from/inside\n")
     (groups / "cpu.max").write_text("200000 100000")
-    assert cores.available_cores() == 2
+    assert device.available_cores() == 2
 
 
 def test_without_cgroups_affinity_decides(groups):
     (groups / "mine").unlink()
-    assert cores.available_cores() == 16
+    assert device.available_cores() == 16
 
 
 def test_threads_become_fewer_and_never_more(groups):
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        cores.use_available_cores()
+        device.use_available_cores()
         assert torch.get_num_threads() == 2
         (groups / "outer" / "cpu.max").write_text("100000 100000")
-        cores.use_available_cores()
+        device.use_available_cores()
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)

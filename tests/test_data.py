@@ -20,9 +20,10 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ssbsn_cli.core.data import CropSampler, build, find_photos, open_cache, prefetch, store
+from ssbsn_cli.core.data import CropSampler, build, find_photos, open_cache, store
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.errors import ImageError, OptionError
+from ssbsn_cli.core.runtime.threads import prefetch
 
 
 def save(path, pixels):

@@ -12,8 +12,8 @@ from scipy.io import savemat
 from test_data import noise, save, touch
 
 from ssbsn_cli.core.errors import ImageError, OptionError
-from ssbsn_cli.core.evaluation import dnd, photos, sidd
-from ssbsn_cli.core.evaluation.datasets import DATASETS, open_dataset
+from ssbsn_cli.core.evaluation.datasets import dnd, folder, sidd
+from ssbsn_cli.core.evaluation.datasets.catalogue import DATASETS, open_dataset
 
 SHAPE = (3, 2, 8, 8, 3)
 KINDS = {
@@ -429,11 +429,11 @@ def test_a_folder_has_noisy_photos_only(tmp_path):
 
 def test_names_differ_whatever_the_files_are_called(tmp_path):
     files = ["a.jpg", "a.png", "b/c.png", "b_c.png", "d.e.png", 'f:"g.png']
-    named = photos.flat_names([photos.Files(tmp_path, tmp_path / name) for name in files])
+    named = folder.flat_names([folder.Files(tmp_path, tmp_path / name) for name in files])
     assert named == ["a_jpg", "a_png", "b_c_png", "b_c_png-2", "d.e", "f__g"]
-    elsewhere = [photos.Files(tmp_path / side, tmp_path / side / "X.png") for side in "pq"]
-    lower = photos.Files(tmp_path, tmp_path / "x_png.png")
-    assert photos.flat_names([*elsewhere, lower]) == ["X_png", "X_png-2", "x_png-3"]
+    elsewhere = [folder.Files(tmp_path / side, tmp_path / side / "X.png") for side in "pq"]
+    lower = folder.Files(tmp_path, tmp_path / "x_png.png")
+    assert folder.flat_names([*elsewhere, lower]) == ["X_png", "X_png-2", "x_png-3"]
 
 
 def test_photos_are_read_when_their_turn_comes(tmp_path, monkeypatch):
@@ -442,7 +442,7 @@ def test_photos_are_read_when_their_turn_comes(tmp_path, monkeypatch):
     (tmp_path / "2.png").write_bytes(b"broken")
     read = []
     monkeypatch.setattr(
-        photos, "read_pixels", lambda path, real=photos.read_pixels: read.append(path) or real(path)
+        folder, "read_pixels", lambda path, real=folder.read_pixels: read.append(path) or real(path)
     )
     dataset = open_dataset("folder", [tmp_path])
     assert read == []
@@ -477,5 +477,5 @@ def test_the_demo_needs_no_download_and_is_the_same_every_time(monkeypatch):
 
 
 def test_a_demo_without_its_photos_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("ssbsn_cli.core.evaluation.demo._PHOTOS", {"gone.png": (0, 0)})
+    monkeypatch.setattr("ssbsn_cli.core.evaluation.datasets.demo._PHOTOS", {"gone.png": (0, 0)})
     assert "scikit-image" in refusal("demo", [], r"no gone\.png")

@@ -9,8 +9,13 @@ import pytest
 from weights_files import Server, break_off
 
 from ssbsn_cli.core.errors import OptionError, SsbsnError
-from ssbsn_cli.core.evaluation.datasets import DATASETS, needs_of
-from ssbsn_cli.core.evaluation.fetch import Address, addresses, fetch_dataset, find_address
+from ssbsn_cli.core.evaluation.datasets.addresses import (
+    Address,
+    addresses,
+    fetch_dataset,
+    find_address,
+)
+from ssbsn_cli.core.evaluation.datasets.catalogue import DATASETS, needs_of
 
 CONTENT = {f"{name}.png": name.encode() * 1000 for name in ("a_real", "a_mean", "b_real")}
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from browser import Browser
 
-from ssbsn_cli.core.evaluation.report import Pictures, draw_report
+from ssbsn_cli.core.report.evaluation import Pictures, make_report
 
 NASTY = "</script><b>\"&'<!-- x\udcff"
 
@@ -65,14 +65,14 @@ def pictures(names=("one", "two"), views=("noisy", "net", "tv", "clean")):
 
 
 def test_nothing_is_loaded_from_elsewhere():
-    page = draw_report(evaluation(), pictures()).decode()
+    page = make_report(evaluation(), pictures()).decode()
     assert "default-src 'none'" in page
     assert not re.findall(r"https?://", page)
 
 
 def test_names_of_files_are_harmless():
     names = (NASTY, "two")
-    page = draw_report(evaluation(names), pictures(names)).decode()
+    page = make_report(evaluation(names), pictures(names)).decode()
     assert "<b>&quot;" not in page
     assert '<b>"' not in page
     assert page.count("</script>") == page.count("<script")
@@ -81,7 +81,7 @@ def test_names_of_files_are_harmless():
 
 
 def test_the_best_is_bold_and_the_table_has_all_figures():
-    page = draw_report(evaluation(), []).decode()
+    page = make_report(evaluation(), []).decode()
     assert "<b>33.25</b>" in page
     assert "<b>31.50</b>" not in page
     for figure in ("28.00", "1 of 2", "-0.50", "2.5", "812", "Peak &lt;255&gt;."):
@@ -89,12 +89,12 @@ def test_the_best_is_bold_and_the_table_has_all_figures():
 
 
 def test_groups_have_sections():
-    page = draw_report(evaluation(groups=("cats", "dogs")), []).decode()
+    page = make_report(evaluation(groups=("cats", "dogs")), []).decode()
     assert re.findall(r'class="group"><th colspan="6">(\w+)', page) == ["cats", "dogs", "all"]
 
 
 def test_the_plot_puts_better_higher_and_slower_to_the_right():
-    page = draw_report(evaluation(), []).decode()
+    page = make_report(evaluation(), []).decode()
     dots = re.findall(r'cx="([\d.]+)" cy="([\d.]+)" r="5"><title>Title (\w+)', page)
     places = {name: (float(x), float(y)) for x, y, name in dots}
     assert set(places) == {"net", "tv"}
@@ -103,17 +103,17 @@ def test_the_plot_puts_better_higher_and_slower_to_the_right():
 
 
 def test_without_references_there_is_no_plot():
-    page = draw_report(evaluation(referenced=False), pictures(views=("noisy", "net"))).decode()
+    page = make_report(evaluation(referenced=False), pictures(views=("noisy", "net"))).decode()
     assert "no clean photos" in page
     assert "<svg" not in page
 
 
 def test_without_pictures_there_is_no_script():
-    assert b"<script" not in draw_report(evaluation(), [])
+    assert b"<script" not in make_report(evaluation(), [])
 
 
 def test_pictures_are_those_that_were_given():
-    page = draw_report(evaluation(), pictures()).decode()
+    page = make_report(evaluation(), pictures()).decode()
     (data,) = re.findall(r'id="images">(.*?)</script>', page)
     shown = json.loads(data)
     assert [view["title"] for view in shown[0]["views"]] == [
@@ -132,7 +132,7 @@ def test_pictures_are_those_that_were_given():
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_bytes(draw_report(evaluation(), pictures()))
+    path.write_bytes(make_report(evaluation(), pictures()))
     return path
 
 

@@ -12,16 +12,15 @@ import torch
 from conftest import make_network
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.evaluation.cache import ResultCache
-from ssbsn_cli.core.evaluation.memory import PeakMemory
-from ssbsn_cli.core.evaluation.methods import Method, Network, Noisy, name_rows
+from ssbsn_cli.core.evaluation.datasets.samples import Sample
+from ssbsn_cli.core.evaluation.methods import Learned, Method, Noisy, name_rows
 from ssbsn_cli.core.evaluation.metrics import psnr
 from ssbsn_cli.core.evaluation.quality import NO_REFERENCE, choose_metrics, reference_of
-from ssbsn_cli.core.evaluation.runner import evaluate
-from ssbsn_cli.core.evaluation.samples import Sample
+from ssbsn_cli.core.evaluation.scoring import ResultCache, evaluate
 from ssbsn_cli.core.evaluation.summary import Tally, summarise, table_rows
 from ssbsn_cli.core.inference.load import load_denoiser
 from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.runtime.device import PeakMemory
 from ssbsn_cli.core.weights.locate import LoadedWeights
 
 
@@ -273,7 +272,7 @@ def test_networks_batch_small_images_only(denoiser):
 
 
 def test_tiles_do_not_tell_results_of_small_images_apart(denoiser):
-    network = Network(denoiser, "tiny")
+    network = Learned(denoiser, "tiny")
     assert network.settings_for(64, 64)["tile"] == 0
     assert network.settings_for(65, 64)["tile"] == 64
     assert network.settings["weights"]["sha256"] == "0" * 64

@@ -25,8 +25,9 @@ from weights_files import (
 )
 
 from ssbsn_cli.core.errors import OptionError, WeightsError
+from ssbsn_cli.core.runtime.storage import cache_dir
 from ssbsn_cli.core.weights import registry
-from ssbsn_cli.core.weights.fetch import cache_dir, fetch, local_path, verified_path
+from ssbsn_cli.core.weights.fetch import fetch, local_path, verified_path
 from ssbsn_cli.core.weights.locate import find_weights, load_weights
 from ssbsn_cli.core.weights.registry import Entry, default_name, entries, read_registry
 

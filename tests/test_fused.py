@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ssbsn_cli.core import fused
-from ssbsn_cli.core.fused import Conv2d, Layers
+from ssbsn_cli.core.model.convolution import Conv2d, Layers
+from ssbsn_cli.core.runtime import operations
 
-needed = pytest.mark.skipif(not fused._is_offered(), reason="PyTorch does not offer it here")
+needed = pytest.mark.skipif(
+    not operations.fusing_is_offered(), reason="PyTorch does not offer it here"
+)
 
 
 @settings(max_examples=60, deadline=None)

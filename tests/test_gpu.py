@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.core.inference.device import resolve_device
+from ssbsn_cli.core.runtime.device import resolve_device
 
 pytestmark = pytest.mark.gpu
 

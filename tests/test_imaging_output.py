@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from ssbsn_cli.core.errors import ImageError
-from ssbsn_cli.core.imaging import Photo, atomic_output, read_photo, write_photo
+from ssbsn_cli.core.imaging import Photo, read_photo, write_photo
+from ssbsn_cli.core.runtime.storage import atomic_output
 
 PHOTO = Photo(np.full((4, 4, 3), 9, np.uint8))
 

@@ -9,16 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from test_data import noise, save
 
-from ssbsn_cli.core.data import (
-    CropSampler,
-    NoiseModel,
-    SyntheticPairs,
-    Varied,
-    open_cache,
-    prefetch,
-)
+from ssbsn_cli.core.data import CropSampler, NoiseModel, SyntheticPairs, Varied, open_cache
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.noise.scenes import Scenes
+from ssbsn_cli.core.runtime.threads import prefetch
 
 NONE = {"shot": (0, 0), "read": (0, 0)}
 STRONG = {"shot": (4e-3, 1.2e-2), "read": (4e-3, 1.5e-2)}

@@ -8,15 +8,9 @@ import numpy as np
 import pytest
 from test_data import noise, save, touch
 
-from ssbsn_cli.core.data import (
-    CropSampler,
-    Pair,
-    PairSampler,
-    find_pairs,
-    open_cache,
-    prefetch,
-)
+from ssbsn_cli.core.data import CropSampler, Pair, PairSampler, find_pairs, open_cache
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.runtime.threads import prefetch
 
 
 def found(path, root=None):

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.core.inference import denoiser, device, parallel
+from ssbsn_cli.core.inference import denoiser, tiles
 from ssbsn_cli.core.inference.engine import Engine
-from ssbsn_cli.core.inference.parallel import map_in_order
 from ssbsn_cli.core.model import UNet
+from ssbsn_cli.core.runtime import threads
+from ssbsn_cli.core.runtime.threads import map_in_order
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -65,9 +66,9 @@ def test_jobs_that_nobody_waits_for_end():
     def work(job):
         for _ in range(2000 if job else 1):
             time.sleep(0.01)
-            parallel.stop_if_unwanted()
+            threads.stop_if_unwanted()
 
-    parallel.stop_if_unwanted()
+    threads.stop_if_unwanted()
     start = time.monotonic()
     results = map_in_order(work, range(3), 2)
     next(results)
@@ -114,8 +115,8 @@ def test_who_stops_listening_leaves_no_thread():
 )
 def test_as_many_tiles_at_once_as_cores_and_memory_allow(monkeypatch, kind, cores, free, expected):
     monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
-    monkeypatch.setattr(device, "free_memory", lambda _: free)
-    chosen = device.choose_workers(torch.device(kind), UNet(), torch.float32, 512)
+    monkeypatch.setattr(tiles, "free_memory", lambda _: free)
+    chosen = tiles.choose_workers(torch.device(kind), UNet(), torch.float32, 512)
     assert chosen == expected
 
 

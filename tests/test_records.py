@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from ssbsn_cli.core.weights.records import write_atomically
+from ssbsn_cli.core.runtime.storage import write_atomically
 
 
 @pytest.mark.parametrize("trouble", [KeyboardInterrupt(), OSError(errno.ENOSPC, "full")])

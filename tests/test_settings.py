@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from ssbsn_cli.core.errors import DeviceError, OptionError
-from ssbsn_cli.core.inference import device
+from ssbsn_cli.core.inference import tiles
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.model import SSBSN
+from ssbsn_cli.core.runtime import device
 
 
 @pytest.mark.parametrize(
@@ -54,13 +55,13 @@ def test_a_gpu_is_found():
 
 def test_less_free_memory_means_smaller_tiles(monkeypatch):
     cpu = torch.device("cpu")
-    tiles = []
+    sides = []
     for free in (64 << 30, 2 << 30, 256 << 20, 16 << 20, 0):
-        monkeypatch.setattr(device, "free_memory", lambda _, free=free: free)
-        tiles.append(device.choose_tile(cpu, SSBSN(), torch.float32))
-    assert tiles == sorted(tiles, reverse=True)
-    assert tiles[0] == 256
-    assert tiles[-1] == 32
+        monkeypatch.setattr(tiles, "free_memory", lambda _, free=free: free)
+        sides.append(tiles.choose_tile(cpu, SSBSN(), torch.float32))
+    assert sides == sorted(sides, reverse=True)
+    assert sides[0] == 256
+    assert sides[-1] == 32
 
 
 def test_free_memory_of_the_cpu_is_a_plausible_number():

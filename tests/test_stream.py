@@ -19,9 +19,9 @@ from ssbsn_cli.cli.app import app
 from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging import read_photo, tiff_stream, tiff_write
 from ssbsn_cli.core.imaging.tiff_stream import open_large_tiff
-from ssbsn_cli.core.inference.file_options import FileOptions
 from ssbsn_cli.core.inference.files import denoise_file
 from ssbsn_cli.core.inference.jobs import Job
+from ssbsn_cli.core.inference.settings import FileOptions
 
 ICC = bytes(16) + b"RGB " + bytes(16) + b"acsp" + bytes(88)
 XMP = b"<x:xmpmeta tiff:Orientation='1'/>"
@@ -291,7 +291,7 @@ import resource, sys
 from pathlib import Path
 from test_stream import denoiser
 from ssbsn_cli.core.imaging import tiff_stream
-from ssbsn_cli.core.inference.file_options import FileOptions
+from ssbsn_cli.core.inference.settings import FileOptions
 from ssbsn_cli.core.inference.files import denoise_file
 from ssbsn_cli.core.inference.jobs import Job
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.inference.engine import Engine
 from ssbsn_cli.core.inference.tiles import plan_axis
-from ssbsn_cli.core.inference.units import from_unit, to_unit
+from ssbsn_cli.core.types import from_unit, to_unit
 
 
 class Local:

@@ -15,12 +15,12 @@ from training_runs import Tiny, assert_same, losses, state, write_config, write_
 
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.data import open_cache
-from ssbsn_cli.core.data.holdout import hold_out
+from ssbsn_cli.core.data.store import hold_out
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
 from ssbsn_cli.core.model.ssbsn import SSBSN
-from ssbsn_cli.core.training.initialise import initialise
 from ssbsn_cli.core.training.load_config import load_config
-from ssbsn_cli.core.training.loss import distance
+from ssbsn_cli.core.training.networks import initialise
+from ssbsn_cli.core.training.objectives import distance
 from ssbsn_cli.core.training.sources import Mixture, SelfSource
 from ssbsn_cli.core.training.validation import psnr
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint

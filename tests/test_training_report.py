@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.report.curves import HEIGHT, WIDTH, Curve, plot_curves, smooth
+from ssbsn_cli.core.report.training import write_report
 from ssbsn_cli.core.training.card import model_card
-from ssbsn_cli.core.training.chart import HEIGHT, WIDTH, Curve, draw_chart, smooth
-from ssbsn_cli.core.training.metrics import MetricsLog, TensorBoardLog, read_metrics
-from ssbsn_cli.core.training.report import write_report
+from ssbsn_cli.core.training.log import MetricsLog, TensorBoardLog, read_metrics
 
 VOID = {"meta", "img"}
 EVIL = "/data/<script>alert('1')</script>&\"q\udcff"
@@ -353,7 +353,7 @@ VALUES = st.floats(-1e29, 1e29) | st.floats(0, 1e-20) | st.sampled_from([0.0, 1.
 def test_any_values_are_drawn_inside_the_picture(points, log):
     points = sorted(points)
     curves = [Curve("<a>", "raw", points), Curve("b", "smooth", smooth(points))]
-    drawn = draw_chart("T & <t>", "dB", curves, [(step, step / 7) for step, _ in points], log)
+    drawn = plot_curves("T & <t>", "dB", curves, [(step, step / 7) for step, _ in points], log)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "page.html"
         path.write_text(drawn)
@@ -372,7 +372,7 @@ def test_long_runs_make_no_large_page(run):
 def test_peaks_stay_visible_in_long_curves():
     points = [(float(i), 1.0) for i in range(50_000)]
     points[31_234] = (31_234.0, 9.0)
-    drawn = draw_chart("T", "", [Curve("a", "raw", points)], [])
+    drawn = plot_curves("T", "", [Curve("a", "raw", points)], [])
     line = numbers(re.search(r'polyline class="raw" points="([^"]*)"', drawn)[1])
     assert len(line) < 2000
     assert sum(y < HEIGHT / 4 for y in line[1::2]) == 1
@@ -442,7 +442,7 @@ def test_report_goes_where_it_is_told(run, tmp_path):
 
 
 def test_reports_need_no_torch():
-    code = "import sys, ssbsn_cli.core.training.report, ssbsn_cli.core.training.card\n"
+    code = "import sys, ssbsn_cli.core.report.training, ssbsn_cli.core.training.card\n"
     code += "assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -14,7 +14,7 @@ from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model import UNet
 from ssbsn_cli.core.model.descriptor import Descriptor
-from ssbsn_cli.core.training.initialise import initialise
+from ssbsn_cli.core.training.networks import initialise
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint, save_checkpoint
 
 SMALL = {"widths": [8, 12, 16], "depths": [1, 1, 2]}

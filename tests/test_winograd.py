@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.core.fused import Conv2d
-from ssbsn_cli.core.inference import denoiser, winograd
+from ssbsn_cli.core.inference import denoiser
+from ssbsn_cli.core.model import convolution
+from ssbsn_cli.core.model.convolution import Conv2d
+from ssbsn_cli.core.runtime import operations
 
 needed = pytest.mark.skipif(
     not torch.backends.nnpack.is_available(), reason="PyTorch has no NNPACK for this CPU"
@@ -24,9 +26,9 @@ needed = pytest.mark.skipif(
 @pytest.fixture
 def unmeasured():
     """Forget how fast this CPU is, before and after."""
-    winograd.winograd_pays.cache_clear()
+    operations.winograd_pays.cache_clear()
     yield
-    winograd.winograd_pays.cache_clear()
+    operations.winograd_pays.cache_clear()
 
 
 @contextlib.contextmanager
@@ -56,7 +58,7 @@ def test_a_convolution_gives_what_the_plain_one_does(
 ):
     plain = Conv2d(inputs, outputs, 3, padding=1, bias=bias)
     fast = nn.Sequential(copy.deepcopy(plain))
-    assert winograd.use_winograd(fast)
+    assert convolution.use_winograd(fast)
     x = torch.rand(images, inputs, height, width)
     if last:
         x = x.to(memory_format=torch.channels_last)
@@ -78,7 +80,7 @@ def test_a_convolution_gives_what_the_plain_one_does(
 )
 def test_other_convolutions_stay_as_they_are(other):
     network = nn.Sequential(Conv2d(64, 64, **other), Conv2d(3, 64, 3, padding=1))
-    assert not winograd.use_winograd(network)
+    assert not convolution.use_winograd(network)
     assert {type(layer) for layer in network} == {Conv2d}
 
 
@@ -109,10 +111,10 @@ def test_where_it_fails_the_plain_way_goes_on(monkeypatch):
     def fail(*_):
         raise RuntimeError("NNPACK SpatialConvolution_updateOutput failed")
 
-    monkeypatch.setattr(winograd, "_convolve", fail)
+    monkeypatch.setattr(convolution, "winograd_convolution", fail)
     plain = Conv2d(32, 32, 3, padding=1)
     fast = nn.Sequential(copy.deepcopy(plain))
-    winograd.use_winograd(fast)
+    convolution.use_winograd(fast)
     x = torch.rand(1, 32, 40, 50)
     with one_thread():
         torch.testing.assert_close(fast(x), plain(x))
@@ -123,17 +125,17 @@ def test_only_float32_is_computed_so(monkeypatch, precision, used):
     monkeypatch.setattr(denoiser, "winograd_pays", lambda: True)
     network = load_denoiser("photo", device="cpu", precision=precision).weights.network
     kinds = {type(layer) for layer in network.modules()}
-    assert (winograd.WinogradConv2d in kinds) == used
+    assert (convolution.WinogradConv2d in kinds) == used
 
 
 @pytest.mark.parametrize("seconds", [(1.0, 1.0), (0.5, 1.0)])
 def test_it_is_used_where_it_is_faster(unmeasured, monkeypatch, seconds):
     monkeypatch.setattr(torch.backends.nnpack, "is_available", lambda: True)
-    monkeypatch.setattr(winograd, "best_seconds", lambda *_: seconds)
-    assert winograd.winograd_pays() == (seconds[0] < seconds[1])
+    monkeypatch.setattr(operations, "best_seconds", lambda *_: seconds)
+    assert operations.winograd_pays() == (seconds[0] < seconds[1])
 
 
 def test_it_is_not_used_where_it_is_missing(unmeasured, monkeypatch):
     monkeypatch.setattr(torch.backends.nnpack, "is_available", lambda: False)
-    monkeypatch.setattr(winograd, "best_seconds", lambda *_: (0.1, 1.0))
-    assert not winograd.winograd_pays()
+    monkeypatch.setattr(operations, "best_seconds", lambda *_: (0.1, 1.0))
+    assert not operations.winograd_pays()

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from ssbsn_cli.core.training.loop import StepReport
+from ssbsn_cli.core.training.log import StepDone
 from ssbsn_cli.core.training.request import make_request
 from ssbsn_cli.core.training.run import Prepared, prepare_training
 
@@ -68,7 +68,7 @@ class Tiny:
         self.photos = write_photos(place / "photos")
         self.config = write_config(place / "tiny.toml")
         self.said: list[str] = []
-        self.reports: list[StepReport] = []
+        self.reports: list[StepDone] = []
 
     def prepare(self, run: str = "run", **changes: Any) -> Prepared:
         arguments: dict[str, Any] = {

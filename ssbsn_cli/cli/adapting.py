@@ -60,5 +60,5 @@ def run_adapting(
             keep=keep,
             say=out.say,
             warn=out.warn,
-            report=lambda report: progress.update(bar, completed=report.progress),
+            listen=lambda done: progress.update(bar, completed=done.progress),
         )

@@ -15,7 +15,7 @@ from ssbsn_cli.cli.eval import evaluate
 from ssbsn_cli.cli.fetch_weights import fetch_weights
 from ssbsn_cli.cli.info import info
 from ssbsn_cli.cli.train import train
-from ssbsn_cli.core.heap import keep_freed_memory
+from ssbsn_cli.core.runtime.process import keep_freed_memory
 
 EXAMPLES = """
 [bold]Examples[/bold]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssbsn_cli.cli.adapting import STREAM, check_adapting, run_adapting
-from ssbsn_cli.cli.errors import FAILED, explain, handled
+from ssbsn_cli.cli.failures import FAILED, explain, handled
 from ssbsn_cli.cli.options import (
     AttentionOption,
     CompileOption,
@@ -30,15 +30,14 @@ from ssbsn_cli.cli.options import (
 )
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import DeviceError, OptionError
-from ssbsn_cli.core.kinds import FormatKind
-from ssbsn_cli.core.streams import stdout
+from ssbsn_cli.core.runtime.process import stdout
+from ssbsn_cli.core.types import FormatKind
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from ssbsn_cli.core.inference.file_options import FileOptions
     from ssbsn_cli.core.inference.jobs import Job
-    from ssbsn_cli.core.inference.settings import Settings
+    from ssbsn_cli.core.inference.settings import FileOptions, Settings
     from ssbsn_cli.core.weights.locate import LoadedWeights
 
 EXAMPLES = """
@@ -128,9 +127,8 @@ def denoise(
     quiet: QuietOption = False,
 ) -> None:
     """Remove noise from photos: files, whole directories, or a pipe."""
-    from ssbsn_cli.core.inference.file_options import FileOptions
     from ssbsn_cli.core.inference.jobs import plan_jobs
-    from ssbsn_cli.core.inference.settings import Settings
+    from ssbsn_cli.core.inference.settings import FileOptions, Settings
 
     out = Output(json_lines=json_lines, quiet=quiet)
     if overwrite and skip_existing:
@@ -250,11 +248,11 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _summary(report: dict[str, Any]) -> str:
-    megapixels = report["width"] * report["height"] / 1e6
+def _summary(result: dict[str, Any]) -> str:
+    megapixels = result["width"] * result["height"] / 1e6
     return (
-        f"{report['input']} -> {report['output']}  ({megapixels:.2g} Mpx in "
-        f"{report['seconds']:.1f} s on {report['device']})"
+        f"{result['input']} -> {result['output']}  ({megapixels:.2g} Mpx in "
+        f"{result['seconds']:.1f} s on {result['device']})"
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ssbsn_cli.cli.errors import handled
+from ssbsn_cli.cli.failures import handled
 from ssbsn_cli.cli.options import (
     AttentionOption,
     CompileOption,
@@ -25,12 +25,11 @@ from ssbsn_cli.cli.options import (
     TileOption,
     parse_tile,
 )
-from ssbsn_cli.cli.output import Output
-from ssbsn_cli.cli.tables import draw_table, footnotes
+from ssbsn_cli.cli.output import Output, footnotes, result_table
 from ssbsn_cli.core.errors import OptionError
 
 if TYPE_CHECKING:
-    from ssbsn_cli.core.evaluation.request import Request
+    from ssbsn_cli.core.evaluation.evaluation_request import EvaluationRequest
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -164,7 +163,7 @@ def evaluate(
     quiet: QuietOption = False,
 ) -> None:
     """Score denoisers: PSNR, SSIM, time and memory, side by side."""
-    from ssbsn_cli.core.evaluation.request import Request
+    from ssbsn_cli.core.evaluation.evaluation_request import EvaluationRequest
     from ssbsn_cli.core.inference.settings import Settings
 
     out = Output(json_lines=json_lines, quiet=quiet)
@@ -193,7 +192,7 @@ def evaluate(
         strength=strength,
         seed=seed,
     )
-    request = Request(
+    request = EvaluationRequest(
         dataset=dataset,
         data=[Path(path).expanduser() for path in data or []],
         limit=limit,
@@ -219,8 +218,8 @@ evaluate.__doc__ = f"{evaluate.__doc__}\n{EXAMPLES}"
 
 
 def _fetch(out: Output, dataset: str) -> None:
-    from ssbsn_cli.core.evaluation.datasets import home_of, needs_of
-    from ssbsn_cli.core.evaluation.fetch import fetch_dataset, find_address
+    from ssbsn_cli.core.evaluation.datasets.addresses import fetch_dataset, find_address
+    from ssbsn_cli.core.evaluation.datasets.catalogue import home_of, needs_of
 
     address = find_address(dataset, needs_of(dataset))
     with out.progress() as progress:
@@ -234,9 +233,9 @@ def _fetch(out: Output, dataset: str) -> None:
         )
 
 
-def _run(out: Output, request: Request) -> None:
+def _run(out: Output, request: EvaluationRequest) -> None:
     # Only now, since PyTorch takes seconds to import.
-    from ssbsn_cli.core.evaluation.evaluation import Evaluation
+    from ssbsn_cli.core.evaluation.runner import Evaluation
 
     evaluation = Evaluation(request, out.warn)
     out.say(f"{evaluation.dataset.title}: {len(evaluation.dataset)} images.")
@@ -246,7 +245,7 @@ def _run(out: Output, request: Request) -> None:
             lambda done, total: progress.update(bar, completed=done, total=total)
         )
     out.record(found)
-    out.show(draw_table(found))
+    out.show(result_table(found))
     for line in footnotes(found):
         out.say(line)
     for path in (request.csv, request.report, request.pictures, request.submission):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ssbsn_cli.cli.errors import UNAVAILABLE, handled
+from ssbsn_cli.cli.failures import UNAVAILABLE, handled
 from ssbsn_cli.cli.options import JsonOption, QuietOption
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError, WeightsError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssbsn_cli.cli.errors import handled
+from ssbsn_cli.cli.failures import handled
 from ssbsn_cli.cli.options import JsonOption
 from ssbsn_cli.cli.output import Output
 
@@ -20,7 +20,7 @@ def info(json_lines: JsonOption = False) -> None:
     """
     from rich.table import Table
 
-    from ssbsn_cli.core.inference.report import describe_system
+    from ssbsn_cli.core.inference.system import describe_system
 
     out = Output(json_lines=json_lines)
     facts = describe_system()

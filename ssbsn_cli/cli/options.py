@@ -7,13 +7,7 @@ from typing import Annotated
 import typer
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.kinds import (
-    AttentionKind,
-    CompileKind,
-    DetailKind,
-    PrecisionKind,
-    RefineKind,
-)
+from ssbsn_cli.core.types import AttentionKind, CompileKind, DetailKind, PrecisionKind, RefineKind
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print results as JSON, one object a line, to stdout.")

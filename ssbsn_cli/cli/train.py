@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ssbsn_cli.cli.errors import handled
+from ssbsn_cli.cli.failures import handled
 from ssbsn_cli.cli.options import CompileOption, DeviceOption, JsonOption, QuietOption
 from ssbsn_cli.cli.output import Output, is_leader
 from ssbsn_cli.core.errors import OptionError
 
 if TYPE_CHECKING:
-    from ssbsn_cli.core.training.loop import StepReport
-    from ssbsn_cli.core.training.request import Request
+    from ssbsn_cli.core.training.log import StepDone
+    from ssbsn_cli.core.training.request import TrainingRequest
     from ssbsn_cli.core.training.run import Prepared
 
 EXAMPLES = """
@@ -145,7 +145,7 @@ def train(
 
     out = Output(json_lines=json_lines and is_leader(), quiet=quiet or not is_leader())
     if report:
-        _draw_report(out, report)
+        _write_report(out, report)
         return
     options = {
         "training.steps": steps,
@@ -183,15 +183,15 @@ def train(
 train.__doc__ = f"{train.__doc__}\n{EXAMPLES}"
 
 
-def _draw_report(out: Output, run: Path) -> None:
-    from ssbsn_cli.core.training.report import write_report
+def _write_report(out: Output, run: Path) -> None:
+    from ssbsn_cli.core.report.training import write_report
 
     page = write_report(run)
     out.record({"report": str(page)})
     out.show(str(page))
 
 
-def _train(out: Output, request: Request) -> None:
+def _train(out: Output, request: TrainingRequest) -> None:
     # Only now, since PyTorch takes seconds to import.
     from ssbsn_cli.core.training.run import prepare_training
 
@@ -206,14 +206,14 @@ def _train(out: Output, request: Request) -> None:
         with out.progress(counted=prepared.summary["steps"] is not None) as progress:
             bar = progress.add_task("starting", total=None)
 
-            def show(report: StepReport) -> None:
+            def show(done: StepDone) -> None:
                 steps = prepared.summary["steps"]
                 progress.update(
                     bar,
-                    completed=report.step if steps else report.progress,
+                    completed=done.step if steps else done.progress,
                     total=steps or 1,
-                    description=f"step {report.step}  loss {report.loss:.4f}  "
-                    f"lr {report.learning_rate:.1e}  {report.images_per_second:.1f} images/s",
+                    description=f"step {done.step}  loss {done.loss:.4f}  "
+                    f"lr {done.learning_rate:.1e}  {done.images_per_second:.1f} images/s",
                 )
 
             prepared.trainer.train(show)

@@ -11,7 +11,6 @@ from ssbsn_cli.core.data.layouts import Found, find_photos
 from ssbsn_cli.core.data.noise import NoiseModel
 from ssbsn_cli.core.data.paired import PairSampler
 from ssbsn_cli.core.data.pairs import Pair, find_pairs
-from ssbsn_cli.core.data.prefetch import prefetch
 from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.data.store import CropCache, Window
 from ssbsn_cli.core.data.synthetic import OneOf, SyntheticPairs, Varied, lift
@@ -31,5 +30,4 @@ __all__ = [
     "find_photos",
     "lift",
     "open_cache",
-    "prefetch",
 ]

@@ -1,4 +1,4 @@
-"""Writing a crop cache."""
+"""Writing a crop cache, and what is kept where there is no room for whole photographs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.data.store import (
@@ -22,10 +23,59 @@ from ssbsn_cli.core.data.store import (
     load,
     write_index,
 )
-from ssbsn_cli.core.data.windows import cut
 from ssbsn_cli.core.errors import ImageError, OptionError
+from ssbsn_cli.core.types import Notify
 
-Notify = Callable[[str], None]
+
+def cut_windows(
+    pixels: NDArray[Any],
+    room: int,
+    among: int,
+    side: int,
+    alignment: int,
+    rng: np.random.Generator,
+) -> list[tuple[int, int, NDArray[Any]]]:
+    """Cut a photograph to its fair share of the room.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        (H, W, 3) integers.
+    room : int
+        Bytes that are left.
+    among : int
+        How many photographs share them, this one included.
+    side : int
+        Height and width of windows, but no more than the photograph has.
+    alignment : int
+        What is kept takes a multiple of so many bytes.
+    rng : numpy.random.Generator
+        Chooses the windows.
+
+    Returns
+    -------
+    list of (int, int, numpy.ndarray)
+        Top, left and view of the photograph, or of windows of it, maybe none, that take no more
+        than `room`. By the same `rng`, fewer windows are the first of more: pairs rely on it.
+    """
+    share = room / among
+    height, width, _ = pixels.shape
+    if _aligned(pixels.nbytes, alignment) <= share:
+        return [(0, 0, pixels)]
+    rows, columns = min(side, height), min(side, width)
+    cost = _aligned(rows * columns * 3 * pixels.itemsize, alignment)
+    # Rounded at random: where no share has room for a window, some photographs get one.
+    count = min(int(share / cost + rng.random()), room // cost)
+    windows = []
+    for _ in range(count):
+        top, left = map(int, rng.integers((height - rows + 1, width - columns + 1)))
+        windows.append((top, left, pixels[top : top + rows, left : left + columns]))
+    return windows
+
+
+def _aligned(size: int, alignment: int) -> int:
+    return -(-size // alignment) * alignment
+
 
 HALF_BUILT = ".building-"
 _ALIGNMENT = 64
@@ -126,7 +176,7 @@ def _decode(
         room = limit_bytes - file.tell()
         # By its number alone, so that the windows of two photos of a pair are at the same places.
         rng = np.random.default_rng([_WINDOWS_SEED, number])
-        parts = cut(pixels, room, len(photos) - done, side, _ALIGNMENT, rng)
+        parts = cut_windows(pixels, room, len(photos) - done, side, _ALIGNMENT, rng)
         if not parts:
             skipped[number] = "There is no room for it in the crop cache."
         for top, left, part in parts:

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ssbsn_cli.core.data.build import HALF_BUILT, Notify, build
-from ssbsn_cli.core.data.lock import locked
+from ssbsn_cli.core.data.build import HALF_BUILT, build
 from ssbsn_cli.core.data.store import VERSION, CropCache, load
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.runtime.storage import locked
+from ssbsn_cli.core.types import Notify
 
 
 def open_cache(

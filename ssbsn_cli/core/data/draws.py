@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.types import white_of
 
 # Streams of random numbers that have nothing to do with each other.
 CROP, NOISE, STEP = 0, 2, 3
@@ -141,7 +142,7 @@ def put(pixels: NDArray[Any], how: int, target: NDArray[np.float32]) -> None:
     target : numpy.ndarray
         (3, crop, crop) float32, overwritten.
     """
-    white = np.iinfo(pixels.dtype).max
+    white = white_of(pixels.dtype)
     if how & 4:
         pixels = pixels[:, ::-1]
     pixels = np.rot90(pixels, how & 3)

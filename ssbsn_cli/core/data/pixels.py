@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging import read_photo
-from ssbsn_cli.core.imaging.depth import convert_depth, straighten_alpha
+from ssbsn_cli.core.imaging.adjust import convert_depth, straighten_alpha
 
 _DND_KEY = "InoisySRGB"
 

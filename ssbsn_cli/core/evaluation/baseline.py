@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.inference.units import to_unit
+from ssbsn_cli.core.types import to_unit
 
 Pixels = NDArray[np.float64]
 Sigmas = NDArray[np.float64]

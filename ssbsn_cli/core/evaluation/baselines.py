@@ -26,7 +26,7 @@ from ssbsn_cli.core.evaluation.baseline import (
     estimate_settings,
     estimate_sigmas,
 )
-from ssbsn_cli.core.inference.units import from_unit, to_unit
+from ssbsn_cli.core.types import from_unit, to_unit
 from ssbsn_cli.core.weights.registry import suggest
 
 _NLM_TEMPLATE = 7

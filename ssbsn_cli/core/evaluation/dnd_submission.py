@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.matlab import read_matlab, store_matlab, write_matlab
-from ssbsn_cli.core.imaging.output import atomic_output
+from ssbsn_cli.core.runtime.storage import atomic_output
 
 IMAGES = 50
 BOXES = 20

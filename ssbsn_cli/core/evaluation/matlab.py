@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat, savemat
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.imaging.output import atomic_output
+from ssbsn_cli.core.runtime.storage import atomic_output
 
 
 def write_matlab(path: Path, variables: Mapping[str, object], *, overwrite: bool = False) -> None:

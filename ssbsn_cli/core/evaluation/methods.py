@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ssbsn_cli.core.evaluation.baseline import Baseline
 from ssbsn_cli.core.inference.denoiser import Denoiser
-from ssbsn_cli.core.inference.units import to_unit
+from ssbsn_cli.core.types import to_unit
 
 NOISY = "noisy"
 _WARM_UP = 128
@@ -105,7 +105,7 @@ class Classical(Method):
         return [self._baseline(image) for image in images]
 
 
-class Network(Method):
+class Learned(Method):
     """Weights and how they are run.
 
     Parameters

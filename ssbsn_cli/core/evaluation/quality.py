@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from skimage.restoration import estimate_sigma
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.evaluation.datasets.samples import Sample
 from ssbsn_cli.core.evaluation.metrics import METRICS, Metric
 from ssbsn_cli.core.evaluation.rounding import WHITE, mean_reference, quantise
-from ssbsn_cli.core.evaluation.samples import Sample
+from ssbsn_cli.core.types import white_of
 from ssbsn_cli.core.weights.registry import suggest
 
 #: How results are rounded, for every table.
@@ -124,7 +125,7 @@ def reference_of(sample: Sample) -> NDArray[Any]:
 def _scale(picture: NDArray[Any]) -> NDArray[Any]:
     if picture.dtype == np.uint8:
         return picture
-    white = np.iinfo(picture.dtype).max if picture.dtype.kind == "u" else 1
+    white = white_of(picture.dtype)
     return picture.astype(np.float64) * (WHITE / white)
 
 

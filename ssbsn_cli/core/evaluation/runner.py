@@ -1,165 +1,145 @@
-"""Denoise a data set in several ways, and score what comes out."""
+"""An evaluation from request to result."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ssbsn_cli.core.evaluation.cache import Kept, ResultCache, result_key, sample_digest
-from ssbsn_cli.core.evaluation.memory import PeakMemory
-from ssbsn_cli.core.evaluation.methods import Method
-from ssbsn_cli.core.evaluation.metrics import Metric
-from ssbsn_cli.core.evaluation.quality import reference_of, to_picture
-from ssbsn_cli.core.evaluation.samples import Dataset, Sample
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """One sample denoised by one method.
-
-    Parameters
-    ----------
-    method : str
-        Its name.
-    sample : Sample
-        What was denoised.
-    scores : dict of str to float
-        By metric.
-    seconds : float, optional
-        It took; None for the noisy photograph.
-    peak : int, optional
-        Bytes of memory that the method needed beyond what was held before, if that can be told.
-    pixels : numpy.ndarray, optional
-        If they were asked for: (H, W, 3) uint8, or for samples of floats float32 in [0, 1].
-    """
-
-    method: str
-    sample: Sample
-    scores: dict[str, float]
-    seconds: float | None
-    peak: int | None
-    pixels: NDArray[Any] | None
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.evaluation.baselines import BASELINES, open_baseline
+from ssbsn_cli.core.evaluation.datasets.catalogue import open_dataset
+from ssbsn_cli.core.evaluation.datasets.samples import Dataset
+from ssbsn_cli.core.evaluation.evaluation_request import (
+    ALL_BASELINES,
+    NO_WEIGHTS,
+    EvaluationRequest,
+)
+from ssbsn_cli.core.evaluation.methods import NOISY, Classical, Learned, Method, Noisy, name_rows
+from ssbsn_cli.core.evaluation.outputs import (
+    PictureBook,
+    check_submission,
+    save_picture,
+    to_csv,
+    write_file,
+    write_submission,
+)
+from ssbsn_cli.core.evaluation.quality import choose_metrics
+from ssbsn_cli.core.evaluation.scoring import Result, ResultCache, evaluate
+from ssbsn_cli.core.evaluation.summary import Tally, summarise, table_rows
+from ssbsn_cli.core.inference.load import load_denoiser
+from ssbsn_cli.core.report.evaluation import make_report
+from ssbsn_cli.core.runtime.storage import cache_dir
+from ssbsn_cli.core.types import Notify, Progress
+from ssbsn_cli.core.weights.registry import default_name
 
 
-def evaluate(
-    dataset: Dataset,
-    methods: Sequence[Method],
-    metrics: Sequence[Metric],
-    cache: ResultCache,
-    wants_pixels: Callable[[str], bool],
-) -> Iterator[Result]:
-    """Denoise each sample by each method.
-
-    Samples of one size that follow each other are denoised together by methods that gain by it. No
-    more than one batch is held in memory.
+class Evaluation:
+    """An evaluation that is ready to run: all that it needs is there.
 
     Parameters
     ----------
-    dataset : Dataset
-        The samples.
-    methods : sequence of Method
-        With names that differ.
-    metrics : sequence of Metric
-        What to compute of each result.
-    cache : ResultCache
-        Where results are taken from, and kept for the next time.
-    wants_pixels : callable
-        Tells by a sample's name whether its results are needed themselves.
-
-    Yields
-    ------
-    Result
-        In the order of the samples for each method.
+    request : EvaluationRequest
+        What is asked.
+    warn : callable
+        Told, in a sentence, what a user should know.
 
     Raises
     ------
     SsbsnError
-        A sample cannot be read or scored, or a method fails.
+        The data set, weights or a baseline are not there, or the request makes no sense.
     """
-    for samples in _batches(dataset, methods):
-        height, width = samples[0].noisy.shape[:2]
-        todo = [_Todo(each, sample_digest(each), wants_pixels(each.name)) for each in samples]
-        for method in methods:
-            size = method.batch_size(height, width)
-            for start in range(0, len(todo), size):
-                yield from _run(method, todo[start : start + size], metrics, cache)
+
+    def __init__(self, request: EvaluationRequest, warn: Notify) -> None:
+        self.request = request
+        self.dataset: Dataset = open_dataset(request.dataset, request.data, request.limit)
+        self.metrics = choose_metrics(request.metrics, self.dataset.referenced)
+        baselines = _choose_baselines(request.baselines, warn)
+        weights = list(request.weights) or [default_name()]
+        if weights == [NO_WEIGHTS]:
+            weights = []
+        names = name_rows(weights, (NOISY, *BASELINES, "clean"))
+        if request.submission:
+            check_submission(
+                request.submission, self.dataset.name, request.limit, [*names, *baselines]
+            )
+        classical = [Classical(open_baseline(name)) for name in baselines]
+        self.methods: list[Method] = [Noisy()]
+        for weight, name in zip(weights, names, strict=True):
+            denoiser = load_denoiser(weight, notify=warn, **vars(request.settings))
+            self.methods.append(Learned(denoiser, name))
+        self.methods += classical
+        folder = (request.cache or cache_dir() / "eval") if request.use_cache else None
+        self._cache = ResultCache(folder, warn)
+
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Denoise and score all, and write the files that were asked for.
+
+        Parameters
+        ----------
+        progress : callable
+            Called with the number of results so far and their total.
+
+        Returns
+        -------
+        dict
+            What was found; see `summarise`.
+
+        Raises
+        ------
+        SsbsnError
+            A sample cannot be read, or a file cannot be written.
+        """
+        request = self.request
+        tally = Tally()
+        book = PictureBook(len(self.dataset) if request.report else 0)
+        whole = bool(request.pictures or request.submission)
+        results = evaluate(
+            self.dataset,
+            self.methods,
+            self.metrics,
+            self._cache,
+            lambda name: book.wants(name) or whole,
+        )
+        observed = self._observe(results, tally, book, progress)
+        if request.submission:
+            (method,) = (method.name for method in self.methods if method.name != NOISY)
+            write_submission(
+                request.submission, self.dataset.name, observed, method, request.overwrite
+            )
+        else:
+            for _ in observed:
+                pass
+        found = summarise(tally, self.dataset, request.protocol, self.methods, self.metrics)
+        if request.csv:
+            write_file(request.csv, to_csv(table_rows(found)), request.overwrite)
+        if request.report:
+            page = make_report(found, book.pictures())
+            write_file(request.report, page, request.overwrite)
+        return found
+
+    def _observe(
+        self, results: Iterator[Result], tally: Tally, book: PictureBook, progress: Progress
+    ) -> Iterator[Result]:
+        total = len(self.dataset) * len(self.methods)
+        progress(0, total)
+        for done, result in enumerate(results, 1):
+            tally.add(result)
+            book.add(result)
+            if self.request.pictures and result.method != NOISY:
+                save_picture(self.request.pictures, result, self.request.overwrite)
+            yield result
+            progress(done, total)
 
 
-@dataclass(frozen=True, eq=False)
-class _Todo:
-    sample: Sample
-    digest: str
-    wants_pixels: bool
-
-
-def _batches(dataset: Dataset, methods: Sequence[Method]) -> Iterator[list[Sample]]:
-    """Yield runs of samples of one size and type, as long as the largest batch of a method."""
-    batch: list[Sample] = []
-    for sample in dataset:
-        if batch:
-            alike = _kind(sample) == _kind(batch[0])
-            full = max(method.batch_size(*_kind(batch[0])[0][:2]) for method in methods)
-            if not alike or len(batch) >= full:
-                yield batch
-                batch = []
-        batch.append(sample)
-    if batch:
-        yield batch
-
-
-def _kind(sample: Sample) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    return sample.noisy.shape, sample.noisy.dtype
-
-
-def _run(
-    method: Method, batch: Sequence[_Todo], metrics: Sequence[Metric], cache: ResultCache
-) -> Iterator[Result]:
-    """Answer a batch from the cache if it has all of it, else denoise it."""
-    names = {metric.name for metric in metrics}
-    height, width = batch[0].sample.noisy.shape[:2]
-
-    def key(todo: _Todo) -> str:
-        return result_key(todo.digest, type(method).__name__, method.settings_for(height, width))
-
-    found = [cache.get(key(todo)) for todo in batch]
-    usable = [
-        kept is not None
-        and names <= kept.scores.keys()
-        and not (todo.wants_pixels and kept.pixels is None)
-        for kept, todo in zip(found, batch, strict=True)
-    ]
-    missing = [todo for todo, there in zip(batch, usable, strict=True) if not there]
-    fresh = _denoise(method, missing, metrics)
-    for kept, there, todo in zip(found, usable, batch, strict=True):
-        if not there:
-            kept = next(fresh)
-            cache.put(key(todo), kept)
-        assert kept is not None
-        scores = {name: kept.scores[name] for name in sorted(names)}
-        yield Result(method.name, todo.sample, scores, kept.seconds, kept.peak, kept.pixels)
-
-
-def _denoise(method: Method, batch: Sequence[_Todo], metrics: Sequence[Metric]) -> Iterator[Kept]:
-    if not batch:
-        return
-    images = [todo.sample.noisy for todo in batch]
-    method.warm_up(images[0])
-    with PeakMemory(str(method.settings.get("device", "cpu"))) as memory:
-        start = time.perf_counter()
-        denoised = method(images)
-        seconds = (time.perf_counter() - start) / len(images)
-    for todo, result in zip(batch, denoised, strict=True):
-        picture = to_picture(result)
-        reference = reference_of(todo.sample)
-        scores = {metric.name: metric.compute(reference, picture) for metric in metrics}
-        pixels: NDArray[Any] | None = None
-        if todo.wants_pixels:
-            floats = todo.sample.noisy.dtype.kind == "f"
-            pixels = np.clip(result, 0, 1) if floats else picture
-        timed = method.timed
-        yield Kept(scores, seconds if timed else None, memory.bytes if timed else None, pixels)
+def _choose_baselines(names: Sequence[str], warn: Notify) -> list[str]:
+    if ALL_BASELINES not in names:
+        return list(dict.fromkeys(name for name in names if name != NOISY))
+    there = []
+    for name in BASELINES:
+        try:
+            open_baseline(name)
+        except OptionError as error:
+            warn(f"{name} is left out. {error} {error.hint}")
+            continue
+        there.append(name)
+    return there

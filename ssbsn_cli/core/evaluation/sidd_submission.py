@@ -25,7 +25,7 @@ from ssbsn_cli.core.evaluation.sidd_blocks import (
     numbered,
     refuse_missing,
 )
-from ssbsn_cli.core.imaging.output import atomic_output
+from ssbsn_cli.core.runtime.storage import atomic_output
 
 _HEADER = "ID,BLOCK"
 _CELLS = "DenoisedBlocksSrgb"

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from ssbsn_cli import __version__
-from ssbsn_cli.core.cores import available_cores
+from ssbsn_cli.core.evaluation.datasets.samples import Dataset
 from ssbsn_cli.core.evaluation.methods import NOISY, Method
 from ssbsn_cli.core.evaluation.metrics import Metric
 from ssbsn_cli.core.evaluation.quality import ROUNDING
-from ssbsn_cli.core.evaluation.runner import Result
-from ssbsn_cli.core.evaluation.samples import Dataset
+from ssbsn_cli.core.evaluation.scoring import Result
+from ssbsn_cli.core.runtime.device import available_cores
 
 # A table with a section for each of more would not be read.
 _MOST_GROUPS = 12

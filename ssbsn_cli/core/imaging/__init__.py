@@ -9,7 +9,6 @@ from ssbsn_cli.core.imaging.formats import (
     is_photo_name,
     stored_dtype,
 )
-from ssbsn_cli.core.imaging.output import atomic_output
 from ssbsn_cli.core.imaging.photo import Metadata, Photo
 from ssbsn_cli.core.imaging.reading import read_photo
 from ssbsn_cli.core.imaging.writing import check_writable, encode_photo, write_photo
@@ -18,7 +17,6 @@ __all__ = [
     "PHOTO_EXTENSIONS",
     "Metadata",
     "Photo",
-    "atomic_output",
     "check_writable",
     "encode_photo",
     "format_of_path",

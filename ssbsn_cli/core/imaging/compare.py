@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ssbsn_cli.core.types import white_of
+
 PANEL = 768
 ZOOM = 3
 GAP = 8
@@ -27,7 +29,7 @@ class Comparison:
     def __init__(self, before: NDArray[Any]) -> None:
         self._before = _column_of(before, "before")
 
-    def draw(self, after: NDArray[Any]) -> NDArray[np.uint8]:
+    def picture(self, after: NDArray[Any]) -> NDArray[np.uint8]:
         """Return the picture, (h, w, 3) uint8 RGB: whole photos above, enlarged centres below.
 
         Parameters
@@ -61,8 +63,8 @@ class RowComparison:
         self._before.add(before)
         self._after.add(after)
 
-    def draw(self) -> NDArray[np.uint8]:
-        """Return the picture, as `Comparison.draw` does, once all rows were taken."""
+    def picture(self) -> NDArray[np.uint8]:
+        """Return the picture, as `Comparison.picture` does, once all rows were taken."""
         return _side_by_side(self._before.column("before"), self._after.column("after"))
 
 
@@ -137,6 +139,6 @@ def _column(whole: NDArray[Any], centre: NDArray[Any], label: str) -> NDArray[np
 
 
 def _to_rgb8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    white = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1
+    white = white_of(pixels.dtype)
     values = np.rint(np.clip(pixels.astype(np.float32) / white, 0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)))

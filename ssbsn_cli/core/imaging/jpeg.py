@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from PIL.JpegImagePlugin import JpegImageFile
 
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels, Refusal, cut_short, damaged
-from ssbsn_cli.core.imaging.pillow import from_array, to_array
+from ssbsn_cli.core.imaging.simple import from_array, to_array
 
 _EXIF = b"Exif\0\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"

@@ -8,6 +8,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ssbsn_cli.core.errors import ImageError
+
 Pixels = NDArray[Any]
 Alpha = Literal["unassociated", "associated", "unspecified"]
 
@@ -145,3 +147,21 @@ def pixel_rows(pixels: Image, budget: int = 1 << 20) -> list[slice]:
     height, width, channels = pixels.shape
     step = max(1, budget // (width * channels))
     return [slice(top, min(top + step, height)) for top in range(0, height, step)]
+
+
+def check_image(image: Pixels) -> None:
+    """Refuse arrays that are no images.
+
+    Raises
+    ------
+    ImageError
+        If the shape, type or values are not those of an image.
+    """
+    hint = "Give (H, W) or (H, W, 1 to 4) of uint8, uint16, or floats with white at 1."
+    if image.ndim not in (2, 3) or 0 in image.shape or (image.ndim == 3 and image.shape[2] > 4):
+        raise ImageError(f"An array of shape {image.shape} is no image.", hint)
+    floating = np.issubdtype(image.dtype, np.floating)
+    if image.dtype not in (np.uint8, np.uint16) and not floating:
+        raise ImageError(f"An array of {image.dtype} is no image.", hint)
+    if floating and not np.isfinite(image).all():
+        raise ImageError("The image holds values that are not finite.", hint)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ssbsn_cli.core.imaging.depth import swap_red_and_blue
+from ssbsn_cli.core.imaging.adjust import swap_red_and_blue
 from ssbsn_cli.core.imaging.photo import (
     Metadata,
     Photo,
@@ -19,6 +19,7 @@ from ssbsn_cli.core.imaging.photo import (
     cut_short,
     damaged,
 )
+from ssbsn_cli.core.types import white_of
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER_END = 33
@@ -146,7 +147,7 @@ def _as_stored(pixels: Pixels, header: _Header, key: bytes) -> Pixels:
     if pixels.shape[2] >= 3:
         swap_red_and_blue(pixels)
     if header.color in (_GREY, _RGB) and len(key) == 2 * pixels.shape[2]:
-        white = np.iinfo(pixels.dtype).max
+        white = white_of(pixels.dtype)
         top = (1 << header.depth) - 1
         values = np.frombuffer(key, ">u2") & top
         # OpenCV widens grey of less than 8 bits.

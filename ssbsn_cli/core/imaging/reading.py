@@ -9,13 +9,12 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from ssbsn_cli.core.errors import ImageError
+from ssbsn_cli.core.imaging.adjust import upright
 from ssbsn_cli.core.imaging.formats import LABELS, sniff
 from ssbsn_cli.core.imaging.jpeg import decode_jpeg
-from ssbsn_cli.core.imaging.orientation import upright
 from ssbsn_cli.core.imaging.photo import Photo, Refusal, damaged
-from ssbsn_cli.core.imaging.pillow import decode_bmp, decode_webp
 from ssbsn_cli.core.imaging.png import decode_png
-from ssbsn_cli.core.imaging.pnm import decode_pnm
+from ssbsn_cli.core.imaging.simple import decode_bmp, decode_pnm, decode_webp
 from ssbsn_cli.core.imaging.tiff_read import decode_tiff
 
 _DECODERS: dict[str, Callable[[bytes], Photo]] = {

@@ -9,7 +9,7 @@ import numpy as np
 from cv2.utils import logging as cv2_logging
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffPage
 
-from ssbsn_cli.core.imaging.depth import swap_red_and_blue
+from ssbsn_cli.core.imaging.adjust import swap_red_and_blue
 from ssbsn_cli.core.imaging.photo import Pixels
 
 _ORIENTATION = 274

@@ -25,6 +25,7 @@ from ssbsn_cli.core.imaging.photo import (
     pixel_rows,
 )
 from ssbsn_cli.core.imaging.tiff_fallback import decode_with_opencv
+from ssbsn_cli.core.types import white_of
 
 _ICC, _XMP, _DNG_VERSION = 34675, 700, 50706
 _REDUCED_OR_MASK = 1 | 4
@@ -248,7 +249,7 @@ def normalise(pixels: Pixels, page: TiffPage) -> Pixels:
     pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
     if page.photometric == PHOTOMETRIC.MINISWHITE:
         grey = pixels[..., 0]
-        white = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
+        white = white_of(pixels.dtype)
         np.subtract(pixels.dtype.type(white), grey, out=grey)
     return pixels
 

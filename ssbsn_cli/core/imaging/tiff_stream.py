@@ -12,8 +12,8 @@ import numpy as np
 from tifffile import PHOTOMETRIC, TiffFile, TiffPage
 
 from ssbsn_cli.core.errors import ImageError
+from ssbsn_cli.core.imaging.adjust import settle_turn
 from ssbsn_cli.core.imaging.formats import sniff
-from ssbsn_cli.core.imaging.orientation import settle_turn
 from ssbsn_cli.core.imaging.photo import Metadata, Pixels, Refusal, cut_short, damaged
 from ssbsn_cli.core.imaging.reading import HEAD, unreadable
 from ssbsn_cli.core.imaging.tiff_read import (

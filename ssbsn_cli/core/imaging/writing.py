@@ -10,16 +10,15 @@ from pathlib import Path
 import cv2
 
 from ssbsn_cli.core.errors import ImageError, OptionError
-from ssbsn_cli.core.imaging.depth import convert_depth, straighten_alpha
+from ssbsn_cli.core.imaging.adjust import convert_depth, straighten_alpha
 from ssbsn_cli.core.imaging.formats import LABELS, format_of_path, stored_dtype
 from ssbsn_cli.core.imaging.jpeg import encode_jpeg
-from ssbsn_cli.core.imaging.output import atomic_output
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
-from ssbsn_cli.core.imaging.pillow import encode_bmp, encode_webp
 from ssbsn_cli.core.imaging.png import encode_png
-from ssbsn_cli.core.imaging.pnm import encode_pnm
+from ssbsn_cli.core.imaging.simple import encode_bmp, encode_pnm, encode_webp
 from ssbsn_cli.core.imaging.tiff_stream import TiffImage
 from ssbsn_cli.core.imaging.tiff_write import write_tiff, write_tiff_tiles
+from ssbsn_cli.core.runtime.storage import atomic_output
 
 _OPAQUE = ("jpeg", "bmp", "pnm")
 _MAX_SIDES = {"jpeg": 65500, "webp": 16383, "png": 1_000_000}

@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from ssbsn_cli.core.compiling import Compiler
-from ssbsn_cli.core.cores import use_available_cores
 from ssbsn_cli.core.errors import ImageError, OptionError
-from ssbsn_cli.core.imaging.photo import Image, Pixels
-from ssbsn_cli.core.inference.device import (
+from ssbsn_cli.core.imaging.photo import Image, Pixels, check_image
+from ssbsn_cli.core.inference.engine import Engine
+from ssbsn_cli.core.inference.settings import DEFAULT_OVERLAP, MASKED, Settings, passes_without_r3
+from ssbsn_cli.core.inference.tiles import choose_tile, choose_workers
+from ssbsn_cli.core.model.convolution import use_winograd
+from ssbsn_cli.core.runtime.compiling import Compiler
+from ssbsn_cli.core.runtime.device import (
     DTYPES,
-    choose_tile,
-    choose_workers,
     resolve_device,
     resolve_precision,
+    use_available_cores,
 )
-from ssbsn_cli.core.inference.engine import Engine, Notify, Progress
-from ssbsn_cli.core.inference.parallel import stop_if_unwanted
-from ssbsn_cli.core.inference.settings import DEFAULT_OVERLAP, MASKED, Settings, passes_without_r3
-from ssbsn_cli.core.inference.units import check_image, from_unit
-from ssbsn_cli.core.inference.winograd import use_winograd, winograd_pays
+from ssbsn_cli.core.runtime.operations import winograd_pays
+from ssbsn_cli.core.runtime.threads import stop_if_unwanted
+from ssbsn_cli.core.types import Notify, Progress, from_unit
 from ssbsn_cli.core.weights.locate import LoadedWeights
 
 # Of more, threads and GPUs gain little.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 import numpy as np
@@ -13,22 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssbsn_cli.core.compiling import Compiler
 from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
 from ssbsn_cli.core.inference.detail import NoiseSpectrum, estimate_noise, recover_detail
-from ssbsn_cli.core.inference.device import is_out_of_memory
-from ssbsn_cli.core.inference.parallel import map_in_order
 from ssbsn_cli.core.inference.settings import MIN_TILE
 from ssbsn_cli.core.inference.tiles import plan_axis
-from ssbsn_cli.core.inference.units import from_unit, to_unit
-from ssbsn_cli.core.inference.views import eightfold
-from ssbsn_cli.core.kinds import RefineKind
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.pd import mirror_pad
-
-Notify = Callable[[str], None]
-Progress = Callable[[int, int], None]
+from ssbsn_cli.core.model.refine import eightfold
+from ssbsn_cli.core.runtime.compiling import Compiler
+from ssbsn_cli.core.runtime.device import is_out_of_memory
+from ssbsn_cli.core.runtime.threads import map_in_order
+from ssbsn_cli.core.types import Notify, Progress, RefineKind, from_unit, to_unit
 
 
 class Engine:

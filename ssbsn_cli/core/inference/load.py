@@ -6,9 +6,9 @@ from typing import Any
 
 from ssbsn_cli.core.imaging.photo import Pixels
 from ssbsn_cli.core.inference.denoiser import Denoiser
-from ssbsn_cli.core.inference.device import resolve_device
-from ssbsn_cli.core.inference.engine import Notify
 from ssbsn_cli.core.inference.settings import Settings
+from ssbsn_cli.core.runtime.device import resolve_device
+from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 
 

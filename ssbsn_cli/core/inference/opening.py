@@ -12,9 +12,9 @@ from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging import Photo, check_writable, format_of_path, read_photo
 from ssbsn_cli.core.imaging.compare import Comparison
 from ssbsn_cli.core.imaging.tiff_stream import TiffImage, open_large_tiff
-from ssbsn_cli.core.inference.file_options import FileOptions
 from ssbsn_cli.core.inference.jobs import Job
-from ssbsn_cli.core.streams import stdin
+from ssbsn_cli.core.inference.settings import FileOptions
+from ssbsn_cli.core.runtime.process import stdin
 
 # Larger files than the first wait for their turn: their pixels may need all of the memory. One
 # file below it is opened ahead, and of those below the second as many as may be computed together.

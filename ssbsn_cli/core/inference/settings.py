@@ -1,4 +1,4 @@
-"""What a user can choose about inference, checked before anything heavy is imported."""
+"""What a user can choose about inference and its files, without anything heavy imported."""
 
 from __future__ import annotations
 
@@ -6,13 +6,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.kinds import (
-    AttentionKind,
-    CompileKind,
-    DetailKind,
-    PrecisionKind,
-    RefineKind,
-)
+from ssbsn_cli.core.types import AttentionKind, CompileKind, DetailKind, PrecisionKind, RefineKind
 
 MIN_TILE = 32
 DEFAULT_OVERLAP = 32
@@ -115,3 +109,25 @@ def passes_without_r3(refine: str) -> OptionError:
         f"Passes of R3 make no sense with the refinement {refine!r}.",
         "Add --refine r3, or leave out --refine-passes.",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """How results are written.
+
+    Parameters
+    ----------
+    format : str, optional
+        Format of the result; by default that of its name, or of the photograph.
+    quality : int
+        Of JPEG and WebP, 1 to 100.
+    overwrite : bool
+        Whether files may be replaced, the photograph itself included.
+    strip_metadata : bool
+        Whether to leave out EXIF, XMP and ICC.
+    """
+
+    format: str | None = None
+    quality: int = 95
+    overwrite: bool = False
+    strip_metadata: bool = False

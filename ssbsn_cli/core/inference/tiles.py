@@ -1,4 +1,4 @@
-"""Where tiles lie, and how they blend: weights that sum to one everywhere."""
+"""Tiles: how large, how many at once, where they lie, and how they blend."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from ssbsn_cli.core.inference.settings import MIN_TILE
+from ssbsn_cli.core.model.network import Network
+from ssbsn_cli.core.runtime.device import free_memory
+
+AUTO_TILES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, MIN_TILE)
+
+# With more cores, what they hold at once would be much, and photos have too few tiles.
+_MOST_WORKERS = 16
 
 
 @dataclass(frozen=True)
@@ -78,3 +88,56 @@ def plan_axis(
         left = crossed(cuts[i], start, stop) if i < count - 1 else np.zeros(stop - start)
         spans.append(Span(start, stop, (entered - left).astype(np.float32)))
     return spans
+
+
+def choose_tile(device: torch.device, network: Network, dtype: torch.dtype) -> int:
+    """Choose the largest tile whose features fit into half of the free memory.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the network runs.
+    network : Network
+        What runs; see its `best_tile`.
+    dtype : torch.dtype
+        Of its features.
+
+    Returns
+    -------
+    int
+        Side of the tile in pixels.
+    """
+    bytes_per_pixel = network.live_features * dtype.itemsize
+    budget = free_memory(device) / 2
+    for tile in AUTO_TILES:
+        if tile <= network.best_tile and tile * tile * bytes_per_pixel <= budget:
+            return tile
+    return AUTO_TILES[-1]
+
+
+def choose_workers(device: torch.device, network: Network, dtype: torch.dtype, tile: int) -> int:
+    """Choose how many tiles are worked on at once.
+
+    Parameters
+    ----------
+    device, network, dtype
+        As for `choose_tile`.
+    tile : int
+        Side of the tiles in pixels.
+
+    Returns
+    -------
+    int
+        One for each core of a CPU, so that none waits for others after each layer, if the network
+        is best so and the cores are not many; two on an NVIDIA GPU, which computes one while the
+        next is read and copied. Else, or if so many tiles do not fit into half of the free memory,
+        1.
+    """
+    cores = torch.get_num_threads()
+    workers = 1
+    if device.type == "cuda":
+        workers = 2
+    elif device.type == "cpu" and network.tile_per_core and cores <= _MOST_WORKERS:
+        workers = cores
+    needed = workers * tile * tile * network.live_features * dtype.itemsize
+    return workers if needed <= free_memory(device) / 2 else 1

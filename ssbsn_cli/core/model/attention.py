@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from ssbsn_cli.core.kinds import AttentionKind
+from ssbsn_cli.core.types import AttentionKind
 
 
 def exact_attention(e: Tensor, v: Tensor) -> Tensor:

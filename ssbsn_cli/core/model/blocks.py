@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ssbsn_cli.core.fused import Conv2d
-from ssbsn_cli.core.kinds import AttentionKind, BlockKind
 from ssbsn_cli.core.model.attention import self_similarity
+from ssbsn_cli.core.model.convolution import Conv2d
+from ssbsn_cli.core.types import AttentionKind, BlockKind
 
 
 class WideConv2d(Conv2d):

@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 from torch import Tensor
 
-from ssbsn_cli.core.kinds import BlockKind, RefineKind
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.model.unet import UNet
+from ssbsn_cli.core.types import BlockKind, RefineKind
 
 ARCHITECTURES: dict[str, type[Network]] = {"ssbsn": SSBSN, "apbsn": SSBSN, "unet": UNet}
 

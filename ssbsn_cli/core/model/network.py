@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from ssbsn_cli.core.kinds import AttentionKind, RefineKind
+from ssbsn_cli.core.types import AttentionKind, RefineKind
 
 
 class Network(nn.Module, ABC):

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssbsn_cli.core.fused import Conv2d
-from ssbsn_cli.core.kinds import RefineKind
+from ssbsn_cli.core.model.convolution import Conv2d
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.pd import mirror_pad
+from ssbsn_cli.core.types import RefineKind
 
 _FOLD = 2
 

@@ -8,16 +8,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.kinds import CompileKind
+from ssbsn_cli.core.runtime.storage import cache_dir
 from ssbsn_cli.core.training.load_config import load_config
-from ssbsn_cli.core.training.loop import DivergedError, StepReport
-from ssbsn_cli.core.training.request import DataPath, DataRequest, Request
+from ssbsn_cli.core.training.log import StepDone
+from ssbsn_cli.core.training.loop import DivergedError
+from ssbsn_cli.core.training.request import DataPath, DataRequest, TrainingRequest
 from ssbsn_cli.core.training.run import prepare_training, refuse_used
-from ssbsn_cli.core.weights.fetch import cache_dir
+from ssbsn_cli.core.types import CompileKind, Notify
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 from ssbsn_cli.core.weights.registry import default_name
-
-Notify = Callable[[str], None]
 
 
 def adapt_weights(
@@ -31,7 +30,7 @@ def adapt_weights(
     keep: Path | None = None,
     say: Notify = lambda _: None,
     warn: Notify = lambda _: None,
-    report: Callable[[StepReport], None] = lambda _: None,
+    listen: Callable[[StepDone], None] = lambda _: None,
 ) -> LoadedWeights:
     """Fine-tune weights on noisy photos, with the configuration "adapt".
 
@@ -56,7 +55,7 @@ def adapt_weights(
         Where the run is kept; if not given, nothing of it is.
     say, warn : callable
         Told what is found and done.
-    report : callable
+    listen : callable
         Told of each step.
 
     Returns
@@ -91,7 +90,7 @@ def adapt_weights(
         refuse_used(run)
         everything = DataPath(Path(photos[0]).parent, photos=tuple(photos))
         cache = cache_dir() / "crops" if keep else temporary
-        request = Request(run, config, DataRequest([everything], cache=cache), init=name)
+        request = TrainingRequest(run, config, DataRequest([everything], cache=cache), init=name)
         prepared = prepare_training(request, say, warn)
         stack.callback(prepared.close)
         if prepared.recorder is None:
@@ -99,7 +98,7 @@ def adapt_weights(
                 "Photos are not denoised by several processes.", "Start ssbsn without torchrun."
             )
         try:
-            prepared.trainer.train(report)
+            prepared.trainer.train(listen)
         except DivergedError as error:
             warn(f"Adapting was given up. {error}")
         files, best = prepared.recorder.files, prepared.recorder.best_step

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ssbsn_cli.core.kinds import CompileKind, RefineKind
+from ssbsn_cli.core.types import CompileKind, RefineKind
 
 ObjectiveKind = Literal["self", "distill", "pairs"]
 LossKind = Literal["l1", "psnr"]
@@ -62,7 +62,7 @@ class TrainingConfig(_Section):
     objectives : dict
         How often a step takes which objective, relative to the others.
     loss : {"l1", "psnr"}
-        See `ssbsn_cli.core.training.loss.distance`.
+        See `ssbsn_cli.core.training.objectives.distance`.
     seed : int
         Of initialisation, crops, strides and synthetic noise.
     device, precision : str

@@ -23,7 +23,7 @@ from ssbsn_cli.core.data import (
     find_pairs,
     lift,
 )
-from ssbsn_cli.core.data.holdout import hold_out
+from ssbsn_cli.core.data.store import hold_out
 from ssbsn_cli.core.data.synthetic import Recipe, Synthesiser
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.network import Network
@@ -33,15 +33,13 @@ from ssbsn_cli.core.noise.lifted import LiftedNoise
 from ssbsn_cli.core.noise.scenes import Scenes
 from ssbsn_cli.core.noise.wide import Wide
 from ssbsn_cli.core.training.config import Config, ObjectiveKind
-from ssbsn_cli.core.training.photos import Photos
-from ssbsn_cli.core.training.pictures import picture_of, read_centres
+from ssbsn_cli.core.training.photos import Photos, picture_of, read_centres
 from ssbsn_cli.core.training.request import DataPath, DataRequest
 from ssbsn_cli.core.training.sources import Mixture, Paired, PairSource, SelfSource, Source
 from ssbsn_cli.core.training.teacher import teach
 from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.training.validation import LossValidation, PairValidation, Validation
-
-Notify = Callable[[str], None]
+from ssbsn_cli.core.types import Notify
 
 # Not the training's own, so that trainings with several seeds can be compared.
 _VALIDATION_SEED = 2**64 - 1

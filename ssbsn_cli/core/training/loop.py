@@ -7,28 +7,27 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ssbsn_cli.core.compiling import Compiler
-from ssbsn_cli.core.data import prefetch
 from ssbsn_cli.core.errors import DeviceError, SsbsnError
-from ssbsn_cli.core.inference.device import is_out_of_memory
 from ssbsn_cli.core.model.network import Network
+from ssbsn_cli.core.runtime.compiling import Compiler
+from ssbsn_cli.core.runtime.device import is_out_of_memory
+from ssbsn_cli.core.runtime.process import deferred_interrupts
+from ssbsn_cli.core.runtime.threads import prefetch
 from ssbsn_cli.core.training.config import Config
-from ssbsn_cli.core.training.interrupt import deferred_interrupts
-from ssbsn_cli.core.training.loss import distance
+from ssbsn_cli.core.training.log import StepDone
 from ssbsn_cli.core.training.muon import Muon
-from ssbsn_cli.core.training.recorder import Recorder
-from ssbsn_cli.core.training.schedule import learning_rate
+from ssbsn_cli.core.training.objectives import distance, learning_rate
+from ssbsn_cli.core.training.recorder import Recorder, TrainingState
 from ssbsn_cli.core.training.sources import Draw, Mixture
-from ssbsn_cli.core.training.state import TrainingState
 from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.training.validation import Validation, to_device
+from ssbsn_cli.core.types import Notify
 
 _ENDLESS = 1 << 62
 # Compiling takes up to a minute, and saves a third.
@@ -37,34 +36,6 @@ _WORTH_MINUTES = 5
 
 class DivergedError(SsbsnError):
     """The loss is not finite any more."""
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """What became of one step.
-
-    Parameters
-    ----------
-    step : int
-        Steps done.
-    loss : float
-        Of this step's batch.
-    learning_rate : float
-        Of this step.
-    images_per_second : float
-        Crops a second, of all processes, since training began or was resumed.
-    progress : float
-        Part of the training that is done, 0 to 1.
-    seconds : float
-        Time spent on training, earlier sessions included.
-    """
-
-    step: int
-    loss: float
-    learning_rate: float
-    images_per_second: float
-    progress: float
-    seconds: float
 
 
 class Trainer:
@@ -111,7 +82,7 @@ class Trainer:
         team: Team,
         precision: str,
         state: TrainingState | None = None,
-        notify: Callable[[str], None] = lambda _: None,
+        notify: Notify = lambda _: None,
     ) -> None:
         self._config = config
         self._steps = steps
@@ -157,12 +128,12 @@ class Trainer:
         """The network that is scored and saved: the average if there is one."""
         return self._network if self._average is None else self._average
 
-    def train(self, report: Callable[[StepReport], None] = lambda _: None) -> None:
+    def train(self, listen: Callable[[StepDone], None] = lambda _: None) -> None:
         """Train to the end, with a checkpoint now and then and one at the end.
 
         Parameters
         ----------
-        report : callable, optional
+        listen : callable, optional
             Told of each step.
 
         Raises
@@ -203,12 +174,12 @@ class Trainer:
                     raise self._diverged(loss)
                 self._step += 1
                 speed = (self._step - first) * size / elapsed
-                done = StepReport(
+                done = StepDone(
                     self._step, loss, rate, speed, min(self._progress(), 1), self._seconds
                 )
                 if self._recorder:
                     self._recorder.log_step(done)
-                report(done)
+                listen(done)
                 if stop:
                     break
                 if time.monotonic() - saved > 60 * self._config.training.save_minutes:

@@ -1,17 +1,22 @@
-"""The photos of a training, found and decoded, and the record of which they were."""
+"""The photos of a training: found, decoded, recorded, and those to score and to show."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssbsn_cli.core.data import CropCache, find_photos, open_cache
+import numpy as np
+from numpy.typing import NDArray
+
+from ssbsn_cli.core.data import CropCache, Pair, find_photos, open_cache
+from ssbsn_cli.core.data.pixels import read_pixels
+from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.training.request import DataPath
-
-Notify = Callable[[str], None]
+from ssbsn_cli.core.training.sources import Draw
+from ssbsn_cli.core.types import Notify, to_unit
 
 
 class Photos:
@@ -110,3 +115,37 @@ class Photos:
         if weight > 0:
             photos = {w.number: w.photo_height * w.photo_width for w in cache.windows}
             self.pixels += sum(photos.values())
+
+
+_PICTURE = 256
+
+
+def read_centres(
+    pairs: Sequence[Pair], warn: Notify
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Read the centres of pairs, (H, W, 3) float32 in [0, 1]; say which cannot be used."""
+    for pair in pairs:
+        try:
+            noisy, clean = read_pixels(pair.noisy), read_pixels(pair.clean)
+        except ImageError as error:
+            warn(str(error))
+            continue
+        if noisy.shape != clean.shape:
+            warn(f"{pair.noisy} and {pair.clean} differ in size and are left out.")
+            continue
+        yield _centre(noisy), _centre(clean)
+
+
+def _centre(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    top, left = (max(length - _PICTURE, 0) // 2 for length in pixels.shape[:2])
+    part = pixels[top : top + _PICTURE, left : left + _PICTURE]
+    return to_unit(part)
+
+
+def picture_of(
+    caches: Sequence[CropCache], draws: Sequence[tuple[float, Draw]]
+) -> NDArray[np.float32]:
+    """Return what previews show: the middle of the first photo, or a crop where there is none."""
+    for cache in caches:
+        return _centre(cache.view(cache.windows[0]))
+    return np.ascontiguousarray(draws[0][1].noisy[0].transpose(1, 2, 0))

@@ -1,34 +1,110 @@
-"""Keeping a run's files: checkpoints, the best weights, their card, metrics, pictures."""
+"""Keeping a run's files: its state, checkpoints, best weights, their card, metrics, pictures."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ssbsn_cli import __version__
+from ssbsn_cli.core.errors import SsbsnError
 from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.network import Network
+from ssbsn_cli.core.runtime.storage import HALF_WRITTEN, write_atomically
 from ssbsn_cli.core.training.card import model_card
-from ssbsn_cli.core.training.files import RunFiles
-from ssbsn_cli.core.training.metrics import MetricsLog, TensorBoardLog
-from ssbsn_cli.core.training.state import TrainingState
+from ssbsn_cli.core.training.log import MetricsLog, RunFiles, TensorBoardLog
 from ssbsn_cli.core.training.validation import denoise_picture
+from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.checkpoints import save_checkpoint
-from ssbsn_cli.core.weights.records import HALF_WRITTEN, write_atomically
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """A training between two steps. Crops, strides and noise follow from the seed and the step.
+
+    Parameters
+    ----------
+    step : int
+        Steps done.
+    seconds : float
+        Time that they took.
+    network : dict
+        Weights by name.
+    average : dict or None
+        Their moving average, if there is one.
+    optimizer : dict
+        State of the optimiser.
+    best : float or None
+        Best rating of a checkpoint so far; lower is better.
+    best_step : int
+        When that was.
+    """
+
+    step: int
+    seconds: float
+    network: dict[str, Tensor]
+    average: dict[str, Tensor] | None
+    optimizer: dict[str, Any]
+    best: float | None = None
+    best_step: int = 0
+
+    def save(self, path: Path) -> None:
+        """Write the state, whole or not at all: one that is there stays until then.
+
+        Raises
+        ------
+        OSError
+            It cannot be written.
+        """
+        buffer = io.BytesIO()
+        torch.save({"version": _VERSION, **asdict(self)}, buffer)
+        write_atomically(path, buffer.getvalue())
+
+
+def load_state(path: Path, device: torch.device) -> TrainingState:
+    """Read a state.
+
+    Parameters
+    ----------
+    path : Path
+        What `TrainingState.save` wrote. No code in it is ever run.
+    device : torch.device
+        Where its tensors go.
+
+    Raises
+    ------
+    SsbsnError
+        It is damaged.
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+        if content.pop("version") != _VERSION:
+            raise ValueError("another version")
+        return TrainingState(**content)
+    # Damaged bytes make the unpickler fail in every way there is.
+    except Exception as error:
+        raise SsbsnError(
+            f"{path} is damaged and training cannot go on from it.",
+            "Start a new run from the run's weights with --init.",
+        ) from error
+
 
 if TYPE_CHECKING:
-    from ssbsn_cli.core.training.loop import StepReport
+    from ssbsn_cli.core.training.log import StepDone
 
 _GAP = 8
-
-Notify = Callable[[str], None]
 
 
 class Recorder:
@@ -102,16 +178,16 @@ class Recorder:
             with contextlib.suppress(OSError):
                 log.close()
 
-    def log_step(self, report: StepReport) -> None:
+    def log_step(self, done: StepDone) -> None:
         """Log a step."""
         self._log(
             {
                 "event": "step",
-                "step": report.step,
-                "seconds": round(report.seconds, 3),
-                "loss": report.loss,
-                "learning_rate": report.learning_rate,
-                "images_per_second": round(report.images_per_second, 3),
+                "step": done.step,
+                "seconds": round(done.seconds, 3),
+                "loss": done.loss,
+                "learning_rate": done.learning_rate,
+                "images_per_second": round(done.images_per_second, 3),
             }
         )
 

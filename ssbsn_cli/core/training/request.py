@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.runtime.storage import cache_dir
 from ssbsn_cli.core.training.config import Config
-from ssbsn_cli.core.training.files import RunFiles
 from ssbsn_cli.core.training.load_config import load_config
-from ssbsn_cli.core.weights.fetch import cache_dir
+from ssbsn_cli.core.training.log import RunFiles
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class DataRequest:
 
 
 @dataclass(frozen=True)
-class Request:
+class TrainingRequest:
     """What a user asks for.
 
     Parameters
@@ -122,7 +122,7 @@ def make_request(
     resume: bool = False,
     cache: Path | None = None,
     tensorboard: bool = False,
-) -> Request:
+) -> TrainingRequest:
     """Put a request together.
 
     Parameters
@@ -140,7 +140,7 @@ def make_request(
         Paths of photos for the objective "pairs", which becomes the only one if the configuration
         does not have it. So does "distill" if `options` name its teacher.
     validation, init, resume, tensorboard
-        See `Request`. What is not given is that of the run which is resumed.
+        See `TrainingRequest`. What is not given is that of the run which is resumed.
     cache : Path, optional
         Where crop caches are kept.
 
@@ -181,7 +181,7 @@ def make_request(
             )
         init = init or first
     _check_used(loaded, photos)
-    return Request(directory, loaded, photos, init, resume, tensorboard)
+    return TrainingRequest(directory, loaded, photos, init, resume, tensorboard)
 
 
 def _objective(
@@ -223,7 +223,7 @@ def _check_used(config: Config, photos: DataRequest) -> None:
 
 
 def _usual_config(device: str) -> str:
-    from ssbsn_cli.core.inference.device import resolve_device
+    from ssbsn_cli.core.runtime.device import resolve_device
 
     return "small" if resolve_device(device).type == "cpu" else "ssbsn-sidd"
 

@@ -9,22 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.inference.device import resolve_precision
 from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.runtime.device import resolve_precision
+from ssbsn_cli.core.runtime.storage import write_atomically
 from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.training.data import TrainingData, open_data
-from ssbsn_cli.core.training.files import RunFiles
 from ssbsn_cli.core.training.load_config import load_config
+from ssbsn_cli.core.training.log import RunFiles
 from ssbsn_cli.core.training.loop import Trainer
 from ssbsn_cli.core.training.networks import make_network, model_of
-from ssbsn_cli.core.training.recorder import Recorder
-from ssbsn_cli.core.training.request import Request
-from ssbsn_cli.core.training.state import TrainingState, load_state
+from ssbsn_cli.core.training.recorder import Recorder, TrainingState, load_state
+from ssbsn_cli.core.training.request import TrainingRequest
 from ssbsn_cli.core.training.team import Team, join_team
-from ssbsn_cli.core.weights.records import write_atomically
+from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.registry import entries
 
-Notify = Callable[[str], None]
 Listen = Callable[[Mapping[str, Any]], None]
 
 # An epoch draws as many crops as the authors' data preparation makes patches: 512 pixels, of which
@@ -68,13 +67,13 @@ class Prepared:
 
 
 def prepare_training(
-    request: Request, say: Notify, warn: Notify, listen: Listen = lambda _: None
+    request: TrainingRequest, say: Notify, warn: Notify, listen: Listen = lambda _: None
 ) -> Prepared:
     """Check everything, decode the photos, make or load the network.
 
     Parameters
     ----------
-    request : Request
+    request : TrainingRequest
         What the user asks for.
     say, warn : callable
         Told what is found and done.
@@ -192,7 +191,7 @@ def _refuse_other_data(files: RunFiles, data: TrainingData) -> None:
 
 def _open_run(
     files: RunFiles,
-    request: Request,
+    request: TrainingRequest,
     config: Config,
     descriptor: Descriptor,
     data: TrainingData,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.data import CropCache, CropSampler
-from ssbsn_cli.core.data.lock import locked
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.imaging import Metadata, Photo, write_photo
 from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.settings import Settings
+from ssbsn_cli.core.runtime.storage import locked
 from ssbsn_cli.core.training.config import DistillConfig
+from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.locate import load_weights
 
 _SEED = 2**64 - 2
@@ -27,7 +28,7 @@ def teach(
     config: DistillConfig,
     directory: Path,
     device: str,
-    notify: Callable[[str], None],
+    notify: Notify,
 ) -> Path:
     """Let a teacher denoise parts of noisy photos, or find what it did before.
 

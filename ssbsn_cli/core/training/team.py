@@ -13,9 +13,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.rendezvous import rendezvous
 
-from ssbsn_cli.core.cores import use_available_cores
 from ssbsn_cli.core.errors import OptionError, SsbsnError
-from ssbsn_cli.core.inference.device import resolve_device
+from ssbsn_cli.core.runtime.device import resolve_device, use_available_cores
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.config import LossKind
-from ssbsn_cli.core.training.loss import distance
+from ssbsn_cli.core.training.objectives import distance
 from ssbsn_cli.core.training.sources import Draw
 
 _CROPS_AT_ONCE = 4

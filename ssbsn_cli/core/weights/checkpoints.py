@@ -18,7 +18,7 @@ from torch import Tensor
 from ssbsn_cli.core.errors import WeightsError
 from ssbsn_cli.core.model.descriptor import Descriptor, deduce_descriptor
 from ssbsn_cli.core.model.network import Network
-from ssbsn_cli.core.weights.records import write_atomically
+from ssbsn_cli.core.runtime.storage import write_atomically
 
 METADATA_KEY = "ssbsn"
 FORMATS_HINT = "Give a .safetensors file of ssbsn or a .pth checkpoint of SS-BSN or AP-BSN."

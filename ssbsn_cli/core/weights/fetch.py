@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import pooch
-
 from ssbsn_cli.core.errors import OptionError, WeightsError
+from ssbsn_cli.core.runtime.storage import (
+    CACHE,
+    cache_dir,
+    file_digest,
+    read_record,
+    record_path,
+    write_record,
+)
 from ssbsn_cli.core.weights.download import Bar, by_hand, download
-from ssbsn_cli.core.weights.records import file_digest, read_record, record_path, write_record
 from ssbsn_cli.core.weights.registry import Entry
 
-CACHE = "SSBSN_CACHE"
 BUNDLED = Path(__file__).parent / "bundled"
 
 
@@ -41,12 +44,6 @@ class Fetched:
     digest: str
     status: Literal["bundled", "present", "downloaded", "copied"]
     recorded: bool = False
-
-
-def cache_dir() -> Path:
-    """Return the directory of fetched weights: ``SSBSN_CACHE``, or the system's cache."""
-    chosen = os.environ.get(CACHE)
-    return Path(os.path.expanduser(chosen)) if chosen else Path(pooch.os_cache("ssbsn"))
 
 
 def local_path(entry: Entry) -> Path | None:

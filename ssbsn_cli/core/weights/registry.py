@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ssbsn_cli.core.errors import WeightsError
-from ssbsn_cli.core.kinds import RefineKind
+from ssbsn_cli.core.types import RefineKind
 
 OVERRIDE = "SSBSN_WEIGHTS_TOML"
 PACKAGE = Path(__file__).parents[2]

@@ -1,0 +1,1 @@
+"""What evaluations run on: the benchmarks, and photographs of one's own."""

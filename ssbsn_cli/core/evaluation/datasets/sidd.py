@@ -1,0 +1,175 @@
+"""The blocks of SIDD: its validation set, and its benchmark, whose truth is secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.evaluation.datasets.samples import Sample, find_file
+
+VALIDATION_NEEDS = (
+    "Give --data a folder with ValidationNoisyBlocksSrgb.mat and ValidationGtBlocksSrgb.mat, both "
+    "from https://abdokamel.github.io/sidd/."
+)
+BENCHMARK_NEEDS = (
+    "Give --data a folder with BenchmarkNoisyBlocksSrgb.mat from https://abdokamel.github.io/sidd/."
+)
+_SHAPE = (40, 32, 256, 256, 3)
+
+
+@dataclass(frozen=True)
+class SiddBlocks:
+    """The blocks of 40 photographs, 32 of each.
+
+    Iterating reads each of the files as a whole, about 250 MB in memory.
+
+    Parameters
+    ----------
+    name, title, protocol : str
+        As in `Dataset`.
+    noisy : Path
+        A MATLAB file, version 5, of an array that is called like the file.
+    clean : Path, optional
+        Another, of the same blocks without noise.
+    needs : str
+        What errors say to do.
+
+    Raises
+    ------
+    OptionError
+        A file is damaged, or holds something else.
+
+    References
+    ----------
+    .. [1] A. Abdelhamed et al., "A High-Quality Denoising Dataset for Smartphone Cameras",
+       CVPR 2018.
+    """
+
+    name: str
+    title: str
+    protocol: str
+    noisy: Path
+    clean: Path | None
+    needs: str
+
+    def __post_init__(self) -> None:
+        for path in (self.noisy, self.clean):
+            if path is not None:
+                _check(path, self.needs)
+
+    @property
+    def referenced(self) -> bool:
+        """Whether the truth is known."""
+        return self.clean is not None
+
+    def __len__(self) -> int:
+        return _SHAPE[0] * _SHAPE[1]
+
+    def __iter__(self) -> Iterator[Sample]:
+        noisy = _read(self.noisy, self.needs)
+        clean = None if self.clean is None else _read(self.clean, self.needs)
+        for i in range(_SHAPE[0]):
+            # MATLAB puts the pixels of one block far apart: picking them one block at a time would
+            # go through the whole array 1280 times.
+            blocks = np.ascontiguousarray(noisy[i])
+            truths = None if clean is None else np.ascontiguousarray(clean[i])
+            for j in range(_SHAPE[1]):
+                references = () if truths is None else (truths[j],)
+                yield Sample(f"{i + 1:04d}_{j + 1:02d}", blocks[j], references, (i + 1, j + 1))
+
+
+def open_validation(data: Sequence[Path]) -> SiddBlocks:
+    """Open SIDD's validation set.
+
+    Parameters
+    ----------
+    data : sequence of Path
+        Where its files are.
+
+    Returns
+    -------
+    SiddBlocks
+        1280 samples with a reference each.
+
+    Raises
+    ------
+    OptionError
+        A file is missing or damaged, or holds something else.
+    """
+    noisy, clean = (
+        find_file(data, f"Validation{kind}BlocksSrgb.mat", VALIDATION_NEEDS)
+        for kind in ("Noisy", "Gt")
+    )
+    protocol = "Each of 1280 blocks of 256x256 pixels, denoised by itself, against its truth."
+    return SiddBlocks("sidd-val", "SIDD validation", protocol, noisy, clean, VALIDATION_NEEDS)
+
+
+def open_benchmark(data: Sequence[Path]) -> SiddBlocks:
+    """Open SIDD's benchmark.
+
+    Parameters
+    ----------
+    data : sequence of Path
+        Where its file is.
+
+    Returns
+    -------
+    SiddBlocks
+        1280 samples without a reference.
+
+    Raises
+    ------
+    OptionError
+        The file is missing or damaged, or holds something else.
+    """
+    noisy = find_file(data, "BenchmarkNoisyBlocksSrgb.mat", BENCHMARK_NEEDS)
+    protocol = (
+        "Each of 1280 blocks of 256x256 pixels, denoised by itself; only the benchmark's server "
+        "can score them."
+    )
+    return SiddBlocks("sidd-benchmark", "SIDD benchmark", protocol, noisy, None, BENCHMARK_NEEDS)
+
+
+def _check(path: Path, needs: str) -> None:
+    """Refuse a file of anything else, without reading more than the head of it."""
+    from scipy.io import whosmat
+
+    try:
+        held = {name: (shape, kind) for name, shape, kind in whosmat(path)}
+    except Exception as error:
+        # What SciPy raises on broken bytes is anything but an agreed set.
+        raise _damaged(path, needs) from error
+    if path.stem not in held:
+        names = ", ".join(sorted(held)) or "nothing"
+        raise OptionError(f"{path} holds {names}, but no {path.stem}.", needs)
+    shape, kind = held[path.stem]
+    if tuple(shape) != _SHAPE or kind != "uint8":
+        raise OptionError(
+            f"{path} holds {_by(shape)} {kind} numbers, not {_by(_SHAPE)} uint8.", needs
+        )
+
+
+def _read(path: Path, needs: str) -> NDArray[np.uint8]:
+    from scipy.io import loadmat
+
+    try:
+        blocks: NDArray[Any] = loadmat(path, variable_names=[path.stem])[path.stem]
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _damaged(path, needs) from error
+    return blocks
+
+
+def _damaged(path: Path, needs: str) -> OptionError:
+    return OptionError(f"{path} is damaged, or no MATLAB file of version 5.", needs)
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(str(size) for size in shape)

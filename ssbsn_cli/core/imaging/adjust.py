@@ -1,0 +1,146 @@
+"""Photographs made alike: their depth, their alpha, the order of colours, which way is up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from ssbsn_cli.core.imaging.exif import mark_upright, orientation_of
+from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels, pixel_rows
+from ssbsn_cli.core.types import white_of
+
+
+def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
+    """Convert to a shallower type of number, rounding to the nearest.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        (H, W, C); uint16, or floats with white at 1.
+    dtype : numpy.dtype
+        The type to convert to: uint8 or uint16.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W, C); floats outside [0, 1] are clipped. The same array if it has that type already.
+    """
+    if pixels.dtype == dtype:
+        return pixels
+    result = np.empty(pixels.shape, dtype)
+    white = white_of(result.dtype)
+    for rows in pixel_rows(pixels):
+        part = pixels[rows]
+        if pixels.dtype.kind == "f":
+            wide = part.astype(np.result_type(pixels.dtype, np.float32))
+            result[rows] = np.rint(np.clip(wide, 0, 1) * white)
+        else:
+            result[rows] = (part.astype(np.uint32) + 128) // 257
+    return result
+
+
+def straighten_alpha(photo: Photo) -> Photo:
+    """Divide the colours by the alpha that they are multiplied by.
+
+    Parameters
+    ----------
+    photo : Photo
+        Of any kind of alpha, or none.
+
+    Returns
+    -------
+    Photo
+        Its alpha channel is unassociated and has the values it had; the same object if the
+        colours were not multiplied.
+    """
+    if photo.alpha != "associated" or not photo.has_alpha:
+        return photo
+    pixels = photo.pixels.copy()
+    white = float(white_of(pixels.dtype))
+    for rows in pixel_rows(pixels):
+        alpha = pixels[rows, :, -1:].astype(np.float64)
+        straight = pixels[rows, :, :-1] * (white / np.where(alpha > 0, alpha, white))
+        if pixels.dtype.kind != "f":
+            straight = np.rint(np.minimum(straight, white))
+        pixels[rows, :, :-1] = straight
+    return replace(photo, pixels=pixels, alpha="unassociated")
+
+
+def swap_red_and_blue(pixels: Pixels) -> Pixels:
+    """Turn BGR into RGB, in place.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        (H, W, 3) or (H, W, 4).
+
+    Returns
+    -------
+    numpy.ndarray
+        The same array.
+    """
+    code = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+    for rows in pixel_rows(pixels):
+        pixels[rows] = cv2.cvtColor(pixels[rows], code)
+    return pixels
+
+
+_XMP_ORIENTATION = re.compile(rb"(\btiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])(?!\d)")
+
+_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.swapaxes(0, 1),
+    6: lambda p: p.swapaxes(0, 1)[:, ::-1],
+    7: lambda p: p.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda p: p.swapaxes(0, 1)[::-1],
+}
+
+
+def upright(photo: Photo) -> Photo:
+    """Turn a photograph as its metadata ask for, and make them ask no more.
+
+    Parameters
+    ----------
+    photo : Photo
+        As it is stored.
+
+    Returns
+    -------
+    Photo
+        As it is to be seen.
+    """
+    orientation, metadata = settle_turn(photo.metadata)
+    if orientation in _TURNS:
+        pixels = np.ascontiguousarray(_TURNS[orientation](photo.pixels))
+        metadata = replace(metadata, exif=mark_upright(metadata.exif, turned=orientation >= 5))
+        return replace(photo, pixels=pixels, metadata=metadata)
+    return replace(photo, metadata=metadata)
+
+
+def settle_turn(metadata: Metadata) -> tuple[int, Metadata]:
+    """Tell how a photograph is to be turned, and make its XMP ask no more.
+
+    EXIF decides; XMP is asked only where EXIF does not say.
+
+    Parameters
+    ----------
+    metadata : Metadata
+        As they were read.
+
+    Returns
+    -------
+    orientation : int
+        1 to 8 as in EXIF; 0 if nothing is said.
+    metadata : Metadata
+        Their EXIF is unchanged.
+    """
+    orientation = orientation_of(metadata.exif)
+    if not orientation and (stated := _XMP_ORIENTATION.search(metadata.xmp)):
+        orientation = int(stated[2])
+    return orientation, replace(metadata, xmp=_XMP_ORIENTATION.sub(rb"\g<1>1", metadata.xmp))

@@ -1,0 +1,73 @@
+"""What this machine offers, for bug reports."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from ssbsn_cli import __version__
+from ssbsn_cli.core.inference.tiles import choose_tile
+from ssbsn_cli.core.runtime.device import (
+    DTYPES,
+    available_cores,
+    free_memory,
+    resolve_device,
+    resolve_precision,
+    use_available_cores,
+)
+from ssbsn_cli.core.runtime.storage import cache_dir
+from ssbsn_cli.core.weights.fetch import local_path
+from ssbsn_cli.core.weights.locate import load_weights
+from ssbsn_cli.core.weights.registry import default_name, entries
+
+PACKAGES = ("numpy", "opencv-python", "tifffile", "imagecodecs", "safetensors", "typer")
+
+
+def describe_system() -> dict[str, Any]:
+    """Return versions, devices, memory, precision, tile, cache and weights as plain values."""
+    use_available_cores()
+    auto = resolve_device("auto")
+    precision = resolve_precision("auto", auto)
+    network = load_weights(None).network
+    return {
+        "ssbsn": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "torch": torch.__version__,
+        **{name: _version(name) for name in PACKAGES},
+        "cpu_count": available_cores(),
+        "threads": torch.get_num_threads(),
+        "devices": [_describe_device(device) for device in _devices()],
+        "device": str(auto),
+        "precision": precision,
+        "tile": choose_tile(auto, network, DTYPES[precision]),
+        "cache": str(cache_dir()),
+        "default_weights": default_name(),
+        "weights_present": [
+            name for name, entry in entries().items() if local_path(entry) is not None
+        ],
+    }
+
+
+def _devices() -> list[torch.device]:
+    devices = [torch.device("cpu")]
+    if torch.cuda.is_available():
+        devices += [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append(torch.device("mps"))
+    return devices
+
+
+def _describe_device(device: torch.device) -> str:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return f"{device} {name}".strip() + f", {free_memory(device) / 2**30:.1f} GiB free"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,70 @@
+"""What a training minimises, and at which learning rate."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssbsn_cli.core.training.config import LossKind, OptimizerConfig
+
+# One grey level: crops that come closer do not count for more.
+_FLOOR = (1 / 255) ** 2
+
+
+def distance(output: Tensor, target: Tensor, kind: LossKind) -> Tensor:
+    """Return the loss of a batch.
+
+    Parameters
+    ----------
+    output, target : Tensor
+        (B, 3, H, W), values of [0, 1].
+    kind : {"l1", "psnr"}
+        The mean absolute difference; or half the logarithm of each crop's mean squared one, that is
+        the negative PSNR but for a factor. Then a decibel counts as much in a crop of little noise
+        as in one of much, and the output tends to the mean of what is likely, not to its median.
+
+    Returns
+    -------
+    Tensor
+        A scalar: the mean over the batch, so parts of a batch can be averaged.
+
+    References
+    ----------
+    .. [1] L. Chen et al., "Simple Baselines for Image Restoration", ECCV 2022, for PSNR as a loss.
+    """
+    if kind == "l1":
+        return F.l1_loss(output, target)
+    errors = (output.float() - target).square().mean(dim=(1, 2, 3))
+    return 0.5 * (errors + _FLOOR).log().mean()
+
+
+def learning_rate(config: OptimizerConfig, step: int, progress: float) -> float:
+    """Return the learning rate of one step.
+
+    Parameters
+    ----------
+    config : OptimizerConfig
+        Schedule, warm-up and highest value.
+    step : int
+        From 0; the warm-up counts in steps.
+    progress : float
+        What part of the training is done, in steps or in time; above 1 counts as 1.
+
+    Returns
+    -------
+    float
+        Above 0 before the end.
+    """
+    progress = min(max(progress, 0.0), 1.0)
+    if config.schedule == "step":
+        scale = config.factor ** sum(progress >= at for at in config.step_at)
+    elif config.schedule == "cosine":
+        scale = config.factor + (1 - config.factor) * (1 + math.cos(math.pi * progress)) / 2
+    elif config.schedule == "linear":
+        scale = config.factor + (1 - config.factor) * (1 - progress)
+    else:
+        scale = 1.0
+    warm = min((step + 1) / (config.warmup_steps + 1), 1.0)
+    return config.learning_rate * scale * warm

@@ -1,0 +1,53 @@
+"""What every part of the package shares; imports nothing heavy.
+
+The words that options and descriptors are spelled with, the callbacks that tell a user how work
+goes, and the value of white.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+AttentionKind = Literal["linear", "exact"]
+DetailKind = Literal["auto", "off"]
+BlockKind = Literal["light", "plain", "ss"]
+CompileKind = Literal["auto", "on", "off"]
+PrecisionKind = Literal["auto", "fp32", "bf16", "fp16"]
+RefineKind = Literal["r3", "stratified", "once", "none"]
+FormatKind = Literal["jpeg", "png", "webp", "bmp", "tiff", "pnm"]
+
+# Takes a sentence that a user should know.
+Notify = Callable[[str], None]
+# Takes how much is done, and of how much.
+Progress = Callable[[int, int], None]
+
+
+def white_of(dtype: np.dtype[Any]) -> int:
+    """Return what white is in pixels of a type: the largest integer, or 1 of floats."""
+    import numpy as np
+
+    return int(np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else 1
+
+
+def to_unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """Convert pixels to float32 with white at 1: integers by their type's range."""
+    import numpy as np
+
+    if np.issubdtype(pixels.dtype, np.integer):
+        return pixels.astype(np.float32) / np.float32(white_of(pixels.dtype))
+    return pixels.astype(np.float32)
+
+
+def from_unit(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Convert back from float32: integers are rounded and clipped, floats kept as they are."""
+    import numpy as np
+
+    if np.issubdtype(dtype, np.integer):
+        values = np.rint(np.clip(values, 0, 1) * np.float32(white_of(dtype)))
+    out: NDArray[Any] = values.astype(dtype)
+    return out
