@@ -96,7 +96,7 @@ def _sentence(entry: Entry, fetched: Fetched) -> str:
     sentence = f"{entry.name}: {how}: {fetched.path}"
     if fetched.recorded:
         sentence += (
-            f"\nIts publisher states no digest: it was checked by loading it, and its sha256 "
+            f"\nIts publisher states no digest, so it was checked by loading it. Its sha256 "
             f"{fetched.digest} was recorded; from now on only this very file is accepted."
         )
     return sentence
@@ -109,7 +109,7 @@ def _list(out: Output, chosen: list[Entry]) -> None:
 
     table = Table(box=None, padding=(0, 2, 1, 0))
     for heading in ("name", "state", "size", "network", "training data, licence"):
-        # Only the last column gives way on a narrow terminal: names are there to be typed.
+        # On a narrow terminal only the last column wraps, because people type the names.
         table.add_column(heading, no_wrap=not heading.endswith("licence"), overflow="fold")
     for entry in chosen:
         path = local_path(entry)
@@ -128,7 +128,7 @@ def _list(out: Output, chosen: list[Entry]) -> None:
 
 
 class _Bar:
-    """A bar of rich's, in the form that pooch drives, counting megabytes."""
+    """One of rich's bars, in the form that pooch drives, counting megabytes."""
 
     def __init__(self, progress: Progress, name: str) -> None:
         self._progress = progress
@@ -140,7 +140,7 @@ class _Bar:
         self._progress.update(self._task, advance=count / 1e6, total=total, visible=True)
 
     def reset(self) -> None:
-        self._progress.update(self._task, completed=0)
+        self._progress.update(self._task, completed=0, refresh=True)
 
     def close(self) -> None:
         self._progress.update(self._task, visible=False)
