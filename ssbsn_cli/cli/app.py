@@ -55,6 +55,7 @@ register(
     "ssbsn eval --dataset demo",
     "ssbsn eval --dataset sidd-val --data SIDD/",
     "ssbsn eval --dataset pairs --data noisy/ --data clean/ --baseline all --report report.html",
+    "ssbsn eval --dataset synthetic --data clean/ --noise white:25",
     "ssbsn eval --dataset folder --data photos/ --weights photo --weights runs/mine",
     "ssbsn eval --dataset sidd-benchmark --data SIDD/ --submission SubmitSrgb.csv",
 )
