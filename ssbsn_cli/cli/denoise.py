@@ -116,7 +116,7 @@ def denoise(
     )
     _check_stdout(out, plan)
     for path, reason in plan.passed_over:
-        out.say(f"{path}: {reason}, passed over")
+        out.say(f"Passed over {path}: {reason}.")
     failed = len(plan.unreadable)
     for trouble in plan.unreadable:
         out.error(explain(trouble)[1], input=str(trouble.filename))

@@ -24,13 +24,13 @@ def fetch_weights(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME", help="Weights, as --list names them.")
     ] = None,
-    all_entries: Annotated[bool, typer.Option("--all", help="Fetch all there are.")] = False,
+    all_entries: Annotated[bool, typer.Option("--all", help="Fetch all known weights.")] = False,
     list_entries: Annotated[
-        bool, typer.Option("--list", help="Show what there is and what is here; fetch nothing.")
+        bool, typer.Option("--list", help="List all known weights and their state; fetch nothing.")
     ] = False,
     from_file: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Take in a file that you downloaded by hand."),
+        typer.Option(metavar="PATH", help="Use a file that you downloaded by hand."),
     ] = None,
     dest: Annotated[
         Path | None,
@@ -46,7 +46,7 @@ def fetch_weights(
         raise OptionError("--list takes no --from-file or --dest.", "Drop them, or --list.")
     if from_file and (all_entries or len(names or []) != 1):
         raise OptionError(
-            "--from-file takes exactly one name.", "Say which weights the file is meant to be."
+            "--from-file takes exactly one name.", "Name the weights that the file holds."
         )
     known = entries()
     for name in names or []:
@@ -54,7 +54,7 @@ def fetch_weights(
             raise OptionError(f"There are no weights called {name!r}.", suggest(name, known))
     if not (names or all_entries or list_entries):
         raise OptionError(
-            "Nothing to fetch was named.", f"Name some of {', '.join(known)}, or use --all."
+            "No weights were named.", f"Name some of {', '.join(known)}, or use --all."
         )
     chosen = [known[name] for name in dict.fromkeys(names or known)]
     if list_entries:

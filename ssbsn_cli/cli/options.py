@@ -56,7 +56,8 @@ def _make_settings(
     tile: Annotated[
         str,
         typer.Option(
-            metavar="auto|0|N", help="Tile side in pixels; 0: the whole image; auto: by memory."
+            metavar="auto|0|N",
+            help="Side of a tile in pixels. 0: the whole image. auto: by the free memory.",
         ),
     ] = "auto",
     overlap: Annotated[
