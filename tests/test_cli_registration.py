@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -63,6 +65,16 @@ def test_every_command_shows_examples_and_exit_codes(command):
     assert f"ssbsn {command}" in text
     for words in ("Examples", "Exit codes", "--json", "--quiet"):
         assert words in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_options_of_examples_exist(command):
+    commands = typer.main.get_command(app).commands
+    examples = re.findall(r"^    .*?\bssbsn ([^|>\n]+)", commands[command].help, re.MULTILINE)
+    assert examples
+    for example in examples:
+        name, *words = shlex.split(example)
+        commands[name].make_context(name, words)
 
 
 @pytest.mark.parametrize(
