@@ -75,7 +75,7 @@ def test_a_limit_below_one_is_refused(limit):
 
 @pytest.fixture
 def sidd_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(sidd, "_SHAPE", SHAPE)
+    monkeypatch.setattr(sidd, "SHAPE", SHAPE)
     blocks = {}
     for seed, (kind, stem) in enumerate(KINDS.items()):
         blocks[kind] = np.random.default_rng(seed).integers(0, 256, SHAPE, np.uint8)

@@ -14,17 +14,11 @@ from ssbsn_cli.core.evaluation.evaluation_request import (
     NO_WEIGHTS,
     EvaluationRequest,
 )
-from ssbsn_cli.core.evaluation.methods import NOISY, Classical, Learned, Method, Noisy, name_rows
-from ssbsn_cli.core.evaluation.outputs import (
-    PictureBook,
-    check_submission,
-    save_picture,
-    to_csv,
-    write_file,
-    write_submission,
-)
-from ssbsn_cli.core.evaluation.quality import choose_metrics
+from ssbsn_cli.core.evaluation.methods import NOISY, Learned, Method, Noisy, name_rows
+from ssbsn_cli.core.evaluation.metrics import choose_metrics
+from ssbsn_cli.core.evaluation.outputs import PictureBook, save_picture, to_csv, write_file
 from ssbsn_cli.core.evaluation.scoring import Result, ResultCache, evaluate
+from ssbsn_cli.core.evaluation.submissions import check_submission, write_submission
 from ssbsn_cli.core.evaluation.summary import Tally, summarise, table_rows
 from ssbsn_cli.core.inference.load import load_denoiser
 from ssbsn_cli.core.report.evaluation import make_report
@@ -62,7 +56,7 @@ class Evaluation:
             check_submission(
                 request.submission, self.dataset.name, request.limit, [*names, *baselines]
             )
-        classical = [Classical(open_baseline(name)) for name in baselines]
+        classical = [open_baseline(name) for name in baselines]
         self.methods: list[Method] = [Noisy()]
         for weight, name in zip(weights, names, strict=True):
             denoiser = load_denoiser(weight, notify=warn, **vars(request.settings))

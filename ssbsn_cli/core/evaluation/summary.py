@@ -15,7 +15,7 @@ from ssbsn_cli import __version__
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset
 from ssbsn_cli.core.evaluation.methods import NOISY, Method
 from ssbsn_cli.core.evaluation.metrics import Metric
-from ssbsn_cli.core.evaluation.quality import ROUNDING
+from ssbsn_cli.core.evaluation.rounding import ROUNDING
 from ssbsn_cli.core.evaluation.scoring import Result
 from ssbsn_cli.core.runtime.device import available_cores
 

@@ -20,7 +20,8 @@ VALIDATION_NEEDS = (
 BENCHMARK_NEEDS = (
     "Give --data a folder with BenchmarkNoisyBlocksSrgb.mat from https://abdokamel.github.io/sidd/."
 )
-_SHAPE = (40, 32, 256, 256, 3)
+#: Images, blocks of each, height, width and RGB.
+SHAPE = (40, 32, 256, 256, 3)
 
 
 @dataclass(frozen=True)
@@ -69,17 +70,17 @@ class SiddBlocks:
         return self.clean is not None
 
     def __len__(self) -> int:
-        return _SHAPE[0] * _SHAPE[1]
+        return SHAPE[0] * SHAPE[1]
 
     def __iter__(self) -> Iterator[Sample]:
         noisy = _read(self.noisy, self.needs)
         clean = None if self.clean is None else _read(self.clean, self.needs)
-        for i in range(_SHAPE[0]):
+        for i in range(SHAPE[0]):
             # MATLAB puts the pixels of one block far apart: picking them one block at a time would
             # go through the whole array 1280 times.
             blocks = np.ascontiguousarray(noisy[i])
             truths = None if clean is None else np.ascontiguousarray(clean[i])
-            for j in range(_SHAPE[1]):
+            for j in range(SHAPE[1]):
                 references = () if truths is None else (truths[j],)
                 yield Sample(f"{i + 1:04d}_{j + 1:02d}", blocks[j], references, (i + 1, j + 1))
 
@@ -149,9 +150,9 @@ def _check(path: Path, needs: str) -> None:
         names = ", ".join(sorted(held)) or "nothing"
         raise OptionError(f"{path} holds {names}, but no {path.stem}.", needs)
     shape, kind = held[path.stem]
-    if tuple(shape) != _SHAPE or kind != "uint8":
+    if tuple(shape) != SHAPE or kind != "uint8":
         raise OptionError(
-            f"{path} holds {_by(shape)} {kind} numbers, not {_by(_SHAPE)} uint8.", needs
+            f"{path} holds {_by(shape)} {kind} numbers, not {_by(SHAPE)} uint8.", needs
         )
 
 
