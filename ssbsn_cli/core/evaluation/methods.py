@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ssbsn_cli.core.evaluation.datasets.samples import number_alike
 from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.types import to_unit
 
@@ -156,14 +157,7 @@ def name_rows(weights: Sequence[str], taken: Sequence[str]) -> list[str]:
     list of str
         The names; for a path, its last part without extension. Equal ones are numbered.
     """
-    names: list[str] = []
-    for weight in weights:
-        path = Path(weight)
-        plain = path.stem if path.suffix else path.name
-        plain = "".join(c if c.isalnum() or c in "-_.+" else "_" for c in plain) or "weights"
-        name, number = plain, 1
-        while name.casefold() in (other.casefold() for other in (*names, *taken)):
-            number += 1
-            name = f"{plain}-{number}"
-        names.append(name)
-    return names
+    paths = [Path(weight) for weight in weights]
+    names = [path.stem if path.suffix else path.name for path in paths]
+    fit = ["".join(c if c.isalnum() or c in "-_.+" else "_" for c in name) for name in names]
+    return number_alike([name or "weights" for name in fit], taken)

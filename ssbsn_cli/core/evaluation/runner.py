@@ -1,4 +1,4 @@
-"""An evaluation from request to result."""
+"""An evaluation, from request to result."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from ssbsn_cli.core.weights.registry import default_name
 
 
 class Evaluation:
-    """An evaluation that is ready to run: all that it needs is there.
+    """An evaluation that is ready to run, with everything it needs at hand.
 
     Parameters
     ----------
     request : EvaluationRequest
-        What is asked.
+        What is asked for.
     warn : callable
         Told, in a sentence, what a user should know.
 
     Raises
     ------
     SsbsnError
-        The data set, weights or a baseline are not there, or the request makes no sense.
+        The data set, weights or a baseline are missing, or the request makes no sense.
     """
 
     def __init__(self, request: EvaluationRequest, warn: Notify) -> None:
@@ -66,7 +66,7 @@ class Evaluation:
         self._cache = ResultCache(folder, warn)
 
     def run(self, progress: Progress) -> dict[str, Any]:
-        """Denoise and score all, and write the files that were asked for.
+        """Denoise and score everything, and write the files that were asked for.
 
         Parameters
         ----------
@@ -76,7 +76,7 @@ class Evaluation:
         Returns
         -------
         dict
-            What was found; see `summarise`.
+            The findings; see `summarise`.
 
         Raises
         ------

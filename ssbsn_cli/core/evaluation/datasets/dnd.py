@@ -20,20 +20,20 @@ NEEDS = (
 )
 _IMAGES, _BOXES = 50, 20
 _KEY = "InoisySRGB"
-# What h5py raises on files that are damaged or hold something else.
+# h5py raises these on files that are damaged or hold something else.
 _UNREADABLE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True, eq=False)
 class Dnd:
-    """The 20 crops of each of 50 photographs, as floats: their numbers fit no integers.
+    """The 20 crops of each of 50 photographs, as floats, which is what the files hold.
 
     Parameters
     ----------
     folder : Path
         Holds ``images_srgb``.
     boxes : numpy.ndarray
-        (50, 20, 4) int: top, left, bottom and right of each crop, from 1, the last ones included.
+        (50, 20, 4) int: top, left, bottom and right of each crop, from 1, the last two included.
 
     Raises
     ------
@@ -75,17 +75,12 @@ class Dnd:
 
 
 def open_dnd(data: Sequence[Path]) -> Dnd:
-    """Open DND.
+    """Open DND: 1000 samples without a reference.
 
     Parameters
     ----------
     data : sequence of Path
-        Where ``info.mat`` is, beside which there is ``images_srgb``.
-
-    Returns
-    -------
-    Dnd
-        1000 samples without a reference.
+        Where ``info.mat`` is; ``images_srgb`` is beside it.
 
     Raises
     ------
@@ -96,7 +91,7 @@ def open_dnd(data: Sequence[Path]) -> Dnd:
     h5py = _h5py(path)
     try:
         with h5py.File(path, "r") as file:
-            # MATLAB's array of structures is a group of arrays of references.
+            # HDF5 has MATLAB's array of structures as a group of arrays of references.
             where = np.asarray(file["info"]["boundingboxes"]).ravel()
             boxes = np.stack([np.asarray(file[reference]).T for reference in where])
     except _UNREADABLE as error:
@@ -114,7 +109,7 @@ def open_dnd(data: Sequence[Path]) -> Dnd:
 
 
 def _crop(path: Path, box: Sequence[int]) -> NDArray[np.float32]:
-    """Read one crop, and nothing else: the photos are large."""
+    """Read one crop alone, since the photos are large."""
     top, left, bottom, right = box
     h5py = _h5py(path)
     try:
