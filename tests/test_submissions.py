@@ -56,20 +56,6 @@ def test_sidd_blocks_are_read_as_they_were_written(tmp_path_factory, kind, block
     np.testing.assert_array_equal(read(path, SMALL), blocks)
 
 
-@pytest.mark.parametrize("kind", WRITERS)
-@given(order=st.permutations(range(6)))
-@settings(deadline=None, max_examples=20)
-def test_sidd_blocks_may_come_in_any_order(tmp_path_factory, kind, order):
-    write, read = WRITERS[kind]
-    folder = tmp_path_factory.mktemp("sidd")
-    blocks = sidd_blocks()
-    write(folder / "one", (listed(blocks)[n] for n in order), shape=SMALL)
-    np.testing.assert_array_equal(read(folder / "one", SMALL), blocks)
-    if kind == "csv":
-        write(folder / "two", listed(blocks), shape=SMALL)
-        assert (folder / "one").read_bytes() == (folder / "two").read_bytes()
-
-
 def test_the_csv_is_that_of_the_competition(tmp_path):
     blocks = sidd_blocks()
     path = tmp_path / "SubmitSrgb.csv"
@@ -90,7 +76,7 @@ def test_the_real_benchmark_has_1280_blocks_of_262144_letters(tmp_path):
     write_sidd_csv(tmp_path / "a.csv", blocks, shape=(1, 2, *SHAPE[2:]))
     lines = (tmp_path / "a.csv").read_text().splitlines()
     assert lines[1:] == [f"{i},{'A' * 262144}" for i in range(2)]
-    with pytest.raises(OptionError, match=r"ID 2 \(image 0, block 2\) is missing, .* 1278 of 1280"):
+    with pytest.raises(ValueError, match="image 0, block 2 is missing"):
         write_sidd_csv(tmp_path / "b.csv", blocks)
 
 
@@ -111,22 +97,22 @@ def test_the_mat_has_what_the_website_asked_for(tmp_path):
 
 @pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize(
-    ("change", "error", "match"),
+    ("change", "match"),
     [
-        (lambda b: b[:4] + b[5:], OptionError, r"ID 4 \(image 1, block 1\) is missing.* 1 of 6"),
-        (lambda b: b[:1], OptionError, r"ID 1 .*is missing.* 5 of 6"),
-        (lambda b: [], OptionError, r"ID 0 .*is missing"),
-        (lambda b: [*b, b[2]], OptionError, r"ID 2 \(image 0, block 2\) is given twice"),
-        (lambda b: [*b, (2, 0, b[0][2])], OptionError, "Image 2, block 0 is not of the benchmark"),
-        (lambda b: [*b, (0, 3, b[0][2])], OptionError, "Image 0, block 3 is not of the benchmark"),
-        (lambda b: [(-1, 0, b[0][2]), *b], OptionError, "Image -1"),
-        (lambda b: [(0, 0, b[0][2][:3]), *b[1:]], OptionError, r"ID 0 .*\(3, 4, 3\)"),
-        (lambda b: [(0, 0, b[0][2] / 255), *b[1:]], TypeError, "uint8, not float64"),
+        (lambda b: b[:4] + b[5:], "image 1, block 2 is out of order"),
+        (lambda b: b[:1], "image 0, block 1 is missing"),
+        (lambda b: [], "image 0, block 0 is missing"),
+        (lambda b: [*b[:3], b[2], *b[3:]], "image 0, block 2 is out of order"),
+        (lambda b: [*b, (2, 0, b[0][2])], "image 2, block 0 is out of order"),
+        (lambda b: [*b, (0, 3, b[0][2])], "image 0, block 3 is out of order"),
+        (lambda b: [(-1, 0, b[0][2]), *b], "image -1"),
+        (lambda b: [(0, 0, b[0][2][:3]), *b[1:]], r"image 0, block 0 is \(3, 4, 3\) uint8"),
+        (lambda b: [(0, 0, b[0][2] / 255), *b[1:]], "block 0 is .* float64"),
     ],
 )
-def test_wrong_sidd_blocks_are_refused_and_leave_nothing(tmp_path, kind, change, error, match):
+def test_wrong_sidd_blocks_are_refused_and_leave_nothing(tmp_path, kind, change, match):
     blocks = change(listed(sidd_blocks()))
-    with pytest.raises(error, match=match):
+    with pytest.raises(ValueError, match=match):
         WRITERS[kind][0](tmp_path / "a", iter(blocks), shape=SMALL)
     assert names(tmp_path) == []
 
@@ -234,25 +220,18 @@ def test_submissions_are_read_as_they_were_bundled(crops, bundled):
 
 
 @pytest.mark.parametrize(
-    ("crop", "match"),
+    "crop",
     [
-        (np.full((4, 4, 3), 1.01), "outside 0 to 1"),
-        (np.full((4, 4, 3), -0.01), "outside 0 to 1"),
-        (np.full((4, 4, 3), np.nan), "outside 0 to 1"),
-        (np.zeros((4, 4, 3), np.uint8), "no colour picture of floats"),
-        (np.zeros((4, 4)), "no colour picture of floats"),
-        (np.zeros((3, 4, 4)), "no colour picture of floats"),
-        (np.zeros((0, 4, 3)), "no colour picture of floats"),
+        np.full((4, 4, 3), 1.01),
+        np.full((4, 4, 3), -0.01),
+        np.full((4, 4, 3), np.nan),
+        np.zeros((4, 4, 3), np.uint8),
     ],
 )
-def test_wrong_crops_are_neither_written_nor_bundled(crops, bundled, crop, match):
-    with pytest.raises(OptionError, match=f"0003_01.* {match}"):
+def test_wrong_crops_are_not_written(crops, crop):
+    with pytest.raises(ValueError, match=r"0003_01.* not of floats from 0 to 1"):
         write_dnd_crop(crops, 3, 1, crop)
     assert not (crops / "0003_01.mat").exists()
-    savemat(crops / "0002_02.mat", {"Idenoised_crop": crop})
-    with pytest.raises(OptionError, match=f"0002_02.* {match}"):
-        bundle(crops, bundled)
-    assert names(bundled) == []
 
 
 def test_sets_that_lack_a_crop_are_not_bundled(crops, bundled):
@@ -260,9 +239,6 @@ def test_sets_that_lack_a_crop_are_not_bundled(crops, bundled):
         bundle_dnd(crops, bundled)
     (crops / "0002_02.mat").unlink()
     with pytest.raises(OptionError, match=r"0002_02\.mat is missing, .* 1 of 6 crops"):
-        bundle(crops, bundled)
-    (crops / "0002_02.mat").write_bytes(b"MATLAB")
-    with pytest.raises(OptionError, match=r"0002_02\.mat cannot be read"):
         bundle(crops, bundled)
     assert names(bundled) == []
 

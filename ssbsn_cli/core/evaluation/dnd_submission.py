@@ -48,13 +48,15 @@ def write_dnd_crop(
 
     Raises
     ------
-    OptionError
-        The crop is not a picture in [0, 1].
     ImageError
         The file exists and may not be replaced, or cannot be written.
+    ValueError
+        The crop is not of floats in [0, 1].
     """
     path = _crop_path(folder, image, box)
-    _check(crop, f"The crop for {path.name}")
+    # Written so that NaN fails as well.
+    if crop.dtype.kind != "f" or not (crop.min() >= 0 and crop.max() <= 1):
+        raise ValueError(f"the crop for {path.name} is not of floats from 0 to 1")
     with atomic_output(path, overwrite) as temporary:
         savemat(temporary, {_CROP: crop.astype(np.float32)}, appendmat=False)
     return path
@@ -87,7 +89,7 @@ def bundle_dnd(
     Raises
     ------
     OptionError
-        A crop is missing, or is not a picture in [0, 1]; the first one is named.
+        A crop is missing; the first one is named.
     ImageError
         A file exists and may not be replaced, or cannot be written.
     """
@@ -107,7 +109,7 @@ def bundle_dnd(
         for row, temporary in zip(paths, temporaries, strict=True):
             cells = np.empty((1, boxes), object)
             for i, path in enumerate(row):
-                cells[0, i] = _read_crop(path)
+                cells[0, i] = loadmat(path)[_CROP]
             variables = {"Idenoised": cells, "israw": False, "eval_version": "1.0"}
             savemat(temporary, variables, appendmat=False)
     return bundles
@@ -115,27 +117,3 @@ def bundle_dnd(
 
 def _crop_path(folder: Path, image: int, box: int) -> Path:
     return folder / f"{image:04d}_{box:02d}.mat"
-
-
-def _read_crop(path: Path) -> NDArray[np.float32]:
-    try:
-        crop = loadmat(path)[_CROP]
-    # SciPy raises nearly any exception on damaged files.
-    except Exception as error:
-        raise OptionError(
-            f"{path} cannot be read as a MATLAB file.", "Remove it and run the evaluation again."
-        ) from error
-    _check(crop, f"{_CROP} in {path}")
-    return np.ascontiguousarray(crop, np.float32)
-
-
-def _check(crop: NDArray[Any], label: str) -> None:
-    if crop.ndim != 3 or crop.shape[-1] != 3 or crop.dtype.kind != "f" or not crop.size:
-        raise OptionError(
-            f"{label} is no colour picture of floats.", "Give (height, width, 3), white at 1."
-        )
-    # Written so that NaN fails as well.
-    if not (crop.min() >= 0 and crop.max() <= 1):
-        raise OptionError(
-            f"{label} has values outside 0 to 1.", "Divide by white, and clip to 0 to 1."
-        )

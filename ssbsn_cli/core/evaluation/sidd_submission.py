@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import savemat
 
-from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.sidd import SHAPE
 from ssbsn_cli.core.runtime.storage import atomic_output
 
@@ -40,8 +39,7 @@ def write_sidd_csv(
     path : Path
         In a folder that exists; the competition calls it ``SubmitSrgb.csv``.
     blocks : iterable of (int, int, array)
-        Image and block, from 0, and (256, 256, 3) uint8 RGB. Blocks are written as they come, or
-        kept until those before them have come.
+        Image and block, from 0, and (256, 256, 3) uint8 RGB, in order; written as they come.
     shape : tuple of int
         Images, blocks of each, and the shape of a block.
     overwrite : bool
@@ -49,26 +47,18 @@ def write_sidd_csv(
 
     Raises
     ------
-    OptionError
-        A block is not of the benchmark, has another size, comes twice or is missing. Nothing is
-        written then.
     ImageError
         The file exists and may not be replaced, or cannot be written.
-    TypeError
-        The blocks are not uint8.
+    ValueError
+        A block is missing, out of order, or of another shape or type. Nothing is written then.
     """
     with (
         atomic_output(path, overwrite) as temporary,
         temporary.open("w", encoding="ascii", newline="\n") as stream,
     ):
         stream.write("ID,BLOCK\n")
-        early: dict[int, str] = {}
-        turn = 0
-        for image, block, pixels in _checked(blocks, shape):
-            early[shape[1] * image + block] = base64.b64encode(pixels.tobytes()).decode("ascii")
-            while turn in early:
-                stream.write(f"{turn},{early.pop(turn)}\n")
-                turn += 1
+        for number, (_, _, pixels) in enumerate(_complete(blocks, shape)):
+            stream.write(f"{number},{base64.b64encode(pixels.tobytes()).decode('ascii')}\n")
 
 
 def write_sidd_mat(
@@ -103,15 +93,11 @@ def write_sidd_mat(
 
     Raises
     ------
-    OptionError
-        A block is not of the benchmark, has another size, comes twice or is missing.
-    ImageError
-        The file exists and may not be replaced, or cannot be written.
-    TypeError
-        The blocks are not uint8.
+    ImageError, ValueError
+        As for `write_sidd_csv`.
     """
     cells = np.empty(shape[:2], object)
-    for image, block, pixels in _checked(blocks, shape):
+    for image, block, pixels in _complete(blocks, shape):
         cells[image, block] = pixels
     variables = {
         "DenoisedBlocksSrgb": cells,
@@ -122,32 +108,14 @@ def write_sidd_mat(
         savemat(temporary, variables, appendmat=False)
 
 
-def _checked(blocks: Iterable[Block], shape: tuple[int, ...]) -> Iterator[Block]:
-    """Pass blocks on, and raise unless each comes once."""
-    images, per_image = shape[:2]
-    seen = np.zeros((images, per_image), bool)
+def _complete(blocks: Iterable[Block], shape: tuple[int, ...]) -> Iterator[Block]:
+    """Pass blocks on, and raise unless all come, in order and as the benchmark has them."""
+    due = iter(np.ndindex(shape[:2]))
     for image, block, pixels in blocks:
-        if not (0 <= image < images and 0 <= block < per_image):
-            raise OptionError(
-                f"Image {image}, block {block} is not of the benchmark.",
-                f"It has images 0 to {images - 1} with blocks 0 to {per_image - 1}.",
-            )
-        name = f"The block with ID {per_image * image + block} (image {image}, block {block})"
-        if pixels.dtype != np.uint8:
-            raise TypeError(f"blocks must be uint8, not {pixels.dtype}")
-        if pixels.shape != shape[2:]:
-            raise OptionError(
-                f"{name} has the shape {pixels.shape}.",
-                f"It must be {shape[2:]}: height, width and RGB.",
-            )
-        if seen[image, block]:
-            raise OptionError(f"{name} is given twice.", "Give each block once.")
-        seen[image, block] = True
+        if (image, block) != next(due, None):
+            raise ValueError(f"image {image}, block {block} is out of order")
+        if pixels.dtype != np.uint8 or pixels.shape != shape[2:]:
+            raise ValueError(f"image {image}, block {block} is {pixels.shape} {pixels.dtype}")
         yield image, block, pixels
-    if not seen.all():
-        image, block = divmod(int(np.argmin(seen)), per_image)
-        raise OptionError(
-            f"The block with ID {per_image * image + block} (image {image}, block {block}) is "
-            f"missing, and with it {seen.size - seen.sum()} of {seen.size} blocks.",
-            "A submission needs every block: denoise the missing ones and write it again.",
-        )
+    if missing := next(due, None):
+        raise ValueError(f"image {missing[0]}, block {missing[1]} is missing")
