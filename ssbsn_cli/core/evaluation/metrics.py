@@ -198,18 +198,18 @@ class Metric:
     compute : callable
         Takes the clean picture (the noisy one if there is none) and the denoised one, both
         (H, W, C); returns the score.
-    higher_is_better : bool
-        Which of two scores is better.
     digits : int
         After the point, as papers print it.
+    higher_is_better : bool
+        Which of two scores is better.
     """
 
     name: str
     title: str
     description: str
     compute: Callable[[NDArray[Any], NDArray[np.uint8]], float]
-    higher_is_better: bool
     digits: int
+    higher_is_better: bool
 
 
 _ROUNDED = "The image is rounded to 8 bits first (0.5 added, floor, clipped to 0..255)."
@@ -220,8 +220,8 @@ _REFERENCED = (
         f"Peak signal-to-noise ratio, peak 255, all channels at once, at most {MAX_PSNR:g} dB. "
         + _ROUNDED,
         psnr,
-        higher_is_better=True,
         digits=2,
+        higher_is_better=True,
     ),
     Metric(
         "ssim",
@@ -229,8 +229,8 @@ _REFERENCED = (
         "Structural similarity as AP-BSN and SS-BSN report it: flat 7x7 window, sample "
         "covariance, mean over RGB. " + _ROUNDED,
         ssim,
-        higher_is_better=True,
         digits=3,
+        higher_is_better=True,
     ),
     Metric(
         "ssim_gaussian",
@@ -238,8 +238,8 @@ _REFERENCED = (
         "Structural similarity with the window of Wang et al. 2004: Gaussian 11x11, sigma 1.5, "
         "mean over RGB. " + _ROUNDED,
         ssim_gaussian,
-        higher_is_better=True,
         digits=3,
+        higher_is_better=True,
     ),
 )
 _UNREFERENCED = (
@@ -250,16 +250,16 @@ _UNREFERENCED = (
         "(Donoho's wavelet estimate, mean over RGB): less is not always better, since "
         "texture counts.",
         noise_level,
-        higher_is_better=False,
         digits=2,
+        higher_is_better=False,
     ),
     Metric(
         "change",
         "change",
         "Root mean square of the difference between result and noisy photo, grey levels.",
         change,
-        higher_is_better=False,
         digits=2,
+        higher_is_better=False,
     ),
 )
 #: The scores against a clean photograph, by name.

@@ -7,6 +7,7 @@ from typing import Any
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.baselines import BASELINES, open_baseline
+from ssbsn_cli.core.evaluation.baselines.classical import Classical
 from ssbsn_cli.core.evaluation.datasets.catalogue import open_dataset
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset
 from ssbsn_cli.core.evaluation.evaluation_request import (
@@ -47,21 +48,19 @@ class Evaluation:
         self.request = request
         self.dataset: Dataset = open_dataset(request.dataset, request.data, request.limit)
         self.metrics = choose_metrics(request.metrics, self.dataset.referenced)
-        baselines = _choose_baselines(request.baselines, warn)
+        baselines = _open_baselines(request.baselines, warn)
         weights = list(request.weights) or [default_name()]
         if weights == [NO_WEIGHTS]:
             weights = []
         names = name_rows(weights, (NOISY, *BASELINES, "clean"))
         if request.submission:
-            check_submission(
-                request.submission, self.dataset.name, request.limit, [*names, *baselines]
-            )
-        classical = [open_baseline(name) for name in baselines]
+            scored = [*names, *(baseline.name for baseline in baselines)]
+            check_submission(request.submission, self.dataset.name, request.limit, scored)
         self.methods: list[Method] = [Noisy()]
         for weight, name in zip(weights, names, strict=True):
             denoiser = load_denoiser(weight, notify=warn, **vars(request.settings))
             self.methods.append(Learned(denoiser, name))
-        self.methods += classical
+        self.methods += baselines
         folder = (request.cache or cache_dir() / "eval") if request.use_cache else None
         self._cache = ResultCache(folder, warn)
 
@@ -125,15 +124,13 @@ class Evaluation:
             progress(done, total)
 
 
-def _choose_baselines(names: Sequence[str], warn: Notify) -> list[str]:
+def _open_baselines(names: Sequence[str], warn: Notify) -> list[Classical]:
     if ALL_BASELINES not in names:
-        return list(dict.fromkeys(name for name in names if name != NOISY))
-    there = []
+        return [open_baseline(name) for name in dict.fromkeys(names) if name != NOISY]
+    opened = []
     for name in BASELINES:
         try:
-            open_baseline(name)
+            opened.append(open_baseline(name))
         except OptionError as error:
             warn(f"{name} is left out. {error} {error.hint}")
-            continue
-        there.append(name)
-    return there
+    return opened

@@ -86,13 +86,7 @@ def summarise(
         "protocol": protocol,
         "rounding": ROUNDING,
         "metrics": [
-            {
-                "name": metric.name,
-                "title": metric.title,
-                "description": metric.description,
-                "digits": metric.digits,
-                "higher_is_better": metric.higher_is_better,
-            }
+            {key: value for key, value in vars(metric).items() if key != "compute"}
             for metric in metrics
         ],
         "methods": [
