@@ -426,7 +426,7 @@ def test_report_without_pairs_says_what_is_missing(run):
 
 def test_what_is_no_run_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(OptionError, match="is no training run") as caught:
+        with pytest.raises(OptionError, match="is not a training run") as caught:
             write_report(path)
         assert caught.value.hint
     assert list(tmp_path.iterdir()) == []

@@ -175,7 +175,7 @@ def _batches(dataset: Dataset, methods: Sequence[Method]) -> Iterator[list[Sampl
 
 
 def _digest(sample: Sample) -> str:
-    """Return what tells the content of a sample from others', whatever its name."""
+    """Return a digest of a sample's pixels, which leaves out its name."""
     digest = hashlib.sha256()
     for picture in (sample.noisy, *sample.references):
         digest.update(f"{picture.dtype.str}{picture.shape}".encode())

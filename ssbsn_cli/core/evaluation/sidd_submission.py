@@ -80,16 +80,12 @@ def write_sidd_mat(
     ----------
     path : Path
         In a folder that exists.
-    blocks : iterable of (int, int, array)
-        As for `write_sidd_csv`. All are held in memory, 250 MB.
+    blocks, shape, overwrite
+        As for `write_sidd_csv`. All blocks are held in memory, 250 MB.
     method : str
         What denoised them.
     seconds_per_megapixel : float
         How long that took, per 1024 * 1024 pixels.
-    shape : tuple of int
-        Images, blocks of each, and the shape of a block.
-    overwrite : bool
-        Whether an existing file may be replaced.
 
     Raises
     ------

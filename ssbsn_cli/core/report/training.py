@@ -48,9 +48,12 @@ def write_report(run: Path, output: Path | None = None) -> Path:
     """
     run_files = [run / "config.toml", run / "metrics.jsonl"]
     if not any(file.is_file() for file in run_files):
-        wrong = "has neither config.toml nor metrics.jsonl" if run.is_dir() else "is no directory"
+        wrong = (
+            "has neither config.toml nor metrics.jsonl" if run.is_dir() else "is not a directory"
+        )
         raise OptionError(
-            f"{run} is no training run: it {wrong}.", "Give the directory that ssbsn train wrote."
+            f"{run} is not a training run: it {wrong}.",
+            "Give the directory that ssbsn train wrote.",
         )
     records = read_metrics(run / "metrics.jsonl")
     steps = [record for record in records if record["event"] == "step"]
@@ -71,7 +74,7 @@ def write_report(run: Path, output: Path | None = None) -> Path:
         write_atomically(output, encode(page))
     except OSError as error:
         raise OptionError(
-            f"{output}: cannot be written: {error.strerror}",
+            f"{output} cannot be written: {error.strerror}.",
             "Check the permissions of the directory.",
         ) from None
     return output

@@ -20,12 +20,8 @@ class Address:
 
     Parameters
     ----------
-    title : str
-        What people call it.
-    page : str
-        For people.
-    terms : str
-        What it may be used for.
+    title, page, terms : str
+        For people: its name, its web page, and what it may be used for.
     base : str
         The beginning of the URLs of its files.
     files : mapping of str to str
@@ -69,10 +65,8 @@ def fetch_dataset(
         Told, in a sentence, what a user should know.
     progress : callable
         Called with the number of files that are there and their total.
-    timeout : float
-        Seconds to wait for a server to answer or go on.
-    pause : float
-        Seconds to wait before the first retry.
+    timeout, pause : float
+        Seconds to wait for a server to answer or go on, and before the first retry.
 
     Raises
     ------

@@ -96,7 +96,7 @@ def open_dnd(data: Sequence[Path]) -> Dnd:
             boxes = np.stack([np.asarray(file[reference]).T for reference in where])
     except _UNREADABLE as error:
         raise OptionError(
-            f"{path} is damaged, or no MATLAB 7.3 file of DND's crops.", NEEDS
+            f"{path} is damaged, or not a MATLAB 7.3 file of DND's crops.", NEEDS
         ) from error
     if boxes.shape != (_IMAGES, _BOXES, 4):
         raise OptionError(
@@ -104,7 +104,7 @@ def open_dnd(data: Sequence[Path]) -> Dnd:
         )
     corners = boxes.astype(np.int64)
     if (corners != boxes).any() or (corners < 1).any() or (corners[..., :2] > boxes[..., 2:]).any():
-        raise OptionError(f"{path} has crops that lie in no photo.", NEEDS)
+        raise OptionError(f"{path} has crops that lie outside the photos.", NEEDS)
     return Dnd(path.parent, corners)
 
 
@@ -121,10 +121,10 @@ def _crop(path: Path, box: Sequence[int]) -> NDArray[np.float32]:
             part = np.asarray(stored[:, left - 1 : right, top - 1 : bottom]) if inside else None
     except _UNREADABLE as error:
         raise OptionError(
-            f"{path} is damaged, or no MATLAB 7.3 file with an array {_KEY}.", NEEDS
+            f"{path} is damaged, or not a MATLAB 7.3 file with an array {_KEY}.", NEEDS
         ) from error
     if not usual or (part is not None and not np.isfinite(part).all()):
-        raise OptionError(f"{path} holds no colour photo in {_KEY}.", NEEDS)
+        raise OptionError(f"{path} does not hold a colour photo in {_KEY}.", NEEDS)
     if part is None:
         raise OptionError(f"{path} is too small for a crop that info.mat lists.", NEEDS)
     return np.ascontiguousarray(part.transpose(2, 1, 0), np.float32)

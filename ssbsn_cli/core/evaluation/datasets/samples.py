@@ -41,7 +41,7 @@ class Sample:
 
 
 class Dataset(Protocol):
-    """Samples that are read when their turn comes, in the same order every time."""
+    """Samples that are read one at a time, in the same order every time."""
 
     @property
     def name(self) -> str:

@@ -35,9 +35,9 @@ class SiddBlocks:
     name, title, protocol : str
         As in `Dataset`.
     noisy : Path
-        A MATLAB file, version 5, of an array that is called like the file.
+        A MATLAB file, version 5, with an array of the file's name.
     clean : Path, optional
-        Another, of the same blocks without noise.
+        Another such file, with the same blocks without noise.
     needs : str
         What errors say to do.
 
@@ -111,7 +111,7 @@ class SiddBlocks:
         return blocks
 
     def _damaged(self, path: Path) -> OptionError:
-        return OptionError(f"{path} is damaged, or no MATLAB file of version 5.", self.needs)
+        return OptionError(f"{path} is damaged, or not a MATLAB file of version 5.", self.needs)
 
 
 def open_validation(data: Sequence[Path]) -> SiddBlocks:

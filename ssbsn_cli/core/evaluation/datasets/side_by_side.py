@@ -92,7 +92,7 @@ def _given(data: Sequence[Path]) -> list[Files]:
                 files.append(Files(root, photo, tuple(references)))
     if not files:
         names = " and ".join(str(path) for path in data)
-        raise OptionError(f"There are no photos of the same names in {names}.", NEEDS)
+        raise OptionError(f"No photos in {names} have the same names.", NEEDS)
     return sorted(files, key=lambda file: file.noisy)
 
 
@@ -121,7 +121,7 @@ def _match(pattern: Path) -> tuple[Path, list[tuple[_Key, Path]]]:
     first = next(i for i, part in enumerate(parts) if "*" in part)
     root = Path(*parts[:first])
     if any("**" in part for part in parts):
-        raise OptionError(f"{pattern} has ** in it.", NEEDS)
+        raise OptionError(f"{pattern} contains **.", NEEDS)
     # The other signs of glob patterns, [ and ?, stand for themselves.
     below = "/".join(parts[first:])
     files = sorted(root.glob(re.sub(r"([\[?])", r"[\1]", below)))
