@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ssbsn_cli.core.data.layouts import absolute, survey
@@ -52,10 +52,7 @@ def open_pairs(data: Sequence[Path]) -> Photos:
 def _found(path: Path) -> list[Files]:
     pairs = find_pairs(path)
     root = absolute(path)
-    index: _Index = {}
-    for file in survey(path)[2]:
-        if is_photo_name(file):
-            index.setdefault(_key(root, file), []).append(file)
+    index = _index((_key(root, file), file) for file in survey(path)[2])
     return [
         Files(root, pair.noisy, (pair.clean, *_others(root, pair.noisy, pair.clean, index)))
         for pair in pairs
@@ -107,10 +104,7 @@ def _side(path: Path) -> tuple[Path, _Index]:
         root, matches = _match(absolute(path))
     else:
         raise OptionError(f"{path} does not exist.", NEEDS)
-    index: _Index = {}
-    for key, file in matches:
-        if is_photo_name(file):
-            index.setdefault(key, []).append(file)
+    index = _index(matches)
     if not index:
         raise OptionError(f"There are no photos in {path}.", NEEDS)
     return root, index
@@ -131,6 +125,14 @@ def _match(pattern: Path) -> tuple[Path, list[tuple[_Key, Path]]]:
         if match := name.fullmatch(file.relative_to(root).as_posix()):
             found.append((tuple(part.lower() for part in match.groups()), file))
     return root, found
+
+
+def _index(files: Iterable[tuple[_Key, Path]]) -> _Index:
+    index: _Index = {}
+    for key, file in files:
+        if is_photo_name(file):
+            index.setdefault(key, []).append(file)
+    return index
 
 
 def _key(root: Path, file: Path) -> _Key:
