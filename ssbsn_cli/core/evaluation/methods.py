@@ -21,11 +21,11 @@ _WARM_UP = 128
 class Method(ABC):
     """A way to denoise."""
 
-    #: Unlike the names of the others, and fit to be the name of a folder.
+    #: Unique, and fit to be the name of a folder.
     name: str
     #: For tables.
     title: str
-    #: What the cache calls methods of this sort: those with equal settings give equal results.
+    #: What the cache calls methods of this sort; two with equal settings give equal results.
     kind: ClassVar[str]
     #: Whether it takes any time.
     timed: ClassVar[bool] = True

@@ -76,7 +76,7 @@ class _Axis:
         return [i * gap for i in range(first, last + 1)]
 
     def log_ticks(self, mantissas: Sequence[int] = (1, 2, 5)) -> list[float]:
-        """Return the values of a logarithmic axis whose only digit but zeros is one of these."""
+        """Return the powers of ten times these mantissas that lie on a logarithmic axis."""
         first, last = math.floor(self.low), math.ceil(self.high)
         ticks = [m * 10.0**exponent for exponent in range(first, last + 1) for m in mantissas]
         return [tick for tick in ticks if self.low <= math.log10(tick) <= self.high]

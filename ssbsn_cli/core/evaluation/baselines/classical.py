@@ -31,7 +31,7 @@ LEAST_DETAIL = 1e-6
 
 
 class Classical(Method):
-    """A denoiser that learned nothing. Its class states `name`, `title` and what follows."""
+    """A denoiser that learned nothing; subclasses set `name`, `title`, `about` and `constants`."""
 
     kind = "Classical"
     #: What it is, and at which settings.
@@ -54,7 +54,7 @@ class Classical(Method):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """All constants: as long as they are the same, so are the results."""
+        """All that the results depend on: the constants, and how the noise is estimated."""
         return {
             **self.constants,
             "estimate": f"median of {_WAVELET} details",
