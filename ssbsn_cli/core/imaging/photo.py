@@ -86,49 +86,6 @@ class Image(Protocol):
         ...
 
 
-class Refusal(Exception):  # noqa: N818 - a decoder's answer, not an error that users meet
-    """Why bytes cannot become a photograph, told without the file's name, which decoders ignore.
-
-    Parameters
-    ----------
-    reason : str
-        What follows the file's name in a sentence, without the full stop.
-    hint : str
-        What to do next.
-    """
-
-    def __init__(self, reason: str, hint: str) -> None:
-        super().__init__(reason)
-        self.hint = hint
-
-
-def cut_short() -> Refusal:
-    """Make the refusal of a file whose end is missing.
-
-    Returns
-    -------
-    Refusal
-        To be raised.
-    """
-    return Refusal("is cut short", "Copy or download it again.")
-
-
-def damaged(kind: str) -> Refusal:
-    """Make the refusal of a file of this kind that does not decode.
-
-    Parameters
-    ----------
-    kind : str
-        The kind by its usual name, such as "JPEG".
-
-    Returns
-    -------
-    Refusal
-        To be raised.
-    """
-    return Refusal(f"is a damaged {kind}", "Copy or download it again, or export it anew.")
-
-
 def pixel_rows(pixels: Image, budget: int = 1 << 20) -> list[slice]:
     """Cut an image into runs of rows, so that work on it needs little memory beside it.
 

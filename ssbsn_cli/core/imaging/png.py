@@ -5,20 +5,14 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
 
 from ssbsn_cli.core.imaging.adjust import swap_red_and_blue
-from ssbsn_cli.core.imaging.photo import (
-    Metadata,
-    Photo,
-    Pixels,
-    Refusal,
-    cut_short,
-    damaged,
-)
+from ssbsn_cli.core.imaging.codec import Codec, Refusal, animation, cut_short, damaged
+from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
 from ssbsn_cli.core.types import white_of
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -31,32 +25,16 @@ _MAX_PIXELS = 1 << 30
 _MAX_TEXT = 64 << 20
 
 
-@dataclass(frozen=True)
-class _Header:
+class _Header(NamedTuple):
     width: int
     height: int
     depth: int
     color: int
 
 
-def decode_png(data: bytes) -> Photo:
-    """Read a PNG.
-
-    Parameters
-    ----------
-    data : bytes
-        The file.
-
-    Returns
-    -------
-    Photo
-        As stored; a palette becomes RGB, transparent entries and colours become alpha.
-
-    Raises
-    ------
-    Refusal
-        It is animated, damaged, too large or cut short.
-    """
+def _decode(stream: BinaryIO) -> Photo:
+    """Read a PNG: a palette becomes RGB, transparent entries and colours become alpha."""
+    data = stream.read()
     exif = xmp = icc = key = b""
     header: _Header | None = None
     # libpng gets no more than it needs: it would complain about the rest on stderr.
@@ -67,7 +45,7 @@ def decode_png(data: bytes) -> Photo:
         if kind == b"IHDR" and header is None:
             header = _read_header(body)
         elif kind == b"acTL":
-            raise Refusal("is an animation, not a photograph", "Export one frame of it first.")
+            raise animation()
         elif kind == b"eXIf":
             exif = body.removeprefix(b"Exif\0\0")
         elif kind == b"iCCP":
@@ -157,35 +135,22 @@ def _as_stored(pixels: Pixels, header: _Header, key: bytes) -> Pixels:
     return pixels
 
 
-def encode_png(pixels: Pixels, metadata: Metadata) -> bytes:
-    """Write a PNG.
-
-    Parameters
-    ----------
-    pixels : numpy.ndarray
-        (H, W, C) uint8 or uint16.
-    metadata : Metadata
-        To be written, all of it.
-
-    Returns
-    -------
-    bytes
-        The file.
-    """
+def _encode(photo: Photo, stream: BinaryIO, _: int) -> None:
+    pixels, metadata = photo.pixels, photo.metadata
     if pixels.shape[2] == 2:
         plain = memoryview(_encode_grey_alpha(pixels))
     else:
         code = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}.get(pixels.shape[2])
         _, encoded = cv2.imencode(".png", pixels if code is None else cv2.cvtColor(pixels, code))
         plain = encoded.data
-    extra = []
+    stream.write(plain[:_HEADER_END])
     if metadata.icc:
-        extra.append(_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)))
+        stream.write(_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)))
     if metadata.exif:
-        extra.append(_chunk(b"eXIf", metadata.exif))
+        stream.write(_chunk(b"eXIf", metadata.exif))
     if metadata.xmp:
-        extra.append(_chunk(b"iTXt", _XMP + bytes(4) + metadata.xmp))
-    return b"".join([plain[:_HEADER_END], *extra, plain[_HEADER_END:]])
+        stream.write(_chunk(b"iTXt", _XMP + bytes(4) + metadata.xmp))
+    stream.write(plain[_HEADER_END:])
 
 
 def _encode_grey_alpha(pixels: Pixels) -> bytes:
@@ -210,3 +175,16 @@ def _encode_grey_alpha(pixels: Pixels) -> bytes:
 def _chunk(kind: bytes, content: bytes) -> bytes:
     crc = zlib.crc32(content, zlib.crc32(kind))
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+
+
+PNG = Codec(
+    name="png",
+    label="PNG",
+    extensions=(".png",),
+    dtypes=("uint8", "uint16"),
+    matches=lambda head: head.startswith(_SIGNATURE),
+    decode=_decode,
+    encode=_encode,
+    alphas=("unassociated",),
+    max_side=_MAX_SIDE,
+)

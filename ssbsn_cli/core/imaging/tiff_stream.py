@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from tifffile import PHOTOMETRIC, TiffFile, TiffPage
 
-from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging.adjust import settle_turn
+from ssbsn_cli.core.imaging.codec import cut_short, damaged
 from ssbsn_cli.core.imaging.formats import sniff
-from ssbsn_cli.core.imaging.photo import Metadata, Pixels, Refusal, cut_short, damaged
-from ssbsn_cli.core.imaging.reading import HEAD, unreadable
-from ssbsn_cli.core.imaging.tiff_read import (
-    check_complete,
-    check_kind,
-    find_page,
-    normalise,
-    quiet_tifffile,
-    read_metadata,
-)
+from ssbsn_cli.core.imaging.photo import Metadata, Pixels
+from ssbsn_cli.core.imaging.reading import HEAD, explained
+from ssbsn_cli.core.imaging.tiff import TIFF, find_photo, normalise, quiet_tifffile, read_metadata
 
 # Pixels of more bytes than this stay in their file.
 STREAM_BYTES = 1 << 30
@@ -52,17 +43,14 @@ def open_large_tiff(path: Path) -> TiffImage | None:
             if not path.is_file():
                 return None
             stream = stack.enter_context(path.open("rb"))
-            if sniff(stream.read(HEAD), path.suffix) != "tiff":
+            if sniff(stream.read(HEAD), path.suffix) is not TIFF:
                 return None
             stream.seek(0)
             stack.enter_context(quiet_tifffile())
-            tiff = stack.enter_context(TiffFile(stream))
-            page = find_page(tiff)
-            check_kind(page)
+            page = find_photo(stack.enter_context(TiffFile(stream)))
             orientation, metadata = settle_turn(read_metadata(stream, page))
             if orientation > 1 or not _can_stream(page):
                 return None
-            check_complete(page, tiff.filehandle.size)
             image = TiffImage(page, metadata, str(path))
             # Whether a codec is missing shows at the first tile.
             image[:1, :1]
@@ -111,12 +99,7 @@ class TiffImage:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.closing.close()
 
     def __getitem__(self, window: tuple[slice, slice], /) -> Pixels:
@@ -163,16 +146,8 @@ class TiffImage:
     def _segment(self, index: int) -> Pixels:
         """Return a strip or tile, (h, w, C); beyond the edge of the image it may be shorter."""
         if index not in self._decoded:
-            try:
+            with explained(self._name, TIFF.label):
                 self._decoded[index] = self._read_raw(index) if self._raw else self._decode(index)
-            except MemoryError:
-                raise
-            except Exception as error:
-                if isinstance(error, OSError) and error.errno == errno.EIO:
-                    raise unreadable(error, self._name) from error
-                # What the libraries raise on broken bytes is anything but an agreed set.
-                refusal = error if isinstance(error, Refusal) else damaged("TIFF")
-                raise ImageError(f"{self._name} {refusal}.", refusal.hint) from error
         return self._decoded[index]
 
     def _decode(self, index: int) -> Pixels:

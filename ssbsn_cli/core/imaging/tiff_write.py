@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
 
-from ssbsn_cli.core.imaging.exif import DESCRIPTIVE, parse_exif
-from ssbsn_cli.core.imaging.ifd import (
+from ssbsn_cli.core.imaging.exif import (
     BROKEN,
+    DESCRIPTIVE,
+    ICC,
+    SIZES,
+    XMP,
     Directory,
     Entry,
     Layout,
     pack,
+    parse_exif,
     read_directory,
     read_header,
-    swap_bytes,
 )
-from ssbsn_cli.core.imaging.photo import Alpha, Metadata, Pixels
+from ssbsn_cli.core.imaging.photo import Alpha, Metadata, Photo, Pixels
 
-_ICC, _XMP = 34675, 700
 _RESOLUTION = {282, 283, 296}
 _BYTE, _UNDEFINED = 1, 7
+_RATIONALS = (5, 10)
 _ALPHA_CODES: dict[Alpha, str] = {
     "unspecified": "unspecified",
     "associated": "assocalpha",
@@ -36,39 +40,22 @@ _TILE = 256
 _CLASSIC_BYTES = (1 << 32) - (256 << 20)
 
 
-def write_tiff(stream: BinaryIO, pixels: Pixels, alpha: Alpha, metadata: Metadata) -> None:
-    """Write a TIFF of one page, in deflate-compressed strips.
+def write_tiff(photo: Photo, stream: BinaryIO, _: int) -> None:
+    """Write a TIFF of one page, in deflate-compressed strips; the last argument is ignored.
 
-    Parameters
-    ----------
-    stream : binary file
-        Empty, open for writing and reading.
-    pixels : numpy.ndarray
-        (H, W, C) as in `Photo`.
-    alpha : {"unassociated", "associated", "unspecified"}
-        What an alpha channel means.
-    metadata : Metadata
-        To be written; of EXIF, what describes the photograph.
+    Of EXIF, only what describes the photo is written.
     """
+    pixels = photo.pixels
     height, width, channels = pixels.shape
-    tifffile.imwrite(
+    _write(
         stream,
         pixels[..., 0] if channels == 1 else pixels,
-        # By itself, tifffile makes a BigTIFF only of what is not compressed.
-        bigtiff=pixels.nbytes > _CLASSIC_BYTES,
-        byteorder="<",
-        photometric="rgb" if channels >= 3 else "minisblack",
-        planarconfig=None if channels == 1 else "contig",
-        extrasamples=[_ALPHA_CODES[alpha]] if channels in (2, 4) else None,
-        compression="adobe_deflate",
-        # The predictor for floats needs imagecodecs.
-        predictor=pixels.dtype.kind == "u",
+        pixels.shape,
+        pixels.dtype,
+        photo.metadata,
+        extrasamples=[_ALPHA_CODES[photo.alpha]] if channels in (2, 4) else None,
         rowsperstrip=min(height, max(1, _STRIP_BYTES // (width * channels * pixels.itemsize))),
-        software=False,
-        metadata=None,
-        buffersize=_BATCH_BYTES,
     )
-    _add_metadata(stream, _as_directory(metadata))
 
 
 def write_tiff_tiles(
@@ -91,24 +78,38 @@ def write_tiff_tiles(
     dtype : numpy.dtype
         uint8 or uint16.
     metadata : Metadata
-        To be written; of EXIF, what describes the photograph.
+        To be written; of EXIF, what describes the photo.
     """
+    _write(stream, _cut_tiles(rows, shape[1]), shape, dtype, metadata, tile=(_TILE, _TILE))
+
+
+def _write(
+    stream: BinaryIO,
+    data: Pixels | Iterator[Pixels],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    metadata: Metadata,
+    **layout: Any,
+) -> None:
+    """Write pixels of (H, W, C), or their tiles, and metadata."""
     height, width, channels = shape
     tifffile.imwrite(
         stream,
-        _cut_tiles(rows, width),
+        data,
         shape=(height, width) if channels == 1 else shape,
         dtype=dtype,
+        # By itself, tifffile makes a BigTIFF only of what is not compressed.
         bigtiff=height * width * channels * dtype.itemsize > _CLASSIC_BYTES,
         byteorder="<",
-        photometric="rgb" if channels == 3 else "minisblack",
+        photometric="rgb" if channels >= 3 else "minisblack",
         planarconfig=None if channels == 1 else "contig",
-        tile=(_TILE, _TILE),
         compression="adobe_deflate",
-        predictor=True,
+        # The predictor for floats needs imagecodecs.
+        predictor=dtype.kind == "u",
         software=False,
         metadata=None,
         buffersize=_BATCH_BYTES,
+        **layout,
     )
     _add_metadata(stream, _as_directory(metadata))
 
@@ -143,14 +144,27 @@ def _as_directory(metadata: Metadata) -> Directory:
         if metadata.exif:
             layout, exif = parse_exif(metadata.exif)
             exif = {tag: item for tag, item in exif.items() if tag in DESCRIPTIVE}
-            found = exif if layout.order == "<" else swap_bytes(exif)
+            found = exif if layout.order == "<" else _swap_bytes(exif)
     except BROKEN:
         pass
     if metadata.icc:
-        found[_ICC] = Entry(_UNDEFINED, len(metadata.icc), metadata.icc)
+        found[ICC] = Entry(_UNDEFINED, len(metadata.icc), metadata.icc)
     if metadata.xmp:
-        found[_XMP] = Entry(_BYTE, len(metadata.xmp), metadata.xmp)
+        found[XMP] = Entry(_BYTE, len(metadata.xmp), metadata.xmp)
     return found
+
+
+def _swap_bytes(directory: Directory) -> Directory:
+    """Return the same values in the other byte order; maker notes and the like stay as they are."""
+    swapped: Directory = {}
+    for tag, item in directory.items():
+        if isinstance(item, dict):
+            swapped[tag] = _swap_bytes(item)
+            continue
+        word = 4 if item.kind in _RATIONALS else SIZES[item.kind]
+        values = np.frombuffer(item.data, f"u{word}")
+        swapped[tag] = replace(item, data=values.byteswap().tobytes())
+    return swapped
 
 
 def _add_metadata(stream: BinaryIO, extra: Directory) -> None:
