@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -18,32 +18,24 @@ from ssbsn_cli.core.types import white_of
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER_END = 33
 _XMP = b"XML:com.adobe.xmp\0"
-_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
-_CHANNELS = {_GREY: 1, _RGB: 3, _GREY_ALPHA: 2, _RGBA: 4}
+_GREY, _RGB, _PALETTE, _GREY_ALPHA = 0, 2, 3, 4
 _MAX_SIDE = 1_000_000
 _MAX_PIXELS = 1 << 30
 _MAX_TEXT = 64 << 20
-
-
-class _Header(NamedTuple):
-    width: int
-    height: int
-    depth: int
-    color: int
 
 
 def _decode(stream: BinaryIO) -> Photo:
     """Read a PNG: a palette becomes RGB, transparent entries and colours become alpha."""
     data = stream.read()
     exif = xmp = icc = key = b""
-    header: _Header | None = None
+    depth = color = -1
     # libpng gets no more than it needs: it would complain about the rest on stderr.
     plain: list[bytes | memoryview] = [_SIGNATURE]
     view = memoryview(data)
     for kind, start, end in _chunks(data):
         body = data[start + 8 : end - 4] if kind != b"IDAT" else b""
-        if kind == b"IHDR" and header is None:
-            header = _read_header(body)
+        if kind == b"IHDR" and depth < 0:
+            depth, color = _read_header(body)
         elif kind == b"acTL":
             raise animation()
         elif kind == b"eXIf":
@@ -54,16 +46,16 @@ def _decode(stream: BinaryIO) -> Photo:
             xmp = _read_text(body[len(_XMP) :])
         elif kind == b"tRNS":
             key = body
-        if _is_critical(kind) or (kind == b"tRNS" and header and header.color == _PALETTE):
+        if _is_critical(kind) or (kind == b"tRNS" and color == _PALETTE):
             plain.append(view[start:end])
-    if header is None:
+    if depth < 0:
         raise damaged("PNG")
     packed = np.frombuffer(b"".join(plain), np.uint8)
     del data, view, plain  # OpenCV needs a second image's worth of memory meanwhile.
     pixels = cv2.imdecode(packed, cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise damaged("PNG")
-    return Photo(_as_stored(pixels, header, key), Metadata(exif, xmp, icc), "png")
+    return Photo(_as_stored(pixels, depth, color, key), Metadata(exif, xmp, icc), "png")
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -89,16 +81,17 @@ def _is_critical(kind: bytes) -> bool:
     return not kind[0] & 0x20
 
 
-def _read_header(body: bytes) -> _Header:
+def _read_header(body: bytes) -> tuple[int, int]:
+    """Return the bits of a channel and the kind of colour."""
     if len(body) != 13:
         raise damaged("PNG")
-    header = _Header(*struct.unpack(">IIBB", body[:10]))
-    if max(header.width, header.height) > _MAX_SIDE or header.width * header.height > _MAX_PIXELS:
+    width, height, depth, color = struct.unpack(">IIBB", body[:10])
+    if max(width, height) > _MAX_SIDE or width * height > _MAX_PIXELS:
         raise Refusal(
-            f"claims to be {header.width} x {header.height} pixels, too large for a PNG here",
+            f"claims to be {width} x {height} pixels, too large for a PNG here",
             "Export it as TIFF first.",
         )
-    return header
+    return depth, color
 
 
 def _inflate(data: bytes) -> bytes:
@@ -116,17 +109,17 @@ def _read_text(body: bytes) -> bytes:
     return _inflate(fields[2]) if body[0] else fields[2]
 
 
-def _as_stored(pixels: Pixels, header: _Header, key: bytes) -> Pixels:
+def _as_stored(pixels: Pixels, depth: int, color: int, key: bytes) -> Pixels:
     """Bring what OpenCV decoded into our order of channels, and apply a colour key."""
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    if header.color == _GREY_ALPHA:
+    if color == _GREY_ALPHA:
         return np.ascontiguousarray(pixels[..., [0, 3]])
     if pixels.shape[2] >= 3:
         swap_red_and_blue(pixels)
-    if header.color in (_GREY, _RGB) and len(key) == 2 * pixels.shape[2]:
+    if color in (_GREY, _RGB) and len(key) == 2 * pixels.shape[2]:
         white = white_of(pixels.dtype)
-        top = (1 << header.depth) - 1
+        top = (1 << depth) - 1
         values = np.frombuffer(key, ">u2") & top
         # OpenCV widens grey of less than 8 bits.
         values = values * (white // top)
