@@ -24,7 +24,7 @@ class Codec:
     dtypes : tuple of str
         The pixel types it can hold, the deepest last.
     matches : callable
-        Takes the first bytes of a file, and tells whether it is of this format.
+        Takes the first 4096 bytes of a file, and tells whether it is of this format.
     decode : callable
         Takes a file, open for reading and seekable, and returns its `Photo` as stored: not yet
         turned upright. Raises `Refusal`; any other error means that the file is damaged.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePath
+from typing import BinaryIO
 
 import numpy as np
 
@@ -20,6 +21,7 @@ CODECS = {codec.name: codec for codec in (JPEG, PNG, WEBP, BMP, TIFF, PNM)}
 _BY_EXTENSION = {ext: codec.name for codec in CODECS.values() for ext in codec.extensions}
 PHOTO_EXTENSIONS = frozenset(_BY_EXTENSION)
 
+_HEAD = 4096
 _RAW_EXTENSIONS = re.compile(
     r"\.(3fr|arw|cr[23w]|dcr|dng|erf|fff|iiq|kdc|mef|mos|mrw|n[er][fw]|orf|pef|raf|rw[2l]|sr[2fw]|x3f)",
     re.IGNORECASE,
@@ -41,15 +43,11 @@ _FOREIGN = (
     (b"Pf\n", "a PFM image"),
 )
 _BRANDS = {
-    b"avif": "an AVIF",
-    b"avis": "an AVIF",
-    b"heic": "a HEIC",
-    b"heix": "a HEIC",
-    b"hevc": "a HEIC",
-    b"heim": "a HEIC",
-    b"heis": "a HEIC",
-    b"mif1": "a HEIF",
-    b"msf1": "a HEIF",
+    b"avi": "an AVIF",
+    b"hei": "a HEIC",
+    b"hev": "a HEIC",
+    b"mif": "a HEIF",
+    b"msf": "a HEIF",
 }
 
 
@@ -95,13 +93,13 @@ def stored_dtype(photo: Photo, format: str) -> np.dtype[np.generic]:
     return np.dtype(own if own in dtypes else dtypes[-1])
 
 
-def sniff(head: bytes, suffix: str) -> Codec:
+def sniff(stream: BinaryIO, suffix: str) -> Codec:
     """Tell a file's format from how it begins.
 
     Parameters
     ----------
-    head : bytes
-        The first bytes, 4096 or so.
+    stream : binary file
+        At its start, where it is left.
     suffix : str
         The file's extension. Most camera raw files are TIFFs by their content, so only the
         extension tells them apart.
@@ -116,6 +114,8 @@ def sniff(head: bytes, suffix: str) -> Codec:
     Refusal
         It is something else.
     """
+    head = stream.read(_HEAD)
+    stream.seek(0)
     if not head:
         raise Refusal("is empty", "Copy or download it again.")
     is_cr2 = head[:2] == b"II" and head[8:10] == b"CR"
@@ -133,9 +133,10 @@ def _foreign(head: bytes) -> Refusal:
         if head.startswith(magic):
             return Refusal(f"is {what}, which cannot be read here", export)
     if head[4:8] == b"ftyp":
-        if head[8:11] == b"crx":
+        brand = head[8:11]
+        if brand == b"crx":
             return camera_raw()
-        what = _BRANDS.get(head[8:12], "a video, or a picture stored like one")
+        what = _BRANDS.get(brand, "a video, or a picture stored like one")
         return Refusal(f"is {what}, which cannot be read here", export)
     if b"<svg" in head:
         return Refusal("is an SVG drawing, not a photograph", export)

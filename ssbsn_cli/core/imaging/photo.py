@@ -74,16 +74,13 @@ class Image(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """Height, width and channels."""
-        ...
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of the numbers."""
-        ...
 
     def __getitem__(self, window: tuple[slice, slice], /) -> Pixels:
         """Return the pixels of some rows and columns, (h, w, C)."""
-        ...
 
 
 def pixel_rows(pixels: Image, budget: int = 1 << 20) -> list[slice]:

@@ -15,8 +15,6 @@ from ssbsn_cli.core.imaging.codec import Refusal, damaged
 from ssbsn_cli.core.imaging.formats import sniff
 from ssbsn_cli.core.imaging.photo import Photo
 
-HEAD = 4096
-
 
 def read_photo(source: Path | bytes, name: str | None = None) -> Photo:
     """Read a photo and turn it the right way up.
@@ -50,10 +48,8 @@ def read_photo(source: Path | bytes, name: str | None = None) -> Photo:
 
 def _read(stream: BinaryIO, name: str) -> Photo:
     try:
-        head = stream.read(HEAD)
-        stream.seek(0)
-        with explained(name, "photograph"):
-            codec = sniff(head, PurePath(name).suffix)
+        with explained(name):
+            codec = sniff(stream, PurePath(name).suffix)
         with explained(name, codec.label):
             photo = codec.decode(stream)
         return upright(photo)
@@ -64,15 +60,15 @@ def _read(stream: BinaryIO, name: str) -> Photo:
 
 
 @contextmanager
-def explained(name: str, label: str) -> Iterator[None]:
+def explained(name: str, label: str | None = None) -> Iterator[None]:
     """Turn whatever a decoder raises, except for MemoryError, into an ImageError.
 
     Parameters
     ----------
     name : str
         What to call the file in messages.
-    label : str
-        What to call its format.
+    label : str, optional
+        What to call its format, once that is known.
     """
     try:
         yield
@@ -81,10 +77,11 @@ def explained(name: str, label: str) -> Iterator[None]:
     except Refusal as refusal:
         raise ImageError(f"{name} {refusal}.", refusal.hint) from refusal.__cause__
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.EIO:
+        # Of a decoder's OSErrors, most are about the bytes and only this one is about the disk.
+        if isinstance(error, OSError) and (label is None or error.errno == errno.EIO):
             raise _unreadable(error, name) from error
         # Libraries do not agree on what to raise for broken bytes.
-        answer = damaged(label)
+        answer = damaged(label or "photograph")
         raise ImageError(f"{name} {answer}.", answer.hint) from error
 
 

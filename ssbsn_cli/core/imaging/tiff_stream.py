@@ -13,7 +13,7 @@ from ssbsn_cli.core.imaging.adjust import settle_turn
 from ssbsn_cli.core.imaging.codec import cut_short, damaged
 from ssbsn_cli.core.imaging.formats import sniff
 from ssbsn_cli.core.imaging.photo import Metadata, Pixels
-from ssbsn_cli.core.imaging.reading import HEAD, explained
+from ssbsn_cli.core.imaging.reading import explained
 from ssbsn_cli.core.imaging.tiff import TIFF, find_photo, normalise, quiet_tifffile, read_metadata
 
 # Pixels of more bytes than this stay in their file.
@@ -43,9 +43,8 @@ def open_large_tiff(path: Path) -> TiffImage | None:
             if not path.is_file():
                 return None
             stream = stack.enter_context(path.open("rb"))
-            if sniff(stream.read(HEAD), path.suffix) is not TIFF:
+            if sniff(stream, path.suffix) is not TIFF:
                 return None
-            stream.seek(0)
             stack.enter_context(quiet_tifffile())
             page = find_photo(stack.enter_context(TiffFile(stream)))
             orientation, metadata = settle_turn(read_metadata(stream, page))
@@ -90,8 +89,7 @@ class TiffImage:
         self.closing = ExitStack()
         self._name = name
         self._page = page
-        self._raw = _is_raw(page)
-        self._side = (page.tilelength, page.tilewidth) if page.is_tiled else _strip_sides(page)
+        self._side = _segment_side(page)
         self._across = -(-page.imagewidth // self._side[1])
         self._decoded: dict[int, Pixels] = {}
         self._top = 0
@@ -103,17 +101,7 @@ class TiffImage:
         self.closing.close()
 
     def __getitem__(self, window: tuple[slice, slice], /) -> Pixels:
-        """Return the pixels of some rows and columns.
-
-        Parameters
-        ----------
-        window : tuple of slice
-            Rows and columns, with a step of 1.
-
-        Returns
-        -------
-        numpy.ndarray
-            (h, w, C), a new array.
+        """Return the pixels of some rows and columns, (h, w, C), as a new array.
 
         Raises
         ------
@@ -136,18 +124,17 @@ class TiffImage:
 
     def _forget_above(self, top: int) -> None:
         """Drop the strips and tiles above a row, or all if rows were left out of order."""
-        if top < self._top:
-            self._decoded.clear()
-        self._top = top
         first = top // self._side[0] * self._across
-        for index in [index for index in self._decoded if index < first]:
-            del self._decoded[index]
+        kept = self._decoded.items() if top >= self._top else ()
+        self._decoded = {index: pixels for index, pixels in kept if index >= first}
+        self._top = top
 
     def _segment(self, index: int) -> Pixels:
         """Return a strip or tile, (h, w, C); beyond the edge of the image it may be shorter."""
         if index not in self._decoded:
             with explained(self._name, TIFF.label):
-                self._decoded[index] = self._read_raw(index) if self._raw else self._decode(index)
+                decode = self._read_raw if _is_raw(self._page) else self._decode
+                self._decoded[index] = decode(index)
         return self._decoded[index]
 
     def _decode(self, index: int) -> Pixels:
@@ -157,17 +144,17 @@ class TiffImage:
             data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
         )
         if segment is None:
-            raise damaged("TIFF")
+            raise damaged(TIFF.label)
         pixels: Pixels = segment[0]
         return pixels
 
     def _read_raw(self, index: int) -> Pixels:
-        height, width, channels = self.shape
-        rows = min(self._side[0], height - index * self._side[0])
-        row_bytes = width * channels * self.dtype.itemsize
-        start = self._page.dataoffsets[0] + index * self._side[0] * row_bytes
+        _, width, channels = self.shape
+        top = index * self._side[0]
+        rows = min(self._side[0], self.shape[0] - top)
+        row_bytes = _row_bytes(self._page)
         stored = self.dtype.newbyteorder(self._page.parent.byteorder)
-        data = self._read(start, rows * row_bytes)
+        data = self._read(self._page.dataoffsets[0] + top * row_bytes, rows * row_bytes)
         return np.frombuffer(data, stored).reshape(rows, width, channels)
 
     def _read(self, offset: int, count: int) -> bytes:
@@ -180,11 +167,10 @@ class TiffImage:
 
 
 def _can_stream(page: TiffPage) -> bool:
-    row_bytes = page.imagewidth * page.samplesperpixel * page.bitspersample // 8
-    high = page.tilelength if page.is_tiled else _strip_sides(page)[0]
+    row_bytes = _row_bytes(page)
     return (
         page.imagelength * row_bytes > STREAM_BYTES
-        and high * row_bytes <= _MAX_ROW_BYTES
+        and _segment_side(page)[0] * row_bytes <= _MAX_ROW_BYTES
         and page.dtype in (np.uint8, np.uint16)
         and page.bitspersample in (8, 16)
         and page.samplesperpixel in (1, 3)
@@ -195,14 +181,19 @@ def _can_stream(page: TiffPage) -> bool:
     )
 
 
+def _row_bytes(page: TiffPage) -> int:
+    return page.imagewidth * page.samplesperpixel * page.bitspersample // 8
+
+
 def _is_raw(page: TiffPage) -> bool:
     """Tell whether the rows lie in the file one after the other, as they are."""
     return not page.is_tiled and page.is_contiguous and page.predictor == 1 and page.fillorder == 1
 
 
-def _strip_sides(page: TiffPage) -> tuple[int, int]:
-    """Return height and width of the strips, or of shorter ones where any will do."""
+def _segment_side(page: TiffPage) -> tuple[int, int]:
+    """Return height and width of tiles or strips; raw rows come in runs of any height."""
+    if page.is_tiled:
+        return page.tilelength, page.tilewidth
     if _is_raw(page):
-        row_bytes = page.imagewidth * page.samplesperpixel * page.bitspersample // 8
-        return max(1, _RUN_BYTES // row_bytes), page.imagewidth
+        return max(1, _RUN_BYTES // _row_bytes(page)), page.imagewidth
     return min(page.rowsperstrip, page.imagelength), page.imagewidth

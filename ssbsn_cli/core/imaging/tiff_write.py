@@ -41,21 +41,18 @@ _CLASSIC_BYTES = (1 << 32) - (256 << 20)
 
 
 def write_tiff(photo: Photo, stream: BinaryIO, _: int) -> None:
-    """Write a TIFF of one page, in deflate-compressed strips; the last argument is ignored.
-
-    Of EXIF, only what describes the photo is written.
-    """
-    pixels = photo.pixels
+    """Write a TIFF of one page, in deflate-compressed strips; the last argument is ignored."""
+    pixels, alpha = photo.pixels, photo.alpha
     height, width, channels = pixels.shape
     _write(
         stream,
         pixels[..., 0] if channels == 1 else pixels,
         pixels.shape,
         pixels.dtype,
-        photo.metadata,
-        extrasamples=[_ALPHA_CODES[photo.alpha]] if channels in (2, 4) else None,
+        extrasamples=[_ALPHA_CODES[alpha]] if photo.has_alpha else None,
         rowsperstrip=min(height, max(1, _STRIP_BYTES // (width * channels * pixels.itemsize))),
     )
+    _add_metadata(stream, photo.metadata)
 
 
 def write_tiff_tiles(
@@ -80,22 +77,21 @@ def write_tiff_tiles(
     metadata : Metadata
         To be written; of EXIF, what describes the photo.
     """
-    _write(stream, _cut_tiles(rows, shape[1]), shape, dtype, metadata, tile=(_TILE, _TILE))
+    _write(stream, _cut_tiles(rows, shape[1]), shape, dtype, tile=(_TILE, _TILE))
+    _add_metadata(stream, metadata)
 
 
 def _write(
     stream: BinaryIO,
-    data: Pixels | Iterator[Pixels],
+    pixels: Pixels | Iterator[Pixels],
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
-    metadata: Metadata,
     **layout: Any,
 ) -> None:
-    """Write pixels of (H, W, C), or their tiles, and metadata."""
     height, width, channels = shape
     tifffile.imwrite(
         stream,
-        data,
+        pixels,
         shape=(height, width) if channels == 1 else shape,
         dtype=dtype,
         # By itself, tifffile makes a BigTIFF only of what is not compressed.
@@ -111,7 +107,6 @@ def _write(
         buffersize=_BATCH_BYTES,
         **layout,
     )
-    _add_metadata(stream, _as_directory(metadata))
 
 
 def _cut_tiles(rows: Iterable[Pixels], width: int) -> Iterator[Pixels]:
@@ -167,8 +162,9 @@ def _swap_bytes(directory: Directory) -> Directory:
     return swapped
 
 
-def _add_metadata(stream: BinaryIO, extra: Directory) -> None:
+def _add_metadata(stream: BinaryIO, metadata: Metadata) -> None:
     """Append a second directory with more tags, and point the file's header to it."""
+    extra = _as_directory(metadata)
     if not extra:
         return
     layout, position = read_header(stream)

@@ -54,9 +54,8 @@ def write_photo(
     """
     format = format or format_of_path(path)
     check_writable(photo, format, quality, str(path))
-    kept = _kept(photo.metadata, photo.pixels.shape[2], strip_metadata)
     with atomic_output(path, overwrite) as temporary, temporary.open("rb+") as stream:
-        _encode(replace(photo, metadata=kept), stream, format, quality, str(path))
+        _encode(photo, stream, format, quality, strip_metadata, str(path))
 
 
 def write_rows(
@@ -102,9 +101,8 @@ def encode_photo(
     """
     name = "The result"
     check_writable(photo, format, quality, name)
-    kept = _kept(photo.metadata, photo.pixels.shape[2], strip_metadata)
     stream = io.BytesIO()
-    _encode(replace(photo, metadata=kept), stream, format, quality, name)
+    _encode(photo, stream, format, quality, strip_metadata, name)
     return stream.getvalue()
 
 
@@ -158,14 +156,18 @@ def _kept(metadata: Metadata, channels: int, strip_metadata: bool) -> Metadata:
     return metadata if fits else replace(metadata, icc=b"")
 
 
-def _encode(photo: Photo, stream: BinaryIO, format: str, quality: int, name: str) -> None:
+def _encode(
+    photo: Photo, stream: BinaryIO, format: str, quality: int, strip_metadata: bool, name: str
+) -> None:
     codec = CODECS[format]
+    metadata = _kept(photo.metadata, photo.pixels.shape[2], strip_metadata)
     try:
         if photo.alpha not in codec.alphas:
             photo = straighten_alpha(photo)
         pixels = convert_depth(photo.pixels, stored_dtype(photo, format))
-        codec.encode(replace(photo, pixels=pixels), stream, quality)
+        codec.encode(replace(photo, pixels=pixels, metadata=metadata), stream, quality)
     except (OSError, ValueError, cv2.error) as error:
+        # What the system says, such as that the disk is full, has a number; an encoder's has none.
         if isinstance(error, OSError) and error.errno:
             raise
         raise ImageError(
