@@ -108,23 +108,16 @@ def read_directory(
 ) -> Directory:
     """Read a directory and those that its EXIF, GPS and interoperability tags point to.
 
+    Tags that point outside the file or are of unknown type are left out.
+
     Parameters
     ----------
-    stream : binary file
-        A TIFF structure.
-    layout : Layout
-        From `read_header`.
-    position : int
-        Where the directory starts.
+    stream, layout, position
+        A TIFF structure, how it is laid out, and where the directory starts.
     wanted : set of int, optional
         The tags to read; all if None. The directories below are read whole.
     depth : int
         How far below the first directory this one is.
-
-    Returns
-    -------
-    Directory
-        Without tags that point outside the file or are of unknown type.
 
     Raises
     ------
@@ -177,7 +170,7 @@ def pack(directory: Directory, layout: Layout, base: int) -> bytes:
     directory : Directory
         Its values must be in the layout's byte order. Types that the layout lacks are left out.
     layout : Layout
-        What to write.
+        How to write.
     base : int
         Where in the file the result will be put; must be even.
     """

@@ -94,20 +94,9 @@ def stored_dtype(photo: Photo, format: str) -> np.dtype[np.generic]:
 
 
 def sniff(stream: BinaryIO, suffix: str) -> Codec:
-    """Tell a file's format from how it begins.
+    """Tell a file's format from how it begins; the file is at its start before and after.
 
-    Parameters
-    ----------
-    stream : binary file
-        At its start, where it is left.
-    suffix : str
-        The file's extension. Most camera raw files are TIFFs by their content, so only the
-        extension tells them apart.
-
-    Returns
-    -------
-    Codec
-        The format.
+    The extension matters only for camera raw files: most of them begin as TIFFs do.
 
     Raises
     ------

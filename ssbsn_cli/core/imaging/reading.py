@@ -61,14 +61,9 @@ def _read(stream: BinaryIO, name: str) -> Photo:
 
 @contextmanager
 def explained(name: str, label: str | None = None) -> Iterator[None]:
-    """Turn whatever a decoder raises, except for MemoryError, into an ImageError.
+    """Turn what a decoder raises, except for MemoryError, into an error that names the file.
 
-    Parameters
-    ----------
-    name : str
-        What to call the file in messages.
-    label : str, optional
-        What to call its format, once that is known.
+    The label is that of the file's format, once it is known.
     """
     try:
         yield

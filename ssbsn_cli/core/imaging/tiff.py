@@ -64,8 +64,10 @@ def _decode(stream: BinaryIO) -> Photo:
         metadata = read_metadata(stream, page)
     if pixels.dtype.kind == "f":
         _check_floats(pixels)
-    alpha = _ALPHAS.get(page.extrasamples[0], "unspecified") if page.extrasamples else None
-    return Photo(pixels, metadata, "tiff", alpha or "unassociated")
+    photo = Photo(pixels, metadata, "tiff")
+    if page.extrasamples:
+        photo.alpha = _ALPHAS.get(page.extrasamples[0], "unspecified")
+    return photo
 
 
 @contextmanager
@@ -209,24 +211,10 @@ def _decode_with_opencv(page: TiffPage, stream: BinaryIO) -> Pixels | None:
 
 
 def normalise(pixels: Pixels, page: TiffPage) -> Pixels:
-    """Apply the palette, make bilevel 8-bit, put black at 0, in native byte order.
+    """Turn values as in the file, (H, W, C) of all or a part of a page, into those of a `Photo`.
 
-    Parameters
-    ----------
-    pixels : numpy.ndarray
-        (H, W, C), values as in the file; may be changed in place.
-    page : tifffile.TiffPage
-        The picture that they are from, whole or in part.
-
-    Returns
-    -------
-    numpy.ndarray
-        (H, W, C) as in `Photo`.
-
-    Raises
-    ------
-    Refusal
-        The palette is missing.
+    Palettes become RGB, bilevel becomes 8-bit, and black is 0, in native byte order. The array may
+    be changed in place.
     """
     if page.photometric == PHOTOMETRIC.PALETTE:
         if page.colormap is None:

@@ -17,7 +17,6 @@ from ssbsn_cli.core.imaging.exif import (
     XMP,
     Directory,
     Entry,
-    Layout,
     pack,
     parse_exif,
     read_directory,
@@ -173,6 +172,6 @@ def _add_metadata(stream: BinaryIO, metadata: Metadata) -> None:
         directory = {tag: item for tag, item in directory.items() if tag not in _RESOLUTION}
     end = stream.seek(0, 2)
     end += stream.write(bytes(end % 2))
-    stream.write(pack(directory | extra, Layout("<", layout.big), end))
+    stream.write(pack(directory | extra, layout, end))
     stream.seek(8 if layout.big else 4)
     stream.write(layout.offset.pack(end))
