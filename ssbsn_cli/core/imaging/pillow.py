@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import Any, BinaryIO
+from types import SimpleNamespace
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image
@@ -39,10 +40,9 @@ def to_array(image: Image.Image) -> Pixels:
 def save_array(pixels: Pixels, stream: BinaryIO, format: str, **options: Any) -> None:
     """Write (H, W, C) uint8 in a format of Pillow, with the options of its encoder."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    buffer = io.BytesIO()
-    # Writing to a file itself, Pillow does not notice when a full disk takes only some bytes.
-    image.save(buffer, format, **options)
-    stream.write(buffer.getbuffer())
+    # Given a real file, Pillow does not notice when a full disk takes only some of the bytes.
+    writer = SimpleNamespace(write=stream.write)
+    image.save(cast(BinaryIO, writer), format, **options)
 
 
 def _decode_webp(stream: BinaryIO) -> Photo:

@@ -89,6 +89,7 @@ class TiffImage:
         self.closing = ExitStack()
         self._name = name
         self._page = page
+        self._raw = _is_raw(page)
         self._side = _segment_side(page)
         self._across = -(-page.imagewidth // self._side[1])
         self._decoded: dict[int, Pixels] = {}
@@ -133,11 +134,10 @@ class TiffImage:
         """Return a strip or tile, (h, w, C); beyond the edge of the image it may be shorter."""
         if index not in self._decoded:
             with explained(self._name, TIFF.label):
-                decode = self._read_raw if _is_raw(self._page) else self._decode
-                self._decoded[index] = decode(index)
+                self._decoded[index] = self._copy(index) if self._raw else self._decompress(index)
         return self._decoded[index]
 
-    def _decode(self, index: int) -> Pixels:
+    def _decompress(self, index: int) -> Pixels:
         page = self._page
         data = self._read(page.dataoffsets[index], page.databytecounts[index])
         segment, _, _ = page.decode(
@@ -148,7 +148,7 @@ class TiffImage:
         pixels: Pixels = segment[0]
         return pixels
 
-    def _read_raw(self, index: int) -> Pixels:
+    def _copy(self, index: int) -> Pixels:
         _, width, channels = self.shape
         top = index * self._side[0]
         rows = min(self._side[0], self.shape[0] - top)
