@@ -27,7 +27,7 @@ _RAW_EXTENSIONS = re.compile(
     re.IGNORECASE,
 )
 _RAW = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb")
-# What cannot be read is called by its name.
+# What cannot be read here, so that a refusal can name it.
 _FOREIGN = (
     (b"GIF8", "a GIF"),
     (b"8BPS", "a Photoshop document"),

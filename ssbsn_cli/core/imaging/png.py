@@ -29,7 +29,7 @@ def _decode(stream: BinaryIO) -> Photo:
     data = stream.read()
     exif = xmp = icc = key = b""
     depth = color = -1
-    # libpng gets no more than it needs: it would complain about the rest on stderr.
+    # libpng gets only what it needs: it would complain about the rest on stderr.
     plain: list[bytes | memoryview] = [_SIGNATURE]
     view = memoryview(data)
     for kind, start, end in _chunks(data):
@@ -51,7 +51,7 @@ def _decode(stream: BinaryIO) -> Photo:
     if depth < 0:
         raise damaged("PNG")
     packed = np.frombuffer(b"".join(plain), np.uint8)
-    del data, view, plain  # OpenCV needs a second image's worth of memory meanwhile.
+    del data, view, plain  # OpenCV needs memory for a second image now.
     pixels = cv2.imdecode(packed, cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise damaged("PNG")

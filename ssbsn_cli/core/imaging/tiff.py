@@ -42,7 +42,7 @@ _COLORS: dict[int, int] = {
 }
 _ALPHAS: dict[int, Alpha] = {0: "unspecified", 1: "associated", 2: "unassociated"}
 _FLOAT_HEADROOM = 16.0
-# What of a file is in memory beside the pixels; by default it would often be the whole file.
+# How much of a file tifffile holds beside the pixels; by default, often the whole file.
 _BATCH_BYTES = 4 << 20
 _EXPORT = "Export it as an 8-bit or 16-bit RGB TIFF first."
 # OpenCV does not return such pixels as they are stored.
@@ -193,7 +193,7 @@ def _decode_with_opencv(page: TiffPage, stream: BinaryIO) -> Pixels | None:
     data = bytearray(stream.read())
     tag = page.tags.get(ORIENTATION)
     if tag is not None:
-        # OpenCV gives up on pictures that lie on their side.
+        # OpenCV refuses pictures that lie on their side.
         one = b"\1\0" if data[:2] == b"II" else b"\0\1"
         data[tag.valueoffset : tag.valueoffset + 2] = one
     level = cv2_logging.setLogLevel(cv2_logging.LOG_LEVEL_SILENT)

@@ -18,7 +18,7 @@ from ssbsn_cli.core.imaging.tiff import TIFF, find_photo, normalise, quiet_tifff
 
 # Pixels of more bytes than this stay in their file.
 STREAM_BYTES = 1 << 30
-# A row of strips or tiles that takes more than this would be too much of the memory saved.
+# Larger rows of strips or tiles would give up too much of the memory that streaming saves.
 _MAX_ROW_BYTES = 256 << 20
 _RUN_BYTES = 1 << 20
 
@@ -51,7 +51,7 @@ def open_large_tiff(path: Path) -> TiffImage | None:
             if orientation > 1 or not _can_stream(page):
                 return None
             image = TiffImage(page, metadata, str(path))
-            # Whether a codec is missing shows at the first tile.
+            # A missing codec shows when the first tile is decoded.
             image[:1, :1]
             image.closing = stack.pop_all()
             return image
@@ -124,7 +124,7 @@ class TiffImage:
         return normalise(out, self._page)
 
     def _forget_above(self, top: int) -> None:
-        """Drop the strips and tiles above a row, or all if rows were left out of order."""
+        """Drop the strips and tiles above a row, or all of them if reading goes back up."""
         first = top // self._side[0] * self._across
         kept = self._decoded.items() if top >= self._top else ()
         self._decoded = {index: pixels for index, pixels in kept if index >= first}
@@ -176,7 +176,7 @@ def _can_stream(page: TiffPage) -> bool:
         and page.samplesperpixel in (1, 3)
         and page.photometric != PHOTOMETRIC.PALETTE
         and page.planarconfig == 1
-        # A JPEG that goes on from tile to tile, which only tifffile itself knows how to take apart.
+        # One JPEG that goes on from tile to tile: only tifffile itself can take it apart.
         and page.jpegheader is None
     )
 

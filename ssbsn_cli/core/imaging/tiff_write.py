@@ -35,7 +35,7 @@ _ALPHA_CODES: dict[Alpha, str] = {
 _STRIP_BYTES = 1 << 20
 _BATCH_BYTES = 16 << 20
 _TILE = 256
-# Of a classic TIFF's 4 GiB, this much is left to what compresses badly and to metadata.
+# A classic TIFF holds 4 GiB. Some of it is left for metadata and for what compresses badly.
 _CLASSIC_BYTES = (1 << 32) - (256 << 20)
 
 
@@ -93,7 +93,7 @@ def _write(
         pixels,
         shape=(height, width) if channels == 1 else shape,
         dtype=dtype,
-        # By itself, tifffile makes a BigTIFF only of what is not compressed.
+        # On its own, tifffile makes a BigTIFF only of uncompressed pixels.
         bigtiff=height * width * channels * dtype.itemsize > _CLASSIC_BYTES,
         byteorder="<",
         photometric="rgb" if channels >= 3 else "minisblack",
@@ -112,7 +112,7 @@ def _cut_tiles(rows: Iterable[Pixels], width: int) -> Iterator[Pixels]:
     """Yield tiles in the order of the file; those at the edges may be smaller."""
 
     def tiles(row: Pixels) -> Iterator[Pixels]:
-        # The row is filled anew while tiles of the last one still wait to be compressed.
+        # The row is reused while tiles of the last one still wait to be compressed.
         return (row[:, left : left + _TILE].copy() for left in range(0, width, _TILE))
 
     filled = 0

@@ -66,7 +66,7 @@ def write_rows(
     overwrite: bool = False,
     strip_metadata: bool = False,
 ) -> None:
-    """Write what became of a TIFF, as a TIFF, whole or not at all and without ever holding it.
+    """Write the result of a large TIFF as a TIFF, from rows; it appears whole or not at all.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def write_rows(
     Raises
     ------
     ImageError
-        The file cannot be written, or making the rows found `source` damaged.
+        The file cannot be written, or `source` turns out to be damaged as the rows are made.
     """
     kept = _kept(source.metadata, source.shape[2], strip_metadata)
     # The source is closed before it may be replaced, which some systems insist on.
@@ -147,7 +147,7 @@ def check_writable(photo: Photo, format: str, quality: int, name: str) -> None:
 
 
 def _kept(metadata: Metadata, channels: int, strip_metadata: bool) -> Metadata:
-    """Return what of the metadata is to be written: not a profile that is broken or misplaced."""
+    """Return the metadata to write, without a profile that is broken or for other channels."""
     if strip_metadata:
         return Metadata()
     space = b"GRAY" if channels <= 2 else b"RGB "
@@ -167,7 +167,7 @@ def _encode(
         pixels = convert_depth(photo.pixels, stored_dtype(photo, format))
         codec.encode(replace(photo, pixels=pixels, metadata=metadata), stream, quality)
     except (OSError, ValueError, cv2.error) as error:
-        # What the system says, such as that the disk is full, has a number; an encoder's has none.
+        # Errors of the system, such as a full disk, have a number; those of encoders have none.
         if isinstance(error, OSError) and error.errno:
             raise
         raise ImageError(
