@@ -62,7 +62,7 @@ def format_of_path(path: PurePath | str) -> str:
     Returns
     -------
     str
-        "jpeg", "png", "webp", "bmp", "tiff" or "pnm".
+        One of `CODECS`, such as "jpeg".
 
     Raises
     ------
@@ -129,7 +129,7 @@ def _foreign(head: bytes) -> Refusal:
         return Refusal(f"is {what}, which cannot be read here", export)
     if b"<svg" in head:
         return Refusal("is an SVG drawing, not a photograph", export)
+    *labels, last = (codec.label for codec in CODECS.values())
     return Refusal(
-        "is not a photograph of a known kind",
-        "JPEG, PNG, WebP, BMP, TIFF and PPM/PGM can be read.",
+        "is not a photograph of a known kind", f"{', '.join(labels)} and {last} can be read."
     )

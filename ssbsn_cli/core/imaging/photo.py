@@ -45,7 +45,7 @@ class Photo:
     metadata : Metadata
         What the file said about the photograph.
     format : str
-        "jpeg", "png", "webp", "bmp", "tiff" or "pnm": what it was read from.
+        What it was read from, such as "jpeg".
     alpha : {"unassociated", "associated", "unspecified"}
         What the alpha channel, if any, means: the usual opacity, opacity that the colours are
         already multiplied by, or a channel that the file gives no meaning. Only TIFF can hold

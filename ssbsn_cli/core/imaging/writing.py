@@ -37,7 +37,7 @@ def write_photo(
     path : Path
         Where.
     format : str, optional
-        "jpeg", "png", "webp", "bmp", "tiff" or "pnm"; told by the extension of `path` if None.
+        One of `CODECS`, such as "jpeg"; told by the extension of `path` if None.
     quality : int
         1 to 100, for JPEG and WebP.
     overwrite : bool
@@ -114,7 +114,7 @@ def check_writable(photo: Photo, format: str, quality: int, name: str) -> None:
     photo : Photo
         What is to be written; only its shape and type matter.
     format : str
-        "jpeg", "png", "webp", "bmp", "tiff" or "pnm".
+        One of `CODECS`, such as "jpeg".
     quality : int
         1 to 100.
     name : str
