@@ -1,4 +1,4 @@
-"""The pixels of one noisy photograph, as they are kept for training."""
+"""Reading the pixels of a photograph as training keeps them."""
 
 from __future__ import annotations
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.data.draws import Positions, Share, draw, put
 from ssbsn_cli.core.data.pairs import Pair
-from ssbsn_cli.core.data.sampler import nothing_large_enough
+from ssbsn_cli.core.data.sampler import Pictures, Sampler, Views, nothing_large_enough
 from ssbsn_cli.core.data.store import CropCache, Window
 from ssbsn_cli.core.errors import OptionError
 
-_Crops = tuple[NDArray[np.float32], NDArray[np.float32]]
 
+class PairSampler(Sampler):
+    """Draws crops of pairs; see `Sampler`.
 
-class PairSampler:
-    """Draws crops of pairs by their number, like `CropSampler`.
-
-    Of photographs that a cache holds only windows of, what both caches hold is drawn from: their
+    Where a cache holds only windows of a photograph, crops come from what both caches hold: their
     windows are at the same places, but there may be more of one than of the other.
 
     Parameters
@@ -30,14 +27,8 @@ class PairSampler:
     noisy, clean : CropCache
         Opened with the ``noisy`` and the ``clean`` of all `pairs`, in their order, and with the
         same ``side``. Photographs that either could not read are left out with their partners.
-    crop : int
-        Height and width of the crops.
-    batch_size : int
-        Pairs of crops per step of this process.
-    seed : int
-        0 to 2**64 - 1; another seed, other crops.
-    rank, world : int
-        Which process this is, from 0, of how many.
+    crop, batch_size, seed, rank, world
+        See `Sampler`.
 
     Attributes
     ----------
@@ -65,22 +56,21 @@ class PairSampler:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self._share = Share(crop, batch_size, seed, rank, world)
-        sides = [_by_number(cache, len(pairs)) for cache in (noisy, clean)]
+        super().__init__(crop, batch_size, seed, rank, world)
+        noisy_windows, clean_windows = (_by_number(cache, len(pairs)) for cache in (noisy, clean))
         unread = dict(noisy.skipped) | dict(clean.skipped)
         self.left_out: list[tuple[Pair, str]] = []
-        self._views: list[tuple[NDArray[Any], NDArray[Any]]] = []
-        sizes: list[tuple[int, int, int]] = []
+        pictures: list[tuple[int, Views]] = []
         apart = False
         too_small: list[Window] = []
         for number, pair in enumerate(pairs):
-            both = [side.get(number, []) for side in sides]
-            if not all(both):
-                photo = pair.clean if both[0] else pair.noisy
+            ours, theirs = noisy_windows.get(number), clean_windows.get(number)
+            if not ours or not theirs:
+                photo = pair.clean if ours else pair.noisy
                 self.left_out.append((pair, unread.get(photo, f"{photo} was skipped.")))
                 continue
-            _check_sizes(pair, both[0][0], both[1][0])
-            common = list(_common(*both))
+            _check_sizes(pair, ours[0], theirs[0])
+            common = [(a, b) for a in ours for b in theirs if _match(a, b)]
             large = [(a, b) for a, b in common if min(a.height, a.width, b.height, b.width) >= crop]
             if not common:
                 apart = True
@@ -88,29 +78,25 @@ class PairSampler:
             elif not large:
                 too_small.extend(window for window, _ in common)
                 self.left_out.append((pair, f"It is smaller than {crop}x{crop}."))
-            views = [(_within(noisy, a, b), _within(clean, b, a)) for a, b in large]
-            self._views.extend(views)
-            sizes.extend((number, *view.shape[:2]) for view, _ in views)
-        if not self._views:
-            raise _nothing_to_draw(self.left_out, apart, too_small, crop)
-        self._positions = Positions(sizes, crop)
+            pictures += [(number, (_part(noisy, a, b), _part(clean, b, a))) for a, b in large]
+        if not pictures:
+            if apart:
+                raise OptionError(
+                    "The crop caches of the noisy and the clean photos hold the same part of no "
+                    "photo.",
+                    "Allow the crop caches more room.",
+                )
+            if too_small:
+                raise nothing_large_enough(too_small, crop)
+            pair, reason = self.left_out[0]
+            raise OptionError(
+                f"None of the {len(pairs)} pairs of photos can be used; the first is "
+                f"{pair.noisy} and {pair.clean}: {reason}",
+                "Name a folder of pairs of readable photos.",
+            )
+        self._sources, self._ends = [Pictures(pictures, crop)], [1.0]
 
-    def numbers(self, step: int) -> range:
-        """Tell which crops `batch` draws at a step, as `CropSampler.numbers` does.
-
-        Parameters
-        ----------
-        step : int
-            From 0.
-
-        Returns
-        -------
-        range
-            Their numbers.
-        """
-        return self._share.numbers(step)
-
-    def batch(self, step: int) -> _Crops:
+    def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Draw the crops of one step of training, both of a pair flipped and turned alike.
 
         Parameters
@@ -123,15 +109,7 @@ class PairSampler:
         noisy, clean : numpy.ndarray
             (batch_size, 3, crop, crop) float32 in [0, 1], RGB, C-contiguous.
         """
-        crop = self._share.crop
-        noisy, clean = np.empty((2, self._share.batch_size, 3, crop, crop), np.float32)
-        for targets, number in zip(zip(noisy, clean, strict=True), self.numbers(step), strict=True):
-            # The first number chooses a data set, and there is one.
-            _, where, how = draw(self._share.seed, number)
-            which, top, left = self._positions.at(where)
-            for view, target in zip(self._views[which], targets, strict=True):
-                pixels = view[top : top + crop, left : left + crop]
-                put(pixels, how, target)
+        noisy, clean = self._draw(step, 2)
         return noisy, clean
 
 
@@ -154,13 +132,10 @@ def _check_sizes(pair: Pair, noisy: Window, clean: Window) -> None:
         )
 
 
-def _common(noisy: Iterable[Window], clean: Sequence[Window]) -> Iterator[tuple[Window, Window]]:
-    """Yield the windows of the two that are at the same place, or of which one holds the other."""
-    for a in noisy:
-        for b in clean:
-            # Others may overlap, too, but by chance: what they share would be drawn too often.
-            if _place(a) == _place(b) or _is_whole(a) or _is_whole(b):
-                yield a, b
+def _match(a: Window, b: Window) -> bool:
+    """Tell whether two windows are at the same place, or one of them is the whole photograph."""
+    # Others may overlap, too, but by chance: what they share would be drawn too often.
+    return _place(a) == _place(b) or _is_whole(a) or _is_whole(b)
 
 
 def _place(window: Window) -> tuple[int, int, int, int]:
@@ -171,25 +146,7 @@ def _is_whole(window: Window) -> bool:
     return (window.height, window.width) == (window.photo_height, window.photo_width)
 
 
-def _within(cache: CropCache, window: Window, other: Window) -> NDArray[Any]:
-    """Return a view of what a window has of another."""
+def _part(cache: CropCache, window: Window, other: Window) -> NDArray[Any]:
+    """Return a view of the part of a window that the other one shows, too."""
     top, left = max(other.top - window.top, 0), max(other.left - window.left, 0)
     return cache.view(window)[top : top + other.height, left : left + other.width]
-
-
-def _nothing_to_draw(
-    left_out: Sequence[tuple[Pair, str]], apart: bool, too_small: Sequence[Window], crop: int
-) -> OptionError:
-    if apart:
-        return OptionError(
-            "The crop caches of the noisy and the clean photos hold the same part of no photo.",
-            "Allow the crop caches more room.",
-        )
-    if too_small:
-        return nothing_large_enough(too_small, crop)
-    pair, reason = left_out[0]
-    return OptionError(
-        f"None of the {len(left_out)} pairs of photos can be used; the first is {pair.noisy} and "
-        f"{pair.clean}: {reason}",
-        "Name a folder of pairs of readable photos.",
-    )
