@@ -141,7 +141,7 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train on noisy photos: any photos of yours, without clean ones."""
-    from ssbsn_cli.core.training.request import make_request
+    from ssbsn_cli.core.training.request import TrainingOptions, make_request
 
     out = Output(json_lines=json_lines and is_leader(), quiet=quiet or not is_leader())
     if report:
@@ -164,7 +164,7 @@ def train(
         raise OptionError(
             "--steps, --epochs and --max-minutes contradict each other.", "Use one of them."
         )
-    request = make_request(
+    asked = TrainingOptions(
         data=data or [],
         pairs=pairs or [],
         validation=val_data,
@@ -177,7 +177,7 @@ def train(
         cache=cache,
         tensorboard=tensorboard,
     )
-    _train(out, request)
+    _train(out, make_request(asked))
 
 
 train.__doc__ = f"{train.__doc__}\n{EXAMPLES}"

@@ -5,16 +5,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.runtime.storage import cache_dir
 from ssbsn_cli.core.training.load_config import load_config
 from ssbsn_cli.core.training.log import StepDone
 from ssbsn_cli.core.training.loop import DivergedError
 from ssbsn_cli.core.training.request import DataPath, DataRequest, TrainingRequest
 from ssbsn_cli.core.training.run import prepare_training, refuse_used
-from ssbsn_cli.core.types import CompileKind, Notify
+from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 from ssbsn_cli.core.weights.registry import default_name
 
@@ -23,19 +25,16 @@ def adapt_weights(
     photos: Sequence[Path],
     weights: str | None,
     minutes: float,
-    *,
-    device: str = "auto",
-    precision: str = "auto",
-    compile: CompileKind = "auto",
-    keep: Path | None = None,
-    say: Notify = lambda _: None,
-    warn: Notify = lambda _: None,
-    listen: Callable[[StepDone], None] = lambda _: None,
+    settings: Settings,
+    keep: Path | None,
+    say: Notify,
+    warn: Notify,
+    listen: Callable[[StepDone], None],
 ) -> LoadedWeights:
     """Fine-tune weights on noisy photos, with the configuration "adapt".
 
-    A part of each photo is held out, and the weights that do best there are returned: those that
-    were given if fine-tuning did not help.
+    A part of each photo is held out, and the weights that do best there are returned. If
+    fine-tuning did not help, these are the weights that were given.
 
     Parameters
     ----------
@@ -45,12 +44,8 @@ def adapt_weights(
         What to start from, see `find_weights`; the default weights if not given.
     minutes : float
         How long to train.
-    device : str
-        As for `resolve_device`.
-    precision : str
-        "fp32" or "bf16"; anything else is "auto".
-    compile : {"auto", "on", "off"}
-        See `TrainingConfig`.
+    settings : Settings
+        Its device, precision and compiling are used; the precision "fp16" counts as "auto".
     keep : Path, optional
         Where the run is kept; if not given, nothing of it is.
     say, warn : callable
@@ -61,7 +56,7 @@ def adapt_weights(
     Returns
     -------
     LoadedWeights
-        With the name of what they were adapted from.
+        Their name tells what they were adapted from.
 
     Raises
     ------
@@ -79,9 +74,9 @@ def adapt_weights(
         )
     options = {
         "training.max_minutes": minutes,
-        "training.device": device,
-        "training.precision": precision if precision in ("fp32", "bf16") else "auto",
-        "training.compile": compile,
+        "training.device": settings.device,
+        "training.precision": "auto" if settings.precision == "fp16" else settings.precision,
+        "training.compile": settings.compile,
     }
     config = load_config("adapt", options=options)
     with ExitStack() as stack:
@@ -90,7 +85,7 @@ def adapt_weights(
         refuse_used(run)
         everything = DataPath(Path(photos[0]).parent, photos=tuple(photos))
         cache = cache_dir() / "crops" if keep else temporary
-        request = TrainingRequest(run, config, DataRequest([everything], cache=cache), init=name)
+        request = TrainingRequest(run, config, DataRequest([everything], cache), init=name)
         prepared = prepare_training(request, say, warn)
         stack.callback(prepared.close)
         if prepared.recorder is None:
@@ -107,6 +102,4 @@ def adapt_weights(
         else:
             say(f"Adapting did not help: {name} is used as it is.")
         adapted = load_weights(str(files.weights))
-    return LoadedWeights(
-        adapted.network, adapted.descriptor, f"{name}, adapted", adapted.path, adapted.digest
-    )
+    return replace(adapted, name=f"{name}, adapted")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssbsn_cli.core.data import CropSampler, PairSampler, SyntheticPairs
 from ssbsn_cli.core.data.draws import STEP, philox
 from ssbsn_cli.core.training.config import ObjectiveKind
 
@@ -20,7 +21,7 @@ class Draw(NamedTuple):
     Attributes
     ----------
     noisy, target : numpy.ndarray
-        (B, 3, H, W) float32 in [0, 1]. Self-supervised, they are one and the same.
+        (B, 3, H, W) float32 in [0, 1]; the same array where a network learns from noisy crops.
     stride : int
         PD stride that the network sees it through.
     """
@@ -30,27 +31,13 @@ class Draw(NamedTuple):
     stride: int
 
 
-class Noisy(Protocol):
-    """Draws noisy crops."""
-
-    def batch(self, step: int) -> NDArray[np.float32]:
-        """Draw the crops of one step, (B, 3, H, W) in [0, 1]."""
-
-
-class Paired(Protocol):
-    """Draws noisy crops and what they should become."""
-
-    def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Draw the crops of one step, each (B, 3, H, W) in [0, 1]."""
-
-
 class SelfSource:
     """Noisy crops that are their own targets, through a random one of the training strides.
 
     Parameters
     ----------
-    crops : Noisy
-        Where they come from.
+    crops : CropSampler
+        Draws the crops.
     strides : sequence of int
         PD strides pd_a.
     seed : int
@@ -61,13 +48,13 @@ class SelfSource:
     .. [1] Lee, Son & Lee, "AP-BSN", CVPR 2022, section 3.3. https://arxiv.org/abs/2203.11799
     """
 
-    def __init__(self, crops: Noisy, strides: Sequence[int], seed: int) -> None:
+    def __init__(self, crops: CropSampler, strides: Sequence[int], seed: int) -> None:
         self._crops = crops
         self._strides = strides
         self._seed = seed
 
     def draw(self, step: int) -> Draw:
-        """Draw one batch."""
+        """Draw the batch of one step."""
         noisy = self._crops.batch(step)
         chosen = _random(self._seed, step, 1) * len(self._strides) >> 64
         return Draw(noisy, noisy, self._strides[chosen])
@@ -83,18 +70,18 @@ class PairSource:
 
     Parameters
     ----------
-    crops : Paired
-        Where they come from.
+    crops : PairSampler or SyntheticPairs
+        Draws the crops.
     stride : int
         PD stride pd_b.
     """
 
-    def __init__(self, crops: Paired, stride: int) -> None:
+    def __init__(self, crops: PairSampler | SyntheticPairs, stride: int) -> None:
         self._crops = crops
         self._stride = stride
 
     def draw(self, step: int) -> Draw:
-        """Draw one batch."""
+        """Draw the batch of one step."""
         return Draw(*self._crops.batch(step), self._stride)
 
     def validation(self) -> list[Draw]:

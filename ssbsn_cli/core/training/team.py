@@ -19,7 +19,7 @@ from ssbsn_cli.core.runtime.device import resolve_device, use_available_cores
 
 @dataclass(frozen=True)
 class Team:
-    """Which process this is, of how many, and the few things that they say to each other.
+    """One of the processes of a training, and what it says to the others.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Team:
         Raises
         ------
         OptionError
-            If they cannot be shared out evenly.
+            They cannot be shared out evenly.
         """
         if batch_size % self.world:
             raise OptionError(
@@ -54,7 +54,7 @@ class Team:
         return batch_size // self.world
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """Make the gradients of all processes one."""
+        """Have the processes average their gradients."""
         return nn.parallel.DistributedDataParallel(network) if self.world > 1 else network
 
     def agree(self, loss: float, stop: bool, seconds: float) -> tuple[float, bool, float]:
@@ -68,23 +68,12 @@ class Team:
         total, stops, time = values.tolist()
         return total / self.world, stops > 0, time
 
-    def all(self, wish: bool) -> bool:
-        """Return whether all processes wish the same thing to be true."""
-        return self._largest(float(not wish))[0] == 0
-
-    def same(self, *values: int) -> bool:
-        """Return whether numbers below 2**53 are the same in all processes."""
-        largest = self._largest(*values, *(-value for value in values))
-        return list(values) == largest[: len(values)] == [-v for v in largest[len(values) :]]
-
-    def _largest(self, *values: float) -> list[float]:
-        if self.world == 1:
-            return list(values)
-        # MPS, which has no such numbers, runs no groups of processes.
-        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(tensor, dist.ReduceOp.MAX)
-        largest: list[float] = tensor.tolist()
-        return largest
+    def gather(self, value: object) -> list[object]:
+        """Return what each process says."""
+        said: list[object] = [value] * self.world
+        if self.world > 1:
+            dist.all_gather_object(said, value)
+        return said
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
@@ -106,7 +95,7 @@ class Team:
             raise
 
     def leave(self) -> None:
-        """Take leave of the other processes."""
+        """Leave the group of processes."""
         if dist.is_initialized():
             dist.destroy_process_group()
 
@@ -147,8 +136,8 @@ def join_team(device: str) -> Team:
 
 def _join(world: int, backend: str) -> int:
     store, rank, _ = next(rendezvous("env://"))
-    # Workers that torchrun starts again share a store with the dead ones, and would connect to
-    # their addresses. How often it did so is only the same for all on one machine.
+    # Workers that torchrun restarts share a store with the dead ones, and would connect to their
+    # addresses. Only on one machine do all workers count the same number of restarts.
     if os.environ.get("LOCAL_WORLD_SIZE") == str(world):
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store = dist.PrefixStore(  # type: ignore[attr-defined]

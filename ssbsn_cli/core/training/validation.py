@@ -1,35 +1,57 @@
-"""Scoring a network while it trains."""
+"""Scoring a network while it trains, and showing what it does to a picture."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from ssbsn_cli.core.data import find_pairs
+from ssbsn_cli.core.data.pixels import read_pixels
+from ssbsn_cli.core.errors import ImageError, OptionError
+from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.config import LossKind
 from ssbsn_cli.core.training.objectives import distance
 from ssbsn_cli.core.training.sources import Draw
+from ssbsn_cli.core.types import Notify, to_unit
 
 _CROPS_AT_ONCE = 4
+_CENTRE = 256
+_GAP = 8
+
+_Picture = NDArray[np.float32]
+
+
+class Score(NamedTuple):
+    """How good a network is.
+
+    Attributes
+    ----------
+    figures : dict
+        By name, for people.
+    rating : float
+        One number of them to compare networks by; lower is better.
+    """
+
+    figures: dict[str, float]
+    rating: float
 
 
 class Validation(Protocol):
-    """Scores a network and tells which of two scores is better."""
+    """Scores networks."""
 
-    def score(self, network: Network) -> dict[str, float]:
-        """Return named figures; the network is on its device, and stays as it is."""
-
-    def rate(self, score: dict[str, float]) -> float:
-        """Return one number of a score; lower is better."""
+    def score(self, network: Network) -> Score:
+        """Score a network, which is on its device and stays as it is."""
 
 
 class LossValidation:
-    """The mean training loss over fixed batches.
+    """Scores by the ``loss``: the mean training loss over fixed batches.
 
     Parameters
     ----------
@@ -42,21 +64,17 @@ class LossValidation:
     """
 
     def __init__(
-        self, draws: Sequence[tuple[float, Draw]], device: torch.device, kind: LossKind = "l1"
+        self, draws: Sequence[tuple[float, Draw]], device: torch.device, kind: LossKind
     ) -> None:
         self._draws = draws
         self._device = device
         self._kind = kind
 
-    def score(self, network: Network) -> dict[str, float]:
-        """Return the ``loss``."""
+    def score(self, network: Network) -> Score:
+        """Score a network."""
         total = sum(share for share, _ in self._draws)
-        loss = sum(share * self._loss(network, draw) for share, draw in self._draws)
-        return {"loss": loss / total}
-
-    def rate(self, score: dict[str, float]) -> float:
-        """Return the loss."""
-        return score["loss"]
+        loss = sum(share * self._loss(network, draw) for share, draw in self._draws) / total
+        return Score({"loss": loss}, loss)
 
     @torch.no_grad()
     def _loss(self, network: Network, draw: Draw) -> float:
@@ -71,27 +89,23 @@ class LossValidation:
 
 
 class PairValidation:
-    """PSNR and SSIM over pairs of noisy and clean pictures, without refinement.
+    """Scores by ``psnr`` (dB), without refinement, and tells ``ssim`` and ``psnr_noisy``.
 
     Parameters
     ----------
     pairs : sequence of (array, array)
-        Noisy and clean, (H, W, 3) float32 in [0, 1].
+        Noisy and clean pictures, (H, W, 3) float32 in [0, 1].
     device : torch.device
         Of the network.
     """
 
-    def __init__(
-        self,
-        pairs: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
-        device: torch.device,
-    ) -> None:
+    def __init__(self, pairs: Sequence[tuple[_Picture, _Picture]], device: torch.device) -> None:
         self._pairs = pairs
         self._device = device
         self._noisy = float(np.mean([psnr(clean, noisy) for noisy, clean in pairs]))
 
-    def score(self, network: Network) -> dict[str, float]:
-        """Return ``psnr`` (dB), ``ssim`` and, of the noisy pictures, ``psnr_noisy``."""
+    def score(self, network: Network) -> Score:
+        """Score a network."""
         psnrs, ssims = [], []
         for noisy, clean in self._pairs:
             out = denoise_picture(network, noisy, self._device)
@@ -102,21 +116,67 @@ class PairValidation:
                     clean, out, channel_axis=2, data_range=1.0, win_size=max(window, 3)
                 )
             )
-        return {
-            "psnr": float(np.mean(psnrs)),
-            "ssim": float(np.mean(ssims)),
-            "psnr_noisy": self._noisy,
-        }
+        mean, ssim = float(np.mean(psnrs)), float(np.mean(ssims))
+        return Score({"psnr": mean, "ssim": ssim, "psnr_noisy": self._noisy}, -mean)
 
-    def rate(self, score: dict[str, float]) -> float:
-        """Return the PSNR, negated."""
-        return -score["psnr"]
+
+def pair_validation(
+    path: Path, count: int, device: torch.device, say: Notify, warn: Notify
+) -> PairValidation:
+    """Read the pairs of a folder to score on.
+
+    Parameters
+    ----------
+    path : Path
+        See `find_pairs`.
+    count : int
+        How many of its pairs to use, at most; of each, the centre.
+    device : torch.device
+        Of the networks to score.
+    say, warn : callable
+        Told what is found.
+
+    Raises
+    ------
+    OptionError
+        No pair can be read.
+    """
+    pairs = find_pairs(path)
+    pictures: list[tuple[_Picture, _Picture]] = []
+    for pair in pairs:
+        try:
+            noisy, clean = read_pixels(pair.noisy), read_pixels(pair.clean)
+        except ImageError as error:
+            warn(str(error))
+            continue
+        if noisy.shape != clean.shape:
+            warn(f"{pair.noisy} and {pair.clean} differ in size and are left out.")
+            continue
+        pictures.append((centre(noisy), centre(clean)))
+        if len(pictures) == count:
+            break
+    if not pictures:
+        raise OptionError(f"No pair in {path} can be read.", "Give readable photos.")
+    say(f"{path}: {len(pairs)} pairs, {len(pictures)} of them to score on.")
+    return PairValidation(pictures, device)
+
+
+def centre(pixels: NDArray[Any]) -> _Picture:
+    """Return the middle of a photo, at most 256 x 256, (H, W, 3) float32 in [0, 1]."""
+    top, left = (max(length - _CENTRE, 0) // 2 for length in pixels.shape[:2])
+    return to_unit(pixels[top : top + _CENTRE, left : left + _CENTRE])
+
+
+def preview(network: Network, picture: _Picture, device: torch.device) -> bytes:
+    """Return a PNG of a picture before and after; the arguments are those of `denoise_picture`."""
+    after = denoise_picture(network, picture, device)
+    gap = np.ones((len(after), _GAP, 3), np.float32)
+    both = np.rint(np.hstack([picture, gap, after]) * 255).astype(np.uint8)
+    return encode_photo(Photo(both, Metadata(), "png"), "png")
 
 
 @torch.no_grad()
-def denoise_picture(
-    network: Network, picture: NDArray[np.float32], device: torch.device
-) -> NDArray[np.float32]:
+def denoise_picture(network: Network, picture: _Picture, device: torch.device) -> _Picture:
     """Denoise a small picture without refinement.
 
     Parameters
@@ -135,7 +195,7 @@ def denoise_picture(
     """
     x = to_device(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]), device)
     y = network.denoise(x, refine="none")[0].clamp(0, 1)
-    result: NDArray[np.float32] = y.permute(1, 2, 0).float().cpu().numpy()
+    result: _Picture = y.permute(1, 2, 0).float().cpu().numpy()
     return result
 
 
@@ -144,7 +204,7 @@ def to_device(batch: NDArray[np.float32], device: torch.device) -> torch.Tensor:
     return torch.from_numpy(batch).to(device).contiguous(memory_format=torch.channels_last)
 
 
-def psnr(clean: NDArray[np.float32], picture: NDArray[np.float32]) -> float:
+def psnr(clean: _Picture, picture: _Picture) -> float:
     """Return the PSNR in dB of pictures in [0, 1]; 100 for equal ones."""
     if np.array_equal(clean, picture):
         return 100.0
