@@ -220,7 +220,7 @@ def test_parts_that_are_held_out_are_never_trained_on(tiny):
     batches = [prepared.trainer._data.batches.batch(step).noisy for step in range(20)]
     prepared.close()
     assert all((batch == 0).all() for batch in batches)
-    held = [draw.noisy for _, draw in prepared.trainer._data.validation._draws]
+    held = [draw.noisy for _, draw in prepared.trainer._data.validation.args[0]]
     assert all((batch == np.float32(200 / 255)).all() for batch in held)
 
 

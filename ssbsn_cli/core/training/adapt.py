@@ -14,7 +14,7 @@ from ssbsn_cli.core.runtime.storage import cache_dir
 from ssbsn_cli.core.training.load_config import load_config
 from ssbsn_cli.core.training.log import StepDone
 from ssbsn_cli.core.training.loop import DivergedError
-from ssbsn_cli.core.training.request import DataPath, DataRequest, TrainingRequest
+from ssbsn_cli.core.training.request import DataPath, TrainingRequest
 from ssbsn_cli.core.training.run import prepare_training, refuse_used
 from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
@@ -48,10 +48,8 @@ def adapt_weights(
         Its device, precision and compiling are used; the precision "fp16" counts as "auto".
     keep : Path, optional
         Where the run is kept; if not given, nothing of it is.
-    say, warn : callable
-        Told what is found and done.
-    listen : callable
-        Told of each step.
+    say, warn, listen : callable
+        Told what is found and done; told of each step.
 
     Returns
     -------
@@ -78,14 +76,17 @@ def adapt_weights(
         "training.precision": "auto" if settings.precision == "fp16" else settings.precision,
         "training.compile": settings.compile,
     }
-    config = load_config("adapt", options=options)
     with ExitStack() as stack:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ssbsn-adapt-")))
         run = keep or temporary / "run"
         refuse_used(run)
-        everything = DataPath(Path(photos[0]).parent, photos=tuple(photos))
-        cache = cache_dir() / "crops" if keep else temporary
-        request = TrainingRequest(run, config, DataRequest([everything], cache), init=name)
+        request = TrainingRequest(
+            run=run,
+            config=load_config("adapt", options=options),
+            noisy=[DataPath(Path(photos[0]).parent, photos=tuple(photos))],
+            cache=cache_dir() / "crops" if keep else temporary,
+            init=name,
+        )
         prepared = prepare_training(request, say, warn)
         stack.callback(prepared.close)
         if prepared.recorder is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,18 +21,19 @@ from ssbsn_cli.core.data import (
 from ssbsn_cli.core.data.store import hold_out
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.network import Network
-from ssbsn_cli.core.training.config import Config, ObjectiveKind
+from ssbsn_cli.core.training.config import ObjectiveKind
 from ssbsn_cli.core.training.photos import Photos
 from ssbsn_cli.core.training.recipe import make_recipe
-from ssbsn_cli.core.training.request import DataPath, DataRequest
+from ssbsn_cli.core.training.request import DataPath, TrainingRequest
 from ssbsn_cli.core.training.sources import Mixture, PairSource, SelfSource, Source
 from ssbsn_cli.core.training.teacher import teach
 from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.training.validation import (
-    LossValidation,
     Validation,
     centre,
-    pair_validation,
+    read_pairs,
+    score_loss,
+    score_pairs,
 )
 from ssbsn_cli.core.types import Notify
 
@@ -44,13 +46,13 @@ _Share = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What `open_data` returns.
+    """What a training learns from.
 
     Parameters
     ----------
     batches : Mixture
         This process' part of each step.
-    validation : Validation
+    validation : callable
         Scores a network.
     picture : array
         (H, W, 3) float32 in [0, 1]: what previews show.
@@ -68,33 +70,16 @@ class TrainingData:
 
 
 def open_data(
-    request: DataRequest,
-    config: Config,
-    network: Network,
-    team: Team,
-    say: Notify,
-    warn: Notify,
+    request: TrainingRequest, network: Network, team: Team, say: Notify, warn: Notify
 ) -> TrainingData:
     """Find and decode the photos of a training.
-
-    Parameters
-    ----------
-    request : DataRequest
-        Which photos.
-    config : Config
-        What they are needed for.
-    network : Network
-        What is trained.
-    team : Team
-        The processes.
-    say, warn : callable
-        Told what is found.
 
     Raises
     ------
     OptionError
         There is nothing usable.
     """
+    config = request.config
     training = config.training
     # A batch that cannot be shared is noticed before anything is decoded.
     team.share(training.batch_size)
@@ -110,12 +95,19 @@ def open_data(
             "should predict, and would learn to copy them.",
             "Use --config small, or --init with weights of SS-BSN or AP-BSN.",
         )
-    photos = Photos(request.cache, config, say, warn)
+    stride = network.size_multiple
+    if kinds != ["self"] and training.crop % stride:
+        raise OptionError(
+            f"A crop of {training.crop} is no multiple of {stride}, which the network needs for "
+            "pairs.",
+            f"Use a --crop that is a multiple of {stride}.",
+        )
+    photos = Photos(request, say, warn)
     noisy: list[CropCache] = []
     if "self" in kinds or "distill" in kinds or ("pairs" in kinds and config.pairs.lifted):
         noisy = [photos.open(path, "noisy") for path in _needed("data", request.noisy)]
-    opening = _Sources(request, config, team, photos, noisy, network.size_multiple, say, warn)
-    sources = {kind: opening.of(kind) for kind in kinds}
+    maker = _SourceMaker(request, team, photos, noisy, stride)
+    sources = {kind: maker.make(kind) for kind in kinds}
     batches = Mixture(
         {kind: source for kind, (source, _) in sources.items()},
         training.objectives,
@@ -126,10 +118,10 @@ def open_data(
         for kind, (_, source) in sources.items()
         for draw in source.validation()
     ]
-    validation: Validation = LossValidation(draws, team.device, training.loss)
+    validation: Validation = partial(score_loss, draws, training.loss, team.device)
     if request.validation:
-        count = training.validation_crops
-        validation = pair_validation(request.validation, count, team.device, say, warn)
+        scored = read_pairs(request.validation, training.validation_crops, say, warn)
+        validation = partial(score_pairs, scored, team.device)
     # Scores on other photos cannot be compared, so those belong to the key, too.
     photos.keys.append(request.validation and str(request.validation.absolute()))
     if noisy:
@@ -148,63 +140,70 @@ def _needed(option: str, paths: Sequence[DataPath]) -> Sequence[DataPath]:
     return paths
 
 
-@dataclass(frozen=True)
-class _Sources:
+class _SourceMaker:
     """Makes the sources of an objective: one to train on, and one to validate on."""
 
-    request: DataRequest
-    config: Config
-    team: Team
-    photos: Photos
-    noisy: Sequence[CropCache]
-    stride: int
-    say: Notify
-    warn: Notify
+    def __init__(
+        self,
+        request: TrainingRequest,
+        team: Team,
+        photos: Photos,
+        noisy: Sequence[CropCache],
+        stride: int,
+    ) -> None:
+        self._request = request
+        self._config = request.config
+        self._device = team.device
+        self._photos = photos
+        self._say, self._warn = photos.say, photos.warn
+        self._noisy = noisy
+        self._weights = [data.weight for data in request.noisy]
+        self._stride = stride
+        training = request.config.training
+        self._shares: tuple[_Share, _Share] = (
+            (team.share(training.batch_size), training.seed, team.rank, team.world),
+            (training.validation_crops, _VALIDATION_SEED, 0, 1),
+        )
 
-    def of(self, kind: ObjectiveKind) -> tuple[Source, Source]:
-        """Return the sources of an objective."""
+    def make(self, kind: ObjectiveKind) -> tuple[Source, Source]:
         if kind == "self":
             return self._self()
         if kind == "distill":
             return self._distill()
-        return self._real_pairs() if self.config.pairs.real else self._synthetic_pairs()
-
-    @property
-    def _weights(self) -> list[float]:
-        return [data.weight for data in self.request.noisy]
+        return self._real_pairs() if self._config.pairs.real else self._synthetic_pairs()
 
     def _self(self) -> tuple[Source, Source]:
-        training = self.config.training
-        caches = held = self.noisy
+        training = self._config.training
+        caches = held = self._noisy
         if training.hold_out:
-            halves = [hold_out(cache, training.hold_out, training.crop) for cache in self.noisy]
+            halves = [hold_out(cache, training.hold_out, training.crop) for cache in self._noisy]
             if any(half.windows for _, half in halves):
                 caches = [half for half, _ in halves]
                 # Where nothing could be held out, what is trained on has to do.
                 held = [rest if rest.windows else half for half, rest in halves]
             else:
-                self.warn("The photos are too small to hold a part of them out of training.")
+                self._warn("The photos are too small to hold a part of them out of training.")
         crops, checks = (
             CropSampler(part, self._weights, training.crop, *share)
             for part, share in zip((caches, held), self._shares, strict=True)
         )
         if crops.too_small:
-            self.warn(f"{crops.too_small} photos are smaller than the crops and are not used.")
+            self._warn(f"{crops.too_small} photos are smaller than the crops and are not used.")
         return (
             SelfSource(crops, training.pd_a, training.seed),
             SelfSource(checks, training.pd_a, training.seed),
         )
 
     def _distill(self) -> tuple[Source, Source]:
-        distill = self.config.distill
-        device = str(self.team.device)
-        folder = teach(self.noisy, self._weights, distill, self.request.cache, device, self.say)
+        distill = self._config.distill
+        device = str(self._device)
+        folder = teach(self._noisy, self._weights, distill, self._request.cache, device, self._say)
         # The name of the folder says what it was made of, its files may be made anew.
-        self.photos.keys.append((folder.name, distill.windows))
+        self._photos.keys.append((folder.name, distill.windows))
         return self._decoded_pairs(DataPath(folder), find_pairs(folder)[: distill.windows])
 
     def _real_pairs(self) -> tuple[Source, Source]:
-        paths = _needed("pairs", self.request.pairs)
+        paths = _needed("pairs", self._request.pairs)
         if len(paths) > 1:
             raise OptionError(
                 "--pairs takes one folder of real pairs.",
@@ -212,50 +211,34 @@ class _Sources:
             )
         pairs = find_pairs(paths[0].path)
         sources = self._decoded_pairs(paths[0], pairs)
-        self.photos.keys.append([str(pair) for pair in pairs])
+        self._photos.keys.append([str(pair) for pair in pairs])
         return sources
 
     def _synthetic_pairs(self) -> tuple[Source, Source]:
-        pairs = self.config.pairs
-        paths = _needed("pairs", self.request.pairs)
+        pairs = self._config.pairs
+        paths = _needed("pairs", self._request.pairs)
         weights = [path.weight for path in paths]
-        recipe = make_recipe(pairs, self.noisy, self._weights, self.say)
-        caches = [self.photos.open(path, "clean") for path in paths]
+        recipe = make_recipe(pairs, self._noisy, self._weights, self._say)
+        caches = [self._photos.open(path, "clean") for path in paths]
         twice = pairs.halved or pairs.synthesiser == "wide"
-        side = self.config.training.crop * (2 if twice else 1)
-
+        side = self._config.training.crop * (2 if twice else 1)
         crops = [CropSampler(caches, weights, side, *share) for share in self._shares]
         if crops[0].too_small:
-            self.warn(f"{crops[0].too_small} clean photos are smaller than {side}x{side}.")
+            self._warn(f"{crops[0].too_small} clean photos are smaller than {side}x{side}.")
         return self._of_pairs(
             SyntheticPairs(each, recipe, seed)
             for each, (_, seed, _, _) in zip(crops, self._shares, strict=True)
         )
 
     def _decoded_pairs(self, data: DataPath, pairs: Sequence[Pair]) -> tuple[Source, Source]:
-        decode = self.photos.decode
+        decode = self._photos.decode
         noisy = decode([pair.noisy for pair in pairs], "pairs", data, "noisy sides of pairs")
         clean = decode([pair.clean for pair in pairs], "pairs", data, "clean sides of pairs")
-        crop = self.config.training.crop
+        crop = self._config.training.crop
         return self._of_pairs(
             PairSampler(pairs, noisy, clean, crop, *share) for share in self._shares
         )
 
     def _of_pairs(self, samplers: Iterable[PairSampler | SyntheticPairs]) -> tuple[Source, Source]:
-        crop = self.config.training.crop
-        if crop % self.stride:
-            raise OptionError(
-                f"A crop of {crop} is no multiple of {self.stride}, which the network needs for "
-                "pairs.",
-                f"Use a --crop that is a multiple of {self.stride}.",
-            )
-        training, validation = (PairSource(sampler, self.stride) for sampler in samplers)
+        training, validation = (PairSource(sampler, self._stride) for sampler in samplers)
         return training, validation
-
-    @property
-    def _shares(self) -> tuple[_Share, _Share]:
-        training, team = self.config.training, self.team
-        return (
-            (team.share(training.batch_size), training.seed, team.rank, team.world),
-            (training.validation_crops, _VALIDATION_SEED, 0, 1),
-        )

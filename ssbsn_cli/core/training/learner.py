@@ -35,20 +35,14 @@ class TrainingState:
 
     Parameters
     ----------
-    step : int
-        Steps done.
-    seconds : float
-        Time that they took.
-    network : dict
-        Weights by name.
-    average : dict or None
-        Their moving average, if there is one.
+    step, seconds : int, float
+        Steps done, and the time that they took.
+    network, average : dict
+        Weights by name, and their moving average, if there is one.
     optimizer : dict
         State of the optimiser.
-    best : float or None
-        Best rating of a checkpoint so far; lower is better.
-    best_step : int
-        When that was.
+    best, best_step : float or None, int
+        Best rating of a checkpoint so far, where lower is better, and its step.
     """
 
     step: int
@@ -60,26 +54,14 @@ class TrainingState:
     best_step: int = 0
 
     def save(self, path: Path) -> None:
-        """Write the state, whole or not at all: one that is there stays until then.
-
-        Raises
-        ------
-        OSError
-            It cannot be written.
-        """
+        """Write the state, whole or not at all: one that is there stays until then."""
         buffer = io.BytesIO()
         torch.save({"version": _VERSION, **asdict(self)}, buffer)
         write_atomically(path, buffer.getvalue())
 
 
 def load_state(path: Path, device: torch.device) -> TrainingState:
-    """Read what `TrainingState.save` wrote, without running any code in it.
-
-    Raises
-    ------
-    SsbsnError
-        It is damaged.
-    """
+    """Read what `TrainingState.save` wrote, without running any code in it."""
     try:
         content = torch.load(path, map_location=device, weights_only=True)
         if content.pop("version") != _VERSION:
@@ -160,21 +142,9 @@ class Learner:
         self._parallel: nn.Module = team.wrap(network)
 
     def learn(self, draw: Draw, rate: float, pixels: float) -> float:
-        """Take one step.
+        """Take one step at a learning rate, and return the loss of this process' part of it.
 
-        Parameters
-        ----------
-        draw : Draw
-            What to learn from.
-        rate : float
-            Learning rate.
-        pixels : float
-            What the whole training sees: whether compiling pays depends on it.
-
-        Returns
-        -------
-        float
-            The loss of this process' part of the batch.
+        Whether compiling pays depends on how many pixels the whole training sees.
         """
         work = partial(self._learn, draw, rate)
         loss = self._compiler.run(work, (draw.noisy.shape, draw.stride), pixels)

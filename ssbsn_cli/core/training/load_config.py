@@ -35,14 +35,14 @@ def load_config(
     name_or_path : str
         One of `config_names`, or a TOML file.
     settings : sequence of str
-        Changes as ``section.key=value``, the value in TOML; other text stands for itself.
+        Changes as ``section.key=value``, with the value in TOML; other text stands for itself.
     options : mapping, optional
         More changes, by ``section.key``; they are made last, and None changes nothing.
 
     Returns
     -------
     Config
-        Checked. Of the three ways to say how long to train, a change of one removes the others.
+        Checked. Of the three ways to say how long to train, the last one given counts.
 
     Raises
     ------

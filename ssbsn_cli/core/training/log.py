@@ -15,11 +15,6 @@ from ssbsn_cli.core.errors import OptionError
 class RunFiles:
     """Where the files of a run are.
 
-    Parameters
-    ----------
-    directory : Path
-        The run.
-
     Attributes
     ----------
     config, data : Path
@@ -60,12 +55,8 @@ class StepDone:
 
     Parameters
     ----------
-    step : int
-        Steps done.
-    loss : float
-        Of this step's batch.
-    learning_rate : float
-        Of this step.
+    step, loss, learning_rate
+        Steps done, and the loss and the learning rate of this one.
     images_per_second : float
         Crops a second, of all processes, since training began or was resumed.
     progress : float
@@ -84,11 +75,6 @@ class StepDone:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read the log of a run that may have been killed and resumed any number of times.
-
-    Parameters
-    ----------
-    path : Path
-        What `MetricsLog` wrote.
 
     Returns
     -------
@@ -123,11 +109,6 @@ class MetricsLog:
     """Appends to the log of a run, one line at a time; a kill costs the last line at most.
 
     Only one process may have it open.
-
-    Parameters
-    ----------
-    path : Path
-        Made if it does not exist; else the log is continued.
     """
 
     def __init__(self, path: Path) -> None:
@@ -139,13 +120,9 @@ class MetricsLog:
                 self._file.write(b"\n")
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append one line, which others can read at once.
+        """Append one line of plain values, "event" and "step" among them.
 
-        Parameters
-        ----------
-        record : mapping
-            Plain values, with "event" (str) and "step" (int) among them. Numbers that are not
-            finite become null, as JSON has none.
+        Numbers that are not finite become null, as JSON has none.
         """
         values = {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -159,18 +136,7 @@ class MetricsLog:
 
 
 class TensorBoardLog:
-    """Writes for TensorBoard what `MetricsLog` writes.
-
-    Parameters
-    ----------
-    directory : Path
-        For the files of TensorBoard; made if it does not exist.
-
-    Raises
-    ------
-    OptionError
-        If TensorBoard is not installed.
-    """
+    """Writes for TensorBoard what `MetricsLog` writes."""
 
     def __init__(self, directory: Path) -> None:
         try:

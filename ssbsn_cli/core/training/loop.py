@@ -34,16 +34,10 @@ class Trainer:
 
     Parameters
     ----------
-    learner : Learner
-        What learns.
-    config : Config
-        How to train.
-    data : TrainingData
-        What it learns from and is scored on.
+    learner, config, data, team
+        What learns, how, from what, and in which processes.
     recorder : Recorder or None
         Keeps the run's files; None in processes that do not lead.
-    team : Team
-        The processes.
     steps : int or None
         How many; None trains by time.
     seconds : float
@@ -193,7 +187,7 @@ class Trainer:
         if not self._recorder:
             return
         with self._explained(), self._learner.result() as network:
-            score = self._data.validation.score(network)
+            score = self._data.validation(network)
             picture = preview(network, self._data.picture, self._team.device)
         if not math.isfinite(score.rating):
             raise self._diverged(score.rating, self._learner.step + 1)

@@ -18,25 +18,20 @@ from ssbsn_cli.core.weights.locate import load_weights
 
 _LAST_SCALE = 0.1
 _COLORS = 3
+# The narrowest layers are half as wide.
+_FEWEST_CHANNELS = 6
 
 
 @torch.no_grad()
 def initialise(network: Network, seed: int) -> None:
     """Draw initial weights: He-normal, zero biases, small last layers, and a way for the colours.
 
-    PyTorch's default shrinks the signal with every convolution and ReLU, and a blind-spot network
-    predicts a constant for hundreds of steps; He-normal weights, with the last convolution of each
-    block scaled by 0.1, do not. Beside those, one feature a colour leads unchanged from the head
-    to the tail and is averaged over the neighbours by the masked convolutions, so that the first
-    prediction is the mean of what surrounds a pixel. Colours, which take longest otherwise, are
+    With PyTorch's defaults, every convolution and ReLU shrinks the signal, and a blind-spot network
+    predicts a constant for hundreds of steps. With He-normal weights, and the last convolution of
+    each block scaled by 0.1, it does not. Besides, one feature a colour leads unchanged from the
+    head to the tail, and the masked convolutions average it over the neighbours. So the first
+    prediction is the mean of what surrounds a pixel, and colours, which take longest otherwise, are
     right from the start. A U-Net's first prediction is the image as it is.
-
-    Parameters
-    ----------
-    network : Network
-        Changed in place; on the CPU.
-    seed : int
-        Another seed, other weights.
 
     References
     ----------
@@ -87,26 +82,8 @@ def _lead_through(conv: nn.Conv2d, branches: int) -> None:
         conv.weight[color, color :: conv.in_channels // branches] = 1 / terms
 
 
-# The narrowest layers are half as wide.
-_FEWEST_CHANNELS = 6
-
-
 def make_network(config: Config, init: str | None) -> tuple[Network, Descriptor]:
-    """Make or load the network that is to be trained.
-
-    Parameters
-    ----------
-    config : Config
-        Its `model` says which; None is that of the initial weights.
-    init : str, optional
-        Weights to start from; random ones if not given.
-
-    Returns
-    -------
-    network : Network
-        On the CPU.
-    descriptor : Descriptor
-        Its own.
+    """Make the network that is to be trained, on the CPU, or load the one of initial weights.
 
     Raises
     ------
@@ -169,7 +146,7 @@ def _descriptor_of(model: ModelConfig) -> Descriptor:
 
 
 def model_of(descriptor: Descriptor) -> ModelConfig:
-    """Return the configuration that makes a network of this kind."""
+    """Return the configuration that makes a network like this."""
     return ModelConfig(
         architecture=descriptor.architecture,
         refine=descriptor.refine,

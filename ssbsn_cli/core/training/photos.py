@@ -8,22 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ssbsn_cli.core.data import CropCache, find_photos, open_cache
-from ssbsn_cli.core.training.config import Config
-from ssbsn_cli.core.training.request import DataPath
+from ssbsn_cli.core.training.request import DataPath, TrainingRequest
 from ssbsn_cli.core.types import Notify
 
 
 class Photos:
     """Decodes photos into crop caches, and remembers which.
-
-    Parameters
-    ----------
-    folder : Path
-        Where caches are kept.
-    config : Config
-        What they are needed for.
-    say, warn : callable
-        Told what is found.
 
     Attributes
     ----------
@@ -33,11 +23,11 @@ class Photos:
         What tells these photos from others.
     """
 
-    def __init__(self, folder: Path, config: Config, say: Notify, warn: Notify) -> None:
-        self._folder = folder
-        self._config = config
-        self._say = say
-        self._warn = warn
+    def __init__(self, request: TrainingRequest, say: Notify, warn: Notify) -> None:
+        self._folder = request.cache
+        self._config = request.config
+        self.say = say
+        self.warn = warn
         self._records: list[dict[str, Any]] = []
         self.pixels = 0
         self.keys: list[object] = []
@@ -49,7 +39,7 @@ class Photos:
             found = find_photos(data.path)
             photos, kind = found.photos, found.kind
             if found.passed_over:
-                self._say(f"{data.path}: {len(found.passed_over)} other files are passed over.")
+                self.say(f"{data.path}: {len(found.passed_over)} other files are passed over.")
         cache = self.decode(photos, kind, data, f"{what} photos")
         self.keys.append((cache.key, data.weight))
         if data.weight > 0:
@@ -58,31 +48,19 @@ class Photos:
         return cache
 
     def decode(self, photos: Sequence[Path], kind: str, data: DataPath, what: str) -> CropCache:
-        """Decode photos, and tell what they are.
-
-        Parameters
-        ----------
-        photos : sequence of Path
-            The photos.
-        kind : str
-            The layout of the folder that they were found in.
-        data : DataPath
-            That folder.
-        what : str
-            What the photos are, for the user.
-        """
+        """Decode photos of a folder with some kind of layout, and say what they are."""
         cache = open_cache(
             photos,
             self._folder,
             side=max(self._config.training.crop, 512),
             limit_bytes=round(self._config.data.cache_gb * 1e9),
-            notify=self._say,
+            notify=self.say,
         )
         skipped = len(cache.skipped)
         for photo, reason in cache.skipped[:3]:
-            self._warn(f"{photo} is skipped: {reason}")
+            self.warn(f"{photo} is skipped: {reason}")
         if skipped > 3:
-            self._warn(f"{skipped} photos are skipped.")
+            self.warn(f"{skipped} photos are skipped.")
         self._records.append(
             {
                 "path": str(data.path),
@@ -92,7 +70,7 @@ class Photos:
                 "weight": data.weight,
             }
         )
-        self._say(f"{data.path}: {len(photos)} {what} ({kind}), {skipped} skipped.")
+        self.say(f"{data.path}: {len(photos)} {what} ({kind}), {skipped} skipped.")
         return cache
 
     def record(self) -> dict[str, Any]:

@@ -19,16 +19,7 @@ from ssbsn_cli.core.types import Notify
 def make_recipe(
     pairs: PairsConfig, noisy: Sequence[CropCache], weights: Sequence[float], say: Notify
 ) -> Recipe:
-    """Return what makes pairs of clean photos.
-
-    Parameters
-    ----------
-    pairs : PairsConfig
-        Which noise, and what else happens to the photos.
-    noisy, weights
-        Photos to lift noise from, and how often each data set is drawn.
-    say : callable
-        Told what is found.
+    """Return what makes pairs of clean photos; `noisy` are the photos to lift noise from.
 
     Raises
     ------

@@ -28,20 +28,14 @@ class Recorder:
 
     Parameters
     ----------
-    files : RunFiles
-        Where to.
-    descriptor : Descriptor
-        Of the network.
-    origin : Origin
-        What the weights come from, for their card.
+    files, descriptor, origin
+        Where to, and what the card of the weights says about them.
     training : TrainingConfig
-        How many checkpoints to keep, and in which precision.
+        Says how many checkpoints to keep, and in which precision.
     state : TrainingState or None
         Where the run goes on from.
-    warn : callable
-        Told what a user should know.
-    listen : callable
-        Given each line of the metrics.
+    warn, listen : callable
+        Told what a user should know; given each line of the metrics.
     tensorboard : bool
         Whether TensorBoard gets the metrics, too.
 
@@ -107,12 +101,8 @@ class Recorder:
         ----------
         state : TrainingState
             All but what is best so far.
-        network : Network
-            Whose weights are the result.
-        score : Score
-            Of that network.
-        picture : bytes
-            What it does, as a PNG.
+        network, score, picture
+            The network whose weights are the result, how good it is, and a PNG of what it does.
 
         Raises
         ------

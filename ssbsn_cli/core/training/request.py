@@ -36,31 +36,9 @@ class DataPath:
     photos: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True)
-class DataRequest:
-    """Which photos a training is to use.
-
-    Parameters
-    ----------
-    noisy : sequence of DataPath
-        Noisy photos, for the objectives "self" and "distill".
-    cache : Path
-        Where crop caches are kept.
-    pairs : sequence of DataPath
-        Photos for the objective "pairs".
-    validation : Path, optional
-        Pairs of noisy and clean photos to score on.
-    """
-
-    noisy: Sequence[DataPath]
-    cache: Path
-    pairs: Sequence[DataPath] = ()
-    validation: Path | None = None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingRequest:
-    """What a user asks for.
+    """What a training is to do.
 
     Parameters
     ----------
@@ -68,8 +46,12 @@ class TrainingRequest:
         The run's directory.
     config : Config
         How to train.
-    data : DataRequest
-        On which photos.
+    noisy, pairs : sequence of DataPath
+        Noisy photos, and photos for the objective "pairs".
+    validation : Path, optional
+        Pairs of noisy and clean photos to score on.
+    cache : Path
+        Where crop caches are kept.
     init : str, optional
         Weights to start from: a name or a path.
     resume : bool
@@ -80,7 +62,10 @@ class TrainingRequest:
 
     run: Path
     config: Config
-    data: DataRequest
+    noisy: Sequence[DataPath] = ()
+    pairs: Sequence[DataPath] = ()
+    validation: Path | None = None
+    cache: Path
     init: str | None = None
     resume: bool = False
     tensorboard: bool = False
@@ -96,8 +81,6 @@ class TrainingOptions:
         Paths of photos, each with ``=WEIGHT`` or without: noisy ones, and those for the objective
         "pairs", which becomes the only one if the configuration does not have it. So does
         "distill" if `options` name its teacher.
-    validation, init, resume, tensorboard
-        See `TrainingRequest`.
     run : Path, optional
         The run's directory; ``runs/`` and the configuration's name if not given.
     config : str, optional
@@ -105,25 +88,25 @@ class TrainingOptions:
         and "ssbsn-sidd" elsewhere.
     changes, options
         See `load_config`.
-    cache : Path, optional
-        Where crop caches are kept.
+    validation, cache, init, resume, tensorboard
+        See `TrainingRequest`.
     """
 
     data: Sequence[str] = ()
     pairs: Sequence[str] = ()
-    validation: Path | None = None
     run: Path | None = None
     config: str | None = None
     changes: Sequence[str] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    validation: Path | None = None
+    cache: Path | None = None
     init: str | None = None
     resume: bool = False
-    cache: Path | None = None
     tensorboard: bool = False
 
 
 def make_request(asked: TrainingOptions) -> TrainingRequest:
-    """Complete what a user asks for by defaults and by what the run to resume was started with.
+    """Complete what a user asks for: by defaults, and by what the run to resume was started with.
 
     Raises
     ------
@@ -131,37 +114,32 @@ def make_request(asked: TrainingOptions) -> TrainingRequest:
         Something makes no sense.
     """
     chosen = asked.config or _usual_config(asked.options.get("training.device") or "auto")
-    directory = asked.run or Path("runs") / Path(chosen).stem
-    before = RunFiles(directory).config
-    going_on = asked.resume and before.is_file()
-    if going_on and asked.config is None:
-        chosen = str(before)
-    options = {**asked.options, **_objective(chosen, asked)}
-    config = load_config(chosen, asked.changes, options)
-    photos = DataRequest(
-        noisy=[_parse_data(text) for text in asked.data],
-        pairs=[_parse_data(text) for text in asked.pairs],
-        validation=asked.validation,
-        cache=asked.cache or cache_dir() / "crops",
+    run = asked.run or Path("runs") / Path(chosen).stem
+    before = RunFiles(run).config
+    told: dict[str, Any] = {}
+    if asked.resume and before.is_file():
+        told = _recall(run, needed=not asked.data and not asked.pairs)
+        if asked.config is None:
+            chosen = str(before)
+    first = told.get("init")
+    if asked.init and first and asked.init != first:
+        raise OptionError(
+            f"{run} began with the weights {first}, not {asked.init}.",
+            "Leave --init out to go on with it, or start another run with --out.",
+        )
+    request = TrainingRequest(
+        run=run,
+        config=load_config(chosen, asked.changes, {**asked.options, **_objective(chosen, asked)}),
+        noisy=[_parse_data(text) for text in asked.data] or told.get("noisy", ()),
+        pairs=[_parse_data(text) for text in asked.pairs] or told.get("pairs", ()),
+        validation=asked.validation or told.get("validation"),
+        cache=asked.cache or told.get("cache") or cache_dir() / "crops",
+        init=asked.init or first,
+        resume=asked.resume,
+        tensorboard=asked.tensorboard,
     )
-    init = asked.init
-    if going_on:
-        told, first = _recall(directory, needed=not asked.data and not asked.pairs)
-        if told:
-            photos = DataRequest(
-                noisy=photos.noisy or told.noisy,
-                pairs=photos.pairs or told.pairs,
-                validation=asked.validation or told.validation,
-                cache=asked.cache or told.cache,
-            )
-        if init and first and init != first:
-            raise OptionError(
-                f"{directory} began with the weights {first}, not {init}.",
-                "Leave --init out to go on with it, or start another run with --out.",
-            )
-        init = init or first
-    _check_used(config, photos)
-    return TrainingRequest(directory, config, photos, init, asked.resume, asked.tensorboard)
+    _check_used(request)
+    return request
 
 
 def _objective(config: str, asked: TrainingOptions) -> dict[str, Any]:
@@ -182,13 +160,14 @@ def _objective(config: str, asked: TrainingOptions) -> dict[str, Any]:
     return {"training.objectives": {missing[0]: 1.0}}
 
 
-def _check_used(config: Config, photos: DataRequest) -> None:
+def _check_used(request: TrainingRequest) -> None:
     """Refuse photos that no objective would look at."""
+    config = request.config
     used = [kind for kind, share in config.training.objectives.items() if share > 0]
     of_noisy = ("self", "distill", "pairs") if config.pairs.lifted else ("self", "distill")
     for option, given, kinds in (
-        ("data", photos.noisy, of_noisy),
-        ("pairs", photos.pairs, ("pairs",)),
+        ("data", request.noisy, of_noisy),
+        ("pairs", request.pairs, ("pairs",)),
     ):
         if given and not set(kinds).intersection(used):
             raise OptionError(
@@ -212,20 +191,20 @@ def _parse_data(text: str) -> DataPath:
     return DataPath(whole)
 
 
-def _recall(run: Path, needed: bool) -> tuple[DataRequest | None, str | None]:
+def _recall(run: Path, needed: bool) -> dict[str, Any]:
     """Return which photos and initial weights a run was started with."""
     try:
         told = json.loads(RunFiles(run).data.read_text(encoding="ascii"))["request"]
-        photos = DataRequest(
-            noisy=[_path_told(each) for each in told["noisy"]],
-            pairs=[_path_told(each) for each in told["pairs"]],
-            validation=told["validation"] and Path(told["validation"]),
-            cache=Path(told["cache"]),
-        )
-        return photos, told["init"]
+        return {
+            "init": told["init"],
+            "noisy": [_path_told(each) for each in told["noisy"]],
+            "pairs": [_path_told(each) for each in told["pairs"]],
+            "validation": told["validation"] and Path(told["validation"]),
+            "cache": Path(told["cache"]),
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         if not needed:
-            return None, None
+            return {}
         raise OptionError(
             f"{run} does not say which photos it was trained on.", "Name them with --data."
         ) from None

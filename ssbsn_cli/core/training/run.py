@@ -40,19 +40,7 @@ _FREE = {
 
 @dataclass(frozen=True)
 class Prepared:
-    """A training that is ready.
-
-    Parameters
-    ----------
-    trainer : Trainer
-        To be started.
-    recorder : Recorder or None
-        What keeps its files, in the leading process.
-    team : Team
-        The processes.
-    summary : dict
-        What is going to happen, as plain values.
-    """
+    """A training that is ready; `summary` says in plain values what is going to happen."""
 
     trainer: Trainer
     recorder: Recorder | None
@@ -75,10 +63,8 @@ def prepare_training(
     ----------
     request : TrainingRequest
         What the user asks for.
-    say, warn : callable
-        Told what is found and done.
-    listen : callable, optional
-        Given each line of the metrics.
+    say, warn, listen : callable
+        Told what is found and done; given each line of the metrics.
 
     Raises
     ------
@@ -94,7 +80,7 @@ def prepare_training(
     network, descriptor, config = _make_network(request, before, team)
     if before:
         _refuse_other_config(files, before, config)
-    data = open_data(request.data, config, network, team, say, warn)
+    data = open_data(request, network, team, say, warn)
     state = None
     if resuming:
         _refuse_other_data(files, data)
@@ -196,7 +182,14 @@ def _start_run(
     files: RunFiles, request: TrainingRequest, config: Config, data: TrainingData
 ) -> Origin:
     """Write what a run is, and return it for the card of its weights."""
-    told = {"init": request.init, **asdict(request.data)}
+    # What `make_request` needs to ask for the same photos again.
+    told = {
+        "init": request.init,
+        "noisy": [asdict(path) for path in request.noisy],
+        "pairs": [asdict(path) for path in request.pairs],
+        "validation": request.validation,
+        "cache": request.cache,
+    }
     record = json.dumps({**data.record, "request": told}, indent=2, default=_absolute)
     files.directory.mkdir(parents=True, exist_ok=True)
     write_atomically(files.config, config.to_toml().encode())

@@ -32,16 +32,7 @@ class Draw(NamedTuple):
 
 
 class SelfSource:
-    """Noisy crops that are their own targets, through a random one of the training strides.
-
-    Parameters
-    ----------
-    crops : CropSampler
-        Draws the crops.
-    strides : sequence of int
-        PD strides pd_a.
-    seed : int
-        Of the choice of strides.
+    """Noisy crops that are their own targets, through a random one of the training strides pd_a.
 
     References
     ----------
@@ -66,15 +57,7 @@ class SelfSource:
 
 
 class PairSource:
-    """Noisy crops with targets, through the stride of inference.
-
-    Parameters
-    ----------
-    crops : PairSampler or SyntheticPairs
-        Draws the crops.
-    stride : int
-        PD stride pd_b.
-    """
+    """Noisy crops with targets, through the stride of inference pd_b."""
 
     def __init__(self, crops: PairSampler | SyntheticPairs, stride: int) -> None:
         self._crops = crops
@@ -95,14 +78,7 @@ Source = SelfSource | PairSource
 class Mixture:
     """Takes each batch from one of several sources, the same one in all processes.
 
-    Parameters
-    ----------
-    sources : mapping
-        By objective.
-    shares : mapping
-        How often each objective is drawn, relative to the others.
-    seed : int
-        Of that choice.
+    `shares` say how often each objective is drawn, relative to the others.
     """
 
     def __init__(

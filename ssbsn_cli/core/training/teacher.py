@@ -40,10 +40,8 @@ def teach(
         Which teacher, and how much it does.
     directory : Path
         Where results are kept.
-    device : str
-        Where the teacher runs.
-    notify : callable
-        Told what is done.
+    device, notify
+        Where the teacher runs, and what is told about it.
 
     Returns
     -------
@@ -54,8 +52,6 @@ def teach(
     ------
     OptionError
         No teacher is named, or no photo is large enough.
-    WeightsError, DeviceError
-        See `load_denoiser`.
     """
     if not config.teacher:
         raise OptionError(

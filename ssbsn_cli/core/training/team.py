@@ -19,15 +19,7 @@ from ssbsn_cli.core.runtime.device import resolve_device, use_available_cores
 
 @dataclass(frozen=True)
 class Team:
-    """One of the processes of a training, and what it says to the others.
-
-    Parameters
-    ----------
-    rank, world : int
-        Which process this is, from 0, of how many.
-    device : torch.device
-        Of this process.
-    """
+    """A process of a training: which one it is, from 0, of how many, and what it tells others."""
 
     rank: int
     world: int
@@ -39,13 +31,7 @@ class Team:
         return self.rank == 0
 
     def share(self, batch_size: int) -> int:
-        """Return how many of a step's crops each process takes.
-
-        Raises
-        ------
-        OptionError
-            They cannot be shared out evenly.
-        """
+        """Return how many of a step's crops each process takes; refuse uneven shares."""
         if batch_size % self.world:
             raise OptionError(
                 f"A batch of {batch_size} cannot be shared by {self.world} processes.",
@@ -77,13 +63,7 @@ class Team:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Explain, while inside, that another process is gone.
-
-        Raises
-        ------
-        SsbsnError
-            In place of what PyTorch raises then.
-        """
+        """Explain, while inside, that another process is gone."""
         try:
             yield
         except RuntimeError as error:
@@ -103,16 +83,8 @@ class Team:
 def join_team(device: str) -> Team:
     """Join the other processes if ``torchrun`` started this one.
 
-    Parameters
-    ----------
-    device : str
-        As for `resolve_device`. With several processes, "auto" and "cuda" give each process of a
-        machine a GPU of its own.
-
-    Raises
-    ------
-    OptionError, DeviceError
-        See `resolve_device`.
+    With several processes, the devices "auto" and "cuda" give each process of a machine a GPU of
+    its own.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,112 +29,63 @@ _Picture = NDArray[np.float32]
 
 
 class Score(NamedTuple):
-    """How good a network is.
-
-    Attributes
-    ----------
-    figures : dict
-        By name, for people.
-    rating : float
-        One number of them to compare networks by; lower is better.
-    """
+    """How good a network is: figures by name, and one number to compare by; lower is better."""
 
     figures: dict[str, float]
     rating: float
 
 
-class Validation(Protocol):
-    """Scores networks."""
-
-    def score(self, network: Network) -> Score:
-        """Score a network, which is on its device and stays as it is."""
+# Scores a network, which is on its device and stays as it is.
+Validation = Callable[[Network], Score]
 
 
-class LossValidation:
-    """Scores by the ``loss``: the mean training loss over fixed batches.
-
-    Parameters
-    ----------
-    draws : sequence of (float, Draw)
-        Batches and their shares in the mean.
-    device : torch.device
-        Of the network.
-    kind : {"l1", "psnr"}
-        Which loss.
-    """
-
-    def __init__(
-        self, draws: Sequence[tuple[float, Draw]], device: torch.device, kind: LossKind
-    ) -> None:
-        self._draws = draws
-        self._device = device
-        self._kind = kind
-
-    def score(self, network: Network) -> Score:
-        """Score a network."""
-        total = sum(share for share, _ in self._draws)
-        loss = sum(share * self._loss(network, draw) for share, draw in self._draws) / total
-        return Score({"loss": loss}, loss)
-
-    @torch.no_grad()
-    def _loss(self, network: Network, draw: Draw) -> float:
-        total = 0.0
-        for first in range(0, len(draw.noisy), _CROPS_AT_ONCE):
-            part = slice(first, first + _CROPS_AT_ONCE)
-            noisy = to_device(draw.noisy[part], self._device)
-            target = to_device(draw.target[part], self._device)
-            loss = distance(network(noisy, draw.stride), target, self._kind)
-            total += loss.item() * len(noisy)
-        return total / len(draw.noisy)
+def score_loss(
+    draws: Sequence[tuple[float, Draw]], kind: LossKind, device: torch.device, network: Network
+) -> Score:
+    """Score by the mean training loss over fixed batches, each with its share in the mean."""
+    losses = sum(share * _loss(draw, kind, device, network) for share, draw in draws)
+    loss = losses / sum(share for share, _ in draws)
+    return Score({"loss": loss}, loss)
 
 
-class PairValidation:
-    """Scores by ``psnr`` (dB), without refinement, and tells ``ssim`` and ``psnr_noisy``.
+@torch.no_grad()
+def _loss(draw: Draw, kind: LossKind, device: torch.device, network: Network) -> float:
+    total = 0.0
+    for first in range(0, len(draw.noisy), _CROPS_AT_ONCE):
+        part = slice(first, first + _CROPS_AT_ONCE)
+        noisy = to_device(draw.noisy[part], device)
+        target = to_device(draw.target[part], device)
+        loss = distance(network(noisy, draw.stride), target, kind)
+        total += loss.item() * len(noisy)
+    return total / len(draw.noisy)
 
-    Parameters
-    ----------
-    pairs : sequence of (array, array)
-        Noisy and clean pictures, (H, W, 3) float32 in [0, 1].
-    device : torch.device
-        Of the network.
-    """
 
-    def __init__(self, pairs: Sequence[tuple[_Picture, _Picture]], device: torch.device) -> None:
-        self._pairs = pairs
-        self._device = device
-        self._noisy = float(np.mean([psnr(clean, noisy) for noisy, clean in pairs]))
-
-    def score(self, network: Network) -> Score:
-        """Score a network."""
-        psnrs, ssims = [], []
-        for noisy, clean in self._pairs:
-            out = denoise_picture(network, noisy, self._device)
-            psnrs.append(psnr(clean, out))
-            window = min(7, (min(clean.shape[:2]) - 1) // 2 * 2 + 1)
-            ssims.append(
-                structural_similarity(  # type: ignore[no-untyped-call]
-                    clean, out, channel_axis=2, data_range=1.0, win_size=max(window, 3)
-                )
+def score_pairs(
+    pairs: Sequence[tuple[_Picture, _Picture]], device: torch.device, network: Network
+) -> Score:
+    """Score by PSNR and SSIM over noisy and clean pictures, without refinement."""
+    psnrs, ssims = [], []
+    for noisy, clean in pairs:
+        out = denoise_picture(network, noisy, device)
+        psnrs.append(psnr(clean, out))
+        window = min(7, (min(clean.shape[:2]) - 1) // 2 * 2 + 1)
+        ssims.append(
+            structural_similarity(  # type: ignore[no-untyped-call]
+                clean, out, channel_axis=2, data_range=1.0, win_size=max(window, 3)
             )
-        mean, ssim = float(np.mean(psnrs)), float(np.mean(ssims))
-        return Score({"psnr": mean, "ssim": ssim, "psnr_noisy": self._noisy}, -mean)
+        )
+    figures = {
+        "psnr": float(np.mean(psnrs)),
+        "ssim": float(np.mean(ssims)),
+        "psnr_noisy": float(np.mean([psnr(clean, noisy) for noisy, clean in pairs])),
+    }
+    return Score(figures, -figures["psnr"])
 
 
-def pair_validation(
-    path: Path, count: int, device: torch.device, say: Notify, warn: Notify
-) -> PairValidation:
-    """Read the pairs of a folder to score on.
-
-    Parameters
-    ----------
-    path : Path
-        See `find_pairs`.
-    count : int
-        How many of its pairs to use, at most; of each, the centre.
-    device : torch.device
-        Of the networks to score.
-    say, warn : callable
-        Told what is found.
+def read_pairs(
+    path: Path, count: int, say: Notify, warn: Notify
+) -> list[tuple[_Picture, _Picture]]:
+    """Read the centres of a folder's pairs, at most `count` of them, for `score_pairs`.
 
     Raises
     ------
@@ -158,7 +109,7 @@ def pair_validation(
     if not pictures:
         raise OptionError(f"No pair in {path} can be read.", "Give readable photos.")
     say(f"{path}: {len(pairs)} pairs, {len(pictures)} of them to score on.")
-    return PairValidation(pictures, device)
+    return pictures
 
 
 def centre(pixels: NDArray[Any]) -> _Picture:
@@ -168,7 +119,7 @@ def centre(pixels: NDArray[Any]) -> _Picture:
 
 
 def preview(network: Network, picture: _Picture, device: torch.device) -> bytes:
-    """Return a PNG of a picture before and after; the arguments are those of `denoise_picture`."""
+    """Return a PNG of a picture, (H, W, 3) float32 in [0, 1], before and after."""
     after = denoise_picture(network, picture, device)
     gap = np.ones((len(after), _GAP, 3), np.float32)
     both = np.rint(np.hstack([picture, gap, after]) * 255).astype(np.uint8)
@@ -177,22 +128,7 @@ def preview(network: Network, picture: _Picture, device: torch.device) -> bytes:
 
 @torch.no_grad()
 def denoise_picture(network: Network, picture: _Picture, device: torch.device) -> _Picture:
-    """Denoise a small picture without refinement.
-
-    Parameters
-    ----------
-    network : Network
-        On `device`.
-    picture : array
-        (H, W, 3) float32 in [0, 1].
-    device : torch.device
-        Of the network.
-
-    Returns
-    -------
-    array
-        (H, W, 3) float32, clipped to [0, 1].
-    """
+    """Denoise a small picture, (H, W, 3) float32 in [0, 1], without refinement."""
     x = to_device(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]), device)
     y = network.denoise(x, refine="none")[0].clamp(0, 1)
     result: _Picture = y.permute(1, 2, 0).float().cpu().numpy()
