@@ -11,16 +11,10 @@ CROP, NOISE, STEP = 0, 2, 3
 
 
 def philox(seed: int, number: int, stream: int) -> np.random.Philox:
-    """Return the random numbers that belong to one crop and to no other.
+    """Return the random numbers that belong to one crop, or one step, and to no other.
 
-    Parameters
-    ----------
-    seed : int
-        0 to 2**64 - 1.
-    number : int
-        Of the crop.
-    stream : int
-        What they are for: `CROP`, `NOISE`, or, with the number of a step, `STEP`.
+    `stream` says what they are for: `CROP` or `NOISE` for the number of a crop, `STEP` for that of
+    a step. The seed is from 0 to 2**64 - 1.
     """
     # The raw numbers of Philox are the same in all releases of NumPy; those of its distributions
     # are not. Key and counter give every crop numbers of its own.

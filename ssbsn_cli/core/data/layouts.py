@@ -36,7 +36,7 @@ class Found:
     photos : list of Path
         Sorted; never empty.
     passed_over : list of Path
-        The other files: clean photographs, and what is no photograph by its name.
+        The other files: clean photographs, and files that are not photos by their names.
     """
 
     kind: str
@@ -80,12 +80,7 @@ def find_photos(path: Path) -> Found:
 
 
 def survey(path: Path) -> tuple[str, list[Path], list[Path]]:
-    """Tell what kind of data set a directory holds.
-
-    Parameters
-    ----------
-    path : Path
-        A directory, searched with all below it but without hidden files.
+    """Tell what kind of data set a directory holds, with all below it but without hidden files.
 
     Returns
     -------

@@ -97,12 +97,7 @@ class PairSampler(Sampler):
         self._sources, self._ends = [Pictures(pictures, crop)], [1.0]
 
     def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Draw the crops of one step of training, both of a pair flipped and turned alike.
-
-        Parameters
-        ----------
-        step : int
-            From 0.
+        """Draw the crops of one step, from 0, both of a pair flipped and turned alike.
 
         Returns
         -------

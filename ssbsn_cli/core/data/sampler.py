@@ -26,8 +26,8 @@ class Pictures:
     Parameters
     ----------
     pictures : iterable of (hashable, Views)
-        The photograph that the views are part of, and the views, each (H, W, 3) with H and W no
-        less than `crop`.
+        The photograph that the views are part of, and the views, (H, W, 3), none of them smaller
+        than the crop.
     crop : int
         Height and width of the crops.
     """
@@ -171,12 +171,7 @@ class CropSampler(Sampler):
         self._ends = [end / ends[-1] for end in ends]
 
     def batch(self, step: int) -> NDArray[np.float32]:
-        """Draw the crops of one step of training, flipped and turned at random.
-
-        Parameters
-        ----------
-        step : int
-            From 0.
+        """Draw the crops of one step, from 0, flipped and turned at random.
 
         Returns
         -------

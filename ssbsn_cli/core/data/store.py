@@ -25,20 +25,15 @@ class Window:
 
     Parameters
     ----------
-    photo : str
-        Path of its file.
-    number : int
-        Of the photograph, from 0, in the order that the cache was asked for.
-    top, left : int
-        Where in the photograph it is.
+    photo, number : str, int
+        Path of the photograph's file, and its number, from 0, in the order that the cache was
+        asked for.
+    top, left, height, width : int
+        Which part of the photograph it is, in pixels.
     photo_height, photo_width : int
         Of the whole photograph.
-    offset : int
-        Where its first byte is.
-    height, width : int
-        In pixels.
-    dtype : str
-        "|u1" or "<u2".
+    offset, dtype : int, str
+        Where its first byte is, and their type: "|u1" or "<u2".
     checksum : int
         CRC-32 of some of its rows.
     """
@@ -70,7 +65,7 @@ class CropCache:
     path : Path
         The directory that it is kept in.
     key : str
-        Says of which photographs it is, as they were: others have another key.
+        Tells these photographs, as they were, from others.
     reused : bool
         Whether it was there already.
     windows : list of Window
@@ -126,22 +121,7 @@ def write_index(
 
 
 def load(directory: Path, key: str, *, reused: bool) -> CropCache | None:
-    """Open a cache.
-
-    Parameters
-    ----------
-    directory : Path
-        Of the cache.
-    key : str
-        The key that it must have.
-    reused : bool
-        Passed on to `CropCache`.
-
-    Returns
-    -------
-    CropCache or None
-        None if it is missing, cut short, damaged, or of other photographs.
-    """
+    """Open a cache; return None if it is missing, cut short, damaged, or of another key."""
     try:
         content = json.loads((directory / INDEX).read_text(encoding="ascii"))
         if (content["version"], content["key"]) != (VERSION, key):

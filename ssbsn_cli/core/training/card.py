@@ -54,27 +54,18 @@ def model_card(
     minutes: float,
     scores: Mapping[str, float],
 ) -> str:
-    """Describe trained weights for whoever finds them, as Markdown.
+    """Describe trained weights for whoever finds them, as Markdown that UTF-8 can encode.
 
     Parameters
     ----------
     name : str
         Of the run; the command in the card takes it for the run's directory.
-    descriptor : mapping
-        What `Descriptor.to_dict` returns.
-    origin : Origin
-        What the weights come from.
-    steps : int
-        Steps that the weights were trained for.
-    minutes : float
-        Time that took.
+    descriptor, origin
+        What `Descriptor.to_dict` returns, and what the weights come from.
+    steps, minutes : int, float
+        Steps that the weights were trained for, and the time that took.
     scores : mapping
         By name, as in the log of the run.
-
-    Returns
-    -------
-    str
-        Can always be encoded as UTF-8.
     """
     how = "on noisy photographs alone, without clean ones"
     if set(origin.objectives) != {"self"}:

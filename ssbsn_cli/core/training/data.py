@@ -37,7 +37,7 @@ from ssbsn_cli.core.training.validation import (
 )
 from ssbsn_cli.core.types import Notify
 
-# Not the training's own, so that trainings with several seeds can be compared.
+# The same for all trainings, so that those with different seeds can be compared.
 _VALIDATION_SEED = 2**64 - 1
 
 # Batch size, seed, rank and world, as samplers take them.
@@ -122,7 +122,7 @@ def open_data(
     if request.validation:
         scored = read_pairs(request.validation, training.validation_crops, say, warn)
         validation = partial(score_pairs, scored, team.device)
-    # Scores on other photos cannot be compared, so those belong to the key, too.
+    # Scores on other photos cannot be compared, so these photos are part of the key.
     photos.keys.append(request.validation and str(request.validation.absolute()))
     if noisy:
         picture = centre(noisy[0].view(noisy[0].windows[0]))
@@ -179,7 +179,7 @@ class _SourceMaker:
             halves = [hold_out(cache, training.hold_out, training.crop) for cache in self._noisy]
             if any(half.windows for _, half in halves):
                 caches = [half for half, _ in halves]
-                # Where nothing could be held out, what is trained on has to do.
+                # Where nothing could be held out, validate on what is trained on.
                 held = [rest if rest.windows else half for half, rest in halves]
             else:
                 self._warn("The photos are too small to hold a part of them out of training.")
@@ -198,7 +198,7 @@ class _SourceMaker:
         distill = self._config.distill
         device = str(self._device)
         folder = teach(self._noisy, self._weights, distill, self._request.cache, device, self._say)
-        # The name of the folder says what it was made of, its files may be made anew.
+        # The name of the folder says what its files were made of; they may be made anew.
         self._photos.keys.append((folder.name, distill.windows))
         return self._decoded_pairs(DataPath(folder), find_pairs(folder)[: distill.windows])
 

@@ -67,7 +67,7 @@ def load_state(path: Path, device: torch.device) -> TrainingState:
         if content.pop("version") != _VERSION:
             raise ValueError("another version")
         return TrainingState(**content)
-    # Damaged bytes make the unpickler fail in every way there is.
+    # Damaged bytes can make the unpickler raise anything.
     except Exception as error:
         raise SsbsnError(
             f"{path} is damaged and training cannot go on from it.",
@@ -119,9 +119,9 @@ class Learner:
         self._compiler = Compiler(
             network.bulk,
             config.training.compile,
-            # As measured. Several processes would wait for the slowest to compile.
+            # As measured. Several processes would all wait for the slowest one to compile.
             pays=network.blind and team.device.type == "cpu" and self._half and team.world == 1,
-            # Forwards once, backwards for features and weights.
+            # One forwards, two backwards: for features and for weights.
             passes=3,
             notify=notify,
         )
@@ -184,7 +184,7 @@ class Learner:
 
     @contextlib.contextmanager
     def result(self) -> Iterator[Network]:
-        """Give, while inside, the network to score and save: the average if there is one."""
+        """Yield the network to score and save: the average if there is one."""
         network = self._network if self._average is None else self._average
         network.eval()
         with self._autocast(), self._compiler.as_it_is():
@@ -192,7 +192,7 @@ class Learner:
         self._network.train()
 
     def state(self, seconds: float) -> TrainingState:
-        """Return the state after some seconds of training, but for what is best so far."""
+        """Return the state after some seconds of training, without what is best so far."""
         return TrainingState(
             step=self.step,
             seconds=seconds,

@@ -41,11 +41,11 @@ class RunFiles:
         self.previews = directory / "previews"
 
     def checkpoint(self, step: int) -> Path:
-        """Return where the weights after some steps go."""
+        """Return the file of the weights after some steps."""
         return self.checkpoints / f"step-{step:08d}.safetensors"
 
     def preview(self, step: int) -> Path:
-        """Return where the picture after some steps goes."""
+        """Return the file of the picture after some steps."""
         return self.previews / f"step-{step:08d}.png"
 
 
@@ -115,7 +115,7 @@ class MetricsLog:
         self._file = path.open("a+b", buffering=0)
         if self._file.tell():
             self._file.seek(-1, 2)
-            # Or the first new line would continue the one that a kill cut short: both lost.
+            # Otherwise the first new line would continue one that a kill cut short.
             if self._file.read(1) != b"\n":
                 self._file.write(b"\n")
 
@@ -163,7 +163,7 @@ class TensorBoardLog:
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
-    # ValueError: no JSON, or no UTF-8. RecursionError: nested too deeply for the parser.
+    # ValueError: not JSON, or not UTF-8. RecursionError: nested too deeply for the parser.
     except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or not isinstance(record.get("event"), str):

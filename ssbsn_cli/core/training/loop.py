@@ -21,7 +21,7 @@ from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.training.validation import preview
 
 _ENDLESS = 1 << 62
-# Compiling takes up to a minute, and saves a third.
+# Compiling takes up to a minute, and saves a third of the time.
 _WORTH_MINUTES = 5
 
 
@@ -83,7 +83,7 @@ class Trainer:
         """
         training = self._config.training
         if self._learner.step == 0:
-            # The initial weights take part: a fine-tuning that only spoils them changes nothing.
+            # The initial weights compete, too: fine-tuning that only spoils them changes nothing.
             self._save()
         start, first, earlier = time.monotonic(), self._learner.step, self._seconds
         saved = start
@@ -125,7 +125,7 @@ class Trainer:
         return self._seconds / (60 * self._config.training.max_minutes)
 
     def _pixels(self) -> float:
-        """Return how many pixels the whole training sees: by the clock, none or infinitely many."""
+        """Return how many pixels the training sees; 0 or infinity if the clock ends it."""
         training = self._config.training
         if self._steps is not None:
             return self._steps * training.batch_size * training.crop**2

@@ -24,7 +24,7 @@ _FEWEST_CHANNELS = 6
 
 @torch.no_grad()
 def initialise(network: Network, seed: int) -> None:
-    """Draw initial weights: He-normal, zero biases, small last layers, and a way for the colours.
+    """Draw initial weights: He-normal, zero biases, small last layers, a path for the colours.
 
     With PyTorch's defaults, every convolution and ReLU shrinks the signal, and a blind-spot network
     predicts a constant for hundreds of steps. With He-normal weights, and the last convolution of
@@ -48,7 +48,7 @@ def initialise(network: Network, seed: int) -> None:
         else:
             nn.init.zeros_(parameter)
     if isinstance(network, SSBSN):
-        _open_way(network.bsn)
+        _open_path(network.bsn)
     elif isinstance(network, UNet):
         for module in network.modules():
             if isinstance(module, ResidualBlock):
@@ -56,8 +56,8 @@ def initialise(network: Network, seed: int) -> None:
         nn.init.zeros_(network.tail.weight)
 
 
-def _open_way(bsn: BlindSpotNetwork) -> None:
-    """Scale the last layers of the blocks, and lead the colours through."""
+def _open_path(bsn: BlindSpotNetwork) -> None:
+    """Scale the last layers of the blocks, and let the colours through."""
     first, last = bsn.tail[0], bsn.tail[-1]
     assert isinstance(last, nn.Conv2d)
     others = last.weight[:, _COLORS:].clone()
@@ -75,7 +75,7 @@ def _open_way(bsn: BlindSpotNetwork) -> None:
 def _lead_through(conv: nn.Conv2d, branches: int) -> None:
     """Let the first features be the mean of the first ones of all branches, around each pixel."""
     taps = conv.weight.shape[2] * conv.weight.shape[3]
-    # The masked convolutions do not see the middle one of theirs.
+    # Masked convolutions do not see their middle tap.
     terms = branches * max(taps - 1, 1)
     conv.weight[:_COLORS] = 0
     for color in range(_COLORS):
@@ -131,7 +131,7 @@ def _descriptor_of(model: ModelConfig) -> Descriptor:
             halo=model.halo,
             detail=model.detail,
         )
-        # On no device: a width of a million is noticed before it takes the memory.
+        # First without memory, so that a width of a million is an error before it fills it.
         with torch.device("meta"):
             descriptor.build()
         if model.parameters.get("channels", _FEWEST_CHANNELS) < _FEWEST_CHANNELS:

@@ -48,7 +48,7 @@ class Photos:
         return cache
 
     def decode(self, photos: Sequence[Path], kind: str, data: DataPath, what: str) -> CropCache:
-        """Decode photos of a folder with some kind of layout, and say what they are."""
+        """Decode the photos of a folder, `kind` being its layout, and say what they are."""
         cache = open_cache(
             photos,
             self._folder,

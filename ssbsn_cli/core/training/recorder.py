@@ -66,7 +66,7 @@ class Recorder:
         self._training = training
         for directory in (files.directory, files.checkpoints, files.previews):
             directory.mkdir(exist_ok=True)
-            # A kill may have left what was being written.
+            # A kill may have left half-written files.
             for leftover in directory.glob(f"{HALF_WRITTEN}*"):
                 leftover.unlink()
         self._logs: list[MetricsLog | TensorBoardLog] = [MetricsLog(files.metrics)]

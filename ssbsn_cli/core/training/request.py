@@ -106,7 +106,7 @@ class TrainingOptions:
 
 
 def make_request(asked: TrainingOptions) -> TrainingRequest:
-    """Complete what a user asks for: by defaults, and by what the run to resume was started with.
+    """Complete what a user asks for by defaults, or as the run to resume was started.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def make_request(asked: TrainingOptions) -> TrainingRequest:
 
 
 def _objective(config: str, asked: TrainingOptions) -> dict[str, Any]:
-    """Return the change that makes an objective, asked for by an option, the only one."""
+    """Return the change that makes an objective the only one if an option asks for it."""
     wanted = {"distill": asked.options.get("distill.teacher"), "pairs": asked.pairs}
     kinds = [kind for kind, given in wanted.items() if given]
     objectives = load_config(config, asked.changes, asked.options).training.objectives
@@ -161,7 +161,7 @@ def _objective(config: str, asked: TrainingOptions) -> dict[str, Any]:
 
 
 def _check_used(request: TrainingRequest) -> None:
-    """Refuse photos that no objective would look at."""
+    """Refuse photos that no objective uses."""
     config = request.config
     used = [kind for kind, share in config.training.objectives.items() if share > 0]
     of_noisy = ("self", "distill", "pairs") if config.pairs.lifted else ("self", "distill")

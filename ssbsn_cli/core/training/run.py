@@ -29,7 +29,7 @@ from ssbsn_cli.core.weights.registry import entries
 # An epoch draws as many crops as the authors' data preparation makes patches: 512 pixels, of which
 # 128 overlap.
 _EPOCH_CELL = 384 * 384
-# What may differ between a run and its resumption without changing what any step does.
+# What may change when a run is resumed, since no step depends on it.
 _FREE = {
     "training": {
         "steps", "epochs", "max_minutes", "device", "precision", "compile", "save_minutes", "keep",
@@ -140,7 +140,7 @@ def _make_network(
     config, init = request.config, request.init
     precision = config.training.precision
     if before:
-        # The state has the weights: those that it began with need not be there any more.
+        # The state has the weights; the initial ones may be gone.
         config, init = config.model_copy(update={"model": config.model or before.model}), None
         if precision == "auto":
             precision = before.training.precision
@@ -181,7 +181,7 @@ def _refuse_other_data(files: RunFiles, data: TrainingData) -> None:
 def _start_run(
     files: RunFiles, request: TrainingRequest, config: Config, data: TrainingData
 ) -> Origin:
-    """Write what a run is, and return it for the card of its weights."""
+    """Write the configuration and the photos of a run, and return what its card says of them."""
     # What `make_request` needs to ask for the same photos again.
     told = {
         "init": request.init,
