@@ -105,21 +105,22 @@ def make_network(config: Config, init: str | None) -> tuple[Network, Descriptor]
         return network, descriptor
     loaded = load_weights(init)
     descriptor = replace(loaded.descriptor, value_range=1.0)
-    if model is not None:
-        wanted = _descriptor_of(model)
-        have = {key: tuple(v.shape) for key, v in loaded.network.state_dict().items()}
-        need = {key: tuple(v.shape) for key, v in wanted.build().state_dict().items()}
-        if wanted.architecture != descriptor.architecture or have != need:
-            raise WeightsError(
-                f"{init} holds {_words(descriptor)}, and the configuration is for "
-                f"{_words(wanted)}.",
-                "Use weights of the same network, or a configuration without [model], such as "
-                "adapt.",
-            )
-        network = wanted.build()
-        network.load_state_dict(loaded.network.state_dict())
-        return network, wanted
-    return loaded.network, descriptor
+    if model is None:
+        return loaded.network, descriptor
+    wanted = _descriptor_of(model)
+    network = wanted.build()
+    weights = loaded.network.state_dict()
+    have, need = (
+        {name: value.shape for name, value in state.items()}
+        for state in (weights, network.state_dict())
+    )
+    if wanted.architecture != descriptor.architecture or have != need:
+        raise WeightsError(
+            f"{init} holds {_words(descriptor)}, and the configuration is for {_words(wanted)}.",
+            "Use weights of the same network, or a configuration without [model], such as adapt.",
+        )
+    network.load_state_dict(weights)
+    return network, wanted
 
 
 def _descriptor_of(model: ModelConfig) -> Descriptor:
@@ -131,7 +132,7 @@ def _descriptor_of(model: ModelConfig) -> Descriptor:
             halo=model.halo,
             detail=model.detail,
         )
-        # First without memory, so that a width of a million is an error before it fills it.
+        # First without memory, so that a width of a million is refused before it fills it.
         with torch.device("meta"):
             descriptor.build()
         if model.parameters.get("channels", _FEWEST_CHANNELS) < _FEWEST_CHANNELS:

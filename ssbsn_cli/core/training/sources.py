@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ class Draw(NamedTuple):
     stride: int
 
 
+@dataclass(frozen=True)
 class SelfSource:
     """Noisy crops that are their own targets, through a random one of the training strides pd_a.
 
@@ -39,33 +41,32 @@ class SelfSource:
     .. [1] Lee, Son & Lee, "AP-BSN", CVPR 2022, section 3.3. https://arxiv.org/abs/2203.11799
     """
 
-    def __init__(self, crops: CropSampler, strides: Sequence[int], seed: int) -> None:
-        self._crops = crops
-        self._strides = strides
-        self._seed = seed
+    crops: CropSampler
+    strides: Sequence[int]
+    seed: int
 
     def draw(self, step: int) -> Draw:
         """Draw the batch of one step."""
-        noisy = self._crops.batch(step)
-        chosen = _random(self._seed, step, 1) * len(self._strides) >> 64
-        return Draw(noisy, noisy, self._strides[chosen])
+        noisy = self.crops.batch(step)
+        chosen = _random(self.seed, step, 1) * len(self.strides) >> 64
+        return Draw(noisy, noisy, self.strides[chosen])
 
     def validation(self) -> list[Draw]:
         """Draw one batch for each of the strides."""
-        noisy = self._crops.batch(0)
-        return [Draw(noisy, noisy, stride) for stride in self._strides]
+        noisy = self.crops.batch(0)
+        return [Draw(noisy, noisy, stride) for stride in self.strides]
 
 
+@dataclass(frozen=True)
 class PairSource:
     """Noisy crops with targets, through the stride of inference pd_b."""
 
-    def __init__(self, crops: PairSampler | SyntheticPairs, stride: int) -> None:
-        self._crops = crops
-        self._stride = stride
+    crops: PairSampler | SyntheticPairs
+    stride: int
 
     def draw(self, step: int) -> Draw:
         """Draw the batch of one step."""
-        return Draw(*self._crops.batch(step), self._stride)
+        return Draw(*self.crops.batch(step), self.stride)
 
     def validation(self) -> list[Draw]:
         """Draw one batch."""
