@@ -15,12 +15,12 @@ from torch import Tensor
 
 from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
-from ssbsn_cli.core.inference.detail import NoiseSpectrum, estimate_noise, recover_detail
 from ssbsn_cli.core.inference.settings import MIN_TILE
 from ssbsn_cli.core.inference.tiles import plan_axis
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.pd import mirror_pad
 from ssbsn_cli.core.model.refine import eightfold
+from ssbsn_cli.core.noise.detail import NoiseSpectrum, estimate_noise, recover_detail
 from ssbsn_cli.core.runtime.compiling import Compiler
 from ssbsn_cli.core.runtime.device import is_out_of_memory
 from ssbsn_cli.core.runtime.threads import map_in_order

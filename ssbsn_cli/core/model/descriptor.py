@@ -35,7 +35,7 @@ class Descriptor:
     halo : int
         Pixels at a tile's edge that the missing surroundings spoil too much to be used.
     detail : bool
-        Whether giving back detail suits these weights; see `ssbsn_cli.core.inference.detail`.
+        Whether giving back detail suits these weights; see `ssbsn_cli.core.noise.detail`.
 
     Raises
     ------
