@@ -90,21 +90,9 @@ def open_cache(
     path = directory / f"crops-{key}"
     cache = load(path, key, reused=True)
     if cache is None:
+        builder = _Builder(photos, sizes, side, limit_bytes, notify)
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            wait = f"Waiting for another process that builds a crop cache in {directory}."
-            with locked(directory, lambda: notify(wait)) as alone:
-                # Another process may have built it meanwhile.
-                cache = load(path, key, reused=True)
-                if cache is None:
-                    if alone:
-                        for leftover in directory.glob(f"{_HALF_BUILT}*"):
-                            shutil.rmtree(leftover, ignore_errors=True)
-                    if path.exists():
-                        notify(f"The crop cache {path} is damaged and is built anew.")
-                    notify(f"Decoding {len(photos)} photos into the crop cache {path}.")
-                    builder = _Builder(photos, sizes, side, limit_bytes, notify)
-                    cache = builder.build(path, key)
+            cache = _load_or_build(path, key, builder)
         except OSError as error:
             raise _unwritable(directory, error) from error
     state = "Reused" if cache.reused else "Built"
@@ -128,6 +116,23 @@ def _identify(photos: Sequence[Path], side: int, limit_bytes: int) -> tuple[list
         sizes.append(size)
         digest.update(os.fsencode(os.path.realpath(photo)) + f"\0{size} {changed}\0".encode())
     return sizes, digest.hexdigest()[:32]
+
+
+def _load_or_build(path: Path, key: str, builder: _Builder) -> CropCache:
+    """Build a cache, unless another process is just doing it."""
+    directory, notify = path.parent, builder.notify
+    directory.mkdir(parents=True, exist_ok=True)
+    wait = f"Waiting for another process that builds a crop cache in {directory}."
+    with locked(directory, lambda: notify(wait)) as alone:
+        if cache := load(path, key, reused=True):
+            return cache
+        if alone:
+            for leftover in directory.glob(f"{_HALF_BUILT}*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+        if path.exists():
+            notify(f"The crop cache {path} is damaged and is built anew.")
+        notify(f"Decoding {len(builder.photos)} photos into the crop cache {path}.")
+        return builder.build(path, key)
 
 
 @dataclass(frozen=True)

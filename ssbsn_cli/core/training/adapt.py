@@ -34,27 +34,21 @@ def adapt_weights(
     """Fine-tune weights on noisy photos, with the configuration "adapt".
 
     A part of each photo is held out, and the weights that do best there are returned. If
-    fine-tuning did not help, these are the weights that were given.
+    fine-tuning did not help, these are the weights that were given. Their name tells what they
+    were adapted from.
 
     Parameters
     ----------
-    photos : sequence of Path
-        The photos.
+    photos, minutes : sequence of Path, float
+        What to train on, and for how long.
     weights : str, optional
         What to start from, see `find_weights`; the default weights if not given.
-    minutes : float
-        How long to train.
     settings : Settings
         Its device, precision and compiling are used; the precision "fp16" counts as "auto".
     keep : Path, optional
         Where the run is kept; if not given, nothing of it is.
     say, warn, listen : callable
         Told what is found and done; told of each step.
-
-    Returns
-    -------
-    LoadedWeights
-        Their name tells what they were adapted from.
 
     Raises
     ------

@@ -19,16 +19,9 @@ from ssbsn_cli.core.training.log import RunFiles
 
 @dataclass(frozen=True)
 class DataPath:
-    """Some photos.
+    """The photos in a directory or a file, or `photos` in their place.
 
-    Parameters
-    ----------
-    path : Path
-        A directory or a file.
-    weight : float
-        How often they are drawn, relative to the others.
-    photos : tuple of Path, optional
-        These very files in place of those found at `path`.
+    `weight` says how often they are drawn, relative to the others.
     """
 
     path: Path
