@@ -66,7 +66,7 @@ def score_pairs(
     """Score by PSNR and SSIM over noisy and clean pictures, without refinement."""
     psnrs, ssims = [], []
     for noisy, clean in pairs:
-        out = denoise_picture(network, noisy, device)
+        out = _denoise(network, noisy, device)
         psnrs.append(psnr(clean, out))
         window = min(7, (min(clean.shape[:2]) - 1) // 2 * 2 + 1)
         ssims.append(
@@ -120,14 +120,14 @@ def centre(pixels: NDArray[Any]) -> _Picture:
 
 def preview(network: Network, picture: _Picture, device: torch.device) -> bytes:
     """Return a PNG of a picture, (H, W, 3) float32 in [0, 1], before and after."""
-    after = denoise_picture(network, picture, device)
+    after = _denoise(network, picture, device)
     gap = np.ones((len(after), _GAP, 3), np.float32)
     both = np.rint(np.hstack([picture, gap, after]) * 255).astype(np.uint8)
     return encode_photo(Photo(both, Metadata(), "png"), "png")
 
 
 @torch.no_grad()
-def denoise_picture(network: Network, picture: _Picture, device: torch.device) -> _Picture:
+def _denoise(network: Network, picture: _Picture, device: torch.device) -> _Picture:
     """Denoise a small picture, (H, W, 3) float32 in [0, 1], without refinement."""
     x = to_device(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]), device)
     y = network.denoise(x, refine="none")[0].clamp(0, 1)
