@@ -122,9 +122,8 @@ class Recorder:
         if better:
             save_checkpoint(self.files.weights, weights, self._descriptor, about)
             name, descriptor = self.files.directory.name, self._descriptor.to_dict()
-            card = model_card(
-                name, descriptor, self._origin, step, state.seconds / 60, score.figures
-            )
+            minutes = state.seconds / 60
+            card = model_card(name, descriptor, self._origin, step, minutes, score.figures)
             write_atomically(self.files.card, card.encode())
         dataclasses.replace(state, best=best, best_step=best_step).save(self.files.state)
         self._best, self.best_step, self.saved_step = best, best_step, step
@@ -138,9 +137,8 @@ class Recorder:
                 "picture": preview.relative_to(self.files.directory).as_posix(),
             }
         )
-        for old in sorted(self.files.checkpoints.glob("step-*.safetensors"))[
-            : -self._training.keep
-        ]:
+        checkpoints = sorted(self.files.checkpoints.glob("step-*.safetensors"))
+        for old in checkpoints[: -self._training.keep]:
             old.unlink(missing_ok=True)
 
     def _log(self, record: Mapping[str, Any]) -> None:
