@@ -15,7 +15,8 @@ from pathlib import Path
 from ssbsn_cli.core.errors import ImageError
 
 CACHE = "SSBSN_CACHE"
-HALF_WRITTEN = ".write-"
+# How the name of a file begins that is not written to its end yet.
+HALF_WRITTEN = ".ssbsn-"
 _REASONS = {
     errno.ENOSPC: ("the disk is full", "Free some space, or write to another disk."),
     errno.EDQUOT: ("your disk quota is used up", "Free some space, or write to another disk."),
@@ -98,11 +99,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     content : bytes
         All of the file.
     """
-    # Not in a temporary folder: an interrupt while that is removed can come out as an OSError.
-    with _temporary(path.with_name(f"{HALF_WRITTEN}{secrets.token_hex(6)}")) as new:
-        new.write_bytes(content)
-        _sync(new)
-        new.replace(path)
+    with _appearing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def record_path(path: Path) -> Path:
@@ -140,7 +138,7 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
     Yields
     ------
     Path
-        An empty file in the same folder. Whatever ends the block other than its end removes it.
+        An empty file in the same folder. It is removed if the block does not reach its end.
 
     Raises
     ------
@@ -150,14 +148,10 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
     try:
         target = Path(os.path.realpath(path))
         mode = _check_target(path, target, overwrite)
-        temporary = target.with_name(f".ssbsn-{secrets.token_hex(6)}.part")
-        with _temporary(temporary):
+        with _appearing(target, lambda: _check_target(path, target, overwrite)) as temporary:
             yield temporary
             if mode is not None:
                 temporary.chmod(mode)
-            _sync(temporary)
-            _check_target(path, target, overwrite)
-            temporary.replace(target)
     except OSError as error:
         reason, hint = _REASONS.get(
             error.errno or 0, (error.strerror or str(error), "Check the disk and the folder.")
@@ -184,17 +178,18 @@ def _check_target(path: Path, target: Path, overwrite: bool) -> int | None:
 
 
 @contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    """Make an empty file, and remove it at the end if it is still there."""
+def _appearing(path: Path, check: Callable[[], object] = lambda: None) -> Iterator[Path]:
+    """Give an empty file to write to, which `path` becomes at the end unless `check` raises."""
+    # Not in a temporary folder: an interrupt while that is removed can come out as an OSError.
+    temporary = path.with_name(f"{HALF_WRITTEN}{secrets.token_hex(6)}.part")
     # Unlike tempfile's, the mode of such a file follows the umask.
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
-        yield path
+        yield temporary
+        # Without this, a power cut could leave the new name with nothing behind it.
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        check()
+        temporary.replace(path)
     finally:
-        path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    # Or a power cut could leave the new name with nothing behind it.
-    with path.open("rb+") as stream:
-        os.fsync(stream.fileno())
+        temporary.unlink(missing_ok=True)
