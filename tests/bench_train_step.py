@@ -12,7 +12,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import torch
@@ -22,8 +21,8 @@ from rich.table import Table
 
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.runtime.device import resolve_precision
+from ssbsn_cli.core.training.learner import Learner
 from ssbsn_cli.core.training.load_config import load_config
-from ssbsn_cli.core.training.loop import Trainer
 from ssbsn_cli.core.training.networks import initialise
 from ssbsn_cli.core.training.sources import Draw
 from ssbsn_cli.core.training.team import Team
@@ -48,21 +47,12 @@ def authors_step(checkout: str, noisy: np.ndarray) -> Callable[[], float]:
 
 
 def our_step(noisy: np.ndarray, precision: str, compile: str) -> Callable[[], float]:
-    config = load_config("ssbsn-sidd", options={"training.compile": compile})
+    options = {"training.compile": compile, "training.precision": precision}
+    config = load_config("ssbsn-sidd", options=options)
     network = Descriptor(config.model.architecture, config.model.parameters).build()
     initialise(network, 0)
-    trainer = Trainer(
-        network,
-        config,
-        steps=1,
-        batches=None,
-        validation=None,
-        recorder=None,
-        team=Team(0, 1, torch.device("cpu")),
-        precision=precision,
-    )
-    step = partial(trainer._do_step, Draw(noisy, noisy, 5), 1e-4)
-    return lambda: trainer._compiler.run(step, noisy.shape, 0)
+    learner = Learner(network, config, Team(0, 1, torch.device("cpu")))
+    return lambda: learner.learn(Draw(noisy, noisy, 5), 1e-4, 0)
 
 
 def main() -> None:

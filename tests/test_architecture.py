@@ -26,8 +26,6 @@ MOST_LINES = 300
 LONG = {
     "core/inference/denoiser.py",
     "core/inference/engine.py",
-    "core/training/data.py",
-    "core/training/loop.py",
 }
 
 

@@ -14,13 +14,14 @@ import time
 from pathlib import Path
 
 import cv2
+import filelock
 import numpy as np
 import pytest
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ssbsn_cli.core.data import CropSampler, build, find_photos, open_cache, store
+from ssbsn_cli.core.data import CropSampler, cache, find_photos, open_cache, store
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.runtime.threads import prefetch
@@ -195,7 +196,7 @@ def test_a_cache_is_reused_until_a_photo_changes(tmp_path, photos, monkeypatch):
     assert str(first.path) in notes[-1]
     assert "MB" in notes[-1]
     with monkeypatch.context() as patch:
-        patch.setattr(build, "read_pixels", lambda _path: pytest.fail("decoded again"))
+        patch.setattr(cache, "read_pixels", lambda _path: pytest.fail("decoded again"))
         again = open_cache(photos, tmp_path / "cache", notify=notes.append)
     assert again.reused
     assert (again.path, again.key, again.windows) == (first.path, first.key, first.windows)
@@ -254,7 +255,7 @@ def test_an_interrupted_build_leaves_nothing(tmp_path, photos, monkeypatch, inte
         return read_pixels(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(build, "read_pixels", read_two)
+        patch.setattr(cache, "read_pixels", read_two)
         with pytest.raises(interrupt):
             open_cache(photos, tmp_path / "cache")
     assert names_in(tmp_path / "cache") == []
@@ -264,7 +265,7 @@ def test_an_interrupted_build_leaves_nothing(tmp_path, photos, monkeypatch, inte
 KILLED_BUILD = """
     import os, signal, sys
     from pathlib import Path
-    from ssbsn_cli.core.data import build, open_cache
+    from ssbsn_cli.core.data import cache, open_cache
 
     def read_one(path):
         if path.name == "1.png":
@@ -272,7 +273,7 @@ KILLED_BUILD = """
             {end}
         return read(path)
 
-    read, build.read_pixels = build.read_pixels, read_one
+    read, cache.read_pixels = cache.read_pixels, read_one
     open_cache([Path(p) for p in sys.argv[2:]], Path(sys.argv[1]))
 """
 
@@ -286,7 +287,6 @@ def start_build(directory, photos, end):
     )
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no locks")
 def test_what_a_killed_build_left_is_never_used_and_cleaned_up(tmp_path, photos):
     with start_build(tmp_path / "cache", photos, "os.kill(os.getpid(), signal.SIGKILL)") as process:
         process.communicate()
@@ -297,7 +297,6 @@ def test_what_a_killed_build_left_is_never_used_and_cleaned_up(tmp_path, photos)
     assert names_in(tmp_path / "cache") == [cache.path.name]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no locks")
 def test_a_build_waits_for_that_of_another_process(tmp_path, photos):
     with start_build(tmp_path / "cache", photos, "sys.stdin.read()") as process:
         assert process.stdout.readline() == b"half\n"
@@ -310,6 +309,24 @@ def test_a_build_waits_for_that_of_another_process(tmp_path, photos):
         cache = open_cache(photos, tmp_path / "cache", notify=let_go)
     assert "Waiting" in notes[0]
     assert cache.reused
+
+
+def test_a_lock_that_is_a_link_is_refused_and_empties_nothing(tmp_path, photos):
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/.lock").symlink_to(precious)
+    with pytest.raises(OptionError, match="is a link"):
+        open_cache(photos, tmp_path / "cache")
+    assert precious.read_text() == "kept"
+
+
+def test_a_disk_without_locks_is_used_without(tmp_path, photos, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    assert len(open_cache(photos, tmp_path / "cache").windows) == 3
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, photos, monkeypatch):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ssbsn_cli.core.training.log import StepDone
-from ssbsn_cli.core.training.request import make_request
+from ssbsn_cli.core.training.request import TrainingOptions, make_request
 from ssbsn_cli.core.training.run import Prepared, prepare_training
 
 TINY = """
@@ -77,7 +77,7 @@ class Tiny:
             "cache": self.place / "cache",
             **changes,
         }
-        request = make_request(run=self.place / run, **arguments)
+        request = make_request(TrainingOptions(run=self.place / run, **arguments))
         return prepare_training(request, self.said.append, self.said.append)
 
     def train(self, run: str = "run", **changes: Any) -> Path:

@@ -107,7 +107,7 @@ def train(
     ] = None,
 ) -> None:
     """Train on noisy photos of your own; no clean ones are needed."""
-    from ssbsn_cli.core.training.request import make_request
+    from ssbsn_cli.core.training.request import TrainingOptions, make_request
 
     out.leave_to_leader()
     if report:
@@ -134,7 +134,7 @@ def train(
         raise OptionError(
             "--steps, --epochs and --max-minutes contradict each other.", "Use one of them."
         )
-    request = make_request(
+    asked = TrainingOptions(
         data=data or [],
         pairs=pairs or [],
         validation=val_data,
@@ -147,7 +147,7 @@ def train(
         cache=cache,
         tensorboard=tensorboard,
     )
-    _train(out, request)
+    _train(out, make_request(asked))
 
 
 def _train(out: Output, request: TrainingRequest) -> None:

@@ -5,16 +5,39 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import secrets
 import shutil
+import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
-from ssbsn_cli.core.data.build import HALF_BUILT, build
-from ssbsn_cli.core.data.store import VERSION, CropCache, load
-from ssbsn_cli.core.errors import OptionError
+import numpy as np
+from numpy.typing import NDArray
+
+from ssbsn_cli.core.data.pixels import read_pixels
+from ssbsn_cli.core.data.store import (
+    PIXELS,
+    VERSION,
+    CropCache,
+    Window,
+    checksum,
+    load,
+    write_index,
+)
+from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.runtime.storage import locked
 from ssbsn_cli.core.types import Notify
+
+_HALF_BUILT = ".building-"
+_ALIGNMENT = 64
+_SECONDS_BETWEEN_NOTES = 10.0
+_WINDOWS_SEED = 1
+# Before anything is decoded, the sizes of files stand for those of pixels.
+_LOSSY = (".jpg", ".jpeg", ".jpe", ".webp")
+_LOSSY_GAIN = 8
 
 
 def open_cache(
@@ -41,8 +64,8 @@ def open_cache(
         them. It must be no less than the crops to be drawn.
     limit_bytes : int
         The most that the pixels may take. Photographs larger than their share of what is left
-        are represented by windows at random places, always the same ones; if there is not even
-        room for one of each, by some of the photographs.
+        are represented by windows at random places, always the same ones. If there is not even
+        room for one window of each, some of the photographs are left out.
     notify : callable, optional
         Called with sentences about what is done.
 
@@ -67,20 +90,9 @@ def open_cache(
     path = directory / f"crops-{key}"
     cache = load(path, key, reused=True)
     if cache is None:
+        builder = _Builder(photos, sizes, side, limit_bytes, notify)
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            wait = f"Waiting for another process that builds a crop cache in {directory}."
-            with locked(directory, lambda: notify(wait)) as alone:
-                # It may have been built by another process meanwhile.
-                cache = load(path, key, reused=True)
-                if cache is None:
-                    if alone:
-                        for leftover in directory.glob(f"{HALF_BUILT}*"):
-                            shutil.rmtree(leftover, ignore_errors=True)
-                    if path.exists():
-                        notify(f"The crop cache {path} is damaged and is built anew.")
-                    notify(f"Decoding {len(photos)} photos into the crop cache {path}.")
-                    cache = build(photos, sizes, path, key, side, limit_bytes, notify)
+            cache = _load_or_build(path, key, builder)
         except OSError as error:
             raise _unwritable(directory, error) from error
     state = "Reused" if cache.reused else "Built"
@@ -97,13 +109,137 @@ def _identify(photos: Sequence[Path], side: int, limit_bytes: int) -> tuple[list
     sizes = []
     for photo in photos:
         size, changed = 0, 0
-        # What is missing is skipped later, by the same words as everything unreadable.
+        # A missing photograph is skipped later, with the same words as any unreadable one.
         with suppress(OSError):
             status = photo.stat()
             size, changed = status.st_size, status.st_mtime_ns
         sizes.append(size)
         digest.update(os.fsencode(os.path.realpath(photo)) + f"\0{size} {changed}\0".encode())
     return sizes, digest.hexdigest()[:32]
+
+
+def _load_or_build(path: Path, key: str, builder: _Builder) -> CropCache:
+    """Build a cache, unless another process is just doing it."""
+    directory, notify = path.parent, builder.notify
+    directory.mkdir(parents=True, exist_ok=True)
+    wait = f"Waiting for another process that builds a crop cache in {directory}."
+    with locked(directory, lambda: notify(wait)) as alone:
+        if cache := load(path, key, reused=True):
+            return cache
+        if alone:
+            for leftover in directory.glob(f"{_HALF_BUILT}*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+        if path.exists():
+            notify(f"The crop cache {path} is damaged and is built anew.")
+        notify(f"Decoding {len(builder.photos)} photos into the crop cache {path}.")
+        return builder.build(path, key)
+
+
+@dataclass(frozen=True)
+class _Builder:
+    photos: Sequence[Path]
+    sizes: Sequence[int]
+    side: int
+    limit_bytes: int
+    notify: Notify
+
+    def build(self, path: Path, key: str) -> CropCache:
+        """Build a cache beside its place, and move it there when it is complete."""
+        temporary = path.with_name(f"{_HALF_BUILT}{secrets.token_hex(6)}")
+        temporary.mkdir()
+        try:
+            with (temporary / PIXELS).open("wb") as file:
+                windows, skipped = self._decode(file)
+                file.flush()
+                os.fsync(file.fileno())
+            if not windows:
+                photo, reason = skipped[0]
+                raise OptionError(
+                    f"None of the {len(self.photos)} photos can be used; the first is {photo}: "
+                    f"{reason}",
+                    "Name a folder of readable photos.",
+                )
+            write_index(temporary, key, windows, skipped)
+            # A cache that is there is damaged, or it would have been opened.
+            shutil.rmtree(path, ignore_errors=True)
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        cache = load(path, key, reused=False)
+        if cache is None:
+            raise OSError(errno.EIO, "what was written reads back differently")
+        return cache
+
+    def _decode(self, file: BinaryIO) -> tuple[list[Window], list[tuple[Path, str]]]:
+        windows: dict[int, list[Window]] = {}
+        skipped: dict[int, str] = {}
+        noted = time.monotonic()
+        # The small ones first, so that the large ones share all the room that those leave.
+        for done, number in enumerate(sorted(range(len(self.photos)), key=self._expected_size)):
+            if time.monotonic() - noted > _SECONDS_BETWEEN_NOTES:
+                self.notify(f"Decoded {done} of {len(self.photos)} photos.")
+                noted = time.monotonic()
+            photo = self.photos[number]
+            try:
+                pixels = read_pixels(photo)
+            except ImageError as error:
+                skipped[number] = str(error)
+                continue
+            room, among = self.limit_bytes - file.tell(), len(self.photos) - done
+            for top, left, height, width in self._cut(pixels, number, room, among):
+                part = pixels[top : top + height, left : left + width]
+                part = np.ascontiguousarray(part, part.dtype.newbyteorder("<"))
+                window = Window(
+                    photo=str(photo),
+                    number=number,
+                    top=top,
+                    left=left,
+                    photo_height=pixels.shape[0],
+                    photo_width=pixels.shape[1],
+                    offset=file.tell(),
+                    height=height,
+                    width=width,
+                    dtype=part.dtype.str,
+                    checksum=checksum(part),
+                )
+                windows.setdefault(number, []).append(window)
+                file.write(part.data)
+                file.write(bytes(-file.tell() % _ALIGNMENT))
+            if number not in windows:
+                skipped[number] = "There is no room for it in the crop cache."
+        return (
+            [window for number in sorted(windows) for window in windows[number]],
+            [(self.photos[number], skipped[number]) for number in sorted(skipped)],
+        )
+
+    def _expected_size(self, number: int) -> int:
+        lossy = self.photos[number].suffix.lower() in _LOSSY
+        return self.sizes[number] * (_LOSSY_GAIN if lossy else 1)
+
+    def _cut(
+        self, pixels: NDArray[Any], number: int, room: int, among: int
+    ) -> list[tuple[int, int, int, int]]:
+        """Return top, left, height and width of what is kept of a photograph.
+
+        It is all of it, or windows, maybe none: a fair share of `room` bytes `among` photographs.
+        Fewer windows are the first of more: `PairSampler` relies on it.
+        """
+        height, width, _ = pixels.shape
+        share = room / among
+        if _aligned(pixels.nbytes) <= share:
+            return [(0, 0, height, width)]
+        # By its number alone, so that the windows of two photos of a pair are at the same places.
+        rng = np.random.default_rng([_WINDOWS_SEED, number])
+        rows, columns = min(self.side, height), min(self.side, width)
+        cost = _aligned(rows * columns * 3 * pixels.itemsize)
+        # Rounded at random: where no share has room for a window, some photographs get one.
+        count = min(int(share / cost + rng.random()), room // cost)
+        places = (rng.integers((height - rows + 1, width - columns + 1)) for _ in range(count))
+        return [(int(top), int(left), rows, columns) for top, left in places]
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
 def _unwritable(directory: Path, error: OSError) -> OptionError:

@@ -11,8 +11,8 @@ from pathlib import Path
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.imaging import is_photo_name
 
-# No pattern but the last two is anchored at its end: cut or denoised copies of a clean photo carry
-# its name plus something, and are clean, too.
+# Only the last two patterns are anchored at their ends: cut or denoised copies of a clean photo
+# carry its name plus something, and are clean, too.
 SIDD = re.compile(r"\d{4}_(NOISY|GT)_SRGB_\d{3}", re.IGNORECASE)
 NIND = re.compile(r"NIND[_ ](.+)[_ ]ISO(H?)(\d+)", re.IGNORECASE)
 _PREP = re.compile(r"\d+_\d+_\d+\.png\Z", re.IGNORECASE)
@@ -36,7 +36,7 @@ class Found:
     photos : list of Path
         Sorted; never empty.
     passed_over : list of Path
-        The other files: clean photographs, and what is no photograph by its name.
+        The other files: clean photographs, and files that are not photos by their names.
     """
 
     kind: str
@@ -51,13 +51,13 @@ def find_photos(path: Path) -> Found:
     ----------
     path : Path
         A directory, searched with all directories below it but without hidden files: SIDD Medium,
-        NIND, DND or AP-BSN's ``dataset/prep``, or any part of one of them; else every photograph
-        is taken for noisy. A single file is taken for noisy, whatever its name.
+        NIND, DND or AP-BSN's ``dataset/prep``, or any part of one of them. In any other directory,
+        every photograph counts as noisy. So does a single file, whatever its name.
 
     Returns
     -------
     Found
-        Of NIND, all but the lowest ISO of each scene are noisy.
+        The noisy photographs of NIND are those above the lowest ISO of their scene.
 
     Raises
     ------
@@ -80,21 +80,16 @@ def find_photos(path: Path) -> Found:
 
 
 def survey(path: Path) -> tuple[str, list[Path], list[Path]]:
-    """Tell what kind of data set a directory holds.
-
-    Parameters
-    ----------
-    path : Path
-        A directory, searched with all below it but without hidden files.
+    """Tell what kind of data set a directory holds, with all below it but without hidden files.
 
     Returns
     -------
     kind : str
         As in `Found`.
     of_kind : list of Path
-        The files that belong to it, noisy or not; sorted, like the next.
+        The files that belong to it, noisy or not.
     files : list of Path
-        All files. Their paths are absolute.
+        All files. Both lists are sorted, and their paths absolute.
 
     Raises
     ------
@@ -156,31 +151,28 @@ def _kind(file: Path) -> str | None:
 
 def _noisy(kind: str, files: Sequence[Path]) -> list[Path]:
     if kind == "sidd":
-        return [file for file in files if _sidd_is_noisy(file)]
+        matches = ((file, SIDD.match(file.name)) for file in files)
+        return [file for file, match in matches if match and match[1].upper() == "NOISY"]
     if kind == "prep":
         return [file for file in files if file.parent.name == "RN"]
     if kind == "nind":
-        scenes: dict[str, set[tuple[bool, int]]] = {}
-        for file in files:
-            scene, iso = scene_and_iso(file)
-            scenes.setdefault(scene, set()).add(iso)
-        lowest = {scene: min(isos) for scene, isos in scenes.items()}
-        return [
-            file for file in files for scene, iso in [scene_and_iso(file)] if iso > lowest[scene]
-        ]
+        return sorted(file for _, noisy in nind_scenes(files) for file in noisy)
     return list(files)
 
 
-def _sidd_is_noisy(file: Path) -> bool:
-    match = SIDD.match(file.name)
-    return match is not None and match[1].upper() == "NOISY"
-
-
-def scene_and_iso(file: Path) -> tuple[str, tuple[bool, int]]:
-    """Return the scene of a NIND photo and its ISO, to compare: H1, H2... are above all numbers.
-
-    ISO200-2 is another take at ISO 200.
-    """
-    match = NIND.match(file.name)
-    assert match is not None
-    return match[1], (bool(match[2]), int(match[3]))
+def nind_scenes(files: Sequence[Path]) -> list[tuple[list[Path], list[Path]]]:
+    """Return, for each scene of NIND, its photos at its lowest ISO, and all others."""
+    scenes: dict[str, list[Path]] = {}
+    isos: dict[Path, tuple[bool, int]] = {}
+    for file in files:
+        match = NIND.match(file.name)
+        assert match is not None
+        scenes.setdefault(match[1], []).append(file)
+        # H1, H2 and so on are above all numbers. ISO200-2 is another take at ISO 200.
+        isos[file] = bool(match[2]), int(match[3])
+    split = []
+    for scene in scenes.values():
+        lowest = min(isos[file] for file in scene)
+        clean = [file for file in scene if isos[file] == lowest]
+        split.append((clean, [file for file in scene if isos[file] > lowest]))
+    return split

@@ -1,4 +1,4 @@
-"""Which photographs of a data set show the same, once noisy and once clean."""
+"""Finding pairs of photographs that show the same, once noisy and once clean."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssbsn_cli.core.data.layouts import NIND, SIDD, absolute, scene_and_iso, survey
+from ssbsn_cli.core.data.layouts import NIND, SIDD, absolute, nind_scenes, survey
 from ssbsn_cli.core.errors import OptionError
 
 # Names of folders side by side, and ends of names of files, all in lower case.
@@ -28,36 +28,30 @@ _Key = tuple[tuple[str, ...], str]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two photographs of the same.
-
-    Parameters
-    ----------
-    noisy, clean : Path
-        Their files.
-    """
+    """The files of a noisy and a clean photograph of the same."""
 
     noisy: Path
     clean: Path
 
 
 def find_pairs(path: Path) -> list[Pair]:
-    """Find the noisy photographs of a data set that it has clean ones of.
+    """Find the pairs of a data set.
 
-    Upper and lower case are the same, and the two files may be of different formats.
+    Upper and lower case are the same, and the two files may have different formats.
 
     Parameters
     ----------
     path : Path
         A directory, searched with all directories below it but without hidden files: SIDD Medium;
         NIND, where the lowest ISO of a scene is the clean photograph of all others; AP-BSN's
-        ``dataset/prep``; or any, where two folders called ``noisy`` and ``clean``, ``gt`` or
+        ``dataset/prep``; or any other, where two folders called ``noisy`` and ``clean``, ``gt`` or
         ``reference`` hold files of the same names, or where names end in ``_noisy`` and ``_clean``
         or ``_gt``, ``_real`` and ``_mean``, or ``_N`` and ``_CL``.
 
     Returns
     -------
     list of Pair
-        Sorted by the noisy one; never empty. What lacks a partner is left out.
+        Sorted by the noisy file; never empty. Photographs without a partner are left out.
 
     Raises
     ------
@@ -83,20 +77,13 @@ def find_pairs(path: Path) -> list[Pair]:
 
 
 def _by_iso(files: Sequence[Path]) -> list[Pair]:
-    scenes: dict[str, list[Path]] = {}
-    for file in files:
-        scenes.setdefault(scene_and_iso(file)[0], []).append(file)
     pairs = []
-    for scene in scenes.values():
-        lowest = min(scene_and_iso(file)[1] for file in scene)
-        clean = [file for file in scene if scene_and_iso(file)[1] == lowest]
-        for noisy in scene:
-            if scene_and_iso(noisy)[1] > lowest:
-                # A copy that was cut out belongs to the one that was cut out at the same place.
-                # Of several takes, "-2" and so on, the first is as good as any.
-                same = [file for file in clean if _part(file) == _part(noisy)]
-                if same:
-                    pairs.append(Pair(noisy, min(same, key=lambda f: (len(f.name), f))))
+    for clean, noisy in nind_scenes(files):
+        for file in noisy:
+            # A crop belongs to the crop of the same part. Of several takes, "-2" and so on, the
+            # first is as good as any.
+            if same := [other for other in clean if _part(other) == _part(file)]:
+                pairs.append(Pair(file, min(same, key=lambda f: (len(f.name), f))))
     return sorted(pairs, key=lambda pair: pair.noisy)
 
 
@@ -122,13 +109,13 @@ def _by_name(root: Path, files: Sequence[Path]) -> list[Pair]:
 
 
 def _key(root: Path, file: Path) -> _Key:
-    # Folders above the one that was named say nothing: whole data sets are kept in such as "noisy".
+    # Folders above the one that was named don't count: "noisy" may hold a whole data set.
     folders = file.parent.relative_to(root).parts
     return tuple(folder.lower() for folder in folders), file.stem.lower()
 
 
 def _partners(folders: tuple[str, ...], stem: str) -> Iterator[_Key]:
-    """Yield where the clean photograph may be if this is a noisy one, the likeliest first."""
+    """Yield where the clean photograph of a noisy one may be, the likeliest place first."""
     beside = [
         (*folders[:i], clean, *folders[i + 1 :])
         for i, folder in enumerate(folders)

@@ -1,4 +1,4 @@
-"""The pixels of one noisy photograph, as they are kept for training."""
+"""Reading the pixels of a photograph as training keeps them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,7 @@ _DND_KEY = "InoisySRGB"
 
 
 def read_pixels(path: Path) -> NDArray[Any]:
-    """Read a photograph as RGB integers.
-
-    Parameters
-    ----------
-    path : Path
-        A photograph, or one of DND's ``images_srgb/*.mat``, which needs h5py.
+    """Read a photograph, or one of DND's ``images_srgb/*.mat``, as RGB integers.
 
     Returns
     -------
@@ -35,7 +30,7 @@ def read_pixels(path: Path) -> NDArray[Any]:
     ImageError
         It cannot be read.
     OptionError
-        It needs h5py, which is not installed.
+        It is a MATLAB file, and h5py is not installed.
     """
     if path.suffix.lower() == ".mat":
         color = _read_dnd(path)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# A part of the keys of caches, which runs that are resumed compare.
 VERSION = 2
 PIXELS = "pixels.raw"
 INDEX = "index.json"
@@ -24,20 +25,15 @@ class Window:
 
     Parameters
     ----------
-    photo : str
-        Path of its file.
-    number : int
-        Of the photograph, from 0, in the order that the cache was asked for.
-    top, left : int
-        Where in the photograph it is.
+    photo, number : str, int
+        Path of the photograph's file, and its number, from 0, in the order that the cache was
+        asked for.
+    top, left, height, width : int
+        Which part of the photograph it is, in pixels.
     photo_height, photo_width : int
         Of the whole photograph.
-    offset : int
-        Where its first byte is.
-    height, width : int
-        In pixels.
-    dtype : str
-        "|u1" or "<u2".
+    offset, dtype : int, str
+        Where its first byte is, and their type: "|u1" or "<u2".
     checksum : int
         CRC-32 of some of its rows.
     """
@@ -69,15 +65,15 @@ class CropCache:
     path : Path
         The directory that it is kept in.
     key : str
-        Says of which photographs it is, as they were: others have another key.
+        Tells these photographs, as they were, from others.
     reused : bool
         Whether it was there already.
     windows : list of Window
         What is in it, in the order of the photographs.
     skipped : list of (Path, str)
         Photographs that are not in it, and why.
-    pixels : numpy.memmap
-        All bytes, read-only.
+    pixels : numpy.ndarray
+        All bytes, read-only, memory-mapped.
     """
 
     path: Path
@@ -93,34 +89,18 @@ class CropCache:
         return self.pixels.size
 
     def view(self, window: Window) -> NDArray[Any]:
-        """Show the pixels of one window.
+        """Return the pixels of one of `windows`.
 
-        Parameters
-        ----------
-        window : Window
-            One of `windows`.
-
-        Returns
-        -------
-        numpy.ndarray
-            (H, W, 3) uint8 or uint16, read-only: a view, nothing is read until it is used.
+        They are a read-only view, (H, W, 3) uint8 or uint16: nothing is read until it is used.
         """
         flat = self.pixels[window.offset : window.offset + window.size_bytes]
         return flat.view(window.dtype).reshape(window.height, window.width, 3)
 
 
 def checksum(pixels: NDArray[Any]) -> int:
-    """Sum up so many rows that lost blocks of a disk show, and so few that it takes no time.
+    """Return the CRC-32 of every 64th row and the last row of (H, W, 3) pixels.
 
-    Parameters
-    ----------
-    pixels : numpy.ndarray
-        (H, W, 3).
-
-    Returns
-    -------
-    int
-        CRC-32 of every 64th row and the last.
+    These rows are enough to notice lost blocks of a disk, and few enough to take no time.
     """
     some = np.ascontiguousarray(pixels[::_CHECKED_ROWS])
     return zlib.crc32(np.ascontiguousarray(pixels[-1]).data, zlib.crc32(some.data))
@@ -129,24 +109,7 @@ def checksum(pixels: NDArray[Any]) -> int:
 def write_index(
     directory: Path, key: str, windows: Sequence[Window], skipped: Sequence[tuple[Path, str]]
 ) -> None:
-    """Write what `load` needs beside the pixels.
-
-    Parameters
-    ----------
-    directory : Path
-        Of the cache.
-    key : str
-        Of the cache.
-    windows : sequence of Window
-        What is in it.
-    skipped : sequence of (Path, str)
-        What is not, and why.
-
-    Raises
-    ------
-    OSError
-        It cannot be written.
-    """
+    """Write what `load` needs beside the pixels, which are there."""
     content = {
         "version": VERSION,
         "key": key,
@@ -158,22 +121,7 @@ def write_index(
 
 
 def load(directory: Path, key: str, *, reused: bool) -> CropCache | None:
-    """Open a cache if it is there and whole.
-
-    Parameters
-    ----------
-    directory : Path
-        Of the cache.
-    key : str
-        That it must have.
-    reused : bool
-        What it is to say of itself.
-
-    Returns
-    -------
-    CropCache or None
-        None if it is missing, cut short, damaged, or of other photographs.
-    """
+    """Open a cache; return None if it is missing, cut short, damaged, or of another key."""
     try:
         content = json.loads((directory / INDEX).read_text(encoding="ascii"))
         if (content["version"], content["key"]) != (VERSION, key):
@@ -186,24 +134,24 @@ def load(directory: Path, key: str, *, reused: bool) -> CropCache | None:
         whole = pixels.size == content["bytes"] and windows
         if whole and all(checksum(cache.view(window)) == window.checksum for window in windows):
             return cache
+    # A damaged index may lead to any of these.
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
-        # Whatever a broken index may lead to.
-        return None
+        pass
     return None
 
 
 def hold_out(cache: CropCache, fraction: float, crop: int) -> tuple[CropCache, CropCache]:
     """Split each photograph into a part to train on and one to validate on.
 
-    A crop from the one never overlaps one from the other.
+    A crop of one part never overlaps a crop of the other.
 
     Parameters
     ----------
     cache : CropCache
         All photographs.
     fraction : float
-        Part of the rows to validate on, 0 to 1; never fewer than a crop needs. They are taken
-        from the bottom and the top of the photographs in turn.
+        Part of the rows to validate on, 0 to 1, but no fewer rows than a crop needs. They are
+        taken from the bottom and the top of the photographs in turn.
     crop : int
         Height and width of the crops.
 
@@ -221,12 +169,14 @@ def hold_out(cache: CropCache, fraction: float, crop: int) -> tuple[CropCache, C
             training.append(window)
             continue
         above = window.number % 2 == 1
-        # Of a photograph that only parts are kept of, all of them are split at the same row.
+        # All windows of a photograph are split at the same row.
         split = (rows if above else window.photo_height - rows) - window.top
         split = min(max(split, 0), window.height)
         upper, lower = _rows(window, 0, split), _rows(window, split, window.height)
-        training.extend(_large(lower if above else upper, crop))
-        held.extend(_large(upper if above else lower, crop))
+        kept, checked = (lower, upper) if above else (upper, lower)
+        for part, windows in ((kept, training), (checked, held)):
+            if min(part.height, part.width) >= crop:
+                windows.append(part)
     return replace(cache, windows=training), replace(cache, windows=held)
 
 
@@ -238,7 +188,3 @@ def _rows(window: Window, start: int, stop: int) -> Window:
         top=window.top + start,
         height=stop - start,
     )
-
-
-def _large(window: Window, crop: int) -> list[Window]:
-    return [window] if min(window.height, window.width) >= crop else []

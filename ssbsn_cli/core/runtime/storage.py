@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +27,7 @@ _REASONS = {
     errno.ENOTDIR: ("its folder is not a folder", "Choose another folder."),
     errno.ENAMETOOLONG: ("its name is too long", "Choose a shorter name."),
 }
-_NAME = ".lock"
+_LOCK = ".lock"
 
 
 @contextmanager
@@ -47,29 +46,32 @@ def locked(directory: Path, waiting: Callable[[], None]) -> Iterator[bool]:
     Yields
     ------
     bool
-        Whether this process is the only one for sure: not every system and disk has locks.
+        Whether this process has the lock: not every disk has locks.
 
     Raises
     ------
     OSError
         The directory cannot be written to.
     """
-    if sys.platform == "win32":
-        yield False
-        return
-    import fcntl
+    from filelock import FileLock, Timeout
 
-    with (directory / _NAME).open("wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            alone = True
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
-            alone = True
-        except OSError:
-            alone = False
-        yield alone
+    path = directory / _LOCK
+    # Some releases of filelock would empty the file that a link points to.
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, f"{path} is a link")
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+            raise
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()
 
 
 def cache_dir() -> Path:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.runtime.storage import cache_dir
 from ssbsn_cli.core.training.load_config import load_config
 from ssbsn_cli.core.training.log import StepDone
 from ssbsn_cli.core.training.loop import DivergedError
-from ssbsn_cli.core.training.request import DataPath, DataRequest, TrainingRequest
+from ssbsn_cli.core.training.request import DataPath, TrainingRequest
 from ssbsn_cli.core.training.run import prepare_training, refuse_used
-from ssbsn_cli.core.types import CompileKind, Notify
+from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 from ssbsn_cli.core.weights.registry import default_name
 
@@ -23,45 +25,30 @@ def adapt_weights(
     photos: Sequence[Path],
     weights: str | None,
     minutes: float,
-    *,
-    device: str = "auto",
-    precision: str = "auto",
-    compile: CompileKind = "auto",
-    keep: Path | None = None,
-    say: Notify = lambda _: None,
-    warn: Notify = lambda _: None,
-    listen: Callable[[StepDone], None] = lambda _: None,
+    settings: Settings,
+    keep: Path | None,
+    say: Notify,
+    warn: Notify,
+    listen: Callable[[StepDone], None],
 ) -> LoadedWeights:
     """Fine-tune weights on noisy photos, with the configuration "adapt".
 
-    A part of each photo is held out, and the weights that do best there are returned: those that
-    were given if fine-tuning did not help.
+    A part of each photo is held out, and the weights that do best there are returned. If
+    fine-tuning did not help, these are the weights that were given. Their name tells what they
+    were adapted from.
 
     Parameters
     ----------
-    photos : sequence of Path
-        The photos.
+    photos, minutes : sequence of Path, float
+        What to train on, and for how long.
     weights : str, optional
         What to start from, see `find_weights`; the default weights if not given.
-    minutes : float
-        How long to train.
-    device : str
-        As for `resolve_device`.
-    precision : str
-        "fp32" or "bf16"; anything else is "auto".
-    compile : {"auto", "on", "off"}
-        See `TrainingConfig`.
+    settings : Settings
+        Its device, precision and compiling are used; the precision "fp16" counts as "auto".
     keep : Path, optional
         Where the run is kept; if not given, nothing of it is.
-    say, warn : callable
-        Told what is found and done.
-    listen : callable
-        Told of each step.
-
-    Returns
-    -------
-    LoadedWeights
-        With the name of what they were adapted from.
+    say, warn, listen : callable
+        Told what is found and done; told of each step.
 
     Raises
     ------
@@ -79,18 +66,21 @@ def adapt_weights(
         )
     options = {
         "training.max_minutes": minutes,
-        "training.device": device,
-        "training.precision": precision if precision in ("fp32", "bf16") else "auto",
-        "training.compile": compile,
+        "training.device": settings.device,
+        "training.precision": "auto" if settings.precision == "fp16" else settings.precision,
+        "training.compile": settings.compile,
     }
-    config = load_config("adapt", options=options)
     with ExitStack() as stack:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ssbsn-adapt-")))
         run = keep or temporary / "run"
         refuse_used(run)
-        everything = DataPath(Path(photos[0]).parent, photos=tuple(photos))
-        cache = cache_dir() / "crops" if keep else temporary
-        request = TrainingRequest(run, config, DataRequest([everything], cache=cache), init=name)
+        request = TrainingRequest(
+            run=run,
+            config=load_config("adapt", options=options),
+            noisy=[DataPath(Path(photos[0]).parent, photos=tuple(photos))],
+            cache=cache_dir() / "crops" if keep else temporary,
+            init=name,
+        )
         prepared = prepare_training(request, say, warn)
         stack.callback(prepared.close)
         if prepared.recorder is None:
@@ -107,6 +97,4 @@ def adapt_weights(
         else:
             say(f"Adapting did not help: {name} is used as it is.")
         adapted = load_weights(str(files.weights))
-    return LoadedWeights(
-        adapted.network, adapted.descriptor, f"{name}, adapted", adapted.path, adapted.digest
-    )
+    return replace(adapted, name=f"{name}, adapted")

@@ -1,15 +1,18 @@
-"""The model card that goes with trained weights. Knows no torch."""
+"""The model card that goes with trained weights."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-TITLES = {"ssbsn": "SS-BSN", "apbsn": "AP-BSN", "unet": "U-Net"}
-MEANINGS = {
+from ssbsn_cli import __version__
+
+_TITLES = {"ssbsn": "SS-BSN", "apbsn": "AP-BSN", "unet": "U-Net"}
+_MEANINGS = {
     "psnr": "PSNR of the denoised validation photos against clean ones, in dB; higher is better",
     "psnr_noisy": "PSNR of the same photos before denoising, in dB: what there was to improve",
     "ssim": "SSIM of the denoised validation photos, at most 1; higher is better",
@@ -18,65 +21,68 @@ MEANINGS = {
 }
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What weights come from: what stays the same throughout a run.
+
+    Parameters
+    ----------
+    sources : list of dict
+        The photos, with "path", "kind", "photos", "skipped" and "weight".
+    objectives : sequence of str
+        What they learn from: "self", "distill", "pairs".
+    config_text : str
+        The whole configuration as TOML.
+    licence : str
+        Of the weights; may be empty if nobody chose one.
+    init : str, optional
+        The weights that training started from; None if they were random.
+    """
+
+    sources: list[dict[str, Any]]
+    objectives: Sequence[str]
+    config_text: str
+    licence: str
+    init: str | None
+
+
 def model_card(
-    *,
     name: str,
-    descriptor: dict[str, Any],
-    data: list[dict[str, Any]],
-    objectives: Collection[str],
+    descriptor: Mapping[str, Any],
+    origin: Origin,
     steps: int,
     minutes: float,
-    config_text: str,
-    scores: dict[str, float],
-    licence: str,
-    init: str | None,
-    version: str,
+    scores: Mapping[str, float],
 ) -> str:
-    """Describe trained weights for whoever finds them, as Markdown.
+    """Describe trained weights for whoever finds them, as Markdown that UTF-8 can encode.
 
     Parameters
     ----------
     name : str
         Of the run; the command in the card takes it for the run's directory.
-    descriptor : dict
-        What `Descriptor.to_dict` returns.
-    data : list of dict
-        The sources, with "path", "kind", "photos", "skipped" and "weight".
-    objectives : collection of str
-        What it learned from: "self", "distill", "pairs".
-    steps : int
-        Steps that the weights were trained for.
-    minutes : float
-        Time that took.
-    config_text : str
-        The whole configuration as TOML.
-    scores : dict
-        By name, as in the log of the run; empty if there was no validation.
-    licence : str
-        Of the weights; may be empty if nobody chose one.
-    init : str, optional
-        The weights that training started from; None if they were random.
-    version : str
-        Of ssbsn.
-
-    Returns
-    -------
-    str
-        Can always be encoded as UTF-8.
+    descriptor, origin
+        What `Descriptor.to_dict` returns, and what the weights come from.
+    steps, minutes : int, float
+        Steps that the weights were trained for, and the time that took.
+    scores : mapping
+        By name, as in the log of the run.
     """
     how = "on noisy photographs alone, without clean ones"
-    if set(objectives) != {"self"}:
-        how = f"with the objectives {', '.join(sorted(objectives))}"
-    start = "random weights" if init is None else _code(init)
+    if set(origin.objectives) != {"self"}:
+        how = f"with the objectives {', '.join(sorted(origin.objectives))}"
+    start = "random weights" if origin.init is None else _code(origin.init)
+    licence = (
+        f"{origin.licence.rstrip('.')}." if origin.licence else "None was chosen for these weights."
+    )
     card = f"""\
 # {_code(name)}
 
 A network that removes noise from real photographs: {_architecture(descriptor)}. It was trained by
-ssbsn {version} {how}.
+ssbsn {__version__} {how}.
 
 ## Trained on
 
-{_sources(data)}
+{_sources(origin.sources)}
 Training began with {start} and took {steps:,} steps in {minutes:,.1f} minutes.
 
 ## Scores
@@ -84,27 +90,26 @@ Training began with {start} and took {steps:,} steps in {minutes:,.1f} minutes.
 {_scores(scores)}
 ## Licence
 
-{_licence(licence)}
+{licence.rstrip(".")}.
 
 The terms of the photographs that the weights were trained on bind the weights, too: if those are
 for research or non-commercial use only, so are the weights.
 
 ## Use
 
-{_fenced(f"ssbsn denoise photo.png --weights {_shell(name)}", "sh")}
-Refinement that suits these weights: {_code(str(descriptor.get("refine", "")))}.
+{_fenced(f"ssbsn denoise photo.png --weights {shlex.quote(_line(name))}", "sh")}
+Refinement that suits these weights: {_code(descriptor["refine"])}.
 
 ## Configuration
 
-{_fenced(config_text, "toml")}"""
-    # Names of files that are no UTF-8 come as lone surrogates, which cannot be encoded.
+{_fenced(origin.config_text, "toml")}"""
+    # File names that are not UTF-8 contain lone surrogates, which cannot be encoded.
     return card.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _architecture(descriptor: Mapping[str, Any]) -> str:
-    architecture = str(descriptor.get("architecture", ""))
-    parameters = descriptor.get("parameters") or {}
-    parts = [TITLES.get(architecture, architecture)]
+    architecture, parameters = descriptor["architecture"], descriptor["parameters"]
+    parts = [_TITLES.get(architecture, architecture)]
     if "widths" in parameters:
         parts.append(f"widths {', '.join(map(str, parameters['widths']))}")
     if "channels" in parameters:
@@ -115,35 +120,27 @@ def _architecture(descriptor: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _sources(data: list[dict[str, Any]]) -> str:
+def _sources(sources: Sequence[Mapping[str, Any]]) -> str:
     lines = ["| source | kind | photos | skipped | weight |", "| --- | --- | ---: | ---: | ---: |"]
-    for source in data:
-        values = [source.get(key, "") for key in ("kind", "photos", "skipped", "weight")]
-        cells = [str(len(value) if isinstance(value, list) else value) for value in values]
-        lines.append(
-            "| " + " | ".join([_code(str(source["path"])).replace("|", "\\|"), *cells]) + " |"
-        )
+    for source in sources:
+        cells = [_code(source["path"]).replace("|", "\\|")]
+        cells += [str(source[key]) for key in ("kind", "photos", "skipped", "weight")]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def _scores(scores: Mapping[str, float]) -> str:
-    if not scores:
-        return "There was no validation: look at results before you trust these weights.\n"
     lines = ["| score | value | meaning |", "| --- | ---: | --- |"]
     for key, value in scores.items():
-        lines.append(f"| {key} | {value:.4g} | {MEANINGS.get(key, '')} |")
+        lines.append(f"| {key} | {value:.4g} | {_MEANINGS.get(key, '')} |")
     if "psnr" not in scores:
         lines.append("\nThere were no clean photographs to compare with, so no PSNR or SSIM.")
     return "\n".join(lines) + "\n"
 
 
-def _licence(licence: str) -> str:
-    return f"{licence.rstrip('.')}." if licence else "None was chosen for these weights."
-
-
 def _code(text: str) -> str:
     """Quote text so that nothing in it is Markdown."""
-    text = re.sub(r"\s", " ", text)
+    text = _line(text)
     ticks = "`" * (_longest_run(text) + 1)
     space = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{ticks}{space}{text}{space}{ticks}"
@@ -158,6 +155,5 @@ def _longest_run(text: str) -> int:
     return max((len(run) for run in re.findall("`+", text)), default=0)
 
 
-def _shell(name: str) -> str:
-
-    return shlex.quote(re.sub(r"\s", " ", name))
+def _line(text: str) -> str:
+    return re.sub(r"\s", " ", text)

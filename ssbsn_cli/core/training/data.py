@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,46 +13,46 @@ from numpy.typing import NDArray
 from ssbsn_cli.core.data import (
     CropCache,
     CropSampler,
-    NoiseModel,
-    OneOf,
     Pair,
     PairSampler,
     SyntheticPairs,
-    Varied,
     find_pairs,
-    lift,
 )
 from ssbsn_cli.core.data.store import hold_out
-from ssbsn_cli.core.data.synthetic import Recipe, Synthesiser
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.network import Network
-from ssbsn_cli.core.noise.camera import Camera
-from ssbsn_cli.core.noise.edits import Edits
-from ssbsn_cli.core.noise.lifted import LiftedNoise
-from ssbsn_cli.core.noise.scenes import Scenes
-from ssbsn_cli.core.noise.wide import Wide
-from ssbsn_cli.core.training.config import Config, ObjectiveKind
-from ssbsn_cli.core.training.photos import Photos, picture_of, read_centres
-from ssbsn_cli.core.training.request import DataPath, DataRequest
-from ssbsn_cli.core.training.sources import Mixture, Paired, PairSource, SelfSource, Source
+from ssbsn_cli.core.training.config import ObjectiveKind
+from ssbsn_cli.core.training.photos import Photos
+from ssbsn_cli.core.training.recipe import make_recipe
+from ssbsn_cli.core.training.request import DataPath, TrainingRequest
+from ssbsn_cli.core.training.sources import Mixture, PairSource, SelfSource, Source
 from ssbsn_cli.core.training.teacher import teach
 from ssbsn_cli.core.training.team import Team
-from ssbsn_cli.core.training.validation import LossValidation, PairValidation, Validation
+from ssbsn_cli.core.training.validation import (
+    Validation,
+    centre,
+    read_pairs,
+    score_loss,
+    score_pairs,
+)
 from ssbsn_cli.core.types import Notify
 
-# Not the training's own, so that trainings with several seeds can be compared.
+# The same for all trainings, so that those with different seeds can be compared.
 _VALIDATION_SEED = 2**64 - 1
+
+# Batch size, seed, rank and world, as samplers take them.
+_Share = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What `open_data` returns.
+    """What a training learns from.
 
     Parameters
     ----------
     batches : Mixture
         This process' part of each step.
-    validation : Validation
+    validation : callable
         Scores a network.
     picture : array
         (H, W, 3) float32 in [0, 1]: what previews show.
@@ -71,239 +70,175 @@ class TrainingData:
 
 
 def open_data(
-    request: DataRequest,
-    config: Config,
-    network: Network,
-    team: Team,
-    say: Notify,
-    warn: Notify,
+    request: TrainingRequest, network: Network, team: Team, say: Notify, warn: Notify
 ) -> TrainingData:
     """Find and decode the photos of a training.
-
-    Parameters
-    ----------
-    request : DataRequest
-        Which photos.
-    config : Config
-        What they are needed for.
-    network : Network
-        What is trained.
-    team : Team
-        The processes.
-    say, warn : callable
-        Told what is found.
 
     Raises
     ------
     OptionError
         There is nothing usable.
     """
-    return _Opening(request, config, network, team, say, warn).open()
-
-
-@dataclass
-class _Opening:
-    request: DataRequest
-    config: Config
-    network: Network
-    team: Team
-    say: Notify
-    warn: Notify
-
-    def __post_init__(self) -> None:
-        self.photos = Photos(self.request.cache, self.config, self.say, self.warn)
-
-    def open(self) -> TrainingData:
-        training = self.config.training
-        # A batch that cannot be shared is noticed before anything is decoded.
-        self.team.share(training.batch_size)
-        kinds = [kind for kind, share in training.objectives.items() if share > 0]
-        if training.hold_out and kinds != ["self"]:
-            raise OptionError(
-                "The configuration: training.hold_out works with the objective 'self' alone.",
-                "Set it to 0, and give pairs to score on with --val-data.",
-            )
-        if "self" in kinds and not self.network.blind:
-            raise OptionError(
-                "The objective 'self' needs a blind-spot network: this one sees the pixels that it "
-                "should predict, and would learn to copy them.",
-                "Use --config small, or --init with weights of SS-BSN or AP-BSN.",
-            )
-        noisy: list[CropCache] = []
-        if "self" in kinds or "distill" in kinds or ("pairs" in kinds and self.config.pairs.lifted):
-            noisy = [self.photos.noisy(path) for path in self._needed("data", self.request.noisy)]
-        sources: dict[ObjectiveKind, tuple[Source, Source]] = {}
-        for kind in kinds:
-            if kind == "self":
-                sources[kind] = self._self(noisy)
-            elif kind == "distill":
-                sources[kind] = self._distill(noisy)
-            else:
-                sources[kind] = self._pairs(noisy)
-        batches = Mixture(
-            {kind: source for kind, (source, _) in sources.items()},
-            training.objectives,
-            training.seed,
+    config = request.config
+    training = config.training
+    # A batch that cannot be shared is noticed before anything is decoded.
+    team.share(training.batch_size)
+    kinds = [kind for kind, share in training.objectives.items() if share > 0]
+    if training.hold_out and kinds != ["self"]:
+        raise OptionError(
+            "The configuration: training.hold_out works with the objective 'self' alone.",
+            "Set it to 0, and give pairs to score on with --val-data.",
         )
-        draws = [
-            (training.objectives[kind], draw)
-            for kind, (_, source) in sources.items()
-            for draw in source.validation()
-        ]
-        validation: Validation = LossValidation(draws, self.team.device, training.loss)
-        if self.request.validation:
-            validation = self._on_pairs(self.request.validation)
-        # Scores on other photos cannot be compared, so those belong to the key, too.
-        self.photos.keys.append(self.request.validation and str(self.request.validation.absolute()))
-        return TrainingData(
-            batches,
-            validation,
-            picture_of(noisy, draws),
-            self.photos.pixels,
-            self.photos.record(),
+    if "self" in kinds and not network.blind:
+        raise OptionError(
+            "The objective 'self' needs a blind-spot network: this one sees the pixels that it "
+            "should predict, and would learn to copy them.",
+            "Use --config small, or --init with weights of SS-BSN or AP-BSN.",
+        )
+    stride = network.size_multiple
+    if kinds != ["self"] and training.crop % stride:
+        raise OptionError(
+            f"A crop of {training.crop} is no multiple of {stride}, which the network needs for "
+            "pairs.",
+            f"Use a --crop that is a multiple of {stride}.",
+        )
+    photos = Photos(request, say, warn)
+    noisy: list[CropCache] = []
+    if "self" in kinds or "distill" in kinds or ("pairs" in kinds and config.pairs.lifted):
+        noisy = [photos.open(path, "noisy") for path in _needed("data", request.noisy)]
+    maker = _SourceMaker(request, team, photos, noisy, stride)
+    sources = {kind: maker.make(kind) for kind in kinds}
+    batches = Mixture(
+        {kind: source for kind, (source, _) in sources.items()},
+        training.objectives,
+        training.seed,
+    )
+    draws = [
+        (training.objectives[kind], draw)
+        for kind, (_, source) in sources.items()
+        for draw in source.validation()
+    ]
+    validation: Validation = partial(score_loss, draws, training.loss, team.device)
+    if request.validation:
+        scored = read_pairs(request.validation, training.validation_crops, say, warn)
+        validation = partial(score_pairs, scored, team.device)
+    # Scores on other photos cannot be compared, so these photos are part of the key.
+    photos.keys.append(request.validation and str(request.validation.absolute()))
+    if noisy:
+        picture = centre(noisy[0].view(noisy[0].windows[0]))
+    else:
+        picture = np.ascontiguousarray(draws[0][1].noisy[0].transpose(1, 2, 0))
+    return TrainingData(batches, validation, picture, photos.pixels, photos.record())
+
+
+def _needed(option: str, paths: Sequence[DataPath]) -> Sequence[DataPath]:
+    if not paths:
+        raise OptionError(
+            f"There are no photos to train on: --{option} is missing.",
+            f"Name a folder with --{option} DIR.",
+        )
+    return paths
+
+
+class _SourceMaker:
+    """Makes the sources of an objective: one to train on, and one to validate on."""
+
+    def __init__(
+        self,
+        request: TrainingRequest,
+        team: Team,
+        photos: Photos,
+        noisy: Sequence[CropCache],
+        stride: int,
+    ) -> None:
+        self._request = request
+        self._config = request.config
+        self._device = team.device
+        self._photos = photos
+        self._say, self._warn = photos.say, photos.warn
+        self._noisy = noisy
+        self._weights = [data.weight for data in request.noisy]
+        self._stride = stride
+        training = request.config.training
+        self._shares: tuple[_Share, _Share] = (
+            (team.share(training.batch_size), training.seed, team.rank, team.world),
+            (training.validation_crops, _VALIDATION_SEED, 0, 1),
         )
 
-    def _needed(self, option: str, paths: Sequence[DataPath]) -> Sequence[DataPath]:
-        if not paths:
-            raise OptionError(
-                f"There are no photos to train on: --{option} is missing.",
-                f"Name a folder with --{option} DIR.",
-            )
-        return paths
+    def make(self, kind: ObjectiveKind) -> tuple[Source, Source]:
+        if kind == "self":
+            return self._self()
+        if kind == "distill":
+            return self._distill()
+        return self._real_pairs() if self._config.pairs.real else self._synthetic_pairs()
 
-    def _self(self, caches: Sequence[CropCache]) -> tuple[Source, Source]:
-        training = self.config.training
-        weights = [data.weight for data in self.request.noisy]
-        held = caches
+    def _self(self) -> tuple[Source, Source]:
+        training = self._config.training
+        caches = held = self._noisy
         if training.hold_out:
-            halves = [hold_out(cache, training.hold_out, training.crop) for cache in caches]
+            halves = [hold_out(cache, training.hold_out, training.crop) for cache in self._noisy]
             if any(half.windows for _, half in halves):
                 caches = [half for half, _ in halves]
-                # Where nothing could be held out, what is trained on has to do.
+                # Where nothing could be held out, validate on what is trained on.
                 held = [rest if rest.windows else half for half, rest in halves]
             else:
-                self.warn("The photos are too small to hold a part of them out of training.")
-        share = self.team.share(training.batch_size)
+                self._warn("The photos are too small to hold a part of them out of training.")
         crops, checks = (
-            CropSampler(part, weights, training.crop, *rest)
-            for part, rest in (
-                (caches, (share, training.seed, self.team.rank, self.team.world)),
-                (held, (training.validation_crops, _VALIDATION_SEED)),
-            )
+            CropSampler(part, self._weights, training.crop, *share)
+            for part, share in zip((caches, held), self._shares, strict=True)
         )
         if crops.too_small:
-            self.warn(f"{crops.too_small} photos are smaller than the crops and are not used.")
+            self._warn(f"{crops.too_small} photos are smaller than the crops and are not used.")
         return (
             SelfSource(crops, training.pd_a, training.seed),
-            SelfSource(checks, training.pd_a, 0),
+            SelfSource(checks, training.pd_a, training.seed),
         )
 
-    def _distill(self, caches: Sequence[CropCache]) -> tuple[Source, Source]:
-        weights = [data.weight for data in self.request.noisy]
-        distill = self.config.distill
-        device = str(self.team.device)
-        folder = teach(caches, weights, distill, self.request.cache, device, self.say)
-        # The name of the folder says what it was made of, its files may be made anew.
-        self.photos.keys.append((folder.name, distill.windows))
-        return self._real_pairs(DataPath(folder), find_pairs(folder)[: distill.windows])
+    def _distill(self) -> tuple[Source, Source]:
+        distill = self._config.distill
+        device = str(self._device)
+        folder = teach(self._noisy, self._weights, distill, self._request.cache, device, self._say)
+        # The name of the folder says what its files were made of; they may be made anew.
+        self._photos.keys.append((folder.name, distill.windows))
+        return self._decoded_pairs(DataPath(folder), find_pairs(folder)[: distill.windows])
 
-    def _pairs(self, noisy: Sequence[CropCache]) -> tuple[Source, Source]:
-        paths = self._needed("pairs", self.request.pairs)
-        if self.config.pairs.real:
-            if len(paths) > 1:
-                raise OptionError(
-                    "--pairs takes one folder of real pairs.",
-                    "Put links to the others into that folder.",
-                )
-            pairs = find_pairs(paths[0].path)
-            sources = self._real_pairs(paths[0], pairs)
-            self.photos.keys.append([str(pair) for pair in pairs])
-            return sources
-        recipe = self._recipe(noisy)
-        weights = [path.weight for path in paths]
-        caches = [self.photos.clean(path) for path in paths]
-        twice = self.config.pairs.halved or self.config.pairs.synthesiser == "wide"
-        side = self.config.training.crop * (2 if twice else 1)
-
-        def source(count: int, seed: int, rank: int = 0, world: int = 1) -> Source:
-            crops = CropSampler(caches, weights, side, count, seed, rank, world)
-            if rank == 0 and crops.too_small:
-                self.warn(f"{crops.too_small} clean photos are smaller than {side}x{side}.")
-            return self._pair_source(SyntheticPairs(crops, recipe, seed))
-
-        return self._both(source)
-
-    def _recipe(self, noisy: Sequence[CropCache]) -> Recipe:
-        pairs = self.config.pairs
-        scenes = Scenes(pairs.halved, pairs.darkened, pairs.colored, pairs.drawn)
-        try:
-            if pairs.synthesiser == "wide":
-                lifted = self._lifted(noisy)[0] if pairs.lifted else []
-                shares = {"lifted": pairs.lifted} | pairs.noise
-                return Wide(scenes, Edits(grey=pairs.grey), shares, lifted)
-            kind = Camera if pairs.synthesiser == "camera" else NoiseModel
-            model: Synthesiser = kind(**pairs.noise)
-        except (TypeError, ValueError) as error:
+    def _real_pairs(self) -> tuple[Source, Source]:
+        paths = _needed("pairs", self._request.pairs)
+        if len(paths) > 1:
             raise OptionError(
-                f"The configuration: pairs.noise: {error}.",
-                "docs/train.md lists the keys and their values.",
-            ) from None
-        if pairs.lifted:
-            model = OneOf([model, OneOf(*self._lifted(noisy))], [1 - pairs.lifted, pairs.lifted])
-        return Varied(model, scenes, pairs.grey)
-
-    def _lifted(self, caches: Sequence[CropCache]) -> tuple[list[LiftedNoise], list[float]]:
-        lifted: list[LiftedNoise] = []
-        odds: list[float] = []
-        for cache, data in zip(caches, self.request.noisy, strict=True):
-            noises = lift(cache)
-            lifted += noises
-            # As crops are drawn: a data set by its weight, then any of its photos.
-            odds += [data.weight / len(noises) for _ in noises]
-        if not lifted:
-            raise OptionError(
-                "None of the noisy photos has flat parts to lift noise from.",
-                "Give others with --data, or set pairs.lifted to 0.",
+                "--pairs takes one folder of real pairs.",
+                "Put links to the others into that folder.",
             )
-        self.say(f"Lifted the noise of {len(lifted)} photos.")
-        return lifted, odds
+        pairs = find_pairs(paths[0].path)
+        sources = self._decoded_pairs(paths[0], pairs)
+        self._photos.keys.append([str(pair) for pair in pairs])
+        return sources
 
-    def _real_pairs(self, data: DataPath, pairs: Sequence[Pair]) -> tuple[Source, Source]:
-        decode = self.photos.decode
+    def _synthetic_pairs(self) -> tuple[Source, Source]:
+        pairs = self._config.pairs
+        paths = _needed("pairs", self._request.pairs)
+        weights = [path.weight for path in paths]
+        recipe = make_recipe(pairs, self._noisy, self._weights, self._say)
+        caches = [self._photos.open(path, "clean") for path in paths]
+        twice = pairs.halved or pairs.synthesiser == "wide"
+        side = self._config.training.crop * (2 if twice else 1)
+        crops = [CropSampler(caches, weights, side, *share) for share in self._shares]
+        if crops[0].too_small:
+            self._warn(f"{crops[0].too_small} clean photos are smaller than {side}x{side}.")
+        return self._of_pairs(
+            SyntheticPairs(each, recipe, seed)
+            for each, (_, seed, _, _) in zip(crops, self._shares, strict=True)
+        )
+
+    def _decoded_pairs(self, data: DataPath, pairs: Sequence[Pair]) -> tuple[Source, Source]:
+        decode = self._photos.decode
         noisy = decode([pair.noisy for pair in pairs], "pairs", data, "noisy sides of pairs")
         clean = decode([pair.clean for pair in pairs], "pairs", data, "clean sides of pairs")
-
-        def source(count: int, seed: int, rank: int = 0, world: int = 1) -> Source:
-            crops = PairSampler(
-                pairs, noisy, clean, self.config.training.crop, count, seed, rank, world
-            )
-            return self._pair_source(crops)
-
-        return self._both(source)
-
-    def _pair_source(self, crops: Paired) -> Source:
-        stride = self.network.size_multiple
-        crop = self.config.training.crop
-        if crop % stride:
-            raise OptionError(
-                f"A crop of {crop} is no multiple of {stride}, which the network needs for pairs.",
-                f"Use a --crop that is a multiple of {stride}.",
-            )
-        return PairSource(crops, stride)
-
-    def _both(self, source: Callable[..., Source]) -> tuple[Source, Source]:
-        training = self.config.training
-        share = self.team.share(training.batch_size)
-        return (
-            source(share, training.seed, self.team.rank, self.team.world),
-            source(training.validation_crops, _VALIDATION_SEED),
+        crop = self._config.training.crop
+        return self._of_pairs(
+            PairSampler(pairs, noisy, clean, crop, *share) for share in self._shares
         )
 
-    def _on_pairs(self, path: Path) -> Validation:
-        count = self.config.training.validation_crops
-        pairs = find_pairs(path)
-        pictures = list(islice(read_centres(pairs, self.warn), count))
-        if not pictures:
-            raise OptionError(f"No pair in {path} can be read.", "Give readable photos.")
-        self.say(f"{path}: {len(pairs)} pairs, {len(pictures)} of them to score on.")
-        return PairValidation(pictures, self.team.device)
+    def _of_pairs(self, samplers: Iterable[PairSampler | SyntheticPairs]) -> tuple[Source, Source]:
+        training, validation = (PairSource(sampler, self._stride) for sampler in samplers)
+        return training, validation

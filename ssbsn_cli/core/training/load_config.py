@@ -1,10 +1,9 @@
-"""Configurations read from TOML files, shipped or one's own, and changed by options."""
+"""Reading configurations from TOML files, and changing them by options."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,12 @@ from pydantic import ValidationError
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.training.config import DURATIONS, Config
 
+_SHIPPED = Path(__file__).parent / "configs"
+
 
 def config_names() -> list[str]:
     """Return the names of the configurations inside the package."""
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in _shipped().iterdir()
-        if entry.name.endswith(".toml")
-    )
+    return sorted(path.stem for path in _SHIPPED.glob("*.toml"))
 
 
 def load_config(
@@ -35,14 +32,14 @@ def load_config(
     name_or_path : str
         One of `config_names`, or a TOML file.
     settings : sequence of str
-        Changes as ``section.key=value``, the value in TOML; other text stands for itself.
+        Changes as ``section.key=value``, with the value in TOML; other text stands for itself.
     options : mapping, optional
         More changes, by ``section.key``; they are made last, and None changes nothing.
 
     Returns
     -------
     Config
-        Checked. Of the three ways to say how long to train, a change of one removes the others.
+        Checked. Of the three ways to say how long to train, the last one given counts.
 
     Raises
     ------
@@ -77,31 +74,24 @@ def load_config(
         ) from None
 
 
-def _shipped() -> Any:
-    return resources.files("ssbsn_cli.core.training") / "configs"
-
-
 def _read(name_or_path: str) -> dict[str, Any]:
+    path = Path(name_or_path)
     if name_or_path in config_names():
-        text = (_shipped() / f"{name_or_path}.toml").read_text(encoding="utf-8")
-    else:
-        path = Path(name_or_path)
-        if not path.is_file():
-            raise OptionError(
-                f"There is no configuration {name_or_path!r}.",
-                f"Name one of {', '.join(config_names())}, or a TOML file.",
-            )
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise OptionError(
-                f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}.",
-                "Give a TOML file.",
-            ) from None
+        path = _SHIPPED / f"{name_or_path}.toml"
+    elif not path.is_file():
+        raise OptionError(
+            f"There is no configuration {name_or_path!r}.",
+            f"Name one of {', '.join(config_names())}, or a TOML file.",
+        )
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise OptionError(f"{name_or_path} is not TOML: {error}.", "Correct that line.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}.",
+            "Give a TOML file.",
+        ) from None
 
 
 def _parse(text: str) -> Any:

@@ -7,92 +7,86 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from ssbsn_cli.core.errors import OptionError
 
 
-@dataclass(frozen=True)
 class RunFiles:
-    """The files of a run.
+    """Where the files of a run are.
 
-    Parameters
+    Attributes
     ----------
-    directory : Path
-        The run.
+    config, data : Path
+        The whole configuration, TOML; the photos that were found, JSON.
+    metrics : Path
+        Losses and scores, one JSON object a line.
+    state : Path
+        What a resumed training goes on from.
+    weights, card : Path
+        The best weights so far, and their model card.
+    checkpoints, previews : Path
+        The directories of the last weights, and of pictures before and after.
     """
 
-    directory: Path
-
-    @property
-    def config(self) -> Path:
-        """The whole configuration, TOML."""
-        return self.directory / "config.toml"
-
-    @property
-    def data(self) -> Path:
-        """Which photos were found, JSON."""
-        return self.directory / "data.json"
-
-    @property
-    def metrics(self) -> Path:
-        """Losses and scores, one JSON object a line."""
-        return self.directory / "metrics.jsonl"
-
-    @property
-    def state(self) -> Path:
-        """What a resumed training goes on from."""
-        return self.directory / "state.pt"
-
-    @property
-    def weights(self) -> Path:
-        """The best weights so far."""
-        return self.directory / "weights.safetensors"
-
-    @property
-    def card(self) -> Path:
-        """What they are, for people."""
-        return self.directory / "weights.md"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The directory of the last weights."""
-        return self.directory / "checkpoints"
-
-    @property
-    def previews(self) -> Path:
-        """The directory of pictures before and after."""
-        return self.directory / "previews"
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.config = directory / "config.toml"
+        self.data = directory / "data.json"
+        self.metrics = directory / "metrics.jsonl"
+        self.state = directory / "state.pt"
+        self.weights = directory / "weights.safetensors"
+        self.card = directory / "weights.md"
+        self.checkpoints = directory / "checkpoints"
+        self.previews = directory / "previews"
 
     def checkpoint(self, step: int) -> Path:
-        """Return where the weights after some steps go."""
+        """Return the file of the weights after some steps."""
         return self.checkpoints / f"step-{step:08d}.safetensors"
 
     def preview(self, step: int) -> Path:
-        """Return where the picture after some steps goes."""
+        """Return the file of the picture after some steps."""
         return self.previews / f"step-{step:08d}.png"
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """What became of one step.
+
+    Parameters
+    ----------
+    step, loss, learning_rate
+        Steps done, and the loss and the learning rate of this one.
+    images_per_second : float
+        Crops a second, of all processes, since training began or was resumed.
+    progress : float
+        Part of the training that is done, 0 to 1.
+    seconds : float
+        Time spent on training, earlier sessions included.
+    """
+
+    step: int
+    loss: float
+    learning_rate: float
+    images_per_second: float
+    progress: float
+    seconds: float
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read the log of a run that may have been killed and resumed any number of times.
 
-    Parameters
-    ----------
-    path : Path
-        What `MetricsLog` wrote.
-
     Returns
     -------
     list of dict
         With "event" and "step" in each. Steps never fall, and no event occurs twice at one step:
-        what a resumed run did again counts as it was done last. Lines that are cut short or
+        of what a resumed run did again, the last time counts. Lines that are cut short or
         otherwise damaged are left out. Empty if there is no such file.
 
     Raises
     ------
     OptionError
-        If there is such a file but it cannot be read.
+        The file is there, but cannot be read.
     """
     try:
         content = path.read_bytes()
@@ -112,71 +106,37 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 class MetricsLog:
-    """Append to the log of a run, one line at a time; a kill costs the last line at most.
+    """Appends to the log of a run, one line at a time; a kill costs the last line at most.
 
-    Of several processes, only one may have it.
-
-    Parameters
-    ----------
-    path : Path
-        Made if it does not exist; else the log is continued.
+    Only one process may have it open.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a+b", buffering=0)
         if self._file.tell():
             self._file.seek(-1, 2)
-            # Else the first new line would continue the one that a kill cut short: both lost.
+            # Otherwise the first new line would continue one that a kill cut short.
             if self._file.read(1) != b"\n":
-                self._write(b"\n")
+                self._file.write(b"\n")
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append one line, which others can read at once.
+        """Append one line of plain values, "event" and "step" among them.
 
-        Parameters
-        ----------
-        record : mapping
-            Plain values, with "event" (str) and "step" (int) among them. Numbers that are not
-            finite become null, which every reader of JSON understands.
+        Numbers that are not finite become null, as JSON has none.
         """
         values = {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in record.items()
         }
-        self._write(json.dumps(values, allow_nan=False).encode("ascii") + b"\n")
+        self._file.write(json.dumps(values, allow_nan=False).encode("ascii") + b"\n")
 
     def close(self) -> None:
-        """Close the file; nothing can be written any more."""
+        """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _write(self, content: bytes) -> None:
-        self._file.write(content)
 
 
 class TensorBoardLog:
-    """Write what `MetricsLog` writes for TensorBoard, too.
-
-    Parameters
-    ----------
-    directory : Path
-        For the files of TensorBoard; made if it does not exist.
-
-    Raises
-    ------
-    OptionError
-        If TensorBoard is not installed.
-    """
+    """Writes for TensorBoard what `MetricsLog` writes."""
 
     def __init__(self, directory: Path) -> None:
         try:
@@ -189,13 +149,7 @@ class TensorBoardLog:
         self._writer: Any = SummaryWriter(str(directory))
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Add the numbers of a record as scalars named ``event/key``.
-
-        Parameters
-        ----------
-        record : mapping
-            As for `MetricsLog.write`; texts and truth values are passed over.
-        """
+        """Add the numbers of a record, and nothing else in it, as scalars named ``event/key``."""
         for key, value in record.items():
             if key != "step" and isinstance(value, int | float) and not isinstance(value, bool):
                 self._writer.add_scalar(f"{record['event']}/{key}", value, record["step"])
@@ -205,22 +159,11 @@ class TensorBoardLog:
         """Finish the files."""
         self._writer.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
-    # ValueError: no JSON, or no UTF-8. RecursionError: nested too deeply for the parser.
+    # ValueError: not JSON, or not UTF-8. RecursionError: nested too deeply for the parser.
     except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or not isinstance(record.get("event"), str):
@@ -230,7 +173,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _superseded_from(kept: list[dict[str, Any]], record: dict[str, Any]) -> int:
-    """Return the index in `kept` of the first line that `record` and what follows do again."""
+    """Return the index in `kept` of the first line that `record` makes out of date."""
     step = record["step"]
     first = len(kept)
     while first and kept[first - 1]["step"] > step:
@@ -241,33 +184,5 @@ def _superseded_from(kept: list[dict[str, Any]], record: dict[str, Any]) -> int:
         same -= 1
         if kept[same]["event"] == record["event"]:
             return same
-    # A lower step than the last line's tells a resumption, which does all of that step again.
+    # A step below that of the last line means a resumption, which does all of that step again.
     return same if first < len(kept) else first
-
-
-@dataclass(frozen=True)
-class StepDone:
-    """What became of one step.
-
-    Parameters
-    ----------
-    step : int
-        Steps done.
-    loss : float
-        Of this step's batch.
-    learning_rate : float
-        Of this step.
-    images_per_second : float
-        Crops a second, of all processes, since training began or was resumed.
-    progress : float
-        Part of the training that is done, 0 to 1.
-    seconds : float
-        Time spent on training, earlier sessions included.
-    """
-
-    step: int
-    loss: float
-    learning_rate: float
-    images_per_second: float
-    progress: float
-    seconds: float

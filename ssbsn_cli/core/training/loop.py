@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any
-
-import torch
-from torch import Tensor, nn
 
 from ssbsn_cli.core.errors import DeviceError, SsbsnError
-from ssbsn_cli.core.model.network import Network
-from ssbsn_cli.core.runtime.compiling import Compiler
 from ssbsn_cli.core.runtime.device import is_out_of_memory
 from ssbsn_cli.core.runtime.process import deferred_interrupts
 from ssbsn_cli.core.runtime.threads import prefetch
 from ssbsn_cli.core.training.config import Config
+from ssbsn_cli.core.training.data import TrainingData
+from ssbsn_cli.core.training.learner import Learner
 from ssbsn_cli.core.training.log import StepDone
-from ssbsn_cli.core.training.muon import Muon
-from ssbsn_cli.core.training.objectives import distance, learning_rate
-from ssbsn_cli.core.training.recorder import Recorder, TrainingState
-from ssbsn_cli.core.training.sources import Draw, Mixture
+from ssbsn_cli.core.training.objectives import learning_rate
+from ssbsn_cli.core.training.recorder import Recorder
 from ssbsn_cli.core.training.team import Team
-from ssbsn_cli.core.training.validation import Validation, to_device
-from ssbsn_cli.core.types import Notify
+from ssbsn_cli.core.training.validation import preview
 
 _ENDLESS = 1 << 62
-# Compiling takes up to a minute, and saves a third.
+# Compiling takes up to a minute, and saves a third of the time.
 _WORTH_MINUTES = 5
 
 
@@ -39,94 +30,37 @@ class DivergedError(SsbsnError):
 
 
 class Trainer:
-    """Trains a network.
+    """Takes a learner through a training.
 
     Parameters
     ----------
-    network : Network
-        On the CPU.
-    config : Config
-        How to train.
-    steps : int or None
-        How many; None trains by time.
-    batches : Mixture
-        Where this process' part of each step comes from.
-    validation : Validation
-        Scores each checkpoint.
+    learner, config, data, team
+        What learns, how, from what, and in which processes.
     recorder : Recorder or None
         Keeps the run's files; None in processes that do not lead.
-    team : Team
-        The processes.
-    precision : {"fp32", "bf16"}
-        Of the forward pass.
-    state : TrainingState, optional
-        Where to go on from.
-    notify : callable, optional
-        Told, in a sentence, what a user should know.
-
-    Raises
-    ------
-    DeviceError
-        If the network is to be compiled, and what that takes is missing.
+    steps : int or None
+        How many; None trains by time.
+    seconds : float
+        Time that earlier sessions took.
     """
 
     def __init__(
         self,
-        network: Network,
+        learner: Learner,
         config: Config,
-        *,
-        steps: int | None,
-        batches: Mixture,
-        validation: Validation,
+        data: TrainingData,
         recorder: Recorder | None,
         team: Team,
-        precision: str,
-        state: TrainingState | None = None,
-        notify: Notify = lambda _: None,
+        steps: int | None,
+        seconds: float = 0.0,
     ) -> None:
+        self._learner = learner
         self._config = config
-        self._steps = steps
-        self._batches = batches
-        self._validation = validation
+        self._data = data
         self._recorder = recorder
         self._team = team
-        self._precision = precision
-        self._network = network.to(team.device).train()
-        # PyTorch's type hints do not know this form.
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._compiler = Compiler(
-            network.bulk,
-            config.training.compile,
-            # As measured. Several processes would wait for the slowest to compile.
-            pays=network.blind
-            and team.device.type == "cpu"
-            and precision == "bf16"
-            and team.world == 1,
-            # Forwards once, backwards for features and weights.
-            passes=3,
-            notify=notify,
-        )
-        self._optimizer: torch.optim.Optimizer
-        if config.optimizer.kind == "muon":
-            self._optimizer = Muon(network)
-        else:
-            fused = team.device.type in ("cpu", "cuda")
-            self._optimizer = torch.optim.Adam(network.parameters(), fused=fused)
-        self._average = copy.deepcopy(network).eval() if config.optimizer.ema else None
-        self._step = 0
-        self._seconds = 0.0
-        if state:
-            network.load_state_dict(state.network)
-            self._optimizer.load_state_dict(state.optimizer)
-            if self._average is not None and state.average is not None:
-                self._average.load_state_dict(state.average)
-            self._step, self._seconds = state.step, state.seconds
-        self._parallel: nn.Module = team.wrap(network)
-
-    @property
-    def best_network(self) -> Network:
-        """The network that is scored and saved: the average if there is one."""
-        return self._network if self._average is None else self._average
+        self._steps = steps
+        self._seconds = seconds
 
     def train(self, listen: Callable[[StepDone], None] = lambda _: None) -> None:
         """Train to the end, with a checkpoint now and then and one at the end.
@@ -147,95 +81,60 @@ class Trainer:
         KeyboardInterrupt, SystemExit
             A signal asked to stop; all is saved.
         """
-        if self._step == 0:
-            # The initial weights take part: a fine-tuning that only spoils them changes nothing.
+        training = self._config.training
+        if self._learner.step == 0:
+            # The initial weights compete, too: fine-tuning that only spoils them changes nothing.
             self._save()
-        start, first, earlier = time.monotonic(), self._step, self._seconds
+        start, first, earlier = time.monotonic(), self._learner.step, self._seconds
         saved = start
-        size, pixels = self._config.training.batch_size, self._pixels()
+        pixels = self._pixels()
         with (
             deferred_interrupts() as interrupt,
-            contextlib.closing(prefetch(self._batches, self._step, _ENDLESS)) as batches,
+            contextlib.closing(prefetch(self._data.batches, first, _ENDLESS)) as batches,
         ):
             while (progress := self._progress()) < 1:
-                rate = learning_rate(self._config.optimizer, self._step, progress)
+                rate = learning_rate(self._config.optimizer, self._learner.step, progress)
                 draw = next(batches)
                 with self._explained():
-                    loss = self._compiler.run(
-                        partial(self._do_step, draw, rate),
-                        (draw.noisy.shape, draw.stride),
-                        pixels,
-                    )
+                    loss = self._learner.learn(draw, rate, pixels)
                     elapsed = time.monotonic() - start
                     loss, stop, self._seconds = self._team.agree(
                         loss, bool(interrupt.number), earlier + elapsed
                     )
+                step = self._learner.step
                 if not math.isfinite(loss):
-                    raise self._diverged(loss)
-                self._step += 1
-                speed = (self._step - first) * size / elapsed
-                done = StepDone(
-                    self._step, loss, rate, speed, min(self._progress(), 1), self._seconds
-                )
+                    raise self._diverged(loss, step)
+                speed = (step - first) * training.batch_size / elapsed
+                done = StepDone(step, loss, rate, speed, min(self._progress(), 1), self._seconds)
                 if self._recorder:
                     self._recorder.log_step(done)
                 listen(done)
                 if stop:
                     break
-                if time.monotonic() - saved > 60 * self._config.training.save_minutes:
+                if time.monotonic() - saved > 60 * training.save_minutes:
                     self._save_if_possible()
                     saved = time.monotonic()
-            if self._recorder and self._step > self._recorder.saved_step:
+            if self._recorder and self._learner.step > self._recorder.saved_step:
                 self._save_at_last()
             interrupt.leave()
 
     def _progress(self) -> float:
         if self._steps is not None:
-            return self._step / self._steps
+            return self._learner.step / self._steps
         assert self._config.training.max_minutes is not None
         return self._seconds / (60 * self._config.training.max_minutes)
 
     def _pixels(self) -> float:
-        """Return how many pixels the whole training sees, or whether they are many."""
+        """Return how many pixels the training sees; 0 or infinity if the clock ends it."""
+        training = self._config.training
         if self._steps is not None:
-            return self._steps * self._config.training.batch_size * self._config.training.crop**2
-        assert self._config.training.max_minutes is not None
-        return math.inf if self._config.training.max_minutes >= _WORTH_MINUTES else 0
+            return self._steps * training.batch_size * training.crop**2
+        assert training.max_minutes is not None
+        return math.inf if training.max_minutes >= _WORTH_MINUTES else 0
 
-    def _do_step(self, draw: Draw, rate: float) -> float:
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        noisy = to_device(draw.noisy, self._team.device)
-        target = noisy if draw.target is draw.noisy else to_device(draw.target, self._team.device)
-        self._optimizer.zero_grad(set_to_none=True)
-        with self._autocast():
-            output = self._parallel(noisy, draw.stride)
-            loss = distance(output, target, self._config.training.loss)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if clip := self._config.optimizer.gradient_clip:
-            nn.utils.clip_grad_norm_(self._network.parameters(), clip)
-        self._optimizer.step()
-        self._follow()
-        return loss.item()
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the average towards the weights."""
-        if self._average is None:
-            return
-        # Early on it forgets faster, or it would stay near the random start.
-        decay = min(self._config.optimizer.ema, (1 + self._step) / (10 + self._step))
-        for mean, value in zip(self._average.parameters(), self._network.parameters(), strict=True):
-            mean.lerp_(value, 1 - decay)
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self._precision == "bf16":
-            return torch.autocast(self._team.device.type, torch.bfloat16)
-        return contextlib.nullcontext()
-
-    def _diverged(self, loss: float) -> DivergedError:
+    def _diverged(self, loss: float, step: int) -> DivergedError:
         return DivergedError(
-            f"The loss of step {self._step + 1} is {loss}{self._last_checkpoint()}.",
+            f"The loss of step {step} is {loss}{self._last_checkpoint()}.",
             "Start another run from it with --init, and with a lower --lr, "
             "--set optimizer.gradient_clip=1 or --precision fp32.",
         )
@@ -287,23 +186,9 @@ class Trainer:
     def _save(self) -> None:
         if not self._recorder:
             return
-        network = self.best_network.eval()
-        with self._explained(), self._autocast(), self._compiler.as_it_is():
-            score = self._validation.score(network)
-            rating = self._validation.rate(score)
-            preview = self._recorder.preview(network)
-        self._network.train()
-        if not math.isfinite(rating):
-            raise self._diverged(rating)
-        state = TrainingState(
-            step=self._step,
-            seconds=self._seconds,
-            network=_plain(self._network),
-            average=_plain(self._average) if self._average else None,
-            optimizer=self._optimizer.state_dict(),
-        )
-        self._recorder.save(state, network, score, rating, preview)
-
-
-def _plain(network: nn.Module) -> dict[str, Tensor]:
-    return dict(network.state_dict())
+        with self._explained(), self._learner.result() as network:
+            score = self._data.validation(network)
+            picture = preview(network, self._data.picture, self._team.device)
+        if not math.isfinite(score.rating):
+            raise self._diverged(score.rating, self._learner.step + 1)
+        self._recorder.save(self._learner.state(self._seconds), network, score, picture)

@@ -18,25 +18,20 @@ from ssbsn_cli.core.weights.locate import load_weights
 
 _LAST_SCALE = 0.1
 _COLORS = 3
+# The narrowest layers are half as wide.
+_FEWEST_CHANNELS = 6
 
 
 @torch.no_grad()
 def initialise(network: Network, seed: int) -> None:
-    """Draw initial weights: He-normal, zero biases, small last layers, and a way for the colours.
+    """Draw initial weights: He-normal, zero biases, small last layers, a path for the colours.
 
-    PyTorch's default shrinks the signal with every convolution and ReLU, and a blind-spot network
-    predicts a constant for hundreds of steps; He-normal weights, with the last convolution of each
-    block scaled by 0.1, do not. Beside those, one feature a colour leads unchanged from the head
-    to the tail and is averaged over the neighbours by the masked convolutions, so that the first
-    prediction is the mean of what surrounds a pixel. Colours, which take longest otherwise, are
+    With PyTorch's defaults, every convolution and ReLU shrinks the signal, and a blind-spot network
+    predicts a constant for hundreds of steps. With He-normal weights, and the last convolution of
+    each block scaled by 0.1, it does not. Besides, one feature a colour leads unchanged from the
+    head to the tail, and the masked convolutions average it over the neighbours. So the first
+    prediction is the mean of what surrounds a pixel, and colours, which take longest otherwise, are
     right from the start. A U-Net's first prediction is the image as it is.
-
-    Parameters
-    ----------
-    network : Network
-        Changed in place; on the CPU.
-    seed : int
-        Another seed, other weights.
 
     References
     ----------
@@ -53,7 +48,7 @@ def initialise(network: Network, seed: int) -> None:
         else:
             nn.init.zeros_(parameter)
     if isinstance(network, SSBSN):
-        _open_way(network.bsn)
+        _open_path(network.bsn)
     elif isinstance(network, UNet):
         for module in network.modules():
             if isinstance(module, ResidualBlock):
@@ -61,8 +56,8 @@ def initialise(network: Network, seed: int) -> None:
         nn.init.zeros_(network.tail.weight)
 
 
-def _open_way(bsn: BlindSpotNetwork) -> None:
-    """Scale the last layers of the blocks, and lead the colours through."""
+def _open_path(bsn: BlindSpotNetwork) -> None:
+    """Scale the last layers of the blocks, and let the colours through."""
     first, last = bsn.tail[0], bsn.tail[-1]
     assert isinstance(last, nn.Conv2d)
     others = last.weight[:, _COLORS:].clone()
@@ -80,33 +75,15 @@ def _open_way(bsn: BlindSpotNetwork) -> None:
 def _lead_through(conv: nn.Conv2d, branches: int) -> None:
     """Let the first features be the mean of the first ones of all branches, around each pixel."""
     taps = conv.weight.shape[2] * conv.weight.shape[3]
-    # The masked convolutions do not see the middle one of theirs.
+    # Masked convolutions do not see their middle tap.
     terms = branches * max(taps - 1, 1)
     conv.weight[:_COLORS] = 0
     for color in range(_COLORS):
         conv.weight[color, color :: conv.in_channels // branches] = 1 / terms
 
 
-# The narrowest layers are half as wide.
-_FEWEST_CHANNELS = 6
-
-
 def make_network(config: Config, init: str | None) -> tuple[Network, Descriptor]:
-    """Make or load the network that is to be trained.
-
-    Parameters
-    ----------
-    config : Config
-        Its `model` says which; None is that of the initial weights.
-    init : str, optional
-        Weights to start from; random ones if not given.
-
-    Returns
-    -------
-    network : Network
-        On the CPU.
-    descriptor : Descriptor
-        Its own.
+    """Make the network that is to be trained, on the CPU, or load the one of initial weights.
 
     Raises
     ------
@@ -128,21 +105,22 @@ def make_network(config: Config, init: str | None) -> tuple[Network, Descriptor]
         return network, descriptor
     loaded = load_weights(init)
     descriptor = replace(loaded.descriptor, value_range=1.0)
-    if model is not None:
-        wanted = _descriptor_of(model)
-        have = {key: tuple(v.shape) for key, v in loaded.network.state_dict().items()}
-        need = {key: tuple(v.shape) for key, v in wanted.build().state_dict().items()}
-        if wanted.architecture != descriptor.architecture or have != need:
-            raise WeightsError(
-                f"{init} holds {_words(descriptor)}, and the configuration is for "
-                f"{_words(wanted)}.",
-                "Use weights of the same network, or a configuration without [model], such as "
-                "adapt.",
-            )
-        network = wanted.build()
-        network.load_state_dict(loaded.network.state_dict())
-        return network, wanted
-    return loaded.network, descriptor
+    if model is None:
+        return loaded.network, descriptor
+    wanted = _descriptor_of(model)
+    network = wanted.build()
+    weights = loaded.network.state_dict()
+    have, need = (
+        {name: value.shape for name, value in state.items()}
+        for state in (weights, network.state_dict())
+    )
+    if wanted.architecture != descriptor.architecture or have != need:
+        raise WeightsError(
+            f"{init} holds {_words(descriptor)}, and the configuration is for {_words(wanted)}.",
+            "Use weights of the same network, or a configuration without [model], such as adapt.",
+        )
+    network.load_state_dict(weights)
+    return network, wanted
 
 
 def _descriptor_of(model: ModelConfig) -> Descriptor:
@@ -154,7 +132,7 @@ def _descriptor_of(model: ModelConfig) -> Descriptor:
             halo=model.halo,
             detail=model.detail,
         )
-        # On no device: a width of a million is noticed before it takes the memory.
+        # First without memory, so that a width of a million is refused before it fills it.
         with torch.device("meta"):
             descriptor.build()
         if model.parameters.get("channels", _FEWEST_CHANNELS) < _FEWEST_CHANNELS:
@@ -169,7 +147,7 @@ def _descriptor_of(model: ModelConfig) -> Descriptor:
 
 
 def model_of(descriptor: Descriptor) -> ModelConfig:
-    """Return the configuration that makes a network of this kind."""
+    """Return the configuration that makes a network like this."""
     return ModelConfig(
         architecture=descriptor.architecture,
         refine=descriptor.refine,

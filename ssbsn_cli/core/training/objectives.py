@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssbsn_cli.core.training.config import LossKind, OptimizerConfig
 
-# One grey level: crops that come closer do not count for more.
+# One grey level: to come closer than that gains nothing.
 _FLOOR = (1 / 255) ** 2
 
 
@@ -21,9 +21,10 @@ def distance(output: Tensor, target: Tensor, kind: LossKind) -> Tensor:
     output, target : Tensor
         (B, 3, H, W), values of [0, 1].
     kind : {"l1", "psnr"}
-        The mean absolute difference; or half the logarithm of each crop's mean squared one, that is
-        the negative PSNR but for a factor. Then a decibel counts as much in a crop of little noise
-        as in one of much, and the output tends to the mean of what is likely, not to its median.
+        The mean absolute difference; or half the logarithm of each crop's mean squared difference:
+        the negative PSNR up to a factor. With it, a decibel counts as much in a crop of little
+        noise as in one of much, and the output tends to the mean of what is likely, not to its
+        median.
 
     Returns
     -------
@@ -43,19 +44,8 @@ def distance(output: Tensor, target: Tensor, kind: LossKind) -> Tensor:
 def learning_rate(config: OptimizerConfig, step: int, progress: float) -> float:
     """Return the learning rate of one step.
 
-    Parameters
-    ----------
-    config : OptimizerConfig
-        Schedule, warm-up and highest value.
-    step : int
-        From 0; the warm-up counts in steps.
-    progress : float
-        What part of the training is done, in steps or in time; above 1 counts as 1.
-
-    Returns
-    -------
-    float
-        Above 0 before the end.
+    The warm-up depends on `step`, from 0, and the schedule on `progress`, which is the part of the
+    training that is done, in steps or in time; above 1 counts as 1.
     """
     progress = min(max(progress, 0.0), 1.0)
     if config.schedule == "step":

@@ -4,107 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from typing import Any
 
 from ssbsn_cli import __version__
-from ssbsn_cli.core.errors import SsbsnError
-from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.storage import HALF_WRITTEN, write_atomically
-from ssbsn_cli.core.training.card import model_card
-from ssbsn_cli.core.training.log import MetricsLog, RunFiles, TensorBoardLog
-from ssbsn_cli.core.training.validation import denoise_picture
+from ssbsn_cli.core.training.card import Origin, model_card
+from ssbsn_cli.core.training.config import TrainingConfig
+from ssbsn_cli.core.training.learner import TrainingState
+from ssbsn_cli.core.training.log import MetricsLog, RunFiles, StepDone, TensorBoardLog
+from ssbsn_cli.core.training.validation import Score
 from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.checkpoints import save_checkpoint
 
-_VERSION = 1
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """A training between two steps. Crops, strides and noise follow from the seed and the step.
-
-    Parameters
-    ----------
-    step : int
-        Steps done.
-    seconds : float
-        Time that they took.
-    network : dict
-        Weights by name.
-    average : dict or None
-        Their moving average, if there is one.
-    optimizer : dict
-        State of the optimiser.
-    best : float or None
-        Best rating of a checkpoint so far; lower is better.
-    best_step : int
-        When that was.
-    """
-
-    step: int
-    seconds: float
-    network: dict[str, Tensor]
-    average: dict[str, Tensor] | None
-    optimizer: dict[str, Any]
-    best: float | None = None
-    best_step: int = 0
-
-    def save(self, path: Path) -> None:
-        """Write the state, whole or not at all: one that is there stays until then.
-
-        Raises
-        ------
-        OSError
-            It cannot be written.
-        """
-        buffer = io.BytesIO()
-        torch.save({"version": _VERSION, **asdict(self)}, buffer)
-        write_atomically(path, buffer.getvalue())
-
-
-def load_state(path: Path, device: torch.device) -> TrainingState:
-    """Read a state.
-
-    Parameters
-    ----------
-    path : Path
-        What `TrainingState.save` wrote. No code in it is ever run.
-    device : torch.device
-        Where its tensors go.
-
-    Raises
-    ------
-    SsbsnError
-        It is damaged.
-    """
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-        if content.pop("version") != _VERSION:
-            raise ValueError("another version")
-        return TrainingState(**content)
-    # Damaged bytes make the unpickler fail in every way there is.
-    except Exception as error:
-        raise SsbsnError(
-            f"{path} is damaged and training cannot go on from it.",
-            "Start a new run from the run's weights with --init.",
-        ) from error
-
-
-if TYPE_CHECKING:
-    from ssbsn_cli.core.training.log import StepDone
-
-_GAP = 8
+# Takes a line of the metrics.
+Listen = Callable[[Mapping[str, Any]], None]
 
 
 class Recorder:
@@ -112,58 +28,45 @@ class Recorder:
 
     Parameters
     ----------
-    files : RunFiles
-        Where to.
-    descriptor : Descriptor
-        Of the network.
-    about : mapping
-        Arguments of `model_card` that stay the same: ``data``, ``config_text``, ``licence`` and
-        ``init``.
-    keep : int
-        How many of the last checkpoints stay.
-    picture : array
-        (H, W, 3) float32 in [0, 1]: what the previews show.
-    device : torch.device
-        Of the network.
+    files, descriptor, origin
+        Where to, and what the card of the weights says about them.
+    training : TrainingConfig
+        Says how many checkpoints to keep, and in which precision.
     state : TrainingState or None
         Where the run goes on from.
-    warn : callable
-        Told what a user should know.
-    listen : callable
-        Given each line of the metrics.
+    warn, listen : callable
+        Told what a user should know; given each line of the metrics.
     tensorboard : bool
         Whether TensorBoard gets the metrics, too.
+
+    Attributes
+    ----------
+    saved_step, best_step : int
+        Steps of the last checkpoint and of the best one.
     """
 
     def __init__(
         self,
         files: RunFiles,
         descriptor: Descriptor,
-        about: Mapping[str, Any],
-        *,
-        keep: int,
-        half: bool,
-        picture: NDArray[np.float32],
-        device: torch.device,
+        origin: Origin,
+        training: TrainingConfig,
         state: TrainingState | None,
         warn: Notify,
-        listen: Callable[[Mapping[str, Any]], None],
-        tensorboard: bool = False,
+        listen: Listen,
+        tensorboard: bool,
     ) -> None:
         self.files = files
         self.warn = warn
         self.saved_step = state.step if state else 0
-        self.best = state.best if state else None
         self.best_step = state.best_step if state else 0
+        self._best = state.best if state else None
         self._descriptor = dataclasses.replace(descriptor, value_range=1.0)
-        self._about = about
-        self._keep = keep
-        self._half = half
-        self._picture = picture
-        self._device = device
+        self._origin = origin
+        self._training = training
         for directory in (files.directory, files.checkpoints, files.previews):
             directory.mkdir(exist_ok=True)
-            # A kill may have left what was being written.
+            # A kill may have left half-written files.
             for leftover in directory.glob(f"{HALF_WRITTEN}*"):
                 leftover.unlink()
         self._logs: list[MetricsLog | TensorBoardLog] = [MetricsLog(files.metrics)]
@@ -191,75 +94,51 @@ class Recorder:
             }
         )
 
-    def preview(self, network: Network) -> bytes:
-        """Return a PNG of the same crop before and after."""
-        after = denoise_picture(network, self._picture, self._device)
-        gap = np.ones((len(after), _GAP, 3), np.float32)
-        both = np.rint(np.hstack([self._picture, gap, after]) * 255).astype(np.uint8)
-        return encode_photo(Photo(both, Metadata(), "png"), "png")
-
-    def save(
-        self,
-        state: TrainingState,
-        network: Network,
-        score: Mapping[str, float],
-        rating: float,
-        preview: bytes,
-    ) -> None:
+    def save(self, state: TrainingState, network: Network, score: Score, picture: bytes) -> None:
         """Write a checkpoint; what was good before stays until all of it is there.
 
         Parameters
         ----------
         state : TrainingState
             All but what is best so far.
-        network : Network
-            Whose weights are the result.
-        score, rating
-            Of that network; see `Validation`.
-        preview : bytes
-            PNG.
+        network, score, picture
+            The network whose weights are the result, how good it is, and a PNG of what it does.
 
         Raises
         ------
         OSError
             Something cannot be written.
         """
-        better = self.best is None or rating < self.best
-        best = rating if better else self.best
+        step = state.step
+        better = self._best is None or score.rating < self._best
+        best, best_step = (score.rating, step) if better else (self._best, self.best_step)
         weights = network.state_dict()
-        if self._half:
+        if self._training.half:
             weights = {name: value.half() for name, value in weights.items()}
-        about = {"trained_by": f"ssbsn {__version__}", "steps": str(state.step)}
-        save_checkpoint(self.files.checkpoint(state.step), weights, self._descriptor, about)
-        write_atomically(self.files.preview(state.step), preview)
-        best_step = state.step if better else self.best_step
+        about = {"trained_by": f"ssbsn {__version__}", "steps": str(step)}
+        preview = self.files.preview(step)
+        save_checkpoint(self.files.checkpoint(step), weights, self._descriptor, about)
+        write_atomically(preview, picture)
         if better:
             save_checkpoint(self.files.weights, weights, self._descriptor, about)
-            card = model_card(
-                name=self.files.directory.name,
-                descriptor=self._descriptor.to_dict(),
-                steps=state.step,
-                minutes=state.seconds / 60,
-                scores=dict(score),
-                version=__version__,
-                **self._about,
-            )
+            name, descriptor = self.files.directory.name, self._descriptor.to_dict()
+            minutes = state.seconds / 60
+            card = model_card(name, descriptor, self._origin, step, minutes, score.figures)
             write_atomically(self.files.card, card.encode())
         dataclasses.replace(state, best=best, best_step=best_step).save(self.files.state)
-        self.best, self.best_step, self.saved_step = best, best_step, state.step
+        self._best, self.best_step, self.saved_step = best, best_step, step
         self._log(
             {
                 "event": "validation",
-                "step": state.step,
+                "step": step,
                 "seconds": round(state.seconds, 3),
-                **score,
+                **score.figures,
                 "best": better,
-                "picture": self.files.preview(state.step)
-                .relative_to(self.files.directory)
-                .as_posix(),
+                "picture": preview.relative_to(self.files.directory).as_posix(),
             }
         )
-        for old in sorted(self.files.checkpoints.glob("step-*.safetensors"))[: -self._keep]:
+        checkpoints = sorted(self.files.checkpoints.glob("step-*.safetensors"))
+        for old in checkpoints[: -self._training.keep]:
             old.unlink(missing_ok=True)
 
     def _log(self, record: Mapping[str, Any]) -> None:

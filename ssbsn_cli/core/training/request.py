@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,9 @@ from ssbsn_cli.core.training.log import RunFiles
 
 @dataclass(frozen=True)
 class DataPath:
-    """Some photos.
+    """The photos in a directory or a file, or `photos` in their place.
 
-    Parameters
-    ----------
-    path : Path
-        A directory or a file.
-    weight : float
-        How often they are drawn, relative to the others.
-    photos : tuple of Path, optional
-        These very files in place of those found at `path`.
+    `weight` says how often they are drawn, relative to the others.
     """
 
     path: Path
@@ -36,32 +29,9 @@ class DataPath:
     photos: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True)
-class DataRequest:
-    """Which photos a training is to use.
-
-    Parameters
-    ----------
-    noisy : sequence of DataPath
-        Noisy photos, for the objectives "self" and "distill".
-    pairs : sequence of DataPath
-        Photos for the objective "pairs".
-    validation : Path, optional
-        Pairs of noisy and clean photos to score on.
-    cache : Path
-        Where crop caches are kept.
-    """
-
-    noisy: Sequence[DataPath]
-    pairs: Sequence[DataPath] = ()
-    validation: Path | None = None
-    _: KW_ONLY
-    cache: Path
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingRequest:
-    """What a user asks for.
+    """What a training is to do.
 
     Parameters
     ----------
@@ -69,8 +39,12 @@ class TrainingRequest:
         The run's directory.
     config : Config
         How to train.
-    data : DataRequest
-        On which photos.
+    noisy, pairs : sequence of DataPath
+        Noisy photos, and photos for the objective "pairs".
+    validation : Path, optional
+        Pairs of noisy and clean photos to score on.
+    cache : Path
+        Where crop caches are kept.
     init : str, optional
         Weights to start from: a name or a path.
     resume : bool
@@ -81,54 +55,25 @@ class TrainingRequest:
 
     run: Path
     config: Config
-    data: DataRequest
+    noisy: Sequence[DataPath] = ()
+    pairs: Sequence[DataPath] = ()
+    validation: Path | None = None
+    cache: Path
     init: str | None = None
     resume: bool = False
     tensorboard: bool = False
 
-    def told(self) -> dict[str, Any]:
-        """Return what `make_request` needs to ask for the same data again, as plain values."""
-        data = self.data
 
-        def plain(paths: Sequence[DataPath]) -> list[dict[str, Any]]:
-            return [
-                {
-                    "path": str(each.path.absolute()),
-                    "weight": each.weight,
-                    "photos": [str(photo.absolute()) for photo in each.photos],
-                }
-                for each in paths
-            ]
-
-        return {
-            "init": self.init,
-            "noisy": plain(data.noisy),
-            "pairs": plain(data.pairs),
-            "validation": data.validation and str(data.validation.absolute()),
-            "cache": str(data.cache.absolute()),
-        }
-
-
-def make_request(
-    *,
-    data: Sequence[str],
-    run: Path | None = None,
-    config: str | None = None,
-    changes: Sequence[str] = (),
-    options: Mapping[str, Any] | None = None,
-    pairs: Sequence[str] = (),
-    validation: Path | None = None,
-    init: str | None = None,
-    resume: bool = False,
-    cache: Path | None = None,
-    tensorboard: bool = False,
-) -> TrainingRequest:
-    """Put a request together.
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What a user says on the command line.
 
     Parameters
     ----------
-    data : sequence of str
-        Paths of noisy photos, each with ``=WEIGHT`` or without.
+    data, pairs : sequence of str
+        Paths of photos, each with ``=WEIGHT`` or without: noisy ones, and those for the objective
+        "pairs", which becomes the only one if the configuration does not have it. So does
+        "distill" if `options` name its teacher.
     run : Path, optional
         The run's directory; ``runs/`` and the configuration's name if not given.
     config : str, optional
@@ -136,70 +81,71 @@ def make_request(
         and "ssbsn-sidd" elsewhere.
     changes, options
         See `load_config`.
-    pairs : sequence of str
-        Paths of photos for the objective "pairs", which becomes the only one if the configuration
-        does not have it. So does "distill" if `options` name its teacher.
-    validation, init, resume, tensorboard
-        See `TrainingRequest`. What is not given is that of the run which is resumed.
-    cache : Path, optional
-        Where crop caches are kept.
+    validation, cache, init, resume, tensorboard
+        See `TrainingRequest`.
+    """
+
+    data: Sequence[str] = ()
+    pairs: Sequence[str] = ()
+    run: Path | None = None
+    config: str | None = None
+    changes: Sequence[str] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    validation: Path | None = None
+    cache: Path | None = None
+    init: str | None = None
+    resume: bool = False
+    tensorboard: bool = False
+
+
+def make_request(asked: TrainingOptions) -> TrainingRequest:
+    """Complete what a user asks for by defaults, or as the run to resume was started.
 
     Raises
     ------
     OptionError
         Something makes no sense.
     """
-    options = dict(options or {})
-    chosen = config or _usual_config(options.get("training.device") or "auto")
-    directory = run or Path("runs") / Path(chosen).stem
-    before = Path(RunFiles(directory).config)
-    going_on = resume and before.is_file()
-    if going_on and config is None:
-        chosen = str(before)
-    options.update(_objective(chosen, changes, options, bool(data), bool(pairs)))
-    loaded = load_config(chosen, changes, options)
-    photos = DataRequest(
-        noisy=[_parse_data(text) for text in data],
-        pairs=[_parse_data(text) for text in pairs],
-        validation=validation,
-        cache=cache or cache_dir() / "crops",
+    chosen = asked.config or _usual_config(asked.options.get("training.device") or "auto")
+    run = asked.run or Path("runs") / Path(chosen).stem
+    before = RunFiles(run).config
+    told: dict[str, Any] = {}
+    if asked.resume and before.is_file():
+        told = _recall(run, needed=not asked.data and not asked.pairs)
+        if asked.config is None:
+            chosen = str(before)
+    first = told.get("init")
+    if asked.init and first and asked.init != first:
+        raise OptionError(
+            f"{run} began with the weights {first}, not {asked.init}.",
+            "Leave --init out to go on with it, or start another run with --out.",
+        )
+    request = TrainingRequest(
+        run=run,
+        config=load_config(chosen, asked.changes, {**asked.options, **_objective(chosen, asked)}),
+        noisy=[_parse_data(text) for text in asked.data] or told.get("noisy", ()),
+        pairs=[_parse_data(text) for text in asked.pairs] or told.get("pairs", ()),
+        validation=asked.validation or told.get("validation"),
+        cache=asked.cache or told.get("cache") or cache_dir() / "crops",
+        init=asked.init or first,
+        resume=asked.resume,
+        tensorboard=asked.tensorboard,
     )
-    if going_on:
-        told, first = _recall(directory, needed=not data and not pairs)
-        if told:
-            photos = replace(
-                photos,
-                noisy=photos.noisy or told.noisy,
-                pairs=photos.pairs or told.pairs,
-                validation=validation or told.validation,
-                cache=cache or told.cache,
-            )
-        if init and first and init != first:
-            raise OptionError(
-                f"{directory} began with the weights {first}, not {init}.",
-                "Leave --init out to go on with it, or start another run with --out.",
-            )
-        init = init or first
-    _check_used(loaded, photos)
-    return TrainingRequest(directory, loaded, photos, init, resume, tensorboard)
+    _check_used(request)
+    return request
 
 
-def _objective(
-    config: str, changes: Sequence[str], options: Mapping[str, Any], data: bool, pairs: bool
-) -> dict[str, Any]:
-    """Return the change that makes an objective, asked for by an option, the only one."""
-    asked = [
-        kind
-        for kind, wanted in (("distill", options.get("distill.teacher")), ("pairs", pairs))
-        if wanted
-    ]
-    objectives = load_config(config, changes, options).training.objectives
-    missing = [kind for kind in asked if kind not in objectives]
+def _objective(config: str, asked: TrainingOptions) -> dict[str, Any]:
+    """Return the change that makes an objective the only one if an option asks for it."""
+    wanted = {"distill": asked.options.get("distill.teacher"), "pairs": asked.pairs}
+    kinds = [kind for kind, given in wanted.items() if given]
+    objectives = load_config(config, asked.changes, asked.options).training.objectives
+    missing = [kind for kind in kinds if kind not in objectives]
     if not missing:
         return {}
-    chosen = any(change.startswith("training.objectives") for change in changes)
-    if chosen or len(asked) > 1 or (data and "pairs" in asked):
-        shares = ", ".join(f"{kind}=1" for kind in dict.fromkeys([*objectives, *asked]))
+    chosen = any(change.startswith("training.objectives") for change in asked.changes)
+    if chosen or len(kinds) > 1 or (asked.data and asked.pairs):
+        shares = ", ".join(f"{kind}=1" for kind in dict.fromkeys([*objectives, *kinds]))
         raise OptionError(
             f"The configuration has no share for the objective {missing[0]!r}.",
             f"Say how to mix them, for example --set 'training.objectives={{{shares}}}'.",
@@ -207,13 +153,14 @@ def _objective(
     return {"training.objectives": {missing[0]: 1.0}}
 
 
-def _check_used(config: Config, photos: DataRequest) -> None:
-    """Refuse photos that no objective would look at."""
+def _check_used(request: TrainingRequest) -> None:
+    """Refuse photos that no objective uses."""
+    config = request.config
     used = [kind for kind, share in config.training.objectives.items() if share > 0]
     of_noisy = ("self", "distill", "pairs") if config.pairs.lifted else ("self", "distill")
     for option, given, kinds in (
-        ("data", photos.noisy, of_noisy),
-        ("pairs", photos.pairs, ("pairs",)),
+        ("data", request.noisy, of_noisy),
+        ("pairs", request.pairs, ("pairs",)),
     ):
         if given and not set(kinds).intersection(used):
             raise OptionError(
@@ -237,17 +184,20 @@ def _parse_data(text: str) -> DataPath:
     return DataPath(whole)
 
 
-def _recall(run: Path, needed: bool) -> tuple[DataRequest | None, str | None]:
+def _recall(run: Path, needed: bool) -> dict[str, Any]:
     """Return which photos and initial weights a run was started with."""
     try:
         told = json.loads(RunFiles(run).data.read_text(encoding="ascii"))["request"]
-        sides = {side: [_path_told(each) for each in told[side]] for side in ("noisy", "pairs")}
-        validation = told["validation"] and Path(told["validation"])
-        photos = DataRequest(**sides, validation=validation, cache=Path(told["cache"]))
-        return photos, told["init"]
+        return {
+            "init": told["init"],
+            "noisy": [_path_told(each) for each in told["noisy"]],
+            "pairs": [_path_told(each) for each in told["pairs"]],
+            "validation": told["validation"] and Path(told["validation"]),
+            "cache": Path(told["cache"]),
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         if not needed:
-            return None, None
+            return {}
         raise OptionError(
             f"{run} does not say which photos it was trained on.", "Name them with --data."
         ) from None

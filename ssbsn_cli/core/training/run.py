@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.device import resolve_precision
 from ssbsn_cli.core.runtime.storage import write_atomically
+from ssbsn_cli.core.training.card import Origin
 from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.training.data import TrainingData, open_data
+from ssbsn_cli.core.training.learner import Learner, load_state
 from ssbsn_cli.core.training.load_config import load_config
 from ssbsn_cli.core.training.log import RunFiles
 from ssbsn_cli.core.training.loop import Trainer
 from ssbsn_cli.core.training.networks import make_network, model_of
-from ssbsn_cli.core.training.recorder import Recorder, TrainingState, load_state
+from ssbsn_cli.core.training.recorder import Listen, Recorder
 from ssbsn_cli.core.training.request import TrainingRequest
 from ssbsn_cli.core.training.team import Team, join_team
 from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.registry import entries
 
-Listen = Callable[[Mapping[str, Any]], None]
-
 # An epoch draws as many crops as the authors' data preparation makes patches: 512 pixels, of which
 # 128 overlap.
 _EPOCH_CELL = 384 * 384
-# What may differ between a run and its resumption without changing what any step does.
+# What may change when a run is resumed, since no step depends on it.
 _FREE = {
     "training": {
         "steps", "epochs", "max_minutes", "device", "precision", "compile", "save_minutes", "keep",
@@ -40,19 +40,7 @@ _FREE = {
 
 @dataclass(frozen=True)
 class Prepared:
-    """A training that is ready.
-
-    Parameters
-    ----------
-    trainer : Trainer
-        To be started.
-    recorder : Recorder or None
-        What keeps its files, in the leading process.
-    team : Team
-        The processes.
-    summary : dict
-        What is going to happen, as plain values.
-    """
+    """A training that is ready; `summary` says in plain values what is going to happen."""
 
     trainer: Trainer
     recorder: Recorder | None
@@ -60,7 +48,7 @@ class Prepared:
     summary: dict[str, Any]
 
     def close(self) -> None:
-        """Close files and take leave of the other processes."""
+        """Close files and leave the other processes."""
         if self.recorder:
             self.recorder.close()
         self.team.leave()
@@ -75,10 +63,8 @@ def prepare_training(
     ----------
     request : TrainingRequest
         What the user asks for.
-    say, warn : callable
-        Told what is found and done.
-    listen : callable, optional
-        Given each line of the metrics.
+    say, warn, listen : callable
+        Told what is found and done; given each line of the metrics.
 
     Raises
     ------
@@ -90,25 +76,11 @@ def prepare_training(
     if not request.resume:
         refuse_used(request.run)
     team = join_team(request.config.training.device)
-    config = request.config
-    init = request.init
-    if resuming:
-        before = load_config(str(files.config))
-        # The state has the weights: those that it began with need not be there any more.
-        config, init = config.model_copy(update={"model": config.model or before.model}), None
-    network, descriptor = make_network(config, init)
-    precision = config.training.precision
-    if precision == "auto" and resuming:
-        precision = before.training.precision
-    if precision == "auto":
-        # Without a loss scaler, fp16 loses small gradients.
-        half = resolve_precision("auto", team.device) != "fp32"
-        precision = "bf16" if team.all(half) else "fp32"
-    training = config.training.model_copy(update={"precision": precision})
-    config = config.model_copy(update={"model": model_of(descriptor), "training": training})
-    if resuming:
+    before = load_config(str(files.config)) if resuming else None
+    network, descriptor, config = _make_network(request, before, team)
+    if before:
         _refuse_other_config(files, before, config)
-    data = open_data(request.data, config, network, team, say, warn)
+    data = open_data(request, network, team, say, warn)
     state = None
     if resuming:
         _refuse_other_data(files, data)
@@ -116,41 +88,37 @@ def prepare_training(
         say(f"Going on after step {state.step} of {files.directory}.")
     elif request.resume:
         say(f"There is nothing to resume in {files.directory}: starting from the beginning.")
+    resumed_at, seconds = (state.step, state.seconds) if state else (0, 0.0)
+    training = config.training
     steps = training.steps
     if training.epochs:
         crops = training.epochs * data.pixels / _EPOCH_CELL
         steps = max(round(crops / training.batch_size), 1)
-    if not team.same(state.step if state else 0, steps or 0, int(data.record["key"][:12], 16)):
+    seen = team.gather((resumed_at, steps, data.record["key"]))
+    if any(other != seen[0] for other in seen):
         raise OptionError(
             "The processes of this training do not see the same run or the same photos.",
             "Put both on a disk that all machines share, at the same path.",
         )
     recorder = None
     if team.leads:
-        recorder = _open_run(files, request, config, descriptor, data, team, state, warn, listen)
-    with team.together():
-        trainer = Trainer(
-            network,
-            config,
-            steps=steps,
-            batches=data.batches,
-            validation=data.validation,
-            recorder=recorder,
-            team=team,
-            precision=precision,
-            state=state,
-            notify=warn,
+        origin = _start_run(files, request, config, data)
+        recorder = Recorder(
+            files, descriptor, origin, training, state, warn, listen, request.tensorboard
         )
+    with team.together():
+        learner = Learner(network, config, team, state, warn)
+    trainer = Trainer(learner, config, data, recorder, team, steps, seconds)
     summary = {
         "run": str(files.directory),
         "architecture": descriptor.architecture,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "device": str(team.device),
-        "precision": precision,
+        "precision": training.precision,
         "processes": team.world,
         "steps": steps,
         "max_minutes": training.max_minutes,
-        "resumed_at": state.step if state else 0,
+        "resumed_at": resumed_at,
     }
     return Prepared(trainer, recorder, team, summary)
 
@@ -163,6 +131,27 @@ def refuse_used(run: Path) -> None:
             f"{files.directory} holds a run already.",
             "Choose another directory, or let ssbsn train --resume go on with it.",
         )
+
+
+def _make_network(
+    request: TrainingRequest, before: Config | None, team: Team
+) -> tuple[Network, Descriptor, Config]:
+    """Return the network, and the configuration with the network and the precision in it."""
+    config, init = request.config, request.init
+    precision = config.training.precision
+    if before:
+        # The state has the weights; the initial ones may be gone.
+        config, init = config.model_copy(update={"model": config.model or before.model}), None
+        if precision == "auto":
+            precision = before.training.precision
+    network, descriptor = make_network(config, init)
+    if precision == "auto":
+        # Without a loss scaler, fp16 loses small gradients.
+        half = resolve_precision("auto", team.device) != "fp32"
+        precision = "bf16" if all(team.gather(half)) else "fp32"
+    training = config.training.model_copy(update={"precision": precision})
+    config = config.model_copy(update={"model": model_of(descriptor), "training": training})
+    return network, descriptor, config
 
 
 def _refuse_other_config(files: RunFiles, before: Config, now: Config) -> None:
@@ -189,41 +178,28 @@ def _refuse_other_data(files: RunFiles, data: TrainingData) -> None:
         )
 
 
-def _open_run(
-    files: RunFiles,
-    request: TrainingRequest,
-    config: Config,
-    descriptor: Descriptor,
-    data: TrainingData,
-    team: Team,
-    state: TrainingState | None,
-    warn: Notify,
-    listen: Listen,
-) -> Recorder:
+def _start_run(
+    files: RunFiles, request: TrainingRequest, config: Config, data: TrainingData
+) -> Origin:
+    """Write the configuration and the photos of a run, and return what its card says of them."""
+    # What `make_request` needs to ask for the same photos again.
+    told = {
+        "init": request.init,
+        "noisy": [asdict(path) for path in request.noisy],
+        "pairs": [asdict(path) for path in request.pairs],
+        "validation": request.validation,
+        "cache": request.cache,
+    }
+    record = json.dumps({**data.record, "request": told}, indent=2, default=_absolute)
     files.directory.mkdir(parents=True, exist_ok=True)
-    record = {**data.record, "request": request.told()}
     write_atomically(files.config, config.to_toml().encode())
-    write_atomically(files.data, json.dumps(record, indent=2).encode())
+    write_atomically(files.data, record.encode())
     licence = config.data.licence
     if not licence and request.init in entries():
         licence = f"{entries()[request.init].licence} (that of {request.init})"
-    about = {
-        "data": data.record["sources"],
-        "objectives": [kind for kind, share in config.training.objectives.items() if share],
-        "config_text": config.to_toml(),
-        "licence": licence,
-        "init": request.init,
-    }
-    return Recorder(
-        files,
-        descriptor,
-        about,
-        keep=config.training.keep,
-        half=config.training.half,
-        picture=data.picture,
-        device=team.device,
-        state=state,
-        warn=warn,
-        listen=listen,
-        tensorboard=request.tensorboard,
-    )
+    objectives = [kind for kind, share in config.training.objectives.items() if share]
+    return Origin(data.record["sources"], objectives, config.to_toml(), licence, request.init)
+
+
+def _absolute(path: Path) -> str:
+    return str(path.absolute())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssbsn_cli.core.data import CropSampler, PairSampler, SyntheticPairs
 from ssbsn_cli.core.data.draws import STEP, philox
 from ssbsn_cli.core.training.config import ObjectiveKind
 
@@ -20,7 +22,7 @@ class Draw(NamedTuple):
     Attributes
     ----------
     noisy, target : numpy.ndarray
-        (B, 3, H, W) float32 in [0, 1]. Self-supervised, they are one and the same.
+        (B, 3, H, W) float32 in [0, 1]; the same array where a network learns from noisy crops.
     stride : int
         PD stride that the network sees it through.
     """
@@ -30,72 +32,41 @@ class Draw(NamedTuple):
     stride: int
 
 
-class Noisy(Protocol):
-    """Draws noisy crops."""
-
-    def batch(self, step: int) -> NDArray[np.float32]:
-        """Draw the crops of one step, (B, 3, H, W) in [0, 1]."""
-
-
-class Paired(Protocol):
-    """Draws noisy crops and what they should become."""
-
-    def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Draw the crops of one step, each (B, 3, H, W) in [0, 1]."""
-
-
+@dataclass(frozen=True)
 class SelfSource:
-    """Noisy crops that are their own targets, through a random one of the training strides.
-
-    Parameters
-    ----------
-    crops : Noisy
-        Where they come from.
-    strides : sequence of int
-        PD strides pd_a.
-    seed : int
-        Of the choice of strides.
+    """Noisy crops that are their own targets, through a random one of the training strides pd_a.
 
     References
     ----------
     .. [1] Lee, Son & Lee, "AP-BSN", CVPR 2022, section 3.3. https://arxiv.org/abs/2203.11799
     """
 
-    def __init__(self, crops: Noisy, strides: Sequence[int], seed: int) -> None:
-        self._crops = crops
-        self._strides = strides
-        self._seed = seed
+    crops: CropSampler
+    strides: Sequence[int]
+    seed: int
 
     def draw(self, step: int) -> Draw:
-        """Draw one batch."""
-        noisy = self._crops.batch(step)
-        chosen = _random(self._seed, step, 1) * len(self._strides) >> 64
-        return Draw(noisy, noisy, self._strides[chosen])
+        """Draw the batch of one step."""
+        noisy = self.crops.batch(step)
+        chosen = _random(self.seed, step, 1) * len(self.strides) >> 64
+        return Draw(noisy, noisy, self.strides[chosen])
 
     def validation(self) -> list[Draw]:
         """Draw one batch for each of the strides."""
-        noisy = self._crops.batch(0)
-        return [Draw(noisy, noisy, stride) for stride in self._strides]
+        noisy = self.crops.batch(0)
+        return [Draw(noisy, noisy, stride) for stride in self.strides]
 
 
+@dataclass(frozen=True)
 class PairSource:
-    """Noisy crops with targets, through the stride of inference.
+    """Noisy crops with targets, through the stride of inference pd_b."""
 
-    Parameters
-    ----------
-    crops : Paired
-        Where they come from.
-    stride : int
-        PD stride pd_b.
-    """
-
-    def __init__(self, crops: Paired, stride: int) -> None:
-        self._crops = crops
-        self._stride = stride
+    crops: PairSampler | SyntheticPairs
+    stride: int
 
     def draw(self, step: int) -> Draw:
-        """Draw one batch."""
-        return Draw(*self._crops.batch(step), self._stride)
+        """Draw the batch of one step."""
+        return Draw(*self.crops.batch(step), self.stride)
 
     def validation(self) -> list[Draw]:
         """Draw one batch."""
@@ -108,14 +79,7 @@ Source = SelfSource | PairSource
 class Mixture:
     """Takes each batch from one of several sources, the same one in all processes.
 
-    Parameters
-    ----------
-    sources : mapping
-        By objective.
-    shares : mapping
-        How often each objective is drawn, relative to the others.
-    seed : int
-        Of that choice.
+    `shares` say how often each objective is drawn, relative to the others.
     """
 
     def __init__(

@@ -40,10 +40,8 @@ def teach(
         Which teacher, and how much it does.
     directory : Path
         Where results are kept.
-    device : str
-        Where the teacher runs.
-    notify : callable
-        Told what is done.
+    device, notify
+        Where the teacher runs, and what is told about it.
 
     Returns
     -------
@@ -54,8 +52,6 @@ def teach(
     ------
     OptionError
         No teacher is named, or no photo is large enough.
-    WeightsError, DeviceError
-        See `load_denoiser`.
     """
     if not config.teacher:
         raise OptionError(
@@ -76,7 +72,7 @@ def teach(
         denoiser = Denoiser(teacher, Settings(device=device, refine=config.refine))
         for number in missing:
             noisy = np.ascontiguousarray(crops.batch(number)[0].transpose(1, 2, 0))
-            # The noisy side first: a clean one says that the pair is whole.
+            # The noisy side first, so that the pair is whole if there is a clean one.
             _write(_place(folder, "noisy", number), noisy)
             _write(_place(folder, "clean", number), np.clip(denoiser(noisy), 0, 1))
     return folder

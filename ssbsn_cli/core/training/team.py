@@ -19,15 +19,7 @@ from ssbsn_cli.core.runtime.device import resolve_device, use_available_cores
 
 @dataclass(frozen=True)
 class Team:
-    """Which process this is, of how many, and the few things that they say to each other.
-
-    Parameters
-    ----------
-    rank, world : int
-        Which process this is, from 0, of how many.
-    device : torch.device
-        Of this process.
-    """
+    """A process of a training: which one it is, from 0, of how many, and what it tells others."""
 
     rank: int
     world: int
@@ -39,13 +31,7 @@ class Team:
         return self.rank == 0
 
     def share(self, batch_size: int) -> int:
-        """Return how many of a step's crops each process takes.
-
-        Raises
-        ------
-        OptionError
-            If they cannot be shared out evenly.
-        """
+        """Return how many of a step's crops each process takes; refuse uneven shares."""
         if batch_size % self.world:
             raise OptionError(
                 f"A batch of {batch_size} cannot be shared by {self.world} processes.",
@@ -54,7 +40,7 @@ class Team:
         return batch_size // self.world
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """Make the gradients of all processes one."""
+        """Have the processes average their gradients."""
         return nn.parallel.DistributedDataParallel(network) if self.world > 1 else network
 
     def agree(self, loss: float, stop: bool, seconds: float) -> tuple[float, bool, float]:
@@ -68,33 +54,16 @@ class Team:
         total, stops, time = values.tolist()
         return total / self.world, stops > 0, time
 
-    def all(self, wish: bool) -> bool:
-        """Return whether all processes wish the same thing to be true."""
-        return self._largest(float(not wish))[0] == 0
-
-    def same(self, *values: int) -> bool:
-        """Return whether numbers below 2**53 are the same in all processes."""
-        largest = self._largest(*values, *(-value for value in values))
-        return list(values) == largest[: len(values)] == [-v for v in largest[len(values) :]]
-
-    def _largest(self, *values: float) -> list[float]:
-        if self.world == 1:
-            return list(values)
-        # MPS, which has no such numbers, runs no groups of processes.
-        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(tensor, dist.ReduceOp.MAX)
-        largest: list[float] = tensor.tolist()
-        return largest
+    def gather(self, value: object) -> list[object]:
+        """Return what each process says."""
+        said: list[object] = [value] * self.world
+        if self.world > 1:
+            dist.all_gather_object(said, value)
+        return said
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Explain, while inside, that another process is gone.
-
-        Raises
-        ------
-        SsbsnError
-            In place of what PyTorch raises then.
-        """
+        """Explain, while inside, that another process is gone."""
         try:
             yield
         except RuntimeError as error:
@@ -106,7 +75,7 @@ class Team:
             raise
 
     def leave(self) -> None:
-        """Take leave of the other processes."""
+        """Leave the group of processes."""
         if dist.is_initialized():
             dist.destroy_process_group()
 
@@ -114,16 +83,8 @@ class Team:
 def join_team(device: str) -> Team:
     """Join the other processes if ``torchrun`` started this one.
 
-    Parameters
-    ----------
-    device : str
-        As for `resolve_device`. With several processes, "auto" and "cuda" give each process of a
-        machine a GPU of its own.
-
-    Raises
-    ------
-    OptionError, DeviceError
-        See `resolve_device`.
+    With several processes, the devices "auto" and "cuda" give each process of a machine a GPU of
+    its own.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -147,8 +108,8 @@ def join_team(device: str) -> Team:
 
 def _join(world: int, backend: str) -> int:
     store, rank, _ = next(rendezvous("env://"))
-    # Workers that torchrun starts again share a store with the dead ones, and would connect to
-    # their addresses. How often it did so is only the same for all on one machine.
+    # Workers that torchrun restarts share a store with the dead ones, and would connect to their
+    # addresses. Only on one machine do all workers count the same number of restarts.
     if os.environ.get("LOCAL_WORLD_SIZE") == str(world):
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store = dist.PrefixStore(  # type: ignore[attr-defined]

@@ -1,141 +1,137 @@
-"""Scoring a network while it trains."""
+"""Scoring a network while it trains, and showing what it does to a picture."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from ssbsn_cli.core.data import find_pairs
+from ssbsn_cli.core.data.pixels import read_pixels
+from ssbsn_cli.core.errors import ImageError, OptionError
+from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.config import LossKind
 from ssbsn_cli.core.training.objectives import distance
 from ssbsn_cli.core.training.sources import Draw
+from ssbsn_cli.core.types import Notify, to_unit
 
 _CROPS_AT_ONCE = 4
+_CENTRE = 256
+_GAP = 8
+
+_Picture = NDArray[np.float32]
 
 
-class Validation(Protocol):
-    """Scores a network and tells which of two scores is better."""
+class Score(NamedTuple):
+    """How good a network is: figures by name, and one number to compare by; lower is better."""
 
-    def score(self, network: Network) -> dict[str, float]:
-        """Return named figures; the network is on its device, and stays as it is."""
-
-    def rate(self, score: dict[str, float]) -> float:
-        """Return one number of a score; lower is better."""
+    figures: dict[str, float]
+    rating: float
 
 
-class LossValidation:
-    """The mean training loss over fixed batches.
-
-    Parameters
-    ----------
-    draws : sequence of (float, Draw)
-        Batches and their shares in the mean.
-    device : torch.device
-        Of the network.
-    kind : {"l1", "psnr"}
-        Which loss.
-    """
-
-    def __init__(
-        self, draws: Sequence[tuple[float, Draw]], device: torch.device, kind: LossKind = "l1"
-    ) -> None:
-        self._draws = draws
-        self._device = device
-        self._kind = kind
-
-    def score(self, network: Network) -> dict[str, float]:
-        """Return the ``loss``."""
-        total = sum(share for share, _ in self._draws)
-        loss = sum(share * self._loss(network, draw) for share, draw in self._draws)
-        return {"loss": loss / total}
-
-    def rate(self, score: dict[str, float]) -> float:
-        """Return the loss."""
-        return score["loss"]
-
-    @torch.no_grad()
-    def _loss(self, network: Network, draw: Draw) -> float:
-        total = 0.0
-        for first in range(0, len(draw.noisy), _CROPS_AT_ONCE):
-            part = slice(first, first + _CROPS_AT_ONCE)
-            noisy = to_device(draw.noisy[part], self._device)
-            target = to_device(draw.target[part], self._device)
-            loss = distance(network(noisy, draw.stride), target, self._kind)
-            total += loss.item() * len(noisy)
-        return total / len(draw.noisy)
+# Scores a network, which is on its device and stays as it is.
+Validation = Callable[[Network], Score]
 
 
-class PairValidation:
-    """PSNR and SSIM over pairs of noisy and clean pictures, without refinement.
-
-    Parameters
-    ----------
-    pairs : sequence of (array, array)
-        Noisy and clean, (H, W, 3) float32 in [0, 1].
-    device : torch.device
-        Of the network.
-    """
-
-    def __init__(
-        self,
-        pairs: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
-        device: torch.device,
-    ) -> None:
-        self._pairs = pairs
-        self._device = device
-        self._noisy = float(np.mean([psnr(clean, noisy) for noisy, clean in pairs]))
-
-    def score(self, network: Network) -> dict[str, float]:
-        """Return ``psnr`` (dB), ``ssim`` and, of the noisy pictures, ``psnr_noisy``."""
-        psnrs, ssims = [], []
-        for noisy, clean in self._pairs:
-            out = denoise_picture(network, noisy, self._device)
-            psnrs.append(psnr(clean, out))
-            window = min(7, (min(clean.shape[:2]) - 1) // 2 * 2 + 1)
-            ssims.append(
-                structural_similarity(  # type: ignore[no-untyped-call]
-                    clean, out, channel_axis=2, data_range=1.0, win_size=max(window, 3)
-                )
-            )
-        return {
-            "psnr": float(np.mean(psnrs)),
-            "ssim": float(np.mean(ssims)),
-            "psnr_noisy": self._noisy,
-        }
-
-    def rate(self, score: dict[str, float]) -> float:
-        """Return the PSNR, negated."""
-        return -score["psnr"]
+def score_loss(
+    draws: Sequence[tuple[float, Draw]], kind: LossKind, device: torch.device, network: Network
+) -> Score:
+    """Score by the mean training loss over fixed batches, each with its share in the mean."""
+    losses = sum(share * _loss(draw, kind, device, network) for share, draw in draws)
+    loss = losses / sum(share for share, _ in draws)
+    return Score({"loss": loss}, loss)
 
 
 @torch.no_grad()
-def denoise_picture(
-    network: Network, picture: NDArray[np.float32], device: torch.device
-) -> NDArray[np.float32]:
-    """Denoise a small picture without refinement.
+def _loss(draw: Draw, kind: LossKind, device: torch.device, network: Network) -> float:
+    total = 0.0
+    for first in range(0, len(draw.noisy), _CROPS_AT_ONCE):
+        part = slice(first, first + _CROPS_AT_ONCE)
+        noisy = to_device(draw.noisy[part], device)
+        target = to_device(draw.target[part], device)
+        loss = distance(network(noisy, draw.stride), target, kind)
+        total += loss.item() * len(noisy)
+    return total / len(draw.noisy)
 
-    Parameters
-    ----------
-    network : Network
-        On `device`.
-    picture : array
-        (H, W, 3) float32 in [0, 1].
-    device : torch.device
-        Of the network.
 
-    Returns
-    -------
-    array
-        (H, W, 3) float32, clipped to [0, 1].
+def score_pairs(
+    pairs: Sequence[tuple[_Picture, _Picture]], device: torch.device, network: Network
+) -> Score:
+    """Score by PSNR and SSIM over noisy and clean pictures, without refinement."""
+    psnrs, ssims = [], []
+    for noisy, clean in pairs:
+        out = _denoise(network, noisy, device)
+        psnrs.append(psnr(clean, out))
+        window = min(7, (min(clean.shape[:2]) - 1) // 2 * 2 + 1)
+        ssims.append(
+            structural_similarity(  # type: ignore[no-untyped-call]
+                clean, out, channel_axis=2, data_range=1.0, win_size=max(window, 3)
+            )
+        )
+    figures = {
+        "psnr": float(np.mean(psnrs)),
+        "ssim": float(np.mean(ssims)),
+        "psnr_noisy": float(np.mean([psnr(clean, noisy) for noisy, clean in pairs])),
+    }
+    return Score(figures, -figures["psnr"])
+
+
+def read_pairs(
+    path: Path, count: int, say: Notify, warn: Notify
+) -> list[tuple[_Picture, _Picture]]:
+    """Read the centres of a folder's pairs, at most `count` of them, for `score_pairs`.
+
+    Raises
+    ------
+    OptionError
+        No pair can be read.
     """
+    pairs = find_pairs(path)
+    pictures: list[tuple[_Picture, _Picture]] = []
+    for pair in pairs:
+        try:
+            noisy, clean = read_pixels(pair.noisy), read_pixels(pair.clean)
+        except ImageError as error:
+            warn(str(error))
+            continue
+        if noisy.shape != clean.shape:
+            warn(f"{pair.noisy} and {pair.clean} differ in size and are left out.")
+            continue
+        pictures.append((centre(noisy), centre(clean)))
+        if len(pictures) == count:
+            break
+    if not pictures:
+        raise OptionError(f"No pair in {path} can be read.", "Give readable photos.")
+    say(f"{path}: {len(pairs)} pairs, {len(pictures)} of them to score on.")
+    return pictures
+
+
+def centre(pixels: NDArray[Any]) -> _Picture:
+    """Return the middle of a photo, at most 256 x 256, (H, W, 3) float32 in [0, 1]."""
+    top, left = (max(length - _CENTRE, 0) // 2 for length in pixels.shape[:2])
+    return to_unit(pixels[top : top + _CENTRE, left : left + _CENTRE])
+
+
+def preview(network: Network, picture: _Picture, device: torch.device) -> bytes:
+    """Return a PNG of a picture, (H, W, 3) float32 in [0, 1], before and after."""
+    after = _denoise(network, picture, device)
+    gap = np.ones((len(after), _GAP, 3), np.float32)
+    both = np.rint(np.hstack([picture, gap, after]) * 255).astype(np.uint8)
+    return encode_photo(Photo(both, Metadata(), "png"), "png")
+
+
+@torch.no_grad()
+def _denoise(network: Network, picture: _Picture, device: torch.device) -> _Picture:
+    """Denoise a small picture, (H, W, 3) float32 in [0, 1], without refinement."""
     x = to_device(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]), device)
     y = network.denoise(x, refine="none")[0].clamp(0, 1)
-    result: NDArray[np.float32] = y.permute(1, 2, 0).float().cpu().numpy()
+    result: _Picture = y.permute(1, 2, 0).float().cpu().numpy()
     return result
 
 
@@ -144,7 +140,7 @@ def to_device(batch: NDArray[np.float32], device: torch.device) -> torch.Tensor:
     return torch.from_numpy(batch).to(device).contiguous(memory_format=torch.channels_last)
 
 
-def psnr(clean: NDArray[np.float32], picture: NDArray[np.float32]) -> float:
+def psnr(clean: _Picture, picture: _Picture) -> float:
     """Return the PSNR in dB of pictures in [0, 1]; 100 for equal ones."""
     if np.array_equal(clean, picture):
         return 100.0

@@ -1,0 +1,147 @@
+"""Random crops of pairs of photographs: the same place of the noisy one and of the clean one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssbsn_cli.core.data.pairs import Pair
+from ssbsn_cli.core.data.sampler import Pictures, Sampler, Views, nothing_large_enough
+from ssbsn_cli.core.data.store import CropCache, Window
+from ssbsn_cli.core.errors import OptionError
+
+
+class PairSampler(Sampler):
+    """Draws crops of pairs; see `Sampler`.
+
+    Where a cache holds only windows of a photograph, crops come from what both caches hold: their
+    windows are at the same places, but there may be more of one than of the other.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        The pairs.
+    noisy, clean : CropCache
+        Opened with the ``noisy`` and the ``clean`` of all `pairs`, in their order, and with the
+        same ``side``. Photographs that either could not read are left out with their partners.
+    crop, batch_size, seed, rank, world
+        See `Sampler`.
+
+    Attributes
+    ----------
+    left_out : list of (Pair, str)
+        Pairs that are never drawn, and why.
+
+    Raises
+    ------
+    OptionError
+        A number makes no sense, the two photographs of a pair differ in size, or there is no pair
+        to draw from: none was read, none is as large as the crop, or the caches were too small to
+        hold the same of any.
+    ValueError
+        A cache is not of these pairs.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        noisy: CropCache,
+        clean: CropCache,
+        crop: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        super().__init__(crop, batch_size, seed, rank, world)
+        noisy_windows, clean_windows = (_by_number(cache, len(pairs)) for cache in (noisy, clean))
+        unread = dict(noisy.skipped) | dict(clean.skipped)
+        self.left_out: list[tuple[Pair, str]] = []
+        pictures: list[tuple[int, Views]] = []
+        apart = False
+        too_small: list[Window] = []
+        for number, pair in enumerate(pairs):
+            ours, theirs = noisy_windows.get(number), clean_windows.get(number)
+            if not ours or not theirs:
+                photo = pair.clean if ours else pair.noisy
+                self.left_out.append((pair, unread.get(photo, f"{photo} was skipped.")))
+                continue
+            _check_sizes(pair, ours[0], theirs[0])
+            common = [(a, b) for a in ours for b in theirs if _match(a, b)]
+            large = [(a, b) for a, b in common if min(a.height, a.width, b.height, b.width) >= crop]
+            if not common:
+                apart = True
+                self.left_out.append((pair, "The crop caches hold different parts of the two."))
+            elif not large:
+                too_small.extend(window for window, _ in common)
+                self.left_out.append((pair, f"It is smaller than {crop}x{crop}."))
+            pictures += [(number, (_part(noisy, a, b), _part(clean, b, a))) for a, b in large]
+        if not pictures:
+            if apart:
+                raise OptionError(
+                    "The crop caches of the noisy and the clean photos hold the same part of no "
+                    "photo.",
+                    "Allow the crop caches more room.",
+                )
+            if too_small:
+                raise nothing_large_enough(too_small, crop)
+            pair, reason = self.left_out[0]
+            raise OptionError(
+                f"None of the {len(pairs)} pairs of photos can be used; the first is "
+                f"{pair.noisy} and {pair.clean}: {reason}",
+                "Name a folder of pairs of readable photos.",
+            )
+        self._sources, self._ends = [Pictures(pictures, crop)], [1.0]
+
+    def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Draw the crops of one step, from 0, both of a pair flipped and turned alike.
+
+        Returns
+        -------
+        noisy, clean : numpy.ndarray
+            (batch_size, 3, crop, crop) float32 in [0, 1], RGB, C-contiguous.
+        """
+        noisy, clean = self._draw(step, 2)
+        return noisy, clean
+
+
+def _by_number(cache: CropCache, photos: int) -> dict[int, list[Window]]:
+    windows: dict[int, list[Window]] = {}
+    for window in cache.windows:
+        windows.setdefault(window.number, []).append(window)
+    # Each photograph is either in a cache or skipped.
+    if len(windows) + len(cache.skipped) != photos or max(windows) >= photos:
+        raise ValueError(f"The crop cache {cache.path} was not opened with these {photos} pairs.")
+    return windows
+
+
+def _check_sizes(pair: Pair, noisy: Window, clean: Window) -> None:
+    if (noisy.photo_height, noisy.photo_width) != (clean.photo_height, clean.photo_width):
+        raise OptionError(
+            f"{pair.noisy} has {noisy.photo_width}x{noisy.photo_height} pixels, but {pair.clean} "
+            f"has {clean.photo_width}x{clean.photo_height}.",
+            "Give pairs of the same size that show the same, pixel by pixel, or remove this one.",
+        )
+
+
+def _match(a: Window, b: Window) -> bool:
+    """Tell whether two windows are at the same place, or one of them is the whole photograph."""
+    # Others may overlap, too, but by chance: what they share would be drawn too often.
+    return _place(a) == _place(b) or _is_whole(a) or _is_whole(b)
+
+
+def _place(window: Window) -> tuple[int, int, int, int]:
+    return window.top, window.left, window.height, window.width
+
+
+def _is_whole(window: Window) -> bool:
+    return (window.height, window.width) == (window.photo_height, window.photo_width)
+
+
+def _part(cache: CropCache, window: Window, other: Window) -> NDArray[Any]:
+    """Return a view of the part of a window that the other one shows, too."""
+    top, left = max(other.top - window.top, 0), max(other.left - window.left, 0)
+    return cache.view(window)[top : top + other.height, left : left + other.width]

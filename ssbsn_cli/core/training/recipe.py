@@ -1,0 +1,64 @@
+"""How clean photos become pairs to train on, as the configuration says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ssbsn_cli.core.data import CropCache, NoiseModel, OneOf, Varied, lift
+from ssbsn_cli.core.data.synthetic import Recipe, Synthesiser
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.noise.camera import Camera
+from ssbsn_cli.core.noise.edits import Edits
+from ssbsn_cli.core.noise.lifted import LiftedNoise
+from ssbsn_cli.core.noise.scenes import Scenes
+from ssbsn_cli.core.noise.wide import Wide
+from ssbsn_cli.core.training.config import PairsConfig
+from ssbsn_cli.core.types import Notify
+
+
+def make_recipe(
+    pairs: PairsConfig, noisy: Sequence[CropCache], weights: Sequence[float], say: Notify
+) -> Recipe:
+    """Return what makes pairs of clean photos; `noisy` are the photos to lift noise from.
+
+    Raises
+    ------
+    OptionError
+        The noise makes no sense, or there is none to lift.
+    """
+    scenes = Scenes(pairs.halved, pairs.darkened, pairs.colored, pairs.drawn)
+    lifted, odds = _lifted(noisy, weights, say) if pairs.lifted else ([], [])
+    try:
+        if pairs.synthesiser == "wide":
+            shares = {"lifted": pairs.lifted} | pairs.noise
+            return Wide(scenes, Edits(grey=pairs.grey), shares, lifted)
+        kind = Camera if pairs.synthesiser == "camera" else NoiseModel
+        model: Synthesiser = kind(**pairs.noise)
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            f"The configuration: pairs.noise: {error}.",
+            "docs/train.md lists the keys and their values.",
+        ) from None
+    if pairs.lifted:
+        model = OneOf([model, OneOf(lifted, odds)], [1 - pairs.lifted, pairs.lifted])
+    return Varied(model, scenes, pairs.grey)
+
+
+def _lifted(
+    caches: Sequence[CropCache], weights: Sequence[float], say: Notify
+) -> tuple[list[LiftedNoise], list[float]]:
+    """Return the noise of all photos that have flat parts, and how often to use it."""
+    lifted: list[LiftedNoise] = []
+    odds: list[float] = []
+    for cache, weight in zip(caches, weights, strict=True):
+        noises = lift(cache)
+        lifted += noises
+        # As crops are drawn: a data set by its weight, then any of its photos.
+        odds += [weight / len(noises) for _ in noises]
+    if not lifted:
+        raise OptionError(
+            "None of the noisy photos has flat parts to lift noise from.",
+            "Give others with --data, or set pairs.lifted to 0.",
+        )
+    say(f"Lifted the noise of {len(lifted)} photos.")
+    return lifted, odds
