@@ -100,7 +100,7 @@ def test_bundled_weights_denoise(name):
     clean = torch.stack([0.3 + 0.4 * rows, 0.7 - 0.4 * columns, 0.2 + 0.5 * rows * columns])[None]
     noisy = clean + 0.1 * torch.randn_like(clean)
     with torch.no_grad():
-        result = load_weights(name).network.denoise(noisy, refine="none")
+        result = load_weights(name).network.denoise(noisy)
     assert (result - clean).square().mean() < (noisy - clean).square().mean() / 3
 
 

@@ -12,8 +12,8 @@ from training_runs import Tiny, assert_same, write_photos
 
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.model import UNet
 from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.model.unet import UNet
 from ssbsn_cli.core.training.networks import initialise
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint, save_checkpoint
 

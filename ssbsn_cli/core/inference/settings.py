@@ -9,7 +9,6 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.types import AttentionKind, CompileKind, DetailKind, PrecisionKind, RefineKind
 
 MIN_TILE = 32
-DEFAULT_OVERLAP = 32
 # The refinements that have a number of passes.
 MASKED: tuple[RefineKind, ...] = ("r3", "stratified")
 

@@ -9,13 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.inference.settings import MIN_TILE
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.inference.settings import MIN_TILE, Settings
+from ssbsn_cli.core.model.descriptor import Architecture
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.device import free_memory
+from ssbsn_cli.core.weights.locate import LoadedWeights
 
-AUTO_TILES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, MIN_TILE)
-
-# With more cores, what they hold at once would be much, and photos have too few tiles.
+# What "auto" chooses from.
+_SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64)
+_OVERLAP = 32
+# More tiles at once would take much memory, and photos do not have enough of them.
 _MOST_WORKERS = 16
 
 
@@ -90,54 +94,98 @@ def plan_axis(
     return spans
 
 
-def choose_tile(device: torch.device, network: Network, dtype: torch.dtype) -> int:
-    """Choose the largest tile whose features fit into half of the free memory.
+@dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """How images are cut into tiles.
 
     Parameters
     ----------
-    device : torch.device
-        Where the network runs.
-    network : Network
-        What runs; see its `best_tile`.
-    dtype : torch.dtype
-        Of its features.
-
-    Returns
-    -------
-    int
-        Side of the tile in pixels.
+    tile : int
+        Largest side of a tile; 0 takes the whole image as one.
+    overlap, multiple, halo : int
+        See `plan_axis`.
+    workers : int
+        How many tiles to work on at once, where an image has enough of them.
+    room : int
+        Pixels that fit into memory at once.
     """
+
+    tile: int = 0
+    overlap: int = 0
+    multiple: int = 1
+    halo: int = 0
+    workers: int = 1
+    room: int = 0
+
+    def along(self, length: int) -> list[Span]:
+        """Return the tiles of an axis."""
+        return plan_axis(length, self.tile, self.overlap, multiple=self.multiple, halo=self.halo)
+
+
+def plan_tiles(
+    weights: LoadedWeights, settings: Settings, device: torch.device, dtype: torch.dtype
+) -> Tiling:
+    """Choose how images are cut for a network that computes in `dtype` on `device`.
+
+    Raises
+    ------
+    OptionError
+        If the overlap that is asked for does not fit the tiles.
+    """
+    fitting = choose_tile(weights.network, weights.architecture, device, dtype)
+    tile = fitting if settings.tile is None else settings.tile
+    overlap = settings.overlap
+    if overlap is None:
+        overlap = min(_OVERLAP, tile // 2)
+    elif tile and overlap > tile // 2:
+        raise OptionError(
+            f"An overlap of {overlap} pixels does not fit tiles of {tile}.",
+            f"Use up to {tile // 2}, or larger tiles with --tile.",
+        )
+    workers = 1
+    if settings.compile != "on":
+        workers = choose_workers(weights.network, weights.architecture, device, dtype, tile)
+    return Tiling(
+        tile=tile,
+        overlap=overlap,
+        multiple=weights.network.size_multiple,
+        halo=weights.descriptor.halo,
+        workers=workers,
+        room=fitting * fitting,
+    )
+
+
+def choose_tile(
+    network: Network, architecture: Architecture, device: torch.device, dtype: torch.dtype
+) -> int:
+    """Return the side of the largest tile whose features fit into half of the free memory."""
     bytes_per_pixel = network.live_features * dtype.itemsize
     budget = free_memory(device) / 2
-    for tile in AUTO_TILES:
-        if tile <= network.best_tile and tile * tile * bytes_per_pixel <= budget:
+    for tile in _SIDES:
+        if tile <= architecture.best_tile and tile * tile * bytes_per_pixel <= budget:
             return tile
-    return AUTO_TILES[-1]
+    return MIN_TILE
 
 
-def choose_workers(device: torch.device, network: Network, dtype: torch.dtype, tile: int) -> int:
-    """Choose how many tiles are worked on at once.
+def choose_workers(
+    network: Network,
+    architecture: Architecture,
+    device: torch.device,
+    dtype: torch.dtype,
+    tile: int,
+) -> int:
+    """Return how many tiles of a side to work on at once.
 
-    Parameters
-    ----------
-    device, network, dtype
-        As for `choose_tile`.
-    tile : int
-        Side of the tiles in pixels.
-
-    Returns
-    -------
-    int
-        One for each core of a CPU, so that none waits for others after each layer, if the network
-        is best so and the cores are not many; two on an NVIDIA GPU, which computes one while the
-        next is read and copied. Else, or if so many tiles do not fit into half of the free memory,
-        1.
+    One for each core of a CPU, so that no core waits for others after each layer, if the
+    architecture is faster so and the cores are not many. Two on an NVIDIA GPU: one is computed
+    while the next is read and copied. One elsewhere, and if more do not fit into half of the free
+    memory.
     """
     cores = torch.get_num_threads()
     workers = 1
     if device.type == "cuda":
         workers = 2
-    elif device.type == "cpu" and network.tile_per_core and cores <= _MOST_WORKERS:
+    elif device.type == "cpu" and architecture.tile_per_core and cores <= _MOST_WORKERS:
         workers = cores
     needed = workers * tile * tile * network.live_features * dtype.itemsize
     return workers if needed <= free_memory(device) / 2 else 1

@@ -134,7 +134,7 @@ def denoise_picture(
         (H, W, 3) float32, clipped to [0, 1].
     """
     x = to_device(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]), device)
-    y = network.denoise(x, refine="none")[0].clamp(0, 1)
+    y = network.denoise(x)[0].clamp(0, 1)
     result: NDArray[np.float32] = y.permute(1, 2, 0).float().cpu().numpy()
     return result
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssbsn_cli.core.errors import WeightsError
-from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.model.descriptor import ARCHITECTURES, Architecture, Descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.storage import file_digest
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint
@@ -37,6 +37,11 @@ class LoadedWeights:
     name: str
     path: Path
     digest: str
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network's kind."""
+        return ARCHITECTURES[self.descriptor.architecture]
 
 
 def find_weights(name_or_path: str | None = None) -> tuple[Path, Entry | None]:
