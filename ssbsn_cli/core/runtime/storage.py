@@ -87,20 +87,9 @@ def file_digest(path: Path) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever sees half of it, whatever happens meanwhile.
-
-    Parameters
-    ----------
-    path : Path
-        Replaced if it exists.
-    content : bytes
-        All of the file.
-    """
-    # Not in a temporary folder: an interrupt while that is removed can come out as an OSError.
-    with _temporary(path.with_name(f"{HALF_WRITTEN}{secrets.token_hex(6)}")) as new:
+    """Write a file, or replace it, so that nobody ever sees half of it, whatever happens."""
+    with _replacing(path) as new:
         new.write_bytes(content)
-        _sync(new)
-        new.replace(path)
 
 
 def record_path(path: Path) -> Path:
@@ -126,7 +115,7 @@ def write_record(path: Path, digest: str) -> None:
 
 @contextmanager
 def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary file to write to, and move it into place once it is written.
+    """Provide a temporary file to write to, and move it into place once it is written.
 
     Parameters
     ----------
@@ -138,7 +127,7 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
     Yields
     ------
     Path
-        An empty file in the same folder. Whatever ends the block other than its end removes it.
+        An empty file in the same folder. It is removed if the block is left early.
 
     Raises
     ------
@@ -148,14 +137,11 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
     try:
         target = Path(os.path.realpath(path))
         mode = _check_target(path, target, overwrite)
-        temporary = target.with_name(f".ssbsn-{secrets.token_hex(6)}.part")
-        with _temporary(temporary):
+        with _replacing(target) as temporary:
             yield temporary
             if mode is not None:
                 temporary.chmod(mode)
-            _sync(temporary)
             _check_target(path, target, overwrite)
-            temporary.replace(target)
     except OSError as error:
         reason, hint = _REASONS.get(
             error.errno or 0, (error.strerror or str(error), "Check the disk and the folder.")
@@ -164,7 +150,7 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def _check_target(path: Path, target: Path, overwrite: bool) -> int | None:
-    """Return the permissions of the file that would be replaced, if any."""
+    """Return the permissions of the file that would be replaced; None if there is none."""
     try:
         status = target.stat()
     except FileNotFoundError:
@@ -182,17 +168,17 @@ def _check_target(path: Path, target: Path, overwrite: bool) -> int | None:
 
 
 @contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    """Make an empty file, and remove it at the end if it is still there."""
+def _replacing(path: Path) -> Iterator[Path]:
+    """Provide an empty file beside `path` that replaces it at the end, but not after an error."""
+    # Not in a temporary folder: an interrupt during its removal can turn into an OSError.
+    new = path.with_name(f"{HALF_WRITTEN}{secrets.token_hex(6)}.part")
     # Unlike tempfile's, the mode of such a file follows the umask.
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
-        yield path
+        yield new
+        with new.open("rb+") as stream:
+            # Or a power cut could leave the new name with nothing behind it.
+            os.fsync(stream.fileno())
+        new.replace(path)
     finally:
-        path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    # Or a power cut could leave the new name with nothing behind it.
-    with path.open("rb+") as stream:
-        os.fsync(stream.fileno())
+        new.unlink(missing_ok=True)

@@ -26,7 +26,7 @@ BUNDLED = Path(__file__).parent / "bundled"
 
 @dataclass(frozen=True)
 class Fetched:
-    """What fetching came to.
+    """A file of weights, and how it came to be there.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Fetched:
     digest : str
         Its SHA-256.
     status : {"bundled", "present", "downloaded", "copied"}
-        How it comes to be there.
+        How it came to be there.
     recorded : bool
         Whether the digest was recorded for the first time, since nobody publishes one.
     """
@@ -79,13 +79,11 @@ def fetch(
     source: Path | None = None,
     bar: Bar | None = None,
     timeout: float = 30.0,
-    pause: float = 0.5,
 ) -> Fetched:
     """Download or copy the file of `entry`, unless it is here already.
 
-    The new file is checked (digest, else the first digest seen; loads without running code; is
-    the network that the registry says) before it takes its place, so that whatever lies there
-    has passed.
+    The new file takes its place only after these checks: its digest is the published one, or the
+    first one seen; it loads without running code; it is the network that the registry says.
 
     Parameters
     ----------
@@ -99,8 +97,6 @@ def fetch(
         Progress bar.
     timeout : float
         Seconds to wait for a server to answer or go on.
-    pause : float
-        Seconds to wait before the first retry; later ones wait longer.
 
     Returns
     -------
@@ -135,12 +131,12 @@ def fetch(
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as directory:
             new = Path(directory) / entry.filename
             if source is None:
-                digest = _first_that_works(entry, new, target, bar, timeout, pause)
+                digest = _first_that_works(entry, new, target, bar, timeout)
             else:
                 shutil.copyfile(source, new)
                 digest = _check(entry, new, target, str(source))
             if expected is None:
-                # Before the file: one without a record would never be trusted again.
+                # Before the file, which would never be trusted without a record.
                 write_record(target, digest)
             new.replace(target)
     except OSError as error:
@@ -170,12 +166,13 @@ def _may_replace(target: Path, expected: str | None, source: Path | None, *, own
 
 
 def _first_that_works(
-    entry: Entry, new: Path, target: Path, bar: Bar | None, timeout: float, pause: float
+    entry: Entry, new: Path, target: Path, bar: Bar | None, timeout: float
 ) -> str:
     problems: list[WeightsError] = []
     for url in entry.urls:
         try:
-            download(url, new, by_hand(entry), bar=bar, timeout=timeout, pause=pause)
+            new.unlink(missing_ok=True)
+            download(url, new, by_hand(entry), bar=bar, timeout=timeout)
             return _check(entry, new, target, url)
         except WeightsError as error:
             problems.append(error)
@@ -185,7 +182,7 @@ def _first_that_works(
 
 def _check(entry: Entry, new: Path, target: Path, origin: str) -> str:
     """Return the digest of a new file if it is what `entry` says, else raise WeightsError."""
-    # PyTorch takes seconds to import: not before there is something to load.
+    # PyTorch takes seconds to import, so not before there is something to load.
     from ssbsn_cli.core.weights.checkpoints import is_web_page, load_checkpoint
 
     with new.open("rb") as file:

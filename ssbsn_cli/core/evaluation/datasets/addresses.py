@@ -55,7 +55,6 @@ def fetch_dataset(
     progress: Progress = lambda _done, _of: None,
     *,
     timeout: float = 30.0,
-    pause: float = 2.0,
 ) -> None:
     """Download what is missing of a data set, and check all of it.
 
@@ -73,8 +72,6 @@ def fetch_dataset(
         Called with the number of files that are there and their total.
     timeout : float
         Seconds to wait for a server to answer or go on.
-    pause : float
-        Seconds to wait before the first retry.
 
     Raises
     ------
@@ -95,7 +92,7 @@ def fetch_dataset(
             with tempfile.TemporaryDirectory(dir=home, prefix=".fetch-") as directory:
                 new = Path(directory) / file
                 url = address.base + file
-                download(url, new, hint, bar=None, timeout=timeout, pause=pause)
+                download(url, new, hint, timeout=timeout)
                 if file_digest(new) != digest:
                     raise SsbsnError(
                         f"{url} is not the file of {name} that is known here: its digest differs.",
