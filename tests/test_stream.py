@@ -223,7 +223,7 @@ def test_an_interruption_leaves_no_half_written_file(
 
     def interrupt(done: int, of: int) -> None:
         if done > of // 2:
-            assert len(list(tmp_path.glob(".write-*.part"))) == 1
+            assert len(list(tmp_path.glob(".ssbsn-*.part"))) == 1
             raise error
 
     with pytest.raises(error):

@@ -191,7 +191,7 @@ def test_the_best_and_the_last_checkpoints_stay(tiny):
     assert state(run)["best_step"] == min(scored, key=scored.__getitem__)
     assert state(run)["best"] == min(scored.values())
     assert len(list((run / "previews").glob("*.png"))) == 13
-    assert not list(run.rglob(".write-*"))
+    assert not list(run.rglob(".ssbsn-*"))
 
 
 def test_fine_tuning_that_only_spoils_changes_nothing(tiny):
@@ -245,10 +245,10 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(tiny):
     whole = tiny.train("whole", init=str(first))
     again = tiny.train("again", init=str(first))
     (again / "state.pt").unlink()
-    (again / ".write-abc").touch()
+    (again / ".ssbsn-abc").touch()
     tiny.train("again", config=None, data=[], resume=True)
     assert_same(state(again), state(whole))
-    assert not (again / ".write-abc").exists()
+    assert not (again / ".ssbsn-abc").exists()
 
 
 def test_too_little_memory_is_said_and_the_checkpoint_named(tiny, monkeypatch):

@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,8 @@ from pathlib import Path
 from ssbsn_cli.core.errors import ImageError
 
 CACHE = "SSBSN_CACHE"
-HALF_WRITTEN = ".write-"
+# How the name of a file begins that is not written to its end yet.
+HALF_WRITTEN = ".ssbsn-"
 _REASONS = {
     errno.ENOSPC: ("the disk is full", "Free some space, or write to another disk."),
     errno.EDQUOT: ("your disk quota is used up", "Free some space, or write to another disk."),
@@ -27,7 +27,7 @@ _REASONS = {
     errno.ENOTDIR: ("its folder is not a folder", "Choose another folder."),
     errno.ENAMETOOLONG: ("its name is too long", "Choose a shorter name."),
 }
-_NAME = ".lock"
+_LOCK = ".lock"
 
 
 @contextmanager
@@ -46,29 +46,32 @@ def locked(directory: Path, waiting: Callable[[], None]) -> Iterator[bool]:
     Yields
     ------
     bool
-        Whether this process is the only one for sure: not every system and disk has locks.
+        Whether this process has the lock: not every disk has locks.
 
     Raises
     ------
     OSError
         The directory cannot be written to.
     """
-    if sys.platform == "win32":
-        yield False
-        return
-    import fcntl
+    from filelock import FileLock, Timeout
 
-    with (directory / _NAME).open("wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            alone = True
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
-            alone = True
-        except OSError:
-            alone = False
-        yield alone
+    path = directory / _LOCK
+    # Some releases of filelock would empty the file that a link points to.
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, f"{path} is a link")
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+            raise
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()
 
 
 def cache_dir() -> Path:
@@ -87,9 +90,17 @@ def file_digest(path: Path) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file, or replace it, so that nobody ever sees half of it, whatever happens."""
-    with _replacing(path) as new:
-        new.write_bytes(content)
+    """Write a file so that nobody ever sees half of it, whatever happens meanwhile.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced if it exists.
+    content : bytes
+        All of the file.
+    """
+    with _appearing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def record_path(path: Path) -> Path:
@@ -115,7 +126,7 @@ def write_record(path: Path, digest: str) -> None:
 
 @contextmanager
 def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Provide a temporary file to write to, and move it into place once it is written.
+    """Give a temporary file to write to, and move it into place once it is written.
 
     Parameters
     ----------
@@ -127,7 +138,7 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
     Yields
     ------
     Path
-        An empty file in the same folder. It is removed if the block is left early.
+        An empty file in the same folder. It is removed if the block does not reach its end.
 
     Raises
     ------
@@ -137,11 +148,10 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
     try:
         target = Path(os.path.realpath(path))
         mode = _check_target(path, target, overwrite)
-        with _replacing(target) as temporary:
+        with _appearing(target, lambda: _check_target(path, target, overwrite)) as temporary:
             yield temporary
             if mode is not None:
                 temporary.chmod(mode)
-            _check_target(path, target, overwrite)
     except OSError as error:
         reason, hint = _REASONS.get(
             error.errno or 0, (error.strerror or str(error), "Check the disk and the folder.")
@@ -168,17 +178,18 @@ def _check_target(path: Path, target: Path, overwrite: bool) -> int | None:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Provide an empty file beside `path` that replaces it at the end, but not after an error."""
-    # Not in a temporary folder: an interrupt during its removal can turn into an OSError.
-    new = path.with_name(f"{HALF_WRITTEN}{secrets.token_hex(6)}.part")
+def _appearing(path: Path, check: Callable[[], object] = lambda: None) -> Iterator[Path]:
+    """Give an empty file to write to, which `path` becomes at the end unless `check` raises."""
+    # Not in a temporary folder: an interrupt while that is removed can come out as an OSError.
+    temporary = path.with_name(f"{HALF_WRITTEN}{secrets.token_hex(6)}.part")
     # Unlike tempfile's, the mode of such a file follows the umask.
-    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
-        yield new
-        with new.open("rb+") as stream:
-            # Or a power cut could leave the new name with nothing behind it.
+        yield temporary
+        # Without this, a power cut could leave the new name with nothing behind it.
+        with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-        new.replace(path)
+        check()
+        temporary.replace(path)
     finally:
-        new.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
