@@ -1,4 +1,4 @@
-"""What a user can choose about inference and its files, without anything heavy imported."""
+"""What a user can choose about inference and its files; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class Settings:
     Parameters
     ----------
     device : str
-        "auto", "cpu", "cuda", "cuda:N" or "mps". One asked for by name must be there.
+        "auto", "cpu", "cuda", "cuda:N" or "mps". One that is named must exist.
     precision : {"auto", "fp32", "bf16", "fp16"}
-        Precision of the network's weights and features. "auto" is the fastest that costs no
-        visible quality on the device.
+        Precision of the network's weights and features. "auto" is the fastest on the device that
+        costs no visible quality.
     attention : {"linear", "exact"}
         Form of SS-Attention.
     compile : {"auto", "on", "off"}
-        Whether to compile the network for the processor: "auto" where it is known to be faster,
-        for images with minutes of work.
+        Whether to compile the network for the processor. "auto" does for images with minutes of
+        work, where it is known to be faster.
     refine : {"r3", "stratified", "once", "none"}, optional
         Refinement; what the weights recommend if not given.
     detail : {"auto", "off"}
-        Whether to give back detail that a blind-spot network took for noise; "auto" does where the
+        Whether to give back detail that a blind-spot network took for noise. "auto" does if the
         weights recommend it.
     refine_passes : int, optional
         Passes T of R3; what the weights state if not given.

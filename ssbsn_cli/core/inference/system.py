@@ -1,4 +1,4 @@
-"""What this machine offers, for bug reports."""
+"""Facts about this machine and installation, for bug reports."""
 
 from __future__ import annotations
 

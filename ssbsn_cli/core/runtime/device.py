@@ -19,7 +19,7 @@ _UNKNOWN_FREE_MEMORY = 2 << 30
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn a device's name into a device that is there.
+    """Turn a name into a device that exists.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def _quotas() -> list[int]:
         lines = _MINE.read_text().splitlines()
     except OSError:
         return []
-    # The line of version 2: "0::/path". Seen from inside a container, the path may not be there.
+    # The line of version 2: "0::/path". Inside a container, the path may not exist.
     paths = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
     groups = {_GROUPS, *(group for path in paths for group in _above(_GROUPS / path))}
     quotas = []

@@ -1,4 +1,4 @@
-"""Bring weights onto this machine, checked before they take their place."""
+"""Fetch weights, and check them before they take their place."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Fetched:
 
 
 def local_path(entry: Entry) -> Path | None:
-    """Return the file of `entry` if it is here and its digest is known; see `verified_path`."""
+    """Return the file of `entry` if it is here and its digest is known, but not yet compared."""
     path = (BUNDLED if entry.bundled else cache_dir()) / entry.filename
     return path if path.is_file() and _expected(entry, path) else None
 
@@ -92,23 +92,18 @@ def fetch(
     dest : Path, optional
         Directory in place of the cache.
     source : Path, optional
-        Copy this file, which somebody downloaded by hand.
+        A file that somebody downloaded by hand, to be copied.
     bar : Bar, optional
         Progress bar.
     timeout : float
         Seconds to wait for a server to answer or go on.
-
-    Returns
-    -------
-    Fetched
-        The file and how it came to be there.
 
     Raises
     ------
     OptionError
         If `source` is given for weights inside the package.
     WeightsError
-        If the file cannot be had, fails a check, or cannot be written. Nothing is left behind.
+        If the file cannot be fetched, fails a check, or cannot be written. Nothing is left behind.
     """
     if entry.bundled:
         if source is not None:
@@ -155,7 +150,7 @@ def _expected(entry: Entry, path: Path) -> str | None:
 
 
 def _may_replace(target: Path, expected: str | None, source: Path | None, *, own: bool) -> None:
-    """Refuse to replace a file that is somebody's."""
+    """Refuse to replace a file that ssbsn did not write."""
     if source is not None and (own or source.samefile(target)):
         return
     if expected is None or not own:
