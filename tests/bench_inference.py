@@ -258,7 +258,7 @@ def bench_growth() -> Table:
     for megapixels in (1, 4, 16):
         side = round((megapixels * 1e6) ** 0.5)
         image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-        seconds = timed(partial(denoiser.denoise_in_place, image))
+        seconds = timed(partial(denoiser.denoise_in_place, [image]))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         mib = f"{(peak - image.nbytes) / 2**20:.0f}"
         table.add_row(f"{megapixels} Mpx", f"{seconds:.2f}", f"{seconds / megapixels:.3f}", mib)

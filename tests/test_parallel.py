@@ -15,10 +15,11 @@ from ssbsn_cli.core.inference import tiles
 from ssbsn_cli.core.inference.engine import Engine
 from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.tiles import Tiling
-from ssbsn_cli.core.model.descriptor import ARCHITECTURES
+from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.unet import UNet
 from ssbsn_cli.core.runtime import threads
 from ssbsn_cli.core.runtime.threads import map_in_order
+from ssbsn_cli.core.weights.locate import LoadedWeights
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -119,8 +120,8 @@ def test_who_stops_listening_leaves_no_thread():
 def test_as_many_tiles_at_once_as_cores_and_memory_allow(monkeypatch, kind, cores, free, expected):
     monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
     monkeypatch.setattr(tiles, "free_memory", lambda _: free)
-    unet = ARCHITECTURES["unet"]
-    chosen = tiles.choose_workers(UNet(), unet, torch.device(kind), torch.float32, 512)
+    weights = LoadedWeights(UNet(), Descriptor("unet"), "tiny", None, "")
+    chosen = tiles.choose_workers(weights, torch.device(kind), torch.float32, 512)
     assert chosen == expected
 
 

@@ -8,9 +8,10 @@ import torch
 from ssbsn_cli.core.errors import DeviceError, OptionError
 from ssbsn_cli.core.inference import tiles
 from ssbsn_cli.core.inference.settings import Settings
-from ssbsn_cli.core.model.descriptor import ARCHITECTURES
+from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.runtime import device
+from ssbsn_cli.core.weights.locate import LoadedWeights
 
 
 @pytest.mark.parametrize(
@@ -55,11 +56,11 @@ def test_a_gpu_is_found():
 
 
 def test_less_free_memory_means_smaller_tiles(monkeypatch):
-    cpu, ssbsn = torch.device("cpu"), ARCHITECTURES["ssbsn"]
+    weights = LoadedWeights(SSBSN(), Descriptor("ssbsn"), "ssbsn", None, "")
     sides = []
     for free in (64 << 30, 2 << 30, 256 << 20, 16 << 20, 0):
         monkeypatch.setattr(tiles, "free_memory", lambda _, free=free: free)
-        sides.append(tiles.choose_tile(SSBSN(), ssbsn, cpu, torch.float32))
+        sides.append(tiles.choose_tile(weights, torch.device("cpu"), torch.float32))
     assert sides == sorted(sides, reverse=True)
     assert sides[0] == 256
     assert sides[-1] == 32

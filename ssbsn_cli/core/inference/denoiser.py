@@ -50,9 +50,9 @@ class Denoiser:
     Raises
     ------
     DeviceError
-        If the device is not there.
+        If the device does not exist.
     OptionError
-        If the settings ask for what these weights do not have, or if the overlap does not fit the
+        If these weights cannot do what the settings ask for, or if the overlap does not fit the
         tiles that the memory allows.
     """
 
@@ -152,31 +152,26 @@ class Denoiser:
         """
         check_image(image)
         out = np.array(image)
-        self.denoise_in_place(out[..., None] if out.ndim == 2 else out, progress)
+        self.denoise_in_place([out[..., None] if out.ndim == 2 else out], progress)
         return out
 
     def denoise_in_place(
-        self, pixels: Pixels, progress: Progress = lambda _done, _of: None
-    ) -> dict[str, Any]:
-        """Do the same to (H, W, C) in place, and return what `describe_speed` says of it."""
-        start = time.perf_counter()
-        color = _color(pixels)
-        self._engine.run(color, color, progress)
-        return describe_speed(color, time.perf_counter() - start)
-
-    def denoise_together(
         self, photos: Sequence[Pixels], progress: Progress = lambda _done, _of: None
     ) -> dict[str, Any]:
-        """Denoise several (H, W, C) of one size in place, all at once, as one tile.
+        """Denoise (H, W, C) where they lie: one of any size, or several of one size as one tile.
 
-        Returns what `describe_speed` says of each one's share of the time.
+        Alpha stays as it is. Returns what `describe_speed` says of each one's share of the time.
         """
         start = time.perf_counter()
-        progress(0, 1)
-        colors = [_color(pixels) for pixels in photos]
-        for color, result in zip(colors, self.denoise_batch(colors), strict=True):
-            color[...] = from_unit(result, color.dtype)
-        progress(1, 1)
+        # As views, without alpha.
+        colors = [pixels[..., : (pixels.shape[2] - 1) // 2 * 2 + 1] for pixels in photos]
+        if len(colors) == 1:
+            self._engine.run(colors[0], colors[0], progress)
+        else:
+            progress(0, 1)
+            for color, result in zip(colors, self.denoise_batch(colors), strict=True):
+                color[...] = from_unit(result, color.dtype)
+            progress(1, 1)
         return describe_speed(colors[0], (time.perf_counter() - start) / len(colors))
 
     def stream(
@@ -273,11 +268,6 @@ def _denoise(
     if isinstance(network, BlindNetwork):
         return network.denoise(x, refine=refine, passes=passes, generator=generator)
     return network.denoise(x)
-
-
-def _color(pixels: Pixels) -> Pixels:
-    """Return (H, W, C) without its alpha, as a view."""
-    return pixels[..., : pixels.shape[2] - (pixels.shape[2] % 2 == 0)]
 
 
 def describe_speed(image: Image, seconds: float) -> dict[str, Any]:

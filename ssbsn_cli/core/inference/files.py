@@ -112,10 +112,7 @@ def _compute(
     photos = cast("list[Opened]", [opened for _, opened in group])
     pixels = [opened.photo.pixels for opened in photos]
     try:
-        if len(photos) == 1:
-            speed = denoiser.denoise_in_place(pixels[0], progress)
-        else:
-            speed = denoiser.denoise_together(pixels, progress)
+        speed = denoiser.denoise_in_place(pixels, progress)
     except Exception as error:
         return [error] * len(photos)
     facts = {**denoiser.describe(), **speed}

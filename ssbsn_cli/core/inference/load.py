@@ -18,7 +18,7 @@ def load_denoiser(
     notify: Notify = lambda _: None,
     **settings: Any,
 ) -> Denoiser:
-    """Load weights and make them ready to denoise.
+    """Load weights and make a denoiser, to be called on arrays.
 
     Parameters
     ----------
@@ -30,11 +30,6 @@ def load_denoiser(
         Fields of `Settings`: device, precision, attention, compile, refine, refine_passes, tile,
         overlap, ensemble, strength, seed.
 
-    Returns
-    -------
-    Denoiser
-        Call it on arrays.
-
     Raises
     ------
     OptionError
@@ -42,7 +37,7 @@ def load_denoiser(
     WeightsError
         If the weights are missing or damaged.
     DeviceError
-        If the device is not there.
+        If the device does not exist.
     """
     checked = Settings(**settings)
     # A missing device is noticed before the weights are read.

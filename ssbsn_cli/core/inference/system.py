@@ -31,7 +31,6 @@ def describe_system() -> dict[str, Any]:
     use_available_cores()
     auto = resolve_device("auto")
     precision = resolve_precision("auto", auto)
-    weights = load_weights(None)
     return {
         "ssbsn": __version__,
         "python": platform.python_version(),
@@ -43,7 +42,7 @@ def describe_system() -> dict[str, Any]:
         "devices": [_describe_device(device) for device in _devices()],
         "device": str(auto),
         "precision": precision,
-        "tile": choose_tile(weights.network, weights.architecture, auto, DTYPES[precision]),
+        "tile": choose_tile(load_weights(), auto, DTYPES[precision]),
         "cache": str(cache_dir()),
         "default_weights": default_name(),
         "weights_present": [

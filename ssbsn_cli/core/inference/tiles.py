@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import MIN_TILE, Settings
-from ssbsn_cli.core.model.descriptor import Architecture
-from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.device import free_memory
 from ssbsn_cli.core.weights.locate import LoadedWeights
 
@@ -132,7 +130,7 @@ def plan_tiles(
     OptionError
         If the overlap that is asked for does not fit the tiles.
     """
-    fitting = choose_tile(weights.network, weights.architecture, device, dtype)
+    fitting = choose_tile(weights, device, dtype)
     tile = fitting if settings.tile is None else settings.tile
     overlap = settings.overlap
     if overlap is None:
@@ -142,37 +140,28 @@ def plan_tiles(
             f"An overlap of {overlap} pixels does not fit tiles of {tile}.",
             f"Use up to {tile // 2}, or larger tiles with --tile.",
         )
-    workers = 1
-    if settings.compile != "on":
-        workers = choose_workers(weights.network, weights.architecture, device, dtype, tile)
     return Tiling(
         tile=tile,
         overlap=overlap,
         multiple=weights.network.size_multiple,
         halo=weights.descriptor.halo,
-        workers=workers,
+        workers=1 if settings.compile == "on" else choose_workers(weights, device, dtype, tile),
         room=fitting * fitting,
     )
 
 
-def choose_tile(
-    network: Network, architecture: Architecture, device: torch.device, dtype: torch.dtype
-) -> int:
+def choose_tile(weights: LoadedWeights, device: torch.device, dtype: torch.dtype) -> int:
     """Return the side of the largest tile whose features fit into half of the free memory."""
-    bytes_per_pixel = network.live_features * dtype.itemsize
+    bytes_per_pixel = weights.network.live_features * dtype.itemsize
     budget = free_memory(device) / 2
     for tile in _SIDES:
-        if tile <= architecture.best_tile and tile * tile * bytes_per_pixel <= budget:
+        if tile <= weights.architecture.best_tile and tile * tile * bytes_per_pixel <= budget:
             return tile
     return MIN_TILE
 
 
 def choose_workers(
-    network: Network,
-    architecture: Architecture,
-    device: torch.device,
-    dtype: torch.dtype,
-    tile: int,
+    weights: LoadedWeights, device: torch.device, dtype: torch.dtype, tile: int
 ) -> int:
     """Return how many tiles of a side to work on at once.
 
@@ -185,7 +174,7 @@ def choose_workers(
     workers = 1
     if device.type == "cuda":
         workers = 2
-    elif device.type == "cpu" and architecture.tile_per_core and cores <= _MOST_WORKERS:
+    elif device.type == "cpu" and weights.architecture.tile_per_core and cores <= _MOST_WORKERS:
         workers = cores
-    needed = workers * tile * tile * network.live_features * dtype.itemsize
+    needed = workers * tile * tile * weights.network.live_features * dtype.itemsize
     return workers if needed <= free_memory(device) / 2 else 1

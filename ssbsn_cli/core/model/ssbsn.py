@@ -31,18 +31,8 @@ class BlindSpotBranch(nn.Module):
     """A masked convolution followed by layers that only mix pixels `stride` apart.
 
     The masked kernel covers 2 * stride - 1 pixels, so the features of pixels `stride` apart know
-    nothing of the pixel in between, and mixing them keeps it unseen.
-
-    Parameters
-    ----------
-    channels : int
-        Width C.
-    stride : int
-        Dilation s of all 3x3 convolutions behind the masked one.
-    blocks : sequence of {"light", "plain", "ss"}
-        Kinds of the residual blocks, in order.
-    f_scale : int
-        See `SSBlock`.
+    nothing of the pixel in between, and mixing them keeps it unseen. The 3x3 convolutions of the
+    blocks are dilated by `stride`. See `BlindSpotNetwork` for the other parameters.
     """
 
     def __init__(
@@ -90,9 +80,7 @@ class BlindSpotNetwork(nn.Module):
         Kinds of the residual blocks of each branch. AP-BSN: nine light ones. SS-BSN: six plain
         ones and three with SS-Attention.
     f_scale : int
-        See `SSBlock`.
-    image_channels : int
-        Channels of the image.
+        Spacing of the sub-lattices of SS-Attention, in units of the branch's stride.
 
     References
     ----------
@@ -105,11 +93,10 @@ class BlindSpotNetwork(nn.Module):
         channels: int,
         blocks: Sequence[BlockKind],
         f_scale: int = 2,
-        image_channels: int = 3,
     ) -> None:
         super().__init__()
         half = channels // 2
-        self.head = Layers(WideConv2d(image_channels, channels), nn.ReLU(inplace=True))
+        self.head = Layers(WideConv2d(3, channels), nn.ReLU(inplace=True))
         self.branch1 = BlindSpotBranch(channels, 2, blocks, f_scale)
         self.branch2 = BlindSpotBranch(channels, 3, blocks, f_scale)
         self.tail = Layers(
@@ -119,7 +106,7 @@ class BlindSpotNetwork(nn.Module):
             nn.ReLU(inplace=True),
             WideConv2d(half, half),
             nn.ReLU(inplace=True),
-            WideConv2d(half, image_channels),
+            WideConv2d(half, 3),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -135,12 +122,8 @@ class SSBSN(BlindNetwork):
 
     Parameters
     ----------
-    channels : int
-        Width C of the network, even.
-    blocks : sequence of {"light", "plain", "ss"}
-        Kinds of the blocks of each branch.
-    f_scale : int
-        Sub-lattice spacing of SS-Attention in units of the branch's stride.
+    channels, blocks, f_scale
+        See `BlindSpotNetwork`.
     pd_a, pd_b : int
         PD stride in training and in inference.
     pd_pad : int

@@ -71,14 +71,7 @@ def fused_convolution(
 ) -> Tensor:
     """Convolve, add `plus` if it is given, and apply a ReLU if asked to, in one go.
 
-    Parameters
-    ----------
-    x, weight, bias, plus
-        As for `ssbsn_cli.core.model.convolution.Conv2d`.
-    how : sequence
-        Padding, stride, dilation and groups.
-    relu : bool
-        Whether a ReLU comes last; without `plus`, one does in any case.
+    `how` is padding, stride, dilation and groups. Without `plus`, a ReLU comes last in any case.
 
     Raises
     ------
