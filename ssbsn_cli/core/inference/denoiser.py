@@ -75,8 +75,8 @@ class Denoiser:
             notify(f"The weights {weights.name} have no attention, exact or linear.")
         network.to(self.device).use_dtype(dtype)
         on_cpu = self.device.type == "cpu"
-        direct = not on_cpu or dtype != torch.float32 or not winograd_is_fast()
-        winograd = not direct and use_winograd(network)
+        fp32_on_cpu = on_cpu and dtype == torch.float32
+        winograd = fp32_on_cpu and winograd_is_fast() and use_winograd(network)
         if not winograd:
             # PyTorch's type hints do not know this form.
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -21,7 +21,7 @@ from ssbsn_cli.core.runtime.storage import (
 from ssbsn_cli.core.weights.download import Bar, by_hand, download
 from ssbsn_cli.core.weights.registry import Entry
 
-BUNDLED = Path(__file__).parent / "bundled"
+_BUNDLED = Path(__file__).parent / "bundled"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Fetched:
 
 def local_path(entry: Entry) -> Path | None:
     """Return the file of `entry` if it is here and its digest is known, but not yet compared."""
-    path = (BUNDLED if entry.bundled else cache_dir()) / entry.filename
+    path = (_BUNDLED if entry.bundled else cache_dir()) / entry.filename
     return path if path.is_file() and _expected(entry, path) else None
 
 
@@ -111,8 +111,7 @@ def fetch(
                 f"The weights {entry.name} are inside the package; --from-file cannot change them.",
                 "Use a file of your own with --weights PATH.",
             )
-        path = verified_path(entry)
-        return Fetched(path, file_digest(path), "bundled")
+        return Fetched(verified_path(entry), str(entry.sha256), "bundled")
     if source is not None and not source.is_file():
         raise WeightsError(f"{source}: there is no such file", "Check the path.")
     target = (cache_dir() if dest is None else dest) / entry.filename
