@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.inference.engine import Engine
 from ssbsn_cli.core.inference.predictor import Predictor
-from ssbsn_cli.core.inference.tiles import Tiling, plan_axis
+from ssbsn_cli.core.inference.tiles import Tiling
 from ssbsn_cli.core.types import from_unit, to_unit
 
 
@@ -36,6 +36,10 @@ class Local:
         self.largest = max(self.largest, *x.shape[-2:])
         x = F.pad(x, (self.radius,) * 4, mode="reflect")
         return F.conv2d(x, self.kernel, groups=3)
+
+
+def plan_axis(length, tile, overlap, **how):
+    return Tiling(tile=tile, overlap=overlap, **how).along(length)
 
 
 def engine(network, **settings):

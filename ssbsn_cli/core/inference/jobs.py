@@ -16,12 +16,12 @@ _DEFAULT_SUFFIX = "_denoised"
 
 @dataclass(frozen=True)
 class Job:
-    """One photograph to denoise.
+    """One photo to denoise.
 
     Parameters
     ----------
     source : Path or None
-        The photograph; None is standard input.
+        The photo; None is standard input.
     target : Path or None
         Where the result goes; None is standard output.
     comparison : Path, optional
@@ -40,7 +40,7 @@ class Job:
 
 @dataclass
 class Plan:
-    """All photographs of a command.
+    """All photos of a command.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def plan_jobs(
     recursive: bool = False,
     compare: str | None = None,
 ) -> Plan:
-    """Find the photographs and name their results.
+    """Find the photos and name their results.
 
     Parameters
     ----------
@@ -74,10 +74,10 @@ def plan_jobs(
         Files, directories, or "-" for standard input.
     output : str, optional
         A file, a directory, or "-" for standard output. Without it, results go beside the
-        photographs, or to standard output if the photograph comes from standard input.
+        photos, or to standard output if the photo comes from standard input.
     suffix : str, optional
         Goes between a result's stem and its extension. By default "_denoised" beside the
-        photographs, and nothing in an output directory.
+        photos, and nothing in an output directory.
     format : str, optional
         Format of the results; by default that of the extension.
     recursive : bool

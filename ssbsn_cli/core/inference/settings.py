@@ -15,7 +15,7 @@ MASKED: tuple[RefineKind, ...] = ("r3", "stratified")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to run a network over photographs.
+    """How to run a network over photos.
 
     Parameters
     ----------
@@ -117,11 +117,11 @@ class FileOptions:
     Parameters
     ----------
     format : str, optional
-        Format of the result; by default that of its name, or of the photograph.
+        Format of the result; by default that of its name, or of the photo.
     quality : int
         Of JPEG and WebP, 1 to 100.
     overwrite : bool
-        Whether files may be replaced, the photograph itself included.
+        Whether files may be replaced, the photo itself included.
     strip_metadata : bool
         Whether to leave out EXIF, XMP and ICC.
     """

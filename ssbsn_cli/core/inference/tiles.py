@@ -38,60 +38,6 @@ class Span:
     window: NDArray[np.float32]
 
 
-def plan_axis(
-    length: int, tile: int, overlap: int, *, multiple: int = 1, halo: int = 0
-) -> list[Span]:
-    """Cover an axis with tiles of equal size whose weights sum to one.
-
-    Parameters
-    ----------
-    length : int
-        Pixels along the axis, at least 1.
-    tile : int
-        Largest size of a tile, at least `multiple`; 0 takes the whole axis as one.
-    overlap : int
-        Pixels that neighbouring tiles share at least, at most half of `tile`.
-    multiple : int
-        Tiles start at multiples of this; it divides `tile` and `overlap`, or they are rounded
-        down and up to it.
-    halo : int
-        Pixels at a tile's inner edges that get no weight, where `overlap` leaves room for them.
-
-    Returns
-    -------
-    list of Span
-        In order. Between neighbours the weights cross over linearly in the middle of their
-        overlap; with no overlap they switch at the seam.
-    """
-    tile = tile // multiple * multiple
-    overlap = -(-overlap // multiple) * multiple
-    if tile <= 0 or tile >= length:
-        return [Span(0, length, np.ones(length, np.float32))]
-    overlap = min(overlap, (tile - 1) // multiple * multiple)
-
-    count = math.ceil((length - overlap) / (tile - overlap))
-    # As small as `count` tiles can be: no pixel is computed more often than the overlap asks for.
-    size = -(-(length + (count - 1) * overlap) // (count * multiple)) * multiple
-    starts = [
-        math.ceil(i * (length - size) / ((count - 1) * multiple)) * multiple for i in range(count)
-    ]
-    stops = [min(start + size, length) for start in starts]
-    cuts = [(stop + start) / 2 for stop, start in zip(stops[:-1], starts[1:], strict=True)]
-    half_ramp = max(overlap / 2 - halo, 0)
-
-    def crossed(cut: float, start: int, stop: int) -> NDArray[np.float64]:
-        """How far each pixel lies past a cut: 0 before its ramp, 1 behind it."""
-        centre = np.arange(start, stop) + 0.5
-        return np.clip((centre - cut) / max(2 * half_ramp, 1e-9) + 0.5, 0, 1)
-
-    spans = []
-    for i, (start, stop) in enumerate(zip(starts, stops, strict=True)):
-        entered = crossed(cuts[i - 1], start, stop) if i > 0 else np.ones(stop - start)
-        left = crossed(cuts[i], start, stop) if i < count - 1 else np.zeros(stop - start)
-        spans.append(Span(start, stop, (entered - left).astype(np.float32)))
-    return spans
-
-
 @dataclass(frozen=True, kw_only=True)
 class Tiling:
     """How images are cut into tiles.
@@ -99,9 +45,14 @@ class Tiling:
     Parameters
     ----------
     tile : int
-        Largest side of a tile; 0 takes the whole image as one.
-    overlap, multiple, halo : int
-        See `plan_axis`.
+        Largest side of a tile, at least `multiple`; 0 takes the whole image as one.
+    overlap : int
+        Pixels that neighbouring tiles share at least, at most half of `tile`.
+    multiple : int
+        Tiles start at multiples of this; it divides `tile` and `overlap`, or they are rounded
+        down and up to it.
+    halo : int
+        Pixels at a tile's inner edges that get no weight, where `overlap` leaves room for them.
     workers : int
         How many tiles to work on at once, where an image has enough of them.
     room : int
@@ -116,8 +67,40 @@ class Tiling:
     room: int = 0
 
     def along(self, length: int) -> list[Span]:
-        """Return the tiles of an axis."""
-        return plan_axis(length, self.tile, self.overlap, multiple=self.multiple, halo=self.halo)
+        """Cover an axis of `length` pixels with tiles of equal size whose weights sum to one.
+
+        Between neighbours the weights cross over linearly in the middle of their overlap; with no
+        overlap they switch at the seam.
+        """
+        multiple = self.multiple
+        tile = self.tile // multiple * multiple
+        overlap = -(-self.overlap // multiple) * multiple
+        if tile <= 0 or tile >= length:
+            return [Span(0, length, np.ones(length, np.float32))]
+        overlap = min(overlap, (tile - 1) // multiple * multiple)
+
+        count = math.ceil((length - overlap) / (tile - overlap))
+        # As small as `count` tiles can be, so that no pixel is computed more often than needed.
+        size = -(-(length + (count - 1) * overlap) // (count * multiple)) * multiple
+        starts = [
+            math.ceil(i * (length - size) / ((count - 1) * multiple)) * multiple
+            for i in range(count)
+        ]
+        stops = [min(start + size, length) for start in starts]
+        cuts = [(stop + start) / 2 for stop, start in zip(stops[:-1], starts[1:], strict=True)]
+        half_ramp = max(overlap / 2 - self.halo, 0)
+
+        def crossed(cut: float, start: int, stop: int) -> NDArray[np.float64]:
+            """How far each pixel lies past a cut: 0 before its ramp, 1 behind it."""
+            centre = np.arange(start, stop) + 0.5
+            return np.clip((centre - cut) / max(2 * half_ramp, 1e-9) + 0.5, 0, 1)
+
+        spans = []
+        for i, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+            entered = crossed(cuts[i - 1], start, stop) if i > 0 else np.ones(stop - start)
+            left = crossed(cuts[i], start, stop) if i < count - 1 else np.zeros(stop - start)
+            spans.append(Span(start, stop, (entered - left).astype(np.float32)))
+        return spans
 
 
 def plan_tiles(
