@@ -76,9 +76,9 @@ class Predictor:
         tiles : array
             (N, h, w, C) with C = 1 or 3, white at 1.
         seed : int
-            Of the random numbers that the network takes.
+            Of the network's random numbers.
         pixels : float
-            Of all tiles of the image, by which compiling is repaid or not.
+            Of all tiles of the image; with enough of them, the network is compiled.
 
         Returns
         -------
