@@ -159,7 +159,7 @@ def test_an_interrupted_evaluation_goes_on(place, tmp_path):
     assert len(before) < 24
     run(place, *options)
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
-    assert len(after) == 24
+    assert len(after) == 40
     assert before.items() <= after.items()
 
 

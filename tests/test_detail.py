@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from ssbsn_cli.core.imaging.flat import cut, find_flat
-from ssbsn_cli.core.inference.detail import estimate_noise, recover_detail
 from ssbsn_cli.core.inference.engine import Engine
 from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.tiles import Tiling
+from ssbsn_cli.core.noise.detail import estimate_noise, recover_detail
+from ssbsn_cli.core.noise.flat import cut, find_flat
 from ssbsn_cli.core.training.validation import psnr
 
 

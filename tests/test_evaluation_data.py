@@ -13,6 +13,7 @@ from test_data import noise, save, touch
 
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.evaluation.datasets import dnd, folder, sidd
+from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
 from ssbsn_cli.core.evaluation.datasets.catalogue import DATASETS, open_dataset
 
 SHAPE = (3, 2, 8, 8, 3)
@@ -451,6 +452,43 @@ def test_photos_are_read_when_their_turn_comes(tmp_path, monkeypatch):
         list(dataset)
 
 
+# Synthetic noise
+
+
+def test_a_photo_gets_the_same_noise_whatever_is_beside_it(tmp_path):
+    for name in ("a", "b"):
+        flat(tmp_path / f"{name}.png", 120)
+    added = AddedNoise("white:10")
+    both = list(open_dataset("synthetic", [tmp_path], added=added))
+    (alone,) = open_dataset("synthetic", [tmp_path / "b.png"], added=added)
+    np.testing.assert_array_equal(alone.noisy, both[1].noisy)
+    assert not np.array_equal(both[0].noisy, both[1].noisy)
+    (other,) = open_dataset("synthetic", [tmp_path / "b.png"], added=AddedNoise("white:10", 1))
+    assert not np.array_equal(alone.noisy, other.noisy)
+    assert (alone.references[0] == 120).all()
+
+
+def test_noise_is_clipped_like_a_file_unless_asked_otherwise(tmp_path):
+    flat(tmp_path / "a.png", 250)
+    (clipped,) = open_dataset("synthetic", [tmp_path], added=AddedNoise("white:30"))
+    assert clipped.noisy.dtype == np.uint8
+    (free,) = open_dataset("synthetic", [tmp_path], added=AddedNoise("white:30", clipped=False))
+    assert free.noisy.dtype == np.float32
+    assert free.noisy.max() > 1
+
+
+def test_synthetic_noise_needs_both_photos_and_noise(tmp_path):
+    flat(tmp_path / "a.png", 1)
+    for name, data, added in (
+        ("synthetic", [tmp_path], None),
+        ("folder", [tmp_path], AddedNoise("white:3")),
+        ("synthetic", [], AddedNoise("white:3")),
+        ("synthetic", [tmp_path], AddedNoise("snow:3")),
+    ):
+        with pytest.raises(OptionError, match=r"--noise|synthetic|snow"):
+            open_dataset(name, data, added=added)
+
+
 # Demo
 
 
@@ -459,7 +497,7 @@ def test_the_demo_needs_no_download_and_is_the_same_every_time(monkeypatch):
     monkeypatch.setattr(pooch.Pooch, "fetch", None)
     dataset = open_dataset("demo", [])
     first, again = list(dataset), list(dataset)
-    assert len(dataset) == len(first) == len({sample.name for sample in first}) == 12
+    assert len(dataset) == len(first) == len({sample.name for sample in first}) == 20
     for sample, same in zip(first, again, strict=True):
         assert sample.name == same.name
         np.testing.assert_array_equal(sample.noisy, same.noisy)
@@ -467,10 +505,12 @@ def test_the_demo_needs_no_download_and_is_the_same_every_time(monkeypatch):
         assert [p.dtype for p in pixels(sample)] == [np.uint8] * 2
         assert sample.noisy.flags.c_contiguous
     errors = [np.mean((s.noisy - s.references[0].astype(float)) ** 2) for s in first]
-    psnr = 10 * np.log10(255**2 / np.array(errors).reshape(4, 3))
-    assert (np.diff(psnr) < -2).all()
+    psnr = 10 * np.log10(255**2 / np.array(errors).reshape(4, 5))
+    assert (np.diff(psnr[:, :3]) < -2).all()
     assert psnr.min() > 12
     assert psnr.max() < 40
+    grey = [sample.noisy for sample in first if sample.name.endswith("_grey")]
+    assert all(np.ptp(noisy, axis=2).max() == 0 for noisy in grey)
     assert names(open_dataset("demo", [], 2)) == ["astronaut_weak", "astronaut_medium"]
     with pytest.raises(OptionError, match="brings its own"):
         open_dataset("demo", [Path()])

@@ -37,6 +37,7 @@ EXAMPLES = """
     ssbsn eval --dataset demo
     ssbsn eval --dataset sidd-val --data SIDD/
     ssbsn eval --dataset pairs --data noisy/ --data clean/ --baseline all --report report.html
+    ssbsn eval --dataset synthetic --data clean/ --noise white:25
     ssbsn eval --dataset folder --data photos/ --weights photo --weights runs/mine
     ssbsn eval --dataset sidd-benchmark --data SIDD/ --submission SubmitSrgb.csv
 
@@ -54,7 +55,8 @@ def evaluate(
         str,
         typer.Option(
             metavar="NAME",
-            help="demo, sidd-val, sidd-benchmark, dnd, nind, cc15, polyu, pairs or folder.",
+            help="demo, sidd-val, sidd-benchmark, dnd, nind, cc15, polyu, pairs, folder "
+            "or synthetic.",
         ),
     ],
     data: Annotated[
@@ -62,10 +64,22 @@ def evaluate(
         typer.Option(
             "--data",
             metavar="PATH",
-            help="Where the data set is. For pairs: a folder with noisy/ and clean/, or first the "
-            "noisy folder or pattern, then the clean ones.",
+            help="Where the data set is. For synthetic: clean photos. For pairs: a folder with "
+            "noisy/ and clean/, or first the noisy folder or pattern, then the clean ones.",
         ),
     ] = None,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME:STRENGTH",
+            help="For synthetic: the noise to add, such as white:25, camera:10+jpeg:50 or "
+            "poisson:30. --seed decides which.",
+        ),
+    ] = None,
+    unclipped: Annotated[
+        bool,
+        typer.Option("--unclipped", help="Neither clip nor round that noise, as papers do."),
+    ] = False,
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Download the data set, if it is published openly.")
     ] = False,
@@ -163,6 +177,7 @@ def evaluate(
     quiet: QuietOption = False,
 ) -> None:
     """Score denoisers: PSNR, SSIM, time and memory, side by side."""
+    from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
     from ssbsn_cli.core.evaluation.evaluation_request import EvaluationRequest
     from ssbsn_cli.core.inference.settings import Settings
 
@@ -192,8 +207,11 @@ def evaluate(
         strength=strength,
         seed=seed,
     )
+    if unclipped and noise is None:
+        raise OptionError("--unclipped is of the noise of --noise.", "Add --noise, or drop it.")
     request = EvaluationRequest(
         dataset=dataset,
+        added=None if noise is None else AddedNoise(noise, seed, clipped=not unclipped),
         data=[Path(path).expanduser() for path in data or []],
         limit=limit,
         weights=weights or [],

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ssbsn_cli.core.data.draws import NOISE, check_seed, philox
 from ssbsn_cli.core.data.sampler import CropSampler, check_weights
 from ssbsn_cli.core.data.store import CropCache
-from ssbsn_cli.core.imaging.flat import cut
+from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.lifted import LiftedNoise, lift_from
 from ssbsn_cli.core.noise.scenes import Scenes
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
 from ssbsn_cli.core.inference.settings import Settings
 
 NO_WEIGHTS = "none"
@@ -23,6 +24,8 @@ class EvaluationRequest:
         One of `ssbsn_cli.core.evaluation.datasets.DATASETS`.
     data : sequence of Path
         Where it is.
+    added : AddedNoise, optional
+        What the clean photographs of "synthetic" get.
     limit : int, optional
         How many samples of it to take at most.
     weights : sequence of str
@@ -54,6 +57,7 @@ class EvaluationRequest:
 
     dataset: str
     data: Sequence[Path] = ()
+    added: AddedNoise | None = None
     limit: int | None = None
     weights: Sequence[str] = ()
     baselines: Sequence[str] = ()

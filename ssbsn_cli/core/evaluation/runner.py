@@ -51,7 +51,9 @@ class Evaluation:
 
     def __init__(self, request: EvaluationRequest, warn: Notify) -> None:
         self.request = request
-        self.dataset: Dataset = open_dataset(request.dataset, request.data, request.limit)
+        self.dataset: Dataset = open_dataset(
+            request.dataset, request.data, request.limit, request.added
+        )
         self.metrics = choose_metrics(request.metrics, self.dataset.referenced)
         baselines = _choose_baselines(request.baselines, warn)
         weights = list(request.weights) or [default_name()]

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
-from ssbsn_cli.core.inference.detail import NoiseSpectrum, estimate_noise, recover_detail
 from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.settings import MIN_TILE
 from ssbsn_cli.core.inference.tiles import Tiling
+from ssbsn_cli.core.noise.detail import NoiseSpectrum, estimate_noise, recover_detail
 from ssbsn_cli.core.runtime.device import is_out_of_memory
 from ssbsn_cli.core.runtime.threads import map_in_order
 from ssbsn_cli.core.types import Notify, Progress, from_unit, to_unit

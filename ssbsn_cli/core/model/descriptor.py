@@ -71,7 +71,7 @@ class Descriptor:
         Pixels at a tile's edge that are not used, because too much of their surroundings is
         missing.
     detail : bool
-        Whether giving back detail suits these weights; see `ssbsn_cli.core.inference.detail`.
+        Whether giving back detail suits these weights; see `ssbsn_cli.core.noise.detail`.
 
     Raises
     ------

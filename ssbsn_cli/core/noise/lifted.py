@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from ssbsn_cli.core.imaging.flat import SIDE, find_flat
+from ssbsn_cli.core.noise.flat import SIDE, find_flat
 from ssbsn_cli.core.noise.srgb import from_srgb, rounded, srgb_slope, to_srgb
 
 _Floats = NDArray[np.float32]
@@ -86,7 +86,7 @@ def lift_from(parts: NDArray[np.float64]) -> LiftedNoise | None:
     Parameters
     ----------
     parts : array
-        From `ssbsn_cli.core.imaging.flat.cut`.
+        From `ssbsn_cli.core.noise.flat.cut`.
 
     Returns
     -------

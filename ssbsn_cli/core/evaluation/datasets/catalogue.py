@@ -9,6 +9,11 @@ from pathlib import Path
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets import dnd, folder, nind, sidd, side_by_side
+from ssbsn_cli.core.evaluation.datasets.added_noise import (
+    SYNTHETIC_NEEDS,
+    AddedNoise,
+    open_synthetic,
+)
 from ssbsn_cli.core.evaluation.datasets.demo import Demo
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Sample
 from ssbsn_cli.core.runtime.storage import cache_dir
@@ -32,9 +37,9 @@ _OPENERS: Mapping[str, tuple[Callable[[Sequence[Path]], Dataset], str]] = {
     "pairs": (side_by_side.open_pairs, side_by_side.NEEDS),
     "folder": (folder.open_folder, folder.FOLDER_NEEDS),
 }
-DATASETS = (*_OPENERS, "demo")
+DATASETS = (*_OPENERS, "synthetic", "demo")
 # Whatever the user has: there is no usual place for it.
-_NAMELESS = ("pairs", "folder")
+_NAMELESS = ("pairs", "folder", "synthetic")
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,9 @@ class _First:
         return islice(self.whole, self.limit)
 
 
-def open_dataset(name: str, data: Sequence[Path], limit: int | None = None) -> Dataset:
+def open_dataset(
+    name: str, data: Sequence[Path], limit: int | None = None, added: AddedNoise | None = None
+) -> Dataset:
     """Open a data set.
 
     Parameters
@@ -79,6 +86,8 @@ def open_dataset(name: str, data: Sequence[Path], limit: int | None = None) -> D
         cache. None for "demo". For "pairs", patterns with ``*`` in them, too.
     limit : int, optional
         How many samples of it to take at most: its first ones.
+    added : AddedNoise, optional
+        For "synthetic": what its photographs get.
 
     Returns
     -------
@@ -92,18 +101,23 @@ def open_dataset(name: str, data: Sequence[Path], limit: int | None = None) -> D
     """
     if limit is not None and limit < 1:
         raise OptionError(f"A limit of {limit} leaves no photo.", "Give a number above 0.")
-    dataset = _open(name, data)
+    dataset = _open(name, data, added)
     return dataset if limit is None or limit >= len(dataset) else _First(dataset, limit)
 
 
-def _open(name: str, data: Sequence[Path]) -> Dataset:
+def _open(name: str, data: Sequence[Path], added: AddedNoise | None) -> Dataset:
+    if (added is None) == (name == "synthetic"):
+        raise OptionError(
+            "--noise and the data set synthetic go together.",
+            SYNTHETIC_NEEDS if added is None else "Add --dataset synthetic, or drop --noise.",
+        )
     if name == "demo":
         if data:
             raise OptionError("The data set demo brings its own photos.", "Drop --data.")
         return Demo()
-    if name not in _OPENERS:
+    if name not in DATASETS:
         raise OptionError(f"There is no data set called {name!r}.", suggest(name, DATASETS))
-    opener, needs = _OPENERS[name]
+    needs = needs_of(name)
     if not data and name in _NAMELESS:
         raise OptionError(f"The data set {name} needs to know where its files are.", needs)
     if not data and not home_of(name).is_dir():
@@ -111,6 +125,9 @@ def _open(name: str, data: Sequence[Path]) -> Dataset:
             f"The data set {name} is not in {home_of(name)}, and --data names no other place.",
             needs,
         )
+    if added:
+        return open_synthetic(data, added)
+    opener, _ = _OPENERS[name]
     return opener(data or [home_of(name)])
 
 
@@ -129,6 +146,8 @@ def needs_of(name: str) -> str:
     """
     if name in _OPENERS:
         return _OPENERS[name][1]
+    if name == "synthetic":
+        return SYNTHETIC_NEEDS
     if name in DATASETS:
         return "It needs no files."
     raise OptionError(f"There is no data set called {name!r}.", suggest(name, DATASETS))

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ssbsn_cli.core.data.draws import NOISE, philox
-from ssbsn_cli.core.data.noise import NoiseModel
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.samples import Sample
+from ssbsn_cli.core.noise.spec import NamedNoise
+from ssbsn_cli.core.types import from_unit, to_unit
 
 # All ship inside scikit-image's wheel. Astronaut (NASA) and rocket (SpaceX) are in the public
 # domain; chelsea (Stefan van der Walt) and coffee (Rachel Michetti) are CC0.
@@ -24,25 +25,32 @@ _PHOTOS = {
     "rocket.jpg": (100, 190),
 }
 _SIZE = 256
-# Of the range that `NoiseModel` has by default: its middle, three quarters up, and its top.
-_STRENGTHS = {"weak": (1.1e-3, 1.1e-3), "medium": (3.6e-3, 4.1e-3), "strong": (1.2e-2, 1.5e-2)}
+# By what their samples are called. Grey photographs keep the traces of a mosaic in their noise.
+_NOISES = {
+    "weak": "camera:6",
+    "medium": "camera:14",
+    "strong": "camera:30",
+    "white": "white:25",
+    "grey": "camera:14+monochrome",
+}
 _SEED = 0
 
 
 @dataclass(frozen=True)
 class Demo:
-    """Parts of four photographs, each with weak, medium and strong noise."""
+    """Parts of four photographs, each with noise of several kinds."""
 
     name: str = "demo"
     title: str = "Demo"
     referenced: bool = True
     protocol: str = (
-        "Parts of 256x256 pixels of four photos with synthetic noise of three strengths, against "
-        "the parts without it; not to be compared with results on real noise."
+        "Parts of 256x256 pixels of four photos, each with synthetic noise of a camera, weak, "
+        "medium, strong and without colours, and with white noise of deviation 25, against the "
+        "parts without it; not to be compared with results on real noise."
     )
 
     def __len__(self) -> int:
-        return len(_PHOTOS) * len(_STRENGTHS)
+        return len(_PHOTOS) * len(_NOISES)
 
     def __iter__(self) -> Iterator[Sample]:
         with importlib.resources.as_file(importlib.resources.files("skimage.data")) as folder:
@@ -54,12 +62,10 @@ class Demo:
                     )
                 part = np.s_[top : top + _SIZE, left : left + _SIZE]
                 clean = np.ascontiguousarray(read_pixels(folder / file)[part])
-                fractions = np.ascontiguousarray(clean.transpose(2, 0, 1), np.float32)
-                fractions /= 255
-                for strength, (shot, read) in _STRENGTHS.items():
-                    model = NoiseModel(shot=(shot, shot), read=(read, read))
+                for kind, text in _NOISES.items():
                     # The same colours and the same smear at every strength.
                     rng = np.random.Generator(philox(_SEED, number, NOISE))
-                    noisy = np.rint(model.synthesise(fractions, rng) * 255).astype(np.uint8)
-                    name = f"{Path(file).stem}_{strength}"
-                    yield Sample(name, np.ascontiguousarray(noisy.transpose(1, 2, 0)), (clean,))
+                    noisy, reference = NamedNoise(text).pair(to_unit(clean), rng)
+                    pictures = [from_unit(each, clean.dtype) for each in (noisy, reference)]
+                    noisy, reference = (np.ascontiguousarray(each) for each in pictures)
+                    yield Sample(f"{Path(file).stem}_{kind}", noisy, (reference,))

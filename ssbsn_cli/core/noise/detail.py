@@ -10,8 +10,8 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.imaging.flat import cut, find_flat
 from ssbsn_cli.core.imaging.photo import Image
+from ssbsn_cli.core.noise.flat import cut, find_flat
 
 _Floats = NDArray[np.float32]
 
