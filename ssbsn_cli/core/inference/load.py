@@ -50,16 +50,6 @@ def load_denoiser(
 def denoise_image(image: Pixels, weights: str | None = None, **settings: Any) -> Pixels:
     """Denoise one image; for several, make a denoiser once with `load_denoiser`.
 
-    Parameters
-    ----------
-    image : array
-        See `Denoiser.__call__`.
-    weights, **settings
-        See `load_denoiser`.
-
-    Returns
-    -------
-    array
-        Same shape and type.
+    See `Denoiser.__call__` for the image and the result, and `load_denoiser` for the rest.
     """
     return load_denoiser(weights, **settings)(image)

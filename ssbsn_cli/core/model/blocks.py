@@ -129,19 +129,7 @@ class SSBlock(PlainBlock):
 
 
 def make_block(kind: BlockKind, channels: int, stride: int, f_scale: int) -> nn.Module:
-    """Make a block: AP-BSN's "light", SS-BSN's "plain" or "ss".
-
-    Parameters
-    ----------
-    kind : {"light", "plain", "ss"}
-        Which.
-    channels : int
-        Width C.
-    stride : int
-        The branch's stride s, by which 3x3 convolutions are dilated.
-    f_scale : int
-        Spacing of the sub-lattices of SS-Attention, in units of `stride`.
-    """
+    """Make AP-BSN's block "light", or SS-BSN's "plain" or "ss", for a branch of this stride."""
     if kind == "light":
         return LightBlock(channels, stride)
     if kind == "plain":

@@ -77,17 +77,7 @@ def random_replacing_refinement(
 def eightfold(denoise: Callable[[Tensor, int], Tensor], x: Tensor) -> Tensor:
     """Denoise the eight flips and rotations of images, and average the results.
 
-    Parameters
-    ----------
-    denoise : callable
-        Takes a view of `x` and its number, 0 to 7; returns images of the same shape.
-    x : Tensor
-        (N, C, H, W).
-
-    Returns
-    -------
-    Tensor
-        (N, C, H, W).
+    `denoise` takes a view of `x` (N, C, H, W) and its number, 0 to 7; it keeps the shape.
 
     References
     ----------

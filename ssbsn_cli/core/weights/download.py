@@ -19,13 +19,13 @@ class Bar(Protocol):
     total: int
 
     def update(self, count: int) -> None:
-        """Go on by `count` bytes."""
+        """Advance by `count` bytes."""
 
     def reset(self) -> None:
         """Go back to the start."""
 
     def close(self) -> None:
-        """Learn that the download is complete."""
+        """Note that the download is complete."""
 
 
 def by_hand(entry: Entry) -> str:

@@ -26,18 +26,9 @@ _BUNDLED = Path(__file__).parent / "bundled"
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file of weights, and how it came to be there.
+    """A file of weights, its SHA-256, and how it came to be there.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    digest : str
-        Its SHA-256.
-    status : {"bundled", "present", "downloaded", "copied"}
-        How it came to be there.
-    recorded : bool
-        Whether the digest was recorded for the first time, since nobody publishes one.
+    `recorded` tells whether the digest was recorded for the first time, since nobody publishes one.
     """
 
     path: Path
