@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
+from submission_files import read_dnd_submission, read_sidd_csv, read_sidd_mat
 from test_evaluation_data import write_dnd
 from typer.testing import CliRunner
 from weights_files import tiny_checkpoint
@@ -22,9 +23,6 @@ from ssbsn_cli.cli.app import app
 from ssbsn_cli.core.evaluation import runner as evaluation
 from ssbsn_cli.core.evaluation import sidd_submission
 from ssbsn_cli.core.evaluation.datasets import sidd
-from ssbsn_cli.core.evaluation.dnd_submission import read_dnd_submission
-from ssbsn_cli.core.evaluation.sidd_blocks import SiddLayout
-from ssbsn_cli.core.evaluation.sidd_submission import read_sidd_csv, read_sidd_mat
 
 
 @pytest.fixture(scope="module")
@@ -225,35 +223,33 @@ def test_a_broken_photo_is_named(place, here, tmp_path):
 @pytest.fixture
 def small_sidd(tmp_path, monkeypatch):
     """SIDD's benchmark with fewer and smaller blocks."""
-    layout = SiddLayout(3, 2, 16)
-    monkeypatch.setattr(sidd, "_SHAPE", layout.shape)
+    shape = (3, 2, 16, 16, 3)
+    monkeypatch.setattr(sidd, "SHAPE", shape)
     for name in ("write_sidd_csv", "write_sidd_mat"):
         function = getattr(sidd_submission, name)
-        monkeypatch.setitem(function.__kwdefaults__, "layout", layout)
-    blocks = np.random.default_rng(0).integers(0, 256, layout.shape, np.uint8)
+        monkeypatch.setitem(function.__kwdefaults__, "shape", shape)
+    blocks = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     name = "BenchmarkNoisyBlocksSrgb"
     savemat(tmp_path / f"{name}.mat", {name: blocks})
-    return tmp_path, layout, blocks
+    return tmp_path, blocks
 
 
 @pytest.mark.parametrize("name", ["SubmitSrgb.csv", "SubmitSrgb.mat"])
 def test_a_submission_to_sidd_holds_every_block(here, small_sidd, name):
-    folder, layout, blocks = small_sidd
+    folder, blocks = small_sidd
     path = folder / name
     options = ("--dataset", "sidd-benchmark", "--data", folder, "--submission", path)
     result = here(*options, "--weights", "tiny.pth")
     assert result.exit_code == 0, result.output
     read = read_sidd_csv if path.suffix == ".csv" else read_sidd_mat
-    submitted = read(path, layout=layout)
-    assert submitted.shape == blocks.shape
-    assert (submitted != blocks).any()
+    assert (read(path, blocks.shape) != blocks).any()
     unchanged = here(*options, "--weights", "tiny.pth", "--strength", 0, "--overwrite")
     assert unchanged.exit_code == 0, unchanged.output
-    np.testing.assert_array_equal(read(path, layout=layout), blocks)
+    np.testing.assert_array_equal(read(path, blocks.shape), blocks)
 
 
 def test_submissions_that_could_not_be_complete_are_refused_at_once(here, small_sidd, monkeypatch):
-    folder, _, _ = small_sidd
+    folder, _ = small_sidd
     monkeypatch.setattr(evaluation, "load_denoiser", pytest.fail)
     options = ("--dataset", "sidd-benchmark", "--data", folder)
     for more, expected in (

@@ -153,7 +153,7 @@ def test_directory_in_place_of_the_cache(cache, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["Nothing to fetch was named", "--all", "photo"]),
+        ([], ["No weights were named", "--all", "photo"]),
         (["tinny"], ["tinny", "Did you mean tiny"]),
         (["tiny", "tinny"], ["tinny"]),
         (["tiny", "--all"], ["--all"]),

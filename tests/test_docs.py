@@ -5,9 +5,11 @@ from __future__ import annotations
 import doctest
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from ssbsn_cli.core.weights.registry import entries
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CONTRIBUTING = ROOT / "docs" / "CONTRIBUTING.md"
 INSTALLS = "python3 -m venv"
 # What is adapted or trained on holds crops of 120 pixels, what is taught from windows of 256, and
 # what is halved first, crops of 160.
@@ -68,12 +71,12 @@ os.execv("{python}", ["{python}", "-m", "{module}", *words])
 """
 
 
-def blocks(language):
+def blocks(language, pages=PAGES):
     """Return each fenced block of that language as a test parameter."""
-    fence = re.compile(rf"^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    fence = re.compile(rf"^ *```{language}\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
     return [
         pytest.param(block, id=f"{page.stem}-{number}")
-        for page in PAGES
+        for page in pages
         for number, block in enumerate(fence.findall(page.read_text()))
     ]
 
@@ -142,7 +145,7 @@ def world(request, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the docs speak to a Unix shell")
-@pytest.mark.parametrize("block", blocks("sh"))
+@pytest.mark.parametrize("block", blocks("sh", [page for page in PAGES if page != CONTRIBUTING]))
 def test_commands_work(world, block):
     if block.startswith(INSTALLS):
         assert "run_readme" in (ROOT / ".ci" / "run").read_text()
@@ -158,6 +161,29 @@ def test_commands_work(world, block):
         assert "CUDA" in result.stderr
     else:
         assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("block", blocks("sh", [CONTRIBUTING]))
+def test_commands_for_developers_name_what_exists(block):
+    # They take minutes or change the checkout, so only what they name is checked.
+    for line in block.splitlines():
+        if line.startswith(INSTALLS):
+            assert line in (ROOT / "README.md").read_text().splitlines()
+            continue
+        command, *words = shlex.split(line)
+        tool = command.removeprefix(".venv/bin/")
+        assert (ROOT / command).exists() or Path(sys.executable).with_name(tool).exists()
+        for word in words:
+            assert "/" not in word or (ROOT / word).exists()
+        if words[:1] == ["-m"]:
+            assert find_spec(words[1])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_files_that_are_named_exist(page):
+    named = re.findall(r"`((?:ssbsn_cli|tests|docs|\.github|\.ci)/[\w./-]+)`", page.read_text())
+    missing = [name for name in named if "NAME" not in name and not (ROOT / name).exists()]
+    assert not missing
 
 
 @pytest.mark.parametrize("block", blocks("python"))

@@ -14,8 +14,8 @@ from conftest import make_network
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.samples import Sample
 from ssbsn_cli.core.evaluation.methods import Learned, Method, Noisy, name_rows
-from ssbsn_cli.core.evaluation.metrics import psnr
-from ssbsn_cli.core.evaluation.quality import NO_REFERENCE, choose_metrics, reference_of
+from ssbsn_cli.core.evaluation.metrics import NO_REFERENCE, choose_metrics, psnr
+from ssbsn_cli.core.evaluation.rounding import reference_of
 from ssbsn_cli.core.evaluation.scoring import ResultCache, evaluate
 from ssbsn_cli.core.evaluation.summary import Tally, summarise, table_rows
 from ssbsn_cli.core.inference.load import load_denoiser
@@ -60,10 +60,10 @@ class Samples:
 class Shift(Method):
     """Adds a constant; takes batches."""
 
+    name, title, kind = "shift", "Shift", "Shift"
     description = "adds"
 
     def __init__(self, by=3, batch=4, fail_after=None):
-        super().__init__("shift", "Shift")
         self.by, self.batch, self.fail_after = by, batch, fail_after
         self.calls = []
 

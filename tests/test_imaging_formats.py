@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pictures import Array, noise, pillow_bytes
 from PIL import Image
 
 from ssbsn_cli.core.errors import ImageError, OptionError
@@ -30,8 +31,8 @@ from ssbsn_cli.core.imaging import (
     stored_dtype,
     write_photo,
 )
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from ssbsn_cli.core.imaging.formats import CODECS
+from ssbsn_cli.core.types import FormatKind
 
 LOSSLESS = {
     "png": (("uint8", "uint16"), (1, 2, 3, 4)),
@@ -40,19 +41,6 @@ LOSSLESS = {
     "tiff": (("uint8", "uint16", "float16", "float32", "float64"), (1, 2, 3, 4)),
 }
 KINDS = [(f, d, c) for f, (dtypes, channels) in LOSSLESS.items() for d in dtypes for c in channels]
-
-
-def noise(height: int, width: int, channels: int, dtype: str = "uint8") -> Array:
-    values = np.random.default_rng(height * width).random((height, width, channels))
-    if dtype.startswith("float"):
-        return values.astype(dtype)
-    return (values * np.iinfo(dtype).max).astype(dtype)
-
-
-def pillow_bytes(image: Image.Image, format: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
 
 
 def png_chunk(kind: bytes, content: bytes) -> bytes:
@@ -294,6 +282,15 @@ def test_the_extension_picks_the_format(tmp_path: Path) -> None:
         write_photo(Photo(noise(5, 5, 3)), path)
         assert read_photo(path).format == format_of_path(path)
         assert is_photo_name(path)
+
+
+def test_every_format_is_known_to_the_options_and_has_extensions_of_its_own() -> None:
+    assert tuple(CODECS) == get_args(FormatKind)
+    extensions = [extension for codec in CODECS.values() for extension in codec.extensions]
+    assert sorted(extensions) == sorted(PHOTO_EXTENSIONS)
+    for name, codec in CODECS.items():
+        assert name == codec.name
+        assert stored_dtype(Photo(noise(1, 1, 1)), name) == "uint8"
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "photo", ".hidden.png"])

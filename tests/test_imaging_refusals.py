@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
+from pictures import Array, first_page, pillow_bytes, tiff_bytes
 from PIL import Image
 
 from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging import Photo, encode_photo, read_photo
 
-Array = np.ndarray[Any, np.dtype[Any]]
 FORMATS = ["jpeg", "png", "webp", "bmp", "pnm", "tiff"]
 
 
 def smooth(height: int = 64, width: int = 48) -> Array:
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return np.asarray(cv2.GaussianBlur(image, (0, 0), 2))
-
-
-def tiff_bytes(pixels: Array, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    tifffile.imwrite(buffer, pixels, **options)
-    return buffer.getvalue()
 
 
 def refusal(source: Path | bytes, name: str | None = None) -> ImageError:
@@ -67,9 +61,7 @@ def test_half_a_tiff_is_an_error(compression: str | None, share: float) -> None:
 
 
 def test_half_a_progressive_jpeg_is_an_error() -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(smooth()).save(buffer, "JPEG", progressive=True)
-    data = buffer.getvalue()
+    data = pillow_bytes(Image.fromarray(smooth()), "JPEG", progressive=True)
     for size in range(len(data) // 4, len(data), len(data) // 8):
         refusal(data[:size])
         refusal(data[:size] + bytes(len(data) - size))
@@ -111,6 +103,26 @@ def test_missing_folder_and_forbidden(tmp_path: Path) -> None:
     path.chmod(0)
     if not os.access(path, os.R_OK):
         assert "may not read" in str(refusal(path))
+
+
+@pytest.mark.parametrize("when", [0, 1])
+def test_a_failing_disk_is_not_taken_for_a_damaged_photo(
+    when: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "photo.png"
+    path.write_bytes(encode_photo(Photo(smooth()), "png"))
+
+    class Failing(io.FileIO):
+        reads = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            self.reads += 1
+            if self.reads > when:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(-1 if size is None else size) or b""
+
+    monkeypatch.setattr(Path, "open", lambda path, _: Failing(path))
+    assert str(refusal(path)) == f"{path} cannot be read: Input/output error."
 
 
 def test_bytes_are_called_by_their_name() -> None:
@@ -157,9 +169,7 @@ def test_raw_files_are_told_from_the_tiffs_they_look_like() -> None:
 def test_cmyk_is_refused() -> None:
     image = Image.fromarray(smooth()).convert("CMYK")
     for format in ("JPEG", "TIFF"):
-        buffer = io.BytesIO()
-        image.save(buffer, format)
-        error = refusal(buffer.getvalue())
+        error = refusal(pillow_bytes(image, format))
         assert f"CMYK {format}" in str(error)
         assert "sRGB" in error.hint
 
@@ -167,9 +177,8 @@ def test_cmyk_is_refused() -> None:
 def test_animations_are_refused() -> None:
     frames = [Image.fromarray(smooth()), Image.fromarray(smooth()[::-1])]
     for format in ("WEBP", "PNG"):
-        buffer = io.BytesIO()
-        frames[0].save(buffer, format, save_all=True, append_images=frames[1:])
-        assert "animation" in str(refusal(buffer.getvalue()))
+        data = pillow_bytes(frames[0], format, save_all=True, append_images=frames[1:])
+        assert "animation" in str(refusal(data))
 
 
 @pytest.mark.parametrize("dtype", ["int16", "uint32", "int8", "complex64"])
@@ -207,8 +216,7 @@ def test_pages_are_counted_but_not_thumbnails() -> None:
 @pytest.mark.parametrize("photometric", ["cielab", "icclab", "ycbcr"])
 def test_tiffs_of_other_colours_are_refused(photometric: str) -> None:
     data = bytearray(tiff_bytes(smooth(), photometric="rgb", byteorder="<"))
-    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-        at = tiff.pages[0].tags[262].valueoffset  # type: ignore[union-attr]
+    at = first_page(data).tags[262].valueoffset
     struct.pack_into("<H", data, at, tifffile.PHOTOMETRIC[photometric.upper()])
     error = refusal(bytes(data))
     assert photometric.upper() in str(error)
@@ -234,8 +242,7 @@ def test_a_jpeg_cut_short_before_another_is_an_error() -> None:
 
 def test_a_tiff_whose_writer_never_finished_is_an_error() -> None:
     data = bytearray(tiff_bytes(smooth(), photometric="rgb", compression="zlib", rowsperstrip=16))
-    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-        tag = tiff.pages[0].tags[273]  # type: ignore[union-attr]
+    tag = first_page(data).tags[273]
     struct.pack_into("<I", data, tag.valueoffset + 4, 0)
     assert "damaged" in str(refusal(bytes(data)))
     struct.pack_into("<I", data, tag.valueoffset + 4, len(data))

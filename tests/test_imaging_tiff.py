@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from pictures import Array, first_page, noise, pillow_bytes, tiff_bytes
 from PIL import Image
 
 from ssbsn_cli.core.imaging import (
@@ -23,28 +24,6 @@ from ssbsn_cli.core.imaging import (
     tiff_write,
     write_photo,
 )
-
-Array = np.ndarray[Any, np.dtype[Any]]
-
-
-def noise(height: int, width: int, channels: int, dtype: str = "uint8") -> Array:
-    values = np.random.default_rng(height * width).random((height, width, channels))
-    if dtype.startswith("float"):
-        return values.astype(dtype)
-    return (values * np.iinfo(dtype).max).astype(dtype)
-
-
-def tiff_bytes(pixels: Array, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    tifffile.imwrite(buffer, pixels, **options)
-    return buffer.getvalue()
-
-
-def first_page(data: bytes) -> tifffile.TiffPage:
-    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-        page = tiff.pages[0]
-        assert isinstance(page, tifffile.TiffPage)
-        return page
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
@@ -83,9 +62,8 @@ def test_min_is_white_is_inverted(dtype: str) -> None:
 
 def test_jpeg_inside_tiff_is_read_as_rgb() -> None:
     pixels = np.full((32, 32, 3), (220, 40, 90), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "TIFF", compression="jpeg")
-    read = read_photo(buffer.getvalue()).pixels
+    data = pillow_bytes(Image.fromarray(pixels), "TIFF", compression="jpeg")
+    read = read_photo(data).pixels
     assert np.abs(read.astype(int) - pixels).max() <= 3
 
 
@@ -232,9 +210,7 @@ def test_without_imagecodecs_common_tiffs_still_work(tmp_path: Path) -> None:
             name = f"lzw-turned-{orientation}-{'little' if order == '<' else 'big'}"
             keep(name, data, np.rot90(deep, turn))
     flat = np.full((32, 48, 3), (200, 60, 90), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(flat).save(buffer, "TIFF", compression="jpeg")
-    keep("jpeg", buffer.getvalue(), flat)
+    keep("jpeg", pillow_bytes(Image.fromarray(flat), "TIFF", compression="jpeg"), flat)
     with_alpha = noise(9, 9, 4)
     keep("needs-alpha", tiff_bytes(with_alpha, **options), with_alpha)
     keep("needs-zstd", tiff_bytes(deep, photometric="rgb", compression="zstd"), deep)

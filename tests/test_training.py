@@ -18,6 +18,7 @@ from ssbsn_cli.core.data import open_cache
 from ssbsn_cli.core.data.store import hold_out
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
 from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.runtime.storage import HALF_WRITTEN
 from ssbsn_cli.core.training.load_config import load_config
 from ssbsn_cli.core.training.networks import initialise
 from ssbsn_cli.core.training.objectives import distance
@@ -191,7 +192,7 @@ def test_the_best_and_the_last_checkpoints_stay(tiny):
     assert state(run)["best_step"] == min(scored, key=scored.__getitem__)
     assert state(run)["best"] == min(scored.values())
     assert len(list((run / "previews").glob("*.png"))) == 13
-    assert not list(run.rglob(".ssbsn-*"))
+    assert not list(run.rglob(f"{HALF_WRITTEN}*"))
 
 
 def test_fine_tuning_that_only_spoils_changes_nothing(tiny):
@@ -245,10 +246,11 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(tiny):
     whole = tiny.train("whole", init=str(first))
     again = tiny.train("again", init=str(first))
     (again / "state.pt").unlink()
-    (again / ".ssbsn-abc").touch()
+    leftover = again / f"{HALF_WRITTEN}abc"
+    leftover.touch()
     tiny.train("again", config=None, data=[], resume=True)
     assert_same(state(again), state(whole))
-    assert not (again / ".ssbsn-abc").exists()
+    assert not leftover.exists()
 
 
 def test_too_little_memory_is_said_and_the_checkpoint_named(tiny, monkeypatch):

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.report.curves import HEIGHT, WIDTH, Curve, plot_curves, smooth
+from ssbsn_cli.core.report.plots import CURVES, Curve, plot_curves, smooth
 from ssbsn_cli.core.report.training import write_report
 from ssbsn_cli.core.training.card import model_card
 from ssbsn_cli.core.training.log import MetricsLog, TensorBoardLog, read_metrics
@@ -332,8 +332,8 @@ def check_inside(page):
         elif tag in ("circle", "text"):
             xs.append(float(attributes.get("cx", attributes.get("x"))))
             ys.append(float(attributes.get("cy", attributes.get("y"))))
-    assert all(0 <= x <= WIDTH for x in xs)
-    assert all(0 <= y <= HEIGHT for y in ys)
+    assert all(0 <= x <= CURVES.width for x in xs)
+    assert all(0 <= y <= CURVES.height for y in ys)
     return len(xs)
 
 
@@ -375,7 +375,7 @@ def test_peaks_stay_visible_in_long_curves():
     drawn = plot_curves("T", "", [Curve("a", "raw", points)], [])
     line = numbers(re.search(r'polyline class="raw" points="([^"]*)"', drawn)[1])
     assert len(line) < 2000
-    assert sum(y < HEIGHT / 4 for y in line[1::2]) == 1
+    assert sum(y < CURVES.height / 4 for y in line[1::2]) == 1
 
 
 def test_smoothing_does_not_pull_the_start_towards_zero():
@@ -426,7 +426,7 @@ def test_report_without_pairs_says_what_is_missing(run):
 
 def test_what_is_no_run_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(OptionError, match="is no training run") as caught:
+        with pytest.raises(OptionError, match="is not a training run") as caught:
             write_report(path)
         assert caught.value.hint
     assert list(tmp_path.iterdir()) == []

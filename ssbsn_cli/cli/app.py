@@ -1,4 +1,4 @@
-"""The command line's front door: registers the commands and nothing else."""
+"""The front door of the command line: it registers the commands."""
 
 from __future__ import annotations
 
@@ -14,33 +14,70 @@ from ssbsn_cli.cli.denoise import denoise
 from ssbsn_cli.cli.eval import evaluate
 from ssbsn_cli.cli.fetch_weights import fetch_weights
 from ssbsn_cli.cli.info import info
+from ssbsn_cli.cli.registration import register, show_examples
 from ssbsn_cli.cli.train import train
 from ssbsn_cli.core.runtime.process import keep_freed_memory
 
-EXAMPLES = """
-[bold]Examples[/bold]
-
-    ssbsn denoise photo.png
-    ssbsn denoise photos/ -o clean/ --recursive
-    ssbsn train --data my_photos/
-    ssbsn eval --dataset demo
-    ssbsn fetch-weights --list
-    ssbsn COMMAND --help
-"""
-
 app = typer.Typer(
     name="ssbsn",
-    help=f"Remove noise from real photographs.\n{EXAMPLES}",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(denoise)
-app.command()(train)
-app.command("eval")(evaluate)
-app.command()(fetch_weights)
-app.command()(info)
+register(
+    app,
+    "denoise",
+    denoise,
+    "ssbsn denoise photo.png",
+    "ssbsn denoise photo.png -o clean.png --device cuda",
+    "ssbsn denoise photos/ -o clean/ --recursive",
+    "ssbsn denoise *.jpg -o clean/ --skip-existing",
+    "ssbsn denoise photo.jpg --compare compare.png",
+    "ssbsn denoise photos/ -o clean/ --weights ssbsn-photo --adapt 10",
+    "cat in.png | ssbsn denoise - > out.png",
+)
+register(
+    app,
+    "train",
+    train,
+    "ssbsn train --data ~/SIDD_Medium",
+    "ssbsn train --data my_photos/ --config small --max-minutes 60",
+    "ssbsn train --data my_photos/ --config adapt --init ssbsn-photo --out mine",
+    "ssbsn train --out mine --resume",
+    "ssbsn train --report mine",
+    "ssbsn denoise photo.png --weights mine",
+)
+register(
+    app,
+    "eval",
+    evaluate,
+    "ssbsn eval --dataset demo",
+    "ssbsn eval --dataset sidd-val --data SIDD/",
+    "ssbsn eval --dataset pairs --data noisy/ --data clean/ --baseline all --report report.html",
+    "ssbsn eval --dataset synthetic --data clean/ --noise white:25",
+    "ssbsn eval --dataset folder --data photos/ --weights photo --weights runs/mine",
+    "ssbsn eval --dataset sidd-benchmark --data SIDD/ --submission SubmitSrgb.csv",
+)
+register(
+    app,
+    "fetch-weights",
+    fetch_weights,
+    "ssbsn fetch-weights --list",
+    "ssbsn fetch-weights ssbsn-sidd",
+    "ssbsn fetch-weights --all --dest weights/",
+    "ssbsn fetch-weights ssbsn-sidd --from-file ~/Downloads/SSBSN_SIDD.pth",
+)
+register(app, "info", info, "ssbsn info", "ssbsn info --json")
+
+_EXAMPLES = show_examples(
+    "ssbsn denoise photo.png",
+    "ssbsn denoise photos/ -o clean/ --recursive",
+    "ssbsn train --data my_photos/",
+    "ssbsn eval --dataset demo",
+    "ssbsn fetch-weights --list",
+    "ssbsn COMMAND --help",
+)
 
 
 def _print_version(wanted: bool) -> None:
@@ -49,7 +86,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(help=app.info.help)
+@app.callback(help=f"Remove noise from real photographs.\n\n{_EXAMPLES}")
 def _main(
     version: Annotated[
         bool,
@@ -63,15 +100,15 @@ def _main(
 
 def main() -> None:
     """Run the command line."""
-    # Threads that spin while they wait slow down whatever else runs: two commands side by side
-    # took twice as long. OpenMP reads this when PyTorch is loaded.
+    # Threads that spin while they wait slow down everything else: two commands side by side took
+    # twice as long. OpenMP reads this when PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
     for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
-        signal.signal(number, _end_orderly)
+        signal.signal(number, _exit_by_exception)
     app()
 
 
-def _end_orderly(number: int, _frame: FrameType | None) -> None:
-    """Leave by an exception, so that what is half written is removed."""
+def _exit_by_exception(number: int, _frame: FrameType | None) -> None:
+    """Raise, so that half-written files are removed on the way out."""
     raise SystemExit(128 + number)

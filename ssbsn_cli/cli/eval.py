@@ -2,67 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ssbsn_cli.cli.failures import handled
-from ssbsn_cli.cli.options import (
-    AttentionOption,
-    CompileOption,
-    DetailOption,
-    DeviceOption,
-    EnsembleOption,
-    JsonOption,
-    OverlapOption,
-    PrecisionOption,
-    QuietOption,
-    RefineOption,
-    RefinePassesOption,
-    SeedOption,
-    StrengthOption,
-    TileOption,
-    parse_tile,
-)
-from ssbsn_cli.cli.output import Output, footnotes, result_table
+from ssbsn_cli.cli.options import SettingsOptions
+from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.inference.settings import Settings
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ssbsn_cli.core.evaluation.evaluation_request import EvaluationRequest
 
-EXAMPLES = """
-[bold]Examples[/bold]
-
-    ssbsn eval --dataset demo
-    ssbsn eval --dataset sidd-val --data SIDD/
-    ssbsn eval --dataset pairs --data noisy/ --data clean/ --baseline all --report report.html
-    ssbsn eval --dataset synthetic --data clean/ --noise white:25
-    ssbsn eval --dataset folder --data photos/ --weights photo --weights runs/mine
-    ssbsn eval --dataset sidd-benchmark --data SIDD/ --submission SubmitSrgb.csv
-
-Exit codes: 0 all done, 1 not finished, 2 wrong use, 3 no device or weights, 130 interrupted.
-"""
-
-WHAT = "What is compared"
-RESULTS = "Where results go"
-DENOISING = "How networks are run"
+_compared = partial(typer.Option, rich_help_panel="What is compared")
+_results = partial(typer.Option, rich_help_panel="Where results go")
+_networks = partial(typer.Option, rich_help_panel="How networks are run")
 
 
-@handled
 def evaluate(
+    out: Output,
+    *,
     dataset: Annotated[
         str,
         typer.Option(
             metavar="NAME",
-            help="demo, sidd-val, sidd-benchmark, dnd, nind, cc15, polyu, pairs, folder "
-            "or synthetic.",
+            help="demo, sidd-val, sidd-benchmark, dnd, nind, cc15, polyu, pairs, folder or "
+            "synthetic.",
         ),
     ],
     data: Annotated[
         list[str] | None,
         typer.Option(
-            "--data",
             metavar="PATH",
             help="Where the data set is. For synthetic: clean photos. For pairs: a folder with "
             "noisy/ and clean/, or first the noisy folder or pattern, then the clean ones.",
@@ -73,145 +49,85 @@ def evaluate(
         typer.Option(
             metavar="NAME:STRENGTH",
             help="For synthetic: the noise to add, such as white:25, camera:10+jpeg:50 or "
-            "poisson:30. --seed decides which.",
+            "poisson:30, drawn by --seed.",
         ),
     ] = None,
     unclipped: Annotated[
-        bool,
-        typer.Option("--unclipped", help="Neither clip nor round that noise, as papers do."),
+        bool, typer.Option("--unclipped", help="Neither clip nor round that noise, as papers do.")
     ] = False,
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Download the data set, if it is published openly.")
     ] = False,
     weights: Annotated[
         list[str] | None,
-        typer.Option(
+        _compared(
             metavar="NAME|PATH",
-            rich_help_panel=WHAT,
-            help="Weights to score, one or several; none for baselines alone. By default those "
-            "that denoise uses.",
+            help="Weights to score, one or several; none for baselines alone. By default, the "
+            "weights that denoise uses.",
         ),
     ] = None,
     baseline: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=WHAT,
-            help="nlm, wavelet, tv or bm3d, one or several; or all that are installed.",
-        ),
+        _compared(metavar="NAME", help="One or several of nlm, wavelet, tv and bm3d; or all."),
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(
+        _compared(
             metavar="NAME",
-            rich_help_panel=WHAT,
-            help="psnr, ssim, ssim_gaussian; without clean photos noise, change. One or several.",
+            help="One or several of psnr, ssim and ssim_gaussian; without clean photos, noise and "
+            "change.",
         ),
     ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(metavar="N", rich_help_panel=WHAT, help="Only the first N images."),
-    ] = None,
-    csv: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", rich_help_panel=RESULTS, help="Figures of each image."),
-    ] = None,
+    limit: Annotated[int | None, _compared(metavar="N", help="Only the first N images.")] = None,
+    csv: Annotated[Path | None, _results(metavar="FILE", help="Figures of each image.")] = None,
     report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", rich_help_panel=RESULTS, help="A web page with figures and pictures."
-        ),
+        Path | None, _results(metavar="FILE", help="A web page with figures and pictures.")
     ] = None,
     save_images: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", rich_help_panel=RESULTS, help="Results as DIR/METHOD/IMAGE.png."
-        ),
+        Path | None, _results(metavar="DIR", help="Results as DIR/METHOD/IMAGE.png.")
     ] = None,
     submission: Annotated[
         Path | None,
-        typer.Option(
+        _results(
             metavar="PATH",
-            rich_help_panel=RESULTS,
             help="What the benchmark takes: for sidd-benchmark a .csv (Kaggle) or .mat file, for "
             "dnd a folder.",
         ),
     ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", rich_help_panel=RESULTS, help="Replace existing files."),
-    ] = False,
+    overwrite: Annotated[bool, _results("--overwrite", help="Replace existing files.")] = False,
     cache: Annotated[
         Path | None,
-        typer.Option(
+        _results(
             metavar="DIR",
-            rich_help_panel=RESULTS,
-            help="Where results of each image are kept, so that an interrupted evaluation goes on.",
+            help="Where to keep each image's results, so that an interrupted evaluation can "
+            "continue.",
         ),
     ] = None,
-    no_cache: Annotated[
-        bool,
-        typer.Option("--no-cache", rich_help_panel=RESULTS, help="Compute everything anew."),
-    ] = False,
+    no_cache: Annotated[bool, _results("--no-cache", help="Compute everything anew.")] = False,
     protocol: Annotated[
         Literal["tiled", "paper"],
-        typer.Option(
-            rich_help_panel=DENOISING,
+        _networks(
             help="tiled: as denoise does it. paper: whole images, exact attention, fp32, no detail "
             "recovery.",
         ),
     ] = "tiled",
-    device: DeviceOption = "auto",
-    refine: RefineOption = None,
-    refine_passes: RefinePassesOption = None,
-    detail: DetailOption = "auto",
-    strength: StrengthOption = 1.0,
-    ensemble: EnsembleOption = False,
-    seed: SeedOption = 0,
-    tile: TileOption = "auto",
-    overlap: OverlapOption = None,
-    precision: PrecisionOption = "auto",
-    attention: AttentionOption = "linear",
-    compile: CompileOption = "auto",
-    json_lines: JsonOption = False,
-    quiet: QuietOption = False,
+    settings: SettingsOptions,
 ) -> None:
     """Score denoisers: PSNR, SSIM, time and memory, side by side."""
     from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
     from ssbsn_cli.core.evaluation.evaluation_request import EvaluationRequest
-    from ssbsn_cli.core.inference.settings import Settings
 
-    out = Output(json_lines=json_lines, quiet=quiet)
     if protocol == "paper":
-        if tile != "auto" or overlap is not None or precision != "auto" or attention != "linear":
-            raise OptionError(
-                "--protocol paper sets --tile, --overlap, --precision, --attention and --detail.",
-                "Drop those, or the protocol.",
-            )
-        tile, precision, attention, detail = "0", "fp32", "exact", "off"
+        settings = _follow_paper(settings)
     if data and fetch:
         raise OptionError("--fetch and --data contradict each other.", "Use one.")
     if cache and no_cache:
         raise OptionError("--cache and --no-cache contradict each other.", "Use one.")
-    settings = Settings(
-        device=device,
-        precision=precision,
-        attention=attention,
-        compile=compile,
-        refine=refine,
-        refine_passes=refine_passes,
-        detail=detail,
-        tile=parse_tile(tile),
-        overlap=overlap,
-        ensemble=ensemble,
-        strength=strength,
-        seed=seed,
-    )
     if unclipped and noise is None:
-        raise OptionError("--unclipped is of the noise of --noise.", "Add --noise, or drop it.")
+        raise OptionError("--unclipped only affects --noise.", "Add --noise, or drop it.")
     request = EvaluationRequest(
         dataset=dataset,
-        added=None if noise is None else AddedNoise(noise, seed, clipped=not unclipped),
+        added=None if noise is None else AddedNoise(noise, settings.seed, clipped=not unclipped),
         data=[Path(path).expanduser() for path in data or []],
         limit=limit,
         weights=weights or [],
@@ -232,7 +148,15 @@ def evaluate(
     _run(out, request)
 
 
-evaluate.__doc__ = f"{evaluate.__doc__}\n{EXAMPLES}"
+def _follow_paper(settings: Settings) -> Settings:
+    usual = Settings()
+    for name in ("tile", "overlap", "precision", "attention"):
+        if getattr(settings, name) != getattr(usual, name):
+            raise OptionError(
+                "--protocol paper sets --tile, --overlap, --precision, --attention and --detail.",
+                "Drop those, or the protocol.",
+            )
+    return replace(settings, tile=0, precision="fp32", attention="exact", detail="off")
 
 
 def _fetch(out: Output, dataset: str) -> None:
@@ -252,7 +176,7 @@ def _fetch(out: Output, dataset: str) -> None:
 
 
 def _run(out: Output, request: EvaluationRequest) -> None:
-    # Only now, since PyTorch takes seconds to import.
+    # Imported here, since PyTorch takes seconds.
     from ssbsn_cli.core.evaluation.runner import Evaluation
 
     evaluation = Evaluation(request, out.warn)
@@ -263,9 +187,60 @@ def _run(out: Output, request: EvaluationRequest) -> None:
             lambda done, total: progress.update(bar, completed=done, total=total)
         )
     out.record(found)
-    out.show(result_table(found))
-    for line in footnotes(found):
+    out.show(_result_table(found))
+    for line in _footnotes(found):
         out.say(line)
     for path in (request.csv, request.report, request.pictures, request.submission):
         if path:
             out.say(f"Written: {path}")
+
+
+def _result_table(found: Mapping[str, Any]) -> Table:
+    """Make a table with a section for each group and a row for each method."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    metrics, rows = found["metrics"], found["rows"]
+    titles = {method["name"]: method["title"] for method in found["methods"]}
+    compared = any(row["worse"] is not None for row in rows)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("method", overflow="fold")
+    headings = [metric["title"] for metric in metrics]
+    headings += ["worse", "least gain"] if compared else []
+    for heading in (*headings, "s/Mpx", "MiB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    for group in groups:
+        part = [row for row in rows if row["group"] == group]
+        if len(groups) > 1:
+            table.add_section()
+            table.add_row(Text(f"{group or 'all'} ({part[0]['images']} images)", "bold"))
+        for row in part:
+            cells = [Text(titles[row["method"]])]
+            for metric in metrics:
+                scores = [other["scores"][metric["name"]] for other in part]
+                best = (max if metric["higher_is_better"] else min)(scores)
+                score = row["scores"][metric["name"]]
+                style = "bold" if compared and score == best else ""
+                cells.append(Text(f"{score:.{metric['digits']}f}", style))
+            keys = [("worse", "d"), ("least_gain", "+.2f")] if compared else []
+            for key, form in (*keys, ("seconds_per_megapixel", ".3g"), ("peak_mib", ".0f")):
+                cells.append(Text("" if row[key] is None else format(row[key], form)))
+            table.add_row(*cells)
+    return table
+
+
+def _footnotes(found: Mapping[str, Any]) -> Iterator[str]:
+    # What the figures of the table mean.
+    yield f"Protocol: {found['dataset']['protocol']}"
+    for metric in found["metrics"]:
+        yield f"{metric['title']}: {metric['description']}"
+    yield found["rounding"]
+    if any(row["worse"] is not None for row in found["rows"]):
+        name = found["metrics"][0]["title"]
+        yield (
+            f"worse: images that score less than the noisy input by {name}; least gain: the gain "
+            "of the image that gains least."
+        )
+    yield "s/Mpx: seconds per megapixel; MiB: peak memory beyond what was held before."

@@ -1,102 +1,94 @@
-"""The one table from what went wrong to what a person reads and a script gets.
-
-========  =====================================================
-code      meaning
-========  =====================================================
-0         all done
-1         some inputs failed, or the work could not be finished
-2         wrong use of the command
-3         a device or weights are unavailable
-130       interrupted
-========  =====================================================
-"""
+"""From what went wrong to what a person reads and the exit code that a script gets."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import sys
-from collections.abc import Callable
-from typing import ParamSpec
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import typer
 
-from ssbsn_cli.cli.output import Output, is_leader
+from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
 
 FAILED = 1
 USAGE = 2
 UNAVAILABLE = 3
 INTERRUPTED = 130
+EXIT_CODES = (
+    "Exit codes: 0 all done, 1 some failed or not finished, 2 wrong use, "
+    "3 no device or weights, 130 interrupted."
+)
 
-P = ParamSpec("P")
+_HINTS = {
+    errno.ENOSPC: "Free some space and run the same command again.",
+    errno.EACCES: "Check the permissions, or choose another place.",
+    errno.EROFS: "Choose a place that can be written to.",
+    errno.EPERM: "Check the permissions, or choose another place.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+}
 
 
-def exit_code(error: SsbsnError) -> int:
-    """Return the exit code that `error` ends a command with."""
-    if isinstance(error, OptionError):
-        return USAGE
-    if isinstance(error, DeviceError | WeightsError):
-        return UNAVAILABLE
-    return FAILED
+def _of_the_system(error: OSError) -> SsbsnError:
+    where = f"{error.filename}: " if error.filename else ""
+    hint = _HINTS.get(error.errno or 0, "Check the path and the disk it is on.")
+    return SsbsnError(f"{where}{error.strerror or error}", hint)
 
 
-def explain(error: Exception) -> SsbsnError:
-    """Turn an exception into one that says in a sentence what is wrong and what to do.
+def _out_of_memory(_: MemoryError) -> SsbsnError:
+    return DeviceError("Out of memory.", "Use a smaller --tile, or close other programs.")
+
+
+# For each kind of exception, the exit code, and what turns it into an error with a hint.
+ERRORS: dict[type[Exception], tuple[int, Callable[[Any], SsbsnError]]] = {
+    OptionError: (USAGE, lambda error: error),
+    DeviceError: (UNAVAILABLE, lambda error: error),
+    WeightsError: (UNAVAILABLE, lambda error: error),
+    SsbsnError: (FAILED, lambda error: error),
+    MemoryError: (UNAVAILABLE, _out_of_memory),
+    OSError: (FAILED, _of_the_system),
+}
+
+
+def explain(error: Exception) -> tuple[int, SsbsnError]:
+    """Look an exception up in `ERRORS`.
+
+    Returns
+    -------
+    code : int
+        The exit code of a command that ends with it.
+    explained : SsbsnError
+        What is wrong, and what to do about it.
 
     Raises
     ------
     Exception
         `error` itself, if it is a defect of this program.
     """
-    if isinstance(error, SsbsnError):
-        return error
-    if isinstance(error, MemoryError):
-        return DeviceError("Out of memory.", "Use a smaller --tile, or close other programs.")
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        hint = {
-            errno.ENOSPC: "Free some space and run the same command again.",
-            errno.EACCES: "Check the permissions, or choose another place.",
-            errno.EROFS: "Choose a place that can be written to.",
-            errno.EPERM: "Check the permissions, or choose another place.",
-            errno.ENAMETOOLONG: "Choose a shorter name.",
-        }.get(error.errno or 0, "Check the path and the disk it is on.")
-        return SsbsnError(f"{where}{error.strerror or error}", hint)
+    for kind in type(error).__mro__:
+        if kind in ERRORS:
+            code, make = ERRORS[kind]
+            return code, make(error)
     raise error
 
 
-def handled(command: Callable[P, None]) -> Callable[P, None]:
-    """Decorate a command: errors and Ctrl-C become a sentence and an exit code.
-
-    With ``--json`` a JSON object with the keys ``error`` and ``hint`` goes to stdout, too.
-    """
-
-    @functools.wraps(command)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
-        leads = is_leader()
-        output = Output(
-            json_lines=bool(kwargs.get("json_lines")) and leads,
-            quiet=bool(kwargs.get("quiet")) or not leads,
-        )
-        try:
-            command(*args, **kwargs)
-        except KeyboardInterrupt:
-            output.say("Interrupted.")
-            raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:
-            # Whoever read our stdout is gone; there is nobody left to tell.
-            sys.stderr.close()
-            raise typer.Exit(FAILED) from None
-        except (SsbsnError, OSError, MemoryError) as cause:
-            error = explain(cause)
-            # All processes of a training find the same fault in its options; one says so.
-            if leads or not isinstance(error, OptionError):
-                output.error(error)
-            # Standard output may be what failed.
-            with contextlib.suppress(SsbsnError, OSError):
-                output.record({"error": str(error), "hint": error.hint})
-            raise typer.Exit(exit_code(error)) from None
-
-    return wrapper
+@contextlib.contextmanager
+def reported(out: Output) -> Iterator[None]:
+    """Turn errors and Ctrl-C inside into a sentence, and with ``--json`` an object, and exit."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        out.say("Interrupted.")
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # The reader of stdout has gone, so nobody is left to tell.
+        sys.stderr.close()
+        raise typer.Exit(FAILED) from None
+    except (SsbsnError, MemoryError, OSError) as error:
+        code, explained = explain(error)
+        # Standard output may be what failed.
+        with contextlib.suppress(SsbsnError, OSError):
+            out.error(explained)
+        raise typer.Exit(code) from None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssbsn_cli.cli.failures import UNAVAILABLE, handled
-from ssbsn_cli.cli.options import JsonOption, QuietOption
+from ssbsn_cli.cli.failures import UNAVAILABLE
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError, WeightsError
 
@@ -18,49 +17,36 @@ if TYPE_CHECKING:
     from ssbsn_cli.core.weights.fetch import Fetched
     from ssbsn_cli.core.weights.registry import Entry
 
-EXAMPLES = """
-[bold]Examples[/bold]
 
-    ssbsn fetch-weights --list
-    ssbsn fetch-weights ssbsn-sidd
-    ssbsn fetch-weights --all --dest weights/
-    ssbsn fetch-weights ssbsn-sidd --from-file ~/Downloads/SSBSN_SIDD.pth
-
-Exit codes: 0 all are there, 2 wrong use, 3 some are not, 130 interrupted.
-"""
-
-
-@handled
 def fetch_weights(
+    out: Output,
+    *,
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME", help="Weights, as --list names them.")
     ] = None,
-    all_entries: Annotated[bool, typer.Option("--all", help="Fetch all there are.")] = False,
+    all_entries: Annotated[bool, typer.Option("--all", help="Fetch all known weights.")] = False,
     list_entries: Annotated[
-        bool, typer.Option("--list", help="Show what there is and what is here; fetch nothing.")
+        bool, typer.Option("--list", help="List all known weights and their state; fetch nothing.")
     ] = False,
     from_file: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Take in a file that you downloaded by hand."),
+        typer.Option(metavar="PATH", help="Use a file that you downloaded by hand."),
     ] = None,
     dest: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Directory to use in place of the cache."),
     ] = None,
-    json_lines: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Download weights once, check them, and keep them for --weights NAME."""
     from ssbsn_cli.core.weights.registry import entries, suggest
 
-    out = Output(json_lines=json_lines, quiet=quiet)
     if names and all_entries:
         raise OptionError("Names and --all contradict each other.", "Use one.")
     if list_entries and (from_file or dest):
         raise OptionError("--list takes no --from-file or --dest.", "Drop them, or --list.")
     if from_file and (all_entries or len(names or []) != 1):
         raise OptionError(
-            "--from-file takes exactly one name.", "Say which weights the file is meant to be."
+            "--from-file takes exactly one name.", "Name the weights that the file holds."
         )
     known = entries()
     for name in names or []:
@@ -68,7 +54,7 @@ def fetch_weights(
             raise OptionError(f"There are no weights called {name!r}.", suggest(name, known))
     if not (names or all_entries or list_entries):
         raise OptionError(
-            "Nothing to fetch was named.", f"Name some of {', '.join(known)}, or use --all."
+            "No weights were named.", f"Name some of {', '.join(known)}, or use --all."
         )
     chosen = [known[name] for name in dict.fromkeys(names or known)]
     if list_entries:
@@ -84,8 +70,7 @@ def fetch_weights(
                 fetched = fetch(entry, dest=dest, source=from_file, bar=_Bar(progress, entry.name))
             except WeightsError as error:
                 failed += 1
-                out.error(error)
-                out.record({"name": entry.name, "error": str(error), "hint": error.hint})
+                out.error(error, name=entry.name)
             else:
                 out.say(_sentence(entry, fetched))
                 out.record(
@@ -101,9 +86,6 @@ def fetch_weights(
         raise typer.Exit(UNAVAILABLE)
 
 
-fetch_weights.__doc__ = f"{fetch_weights.__doc__}\n{EXAMPLES}"
-
-
 def _sentence(entry: Entry, fetched: Fetched) -> str:
     how = {
         "bundled": "is inside the package",
@@ -114,7 +96,7 @@ def _sentence(entry: Entry, fetched: Fetched) -> str:
     sentence = f"{entry.name}: {how}: {fetched.path}"
     if fetched.recorded:
         sentence += (
-            f"\nIts publisher states no digest: it was checked by loading it, and its sha256 "
+            f"\nIts publisher states no digest, so it was checked by loading it. Its sha256 "
             f"{fetched.digest} was recorded; from now on only this very file is accepted."
         )
     return sentence
@@ -127,13 +109,14 @@ def _list(out: Output, chosen: list[Entry]) -> None:
 
     table = Table(box=None, padding=(0, 2, 1, 0))
     for heading in ("name", "state", "size", "network", "training data, licence"):
-        # Only the last column gives way on a narrow terminal: names are there to be typed.
+        # On a narrow terminal only the last column wraps, because people type the names.
         table.add_column(heading, no_wrap=not heading.endswith("licence"), overflow="fold")
     for entry in chosen:
         path = local_path(entry)
         state = "bundled" if entry.bundled else "present" if path else "not fetched"
         size = path.stat().st_size if path else entry.size
-        out.record(_facts(entry, state, path, size))
+        facts = entry.model_dump(mode="json", exclude={"bundled"})
+        out.record({**facts, "state": state, "path": str(path) if path else None, "size": size})
         table.add_row(
             entry.name,
             state,
@@ -144,33 +127,20 @@ def _list(out: Output, chosen: list[Entry]) -> None:
     out.show(table)
 
 
-def _facts(entry: Entry, state: str, path: Path | None, size: int | None) -> dict[str, Any]:
-    facts = entry.model_dump(mode="json", exclude={"bundled"})
-    return {**facts, "state": state, "path": str(path) if path else None, "size": size}
-
-
 class _Bar:
-    """A bar of rich's, in the form that pooch drives, counting megabytes."""
+    """One of rich's bars, in the form that pooch drives, counting megabytes."""
 
     def __init__(self, progress: Progress, name: str) -> None:
         self._progress = progress
         self._task = progress.add_task(f"{name} (MB)", total=None, visible=False)
-        self._total = 0
-
-    @property
-    def total(self) -> int:
-        return self._total
-
-    @total.setter
-    def total(self, size: int) -> None:
-        self._total = size
-        self._progress.reset(self._task, total=size / 1e6 or None, visible=True)
+        self.total = 0
 
     def update(self, count: int) -> None:
-        self._progress.advance(self._task, count / 1e6)
+        total = self.total / 1e6 or None
+        self._progress.update(self._task, advance=count / 1e6, total=total, visible=True)
 
     def reset(self) -> None:
-        self._progress.update(self._task, completed=0)
+        self._progress.update(self._task, completed=0, refresh=True)
 
     def close(self) -> None:
         self._progress.update(self._task, visible=False)

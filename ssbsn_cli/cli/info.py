@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from ssbsn_cli.cli.failures import handled
-from ssbsn_cli.cli.options import JsonOption
 from ssbsn_cli.cli.output import Output
 
 
-@handled
-def info(json_lines: JsonOption = False) -> None:
+def info(out: Output) -> None:
     """Show versions, devices, memory, chosen precision and tile, cache and weights.
 
     Paste this into a bug report.
-
-    [bold]Examples[/bold]
-
-        ssbsn info
-        ssbsn info --json
     """
     from rich.table import Table
 
     from ssbsn_cli.core.inference.system import describe_system
 
-    out = Output(json_lines=json_lines)
     facts = describe_system()
     out.record(facts)
     table = Table(show_header=False, box=None)

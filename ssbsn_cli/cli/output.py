@@ -1,4 +1,4 @@
-"""The one sink of everything the commands print: results to stdout, talk to stderr."""
+"""The one sink of everything the commands print: results to stdout, messages to stderr."""
 
 from __future__ import annotations
 
@@ -10,34 +10,38 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 
-from ssbsn_cli.core.errors import SsbsnError
+from ssbsn_cli.core.errors import OptionError, SsbsnError
 from ssbsn_cli.core.runtime.process import stdout
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 
-def is_leader() -> bool:
-    """Tell whether this process speaks, of those that ``torchrun`` may have started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 class Output:
-    """Print for a person, for a script (``--json``) or only errors (``--quiet``).
+    """Print for a person, for a script (``--json``), or only errors (``--quiet``).
 
     Parameters
     ----------
     json_lines : bool
-        Print each result as one JSON object a line.
+        Print each result as one line of JSON.
     quiet : bool
         Print nothing but errors, and JSON if asked for.
     """
 
-    def __init__(self, *, json_lines: bool = False, quiet: bool = False) -> None:
+    def __init__(self, *, json_lines: bool, quiet: bool) -> None:
         self.json_lines = json_lines
         self.quiet = quiet
+        self._follows = False
         self._out = Console(highlight=False, soft_wrap=True, emoji=False)
         self._err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+    def leave_to_leader(self) -> None:
+        """Fall silent, unless this process is the first of those that ``torchrun`` started.
+
+        All of them find the same wrong option; errors of other kinds are still printed.
+        """
+        if os.environ.get("RANK", "0") != "0":
+            self.json_lines, self.quiet, self._follows = False, True, True
 
     def record(self, values: Mapping[str, Any]) -> None:
         """Print one result as a line of JSON, if a script asked for it."""
@@ -60,29 +64,32 @@ class Output:
         if not self.quiet:
             self._talk(f"Warning: {text}", "yellow")
 
-    def error(self, error: SsbsnError) -> None:
-        """Say what went wrong and what to do next, on stderr, always."""
+    def error(self, error: SsbsnError, **about: str) -> None:
+        """Say what went wrong and what to do next, even if quiet; record it with `about`."""
+        if self._follows and isinstance(error, OptionError):
+            return
         self._talk(f"Error: {error}", "bold red")
         if error.hint:
             self._talk(error.hint)
+        self.record({**about, "error": str(error), "hint": error.hint})
 
     def _talk(self, text: str, style: str | None = None) -> None:
-        # File names can hold anything, terminal control sequences included.
+        # File names can hold anything, even control sequences of terminals.
         shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-        # Work goes on even if nobody can be told.
+        # The work goes on even if nobody can be told.
         with contextlib.suppress(OSError):
             self._err.print(shown, style=style, markup=False)
 
     @contextlib.contextmanager
     def progress(self, *, counted: bool = True) -> Iterator[Progress]:
-        """Show progress bars on stderr while inside, if a person watches.
+        """Show progress bars on stderr while inside, if stderr is a terminal.
 
         Parameters
         ----------
         counted : bool
-            Show numbers done and in total instead of a percentage.
+            Show "done/total" instead of a percentage.
         """
-        # Here, so that --help need not wait for it.
+        # Imported here, so that --help need not wait for it.
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -101,64 +108,9 @@ class Output:
             TimeRemainingColumn(),
             console=self._err,
             transient=True,
-            # It would send --json to the terminal, too.
+            # Otherwise, rich would send --json to the terminal, too.
             redirect_stdout=False,
             disable=self.quiet or not self._err.is_terminal,
         )
         with progress:
             yield progress
-
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-
-def result_table(found: Mapping[str, Any]) -> Table:
-    """Return the table of an evaluation: a section for each group, a row for each method."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    metrics, rows = found["metrics"], found["rows"]
-    titles = {method["name"]: method["title"] for method in found["methods"]}
-    compared = any(row["worse"] is not None for row in rows)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("method", overflow="fold")
-    headings = [metric["title"] for metric in metrics]
-    headings += ["worse", "least gain"] if compared else []
-    for heading in (*headings, "s/Mpx", "MiB"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    groups = list(dict.fromkeys(row["group"] for row in rows))
-    for group in groups:
-        part = [row for row in rows if row["group"] == group]
-        if len(groups) > 1:
-            table.add_section()
-            table.add_row(Text(f"{group or 'all'} ({part[0]['images']} images)", "bold"))
-        for row in part:
-            cells = [Text(titles[row["method"]])]
-            for metric in metrics:
-                scores = [other["scores"][metric["name"]] for other in part]
-                best = (max if metric["higher_is_better"] else min)(scores)
-                score = row["scores"][metric["name"]]
-                style = "bold" if compared and score == best else ""
-                cells.append(Text(f"{score:.{metric['digits']}f}", style))
-            keys = [("worse", "d"), ("least_gain", "+.2f")] if compared else []
-            for key, form in (*keys, ("seconds_per_megapixel", ".3g"), ("peak_mib", ".0f")):
-                cells.append(Text("" if row[key] is None else format(row[key], form)))
-            table.add_row(*cells)
-    return table
-
-
-def footnotes(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what the figures of a table mean."""
-    yield f"Protocol: {found['dataset']['protocol']}"
-    for metric in found["metrics"]:
-        yield f"{metric['title']}: {metric['description']}"
-    yield found["rounding"]
-    if any(row["worse"] is not None for row in found["rows"]):
-        name = found["metrics"][0]["title"]
-        yield (
-            f"worse: images with less than the noisy input by {name}; least gain: of the image "
-            "that gains least by it."
-        )
-    yield "s/Mpx: seconds per million pixels; MiB: peak memory beyond what was held before."

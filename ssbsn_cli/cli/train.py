@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ssbsn_cli.cli.failures import handled
-from ssbsn_cli.cli.options import CompileOption, DeviceOption, JsonOption, QuietOption
-from ssbsn_cli.cli.output import Output, is_leader
+from ssbsn_cli.cli.options import CompileOption, DeviceOption
+from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError
 
 if TYPE_CHECKING:
@@ -18,33 +18,20 @@ if TYPE_CHECKING:
     from ssbsn_cli.core.training.request import TrainingRequest
     from ssbsn_cli.core.training.run import Prepared
 
-EXAMPLES = """
-[bold]Examples[/bold]
-
-    ssbsn train --data ~/SIDD_Medium
-    ssbsn train --data my_photos/ --config small --max-minutes 60
-    ssbsn train --data my_photos/ --config adapt --init ssbsn-photo --out mine
-    ssbsn train --out mine --resume
-    ssbsn train --report mine
-    ssbsn denoise photo.png --weights mine
-
-Exit codes: 0 all done, 1 not finished, 2 wrong use, 3 no device or weights, 130 interrupted.
-"""
-
-LENGTH = "How long to train"
-SETTINGS = "Changes of the configuration"
-OTHER = "Other objectives"
+_length = partial(typer.Option, rich_help_panel="How long to train")
+_changes = partial(typer.Option, rich_help_panel="Changes to the configuration")
+_objectives = partial(typer.Option, rich_help_panel="Other objectives")
 
 
-@handled
 def train(
+    out: Output,
+    *,
     data: Annotated[
         list[str] | None,
         typer.Option(
-            "--data",
             metavar="DIR[=WEIGHT]",
-            help="Noisy photos: a folder, or SIDD Medium, NIND, DND, AP-BSN's prep. May be given "
-            "several times, with how often each is drawn.",
+            help="Noisy photos: a folder, SIDD Medium, NIND, DND, or AP-BSN's prep. Repeat it for "
+            "several; WEIGHT says how often each is drawn.",
         ),
     ] = None,
     out_dir: Annotated[
@@ -64,64 +51,45 @@ def train(
         typer.Option(metavar="NAME|PATH", help="Weights to start from instead of random ones."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the run's last checkpoint, if it has one.")
+        bool,
+        typer.Option("--resume", help="Continue from the run's last checkpoint, if it has one."),
     ] = False,
     val_data: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Pairs of noisy and clean photos to score on."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(rich_help_panel=LENGTH, help="Steps.")] = None,
+    steps: Annotated[int | None, _length(help="Steps.")] = None,
     epochs: Annotated[
-        float | None,
-        typer.Option(rich_help_panel=LENGTH, help="Epochs: a crop per 384x384 pixels of data."),
+        float | None, _length(help="Epochs: a crop per 384x384 pixels of data.")
     ] = None,
-    max_minutes: Annotated[
-        float | None, typer.Option(rich_help_panel=LENGTH, help="Minutes.")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(rich_help_panel=SETTINGS, help="Crops a step.")
-    ] = None,
-    crop: Annotated[
-        int | None,
-        typer.Option(rich_help_panel=SETTINGS, help="Side of the crops, a multiple of pd_a."),
-    ] = None,
-    lr: Annotated[
-        float | None, typer.Option(rich_help_panel=SETTINGS, help="Highest learning rate.")
-    ] = None,
+    max_minutes: Annotated[float | None, _length(help="Minutes.")] = None,
+    batch_size: Annotated[int | None, _changes(help="Crops per step.")] = None,
+    crop: Annotated[int | None, _changes(help="Side of the crops, a multiple of pd_a.")] = None,
+    lr: Annotated[float | None, _changes(help="Highest learning rate.")] = None,
     device: DeviceOption = "auto",
     precision: Annotated[
-        Literal["auto", "fp32", "bf16"] | None,
-        typer.Option(rich_help_panel=SETTINGS, help="Precision of the forward pass."),
+        Literal["auto", "fp32", "bf16"] | None, _changes(help="Precision of the forward pass.")
     ] = None,
     compile: CompileOption = "auto",
     seed: Annotated[
-        int | None,
-        typer.Option(rich_help_panel=SETTINGS, help="Of initial weights, crops and noise."),
+        int | None, _changes(help="Seed of the initial weights, crops and noise.")
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            rich_help_panel=SETTINGS,
-            help="Any other key, such as optimizer.ema=0.999.",
-        ),
+        _changes("--set", metavar="KEY=VALUE", help="Any other key, such as optimizer.ema=0.999."),
     ] = None,
     distill_from: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME|PATH",
-            rich_help_panel=OTHER,
-            help="Weights whose results on the noisy photos are to be reproduced.",
+        _objectives(
+            metavar="NAME|PATH", help="Learn to reproduce what these weights make of noisy photos."
         ),
     ] = None,
     pairs: Annotated[
         list[str] | None,
-        typer.Option(
+        _objectives(
             metavar="DIR[=WEIGHT]",
-            rich_help_panel=OTHER,
-            help="Clean photos, which get synthetic noise, or, with pairs.real=true, pairs. May be "
-            "given several times.",
+            help="Clean photos, which get synthetic noise; with pairs.real=true, pairs of photos. "
+            "Repeat it for several.",
         ),
     ] = None,
     cache: Annotated[
@@ -129,23 +97,25 @@ def train(
         typer.Option(metavar="DIR", help="Where decoded photos are kept; by default in the cache."),
     ] = None,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also log for TensorBoard, into RUN/tensorboard.")
+        bool, typer.Option("--tensorboard", help="Also log for TensorBoard, to RUN/tensorboard.")
     ] = False,
     report: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN", help="Only draw the curves and pictures of a run into RUN/report.html."
+            metavar="RUN", help="Only draw a run's curves and pictures, into RUN/report.html."
         ),
     ] = None,
-    json_lines: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> None:
-    """Train on noisy photos: any photos of yours, without clean ones."""
+    """Train on noisy photos of your own; no clean ones are needed."""
     from ssbsn_cli.core.training.request import make_request
 
-    out = Output(json_lines=json_lines and is_leader(), quiet=quiet or not is_leader())
+    out.leave_to_leader()
     if report:
-        _write_report(out, report)
+        from ssbsn_cli.core.report.training import write_report
+
+        page = write_report(report)
+        out.record({"report": str(page)})
+        out.show(str(page))
         return
     options = {
         "training.steps": steps,
@@ -180,19 +150,8 @@ def train(
     _train(out, request)
 
 
-train.__doc__ = f"{train.__doc__}\n{EXAMPLES}"
-
-
-def _write_report(out: Output, run: Path) -> None:
-    from ssbsn_cli.core.report.training import write_report
-
-    page = write_report(run)
-    out.record({"report": str(page)})
-    out.show(str(page))
-
-
 def _train(out: Output, request: TrainingRequest) -> None:
-    # Only now, since PyTorch takes seconds to import.
+    # Imported here, since PyTorch takes seconds.
     from ssbsn_cli.core.training.run import prepare_training
 
     def listen(record: Mapping[str, Any]) -> None:
@@ -219,7 +178,7 @@ def _train(out: Output, request: TrainingRequest) -> None:
             prepared.trainer.train(show)
     except KeyboardInterrupt:
         run = prepared.summary["run"]
-        out.say(f"All is saved in {run}: go on with ssbsn train --out {run} --resume")
+        out.say(f"Everything is saved in {run}. Continue with ssbsn train --out {run} --resume")
         raise
     finally:
         prepared.close()
@@ -263,6 +222,6 @@ def _conclude(out: Output, prepared: Prepared) -> None:
         }
     )
     out.say(
-        f"The best weights are those of step {prepared.recorder.best_step}: {files.weights}. Use "
+        f"The weights of step {prepared.recorder.best_step} are the best: {files.weights}. Use "
         f"them with: ssbsn denoise PHOTO --weights {files.directory}"
     )

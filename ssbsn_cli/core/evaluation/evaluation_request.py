@@ -1,4 +1,4 @@
-"""What is asked of an evaluation, and what of it can be refused before anything is computed."""
+"""What is asked of an evaluation; requests that cannot work are refused before any computing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class EvaluationRequest:
     Parameters
     ----------
     dataset : str
-        One of `ssbsn_cli.core.evaluation.datasets.DATASETS`.
+        One of `ssbsn_cli.core.evaluation.datasets.catalogue.DATASETS`.
     data : sequence of Path
         Where it is.
     added : AddedNoise, optional
@@ -29,7 +29,7 @@ class EvaluationRequest:
     limit : int, optional
         How many samples of it to take at most.
     weights : sequence of str
-        Names or paths; the default weights if empty, no network at all if "none".
+        Names or paths; the default weights if empty, no network if "none".
     baselines : sequence of str
         Names, or "all" for all that are installed.
     metrics : sequence of str
@@ -39,20 +39,21 @@ class EvaluationRequest:
     settings : Settings
         How networks are run.
     cache : Path, optional
-        Where results are kept; in the user's cache if not given.
+        Folder of results from before; by default it is in the user's cache.
     use_cache : bool
-        Whether results are taken from there and kept there.
+        Whether results are taken from that folder and kept there.
     csv, report, submission : Path, optional
         Files to write; `submission` may be a folder.
     pictures : Path, optional
         Folder for the results as pictures.
     overwrite : bool
-        Whether files that are there already may be replaced.
+        Whether existing files may be replaced.
 
     Raises
     ------
     OptionError
-        A file that is to be written exists or lies in no folder, or nothing is to be compared.
+        A file that is to be written exists or its folder does not, two files are the same, or
+        "none" stands beside other weights.
     """
 
     dataset: str
@@ -74,7 +75,7 @@ class EvaluationRequest:
 
     def __post_init__(self) -> None:
         if NO_WEIGHTS in self.weights and len(self.weights) > 1:
-            raise OptionError("--weights none goes with no other weights.", "Drop one.")
+            raise OptionError("--weights none excludes all other weights.", "Drop one.")
         files = [self.csv, self.report]
         if self.submission and self.submission.suffix:
             files.append(self.submission)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.evaluation.baseline import Baseline
+from ssbsn_cli.core.evaluation.datasets.samples import number_alike
 from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.types import to_unit
 
@@ -19,22 +19,16 @@ _WARM_UP = 128
 
 
 class Method(ABC):
-    """A way to denoise.
+    """A way to denoise."""
 
-    Parameters
-    ----------
-    name : str
-        Unlike those of the others, and fit to be the name of a folder.
-    title : str
-        For tables.
-    """
-
+    #: Unique, and fit to be the name of a folder.
+    name: str
+    #: For tables.
+    title: str
+    #: What the cache calls methods of this sort; two with equal settings give equal results.
+    kind: ClassVar[str]
     #: Whether it takes any time.
-    timed = True
-
-    def __init__(self, name: str, title: str) -> None:
-        self.name = name
-        self.title = title
+    timed: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -65,44 +59,16 @@ class Method(ABC):
 class Noisy(Method):
     """The noisy photograph itself."""
 
+    name = NOISY
+    title = "noisy input"
+    kind = "Noisy"
     timed = False
     description = "The photographs as they are."
     settings: Mapping[str, Any] = {}
 
-    def __init__(self) -> None:
-        super().__init__(NOISY, "noisy input")
-
     def __call__(self, images: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
         """Return the images."""
         return [to_unit(image) for image in images]
-
-
-class Classical(Method):
-    """A denoiser that learned nothing.
-
-    Parameters
-    ----------
-    baseline : Baseline
-        Which.
-    """
-
-    def __init__(self, baseline: Baseline) -> None:
-        super().__init__(baseline.name, baseline.title)
-        self._baseline = baseline
-
-    @property
-    def description(self) -> str:
-        """What it is, in a sentence or two."""
-        return self._baseline.description
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Constants and versions."""
-        return self._baseline.settings
-
-    def __call__(self, images: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
-        """Denoise one image after the other."""
-        return [self._baseline(image) for image in images]
 
 
 class Learned(Method):
@@ -116,8 +82,10 @@ class Learned(Method):
         Of the row in tables.
     """
 
+    kind = "Learned"
+
     def __init__(self, denoiser: Denoiser, name: str) -> None:
-        super().__init__(name, name)
+        self.name = self.title = name
         self._denoiser = denoiser
         self._warm = False
 
@@ -125,7 +93,7 @@ class Learned(Method):
     def description(self) -> str:
         """How the weights are run."""
         now = self.settings
-        words = [f"{now['precision']}"]
+        words = [str(now["precision"])]
         if now["attention"]:
             words = [f"refine {now['refine']}", f"{now['attention']} attention", *words]
         words.append(f"tiles of {now['tile']}" if now["tile"] else "whole images")
@@ -146,11 +114,11 @@ class Learned(Method):
         }
 
     def settings_for(self, height: int, width: int) -> Mapping[str, Any]:
-        """Return `settings`, without tiles if there is one only."""
+        """Return `settings`, without the tiles if one holds the whole image."""
         settings = dict(self.settings)
-        # What was compiled so far says nothing of this image.
+        # Whether anything is compiled yet does not matter to this image.
         del settings["compiled"]
-        # "auto" depends on the memory that is free, which differs from run to run.
+        # "auto" depends on the free memory, which differs from run to run.
         if max(height, width) <= settings["tile"]:
             settings |= {"tile": 0, "overlap": 0}
         return settings
@@ -164,7 +132,7 @@ class Learned(Method):
         height, width = images[0].shape[:2]
         if self.batch_size(height, width) > 1:
             return self._denoiser.denoise_batch(images)
-        # As floats: rounding is a part of scoring.
+        # As floats, since rounding is a part of scoring.
         return [self._denoiser(to_unit(image)) for image in images]
 
     def warm_up(self, image: NDArray[Any]) -> None:
@@ -187,16 +155,9 @@ def name_rows(weights: Sequence[str], taken: Sequence[str]) -> list[str]:
     Returns
     -------
     list of str
-        The names; of a path, its last part without extension. Numbered where they come out alike.
+        The names; for a path, its last part without extension. Equal ones are numbered.
     """
-    names: list[str] = []
-    for weight in weights:
-        path = Path(weight)
-        plain = path.stem if path.suffix else path.name
-        plain = "".join(c if c.isalnum() or c in "-_.+" else "_" for c in plain) or "weights"
-        name, number = plain, 1
-        while name.casefold() in (other.casefold() for other in (*names, *taken)):
-            number += 1
-            name = f"{plain}-{number}"
-        names.append(name)
-    return names
+    paths = [Path(weight) for weight in weights]
+    names = [path.stem if path.suffix else path.name for path in paths]
+    fit = ["".join(c if c.isalnum() or c in "-_.+" else "_" for c in name) for name in names]
+    return number_alike([name or "weights" for name in fit], taken)

@@ -1,16 +1,22 @@
-"""Pictures made ready for scoring: denoised ones rounded, clean ones averaged."""
+"""Pictures made ready for scoring: results rounded to 8 bits, clean ones scaled and averaged."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.evaluation.datasets.samples import Sample
+from ssbsn_cli.core.types import white_of
 
 WHITE = 255.0
+#: The convention behind every score, for tables and reports.
+ROUNDING = (
+    "Results are rounded to 8 bits before they are scored (0.5 added, floor, clipped to 0..255); "
+    "several references are averaged and not rounded; figures are means over images."
+)
 
 
 def quantise(x: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
@@ -47,55 +53,32 @@ def quantise(x: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     return rounded
 
 
-def mean_reference(references: Iterable[NDArray[Any]]) -> NDArray[np.float64]:
-    """Average several photographs of one scene into the clean one.
+def to_picture(result: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Round a result with white at 1 to the picture that is scored."""
+    return quantise(result * np.float32(WHITE))
 
-    The mean is not rounded, for `psnr` and the two SSIMs alike: its fractions are what averaging
-    gained, and rounding them away would add noise of 1/12 of a squared level to every score. Data
-    sets that publish one mean of 8 bits have rounded already; ``quantise(mean)`` is theirs.
 
-    Parameters
-    ----------
-    references : iterable of array
-        (H, W, C), all of one size, uint8 or floats with white at 255. Read one at a time.
+def reference_of(sample: Sample) -> NDArray[Any]:
+    """Return what the results for a sample are compared with.
 
     Returns
     -------
     array
-        (H, W, C) float64 with white at 255.
-
-    Raises
-    ------
-    OptionError
-        There are none, or their sizes differ.
-    TypeError
-        They are neither uint8 nor floats.
+        (H, W, 3) with white at 255: the one reference, as uint8 if it is that; the mean of
+        several, as float64; or the noisy photograph if there are none. The mean is not rounded:
+        its fractions are what averaging gained, and rounding them away would add noise of 1/12 of
+        a squared level to every score. Data sets that publish one 8-bit mean have rounded already.
     """
-    total: NDArray[np.float64] | None = None
-    count = 0
-    for reference in references:
-        if reference.dtype != np.uint8 and reference.dtype.kind != "f":
-            raise TypeError(f"references must be uint8 or floats, not {reference.dtype}")
-        if total is None:
-            total = np.zeros(reference.shape)
-        elif reference.shape != total.shape:
-            raise OptionError(
-                f"The clean photos of a scene differ in size: {describe_size(total)} and "
-                f"{describe_size(reference)}.",
-                "Average only photos that show exactly the same.",
-            )
-        total += reference
-        count += 1
-    if total is None:
-        raise OptionError(
-            "There are no clean photos to average.", "Give at least one clean photo of the scene."
-        )
-    return total / count
+    pictures = sample.references or (sample.noisy,)
+    if len(pictures) == 1:
+        return _to_255(pictures[0])
+    total = np.zeros(sample.noisy.shape)
+    for picture in pictures:
+        total += _to_255(picture)
+    return total / len(pictures)
 
 
-def describe_size(picture: NDArray[Any]) -> str:
-    """Return the size of (H, W, C) for people to read; the bare shape of anything else."""
-    if picture.ndim != 3:
-        return "x".join(map(str, picture.shape))
-    height, width, channels = picture.shape
-    return f"{width}x{height} pixels in {channels} channels"
+def _to_255(picture: NDArray[Any]) -> NDArray[Any]:
+    if picture.dtype == np.uint8:
+        return picture
+    return picture.astype(np.float64) * (WHITE / white_of(picture.dtype))

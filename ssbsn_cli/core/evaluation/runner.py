@@ -1,4 +1,4 @@
-"""An evaluation from request to result."""
+"""An evaluation, from request to result."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.baselines import BASELINES, open_baseline
+from ssbsn_cli.core.evaluation.baselines.classical import Classical
 from ssbsn_cli.core.evaluation.datasets.catalogue import open_dataset
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset
 from ssbsn_cli.core.evaluation.evaluation_request import (
@@ -14,17 +15,11 @@ from ssbsn_cli.core.evaluation.evaluation_request import (
     NO_WEIGHTS,
     EvaluationRequest,
 )
-from ssbsn_cli.core.evaluation.methods import NOISY, Classical, Learned, Method, Noisy, name_rows
-from ssbsn_cli.core.evaluation.outputs import (
-    PictureBook,
-    check_submission,
-    save_picture,
-    to_csv,
-    write_file,
-    write_submission,
-)
-from ssbsn_cli.core.evaluation.quality import choose_metrics
+from ssbsn_cli.core.evaluation.methods import NOISY, Learned, Method, Noisy, name_rows
+from ssbsn_cli.core.evaluation.metrics import choose_metrics
+from ssbsn_cli.core.evaluation.outputs import PictureBook, save_picture, to_csv, write_file
 from ssbsn_cli.core.evaluation.scoring import Result, ResultCache, evaluate
+from ssbsn_cli.core.evaluation.submissions import check_submission, write_submission
 from ssbsn_cli.core.evaluation.summary import Tally, summarise, table_rows
 from ssbsn_cli.core.inference.load import load_denoiser
 from ssbsn_cli.core.report.evaluation import make_report
@@ -34,19 +29,19 @@ from ssbsn_cli.core.weights.registry import default_name
 
 
 class Evaluation:
-    """An evaluation that is ready to run: all that it needs is there.
+    """An evaluation that is ready to run, with everything it needs at hand.
 
     Parameters
     ----------
     request : EvaluationRequest
-        What is asked.
+        What is asked for.
     warn : callable
         Told, in a sentence, what a user should know.
 
     Raises
     ------
     SsbsnError
-        The data set, weights or a baseline are not there, or the request makes no sense.
+        The data set, weights or a baseline are missing, or the request makes no sense.
     """
 
     def __init__(self, request: EvaluationRequest, warn: Notify) -> None:
@@ -55,26 +50,24 @@ class Evaluation:
             request.dataset, request.data, request.limit, request.added
         )
         self.metrics = choose_metrics(request.metrics, self.dataset.referenced)
-        baselines = _choose_baselines(request.baselines, warn)
+        baselines = _open_baselines(request.baselines, warn)
         weights = list(request.weights) or [default_name()]
         if weights == [NO_WEIGHTS]:
             weights = []
         names = name_rows(weights, (NOISY, *BASELINES, "clean"))
         if request.submission:
-            check_submission(
-                request.submission, self.dataset.name, request.limit, [*names, *baselines]
-            )
-        classical = [Classical(open_baseline(name)) for name in baselines]
+            scored = [*names, *(baseline.name for baseline in baselines)]
+            check_submission(request.submission, self.dataset.name, request.limit, scored)
         self.methods: list[Method] = [Noisy()]
         for weight, name in zip(weights, names, strict=True):
             denoiser = load_denoiser(weight, notify=warn, **vars(request.settings))
             self.methods.append(Learned(denoiser, name))
-        self.methods += classical
+        self.methods += baselines
         folder = (request.cache or cache_dir() / "eval") if request.use_cache else None
         self._cache = ResultCache(folder, warn)
 
     def run(self, progress: Progress) -> dict[str, Any]:
-        """Denoise and score all, and write the files that were asked for.
+        """Denoise and score everything, and write the files that were asked for.
 
         Parameters
         ----------
@@ -84,7 +77,7 @@ class Evaluation:
         Returns
         -------
         dict
-            What was found; see `summarise`.
+            The findings; see `summarise`.
 
         Raises
         ------
@@ -133,15 +126,13 @@ class Evaluation:
             progress(done, total)
 
 
-def _choose_baselines(names: Sequence[str], warn: Notify) -> list[str]:
+def _open_baselines(names: Sequence[str], warn: Notify) -> list[Classical]:
     if ALL_BASELINES not in names:
-        return list(dict.fromkeys(name for name in names if name != NOISY))
-    there = []
+        return [open_baseline(name) for name in dict.fromkeys(names) if name != NOISY]
+    opened = []
     for name in BASELINES:
         try:
-            open_baseline(name)
+            opened.append(open_baseline(name))
         except OptionError as error:
             warn(f"{name} is left out. {error} {error.hint}")
-            continue
-        there.append(name)
-    return there
+    return opened

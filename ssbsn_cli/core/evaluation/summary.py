@@ -1,10 +1,9 @@
-"""What an evaluation found, as plain values: what ``--json`` prints and tables and reports show."""
+"""The findings of an evaluation as plain values, for ``--json``, tables and reports."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,40 +14,27 @@ from ssbsn_cli import __version__
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset
 from ssbsn_cli.core.evaluation.methods import NOISY, Method
 from ssbsn_cli.core.evaluation.metrics import Metric
-from ssbsn_cli.core.evaluation.quality import ROUNDING
+from ssbsn_cli.core.evaluation.rounding import ROUNDING
 from ssbsn_cli.core.evaluation.scoring import Result
 from ssbsn_cli.core.runtime.device import available_cores
 
-# A table with a section for each of more would not be read.
+# Nobody would read a table with more sections.
 _MOST_GROUPS = 12
 
 
-@dataclass
 class Tally:
-    """What is remembered of results, pixels aside.
+    """Collects results, without pixels."""
 
-    Parameters
-    ----------
-    images : dict
-        By the sample's name, in order: what the summary says of it.
-    """
-
-    images: dict[str, dict[str, Any]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        #: What the summary says of each sample, by its name, in order.
+        self.images: dict[str, dict[str, Any]] = {}
 
     def add(self, result: Result) -> None:
-        """Remember a result."""
+        """Collect a result."""
         sample = result.sample
         height, width = sample.noisy.shape[:2]
-        image = self.images.setdefault(
-            sample.name,
-            {
-                "name": sample.name,
-                "group": sample.group,
-                "width": width,
-                "height": height,
-                "results": {},
-            },
-        )
+        image = {"name": sample.name, "group": sample.group, "width": width, "height": height}
+        image = self.images.setdefault(sample.name, image | {"results": {}})
         image["results"][result.method] = {
             "scores": result.scores,
             "seconds": None if result.seconds is None else float(f"{result.seconds:.4g}"),
@@ -63,14 +49,14 @@ def summarise(
     methods: Sequence[Method],
     metrics: Sequence[Metric],
 ) -> dict[str, Any]:
-    """Return what an evaluation found.
+    """Sum an evaluation up.
 
     Parameters
     ----------
     tally : Tally
-        Results of all methods on each image it has.
+        The results of all methods on each of its images.
     dataset : Dataset
-        What they are results on.
+        Where the images are from.
     protocol : str
         How images were run.
     methods, metrics : sequence
@@ -100,13 +86,7 @@ def summarise(
         "protocol": protocol,
         "rounding": ROUNDING,
         "metrics": [
-            {
-                "name": metric.name,
-                "title": metric.title,
-                "description": metric.description,
-                "digits": metric.digits,
-                "higher_is_better": metric.higher_is_better,
-            }
+            {key: value for key, value in vars(metric).items() if key != "compute"}
             for metric in metrics
         ],
         "methods": [
@@ -135,7 +115,7 @@ def _row(
     seconds = [result["seconds"] for result in results if result["seconds"] is not None]
     peaks = [result["peak_mib"] for result in results if result["peak_mib"] is not None]
     megapixels = sum(image["width"] * image["height"] for image in images) / 1e6
-    worse = least = None
+    gains: list[float] = []
     if dataset.referenced and method.name != NOISY:
         name, sign = metrics[0].name, 1 if metrics[0].higher_is_better else -1
         gains = [
@@ -143,8 +123,6 @@ def _row(
             for image in images
             if (noisy := image["results"].get(NOISY))
         ]
-        if gains:
-            worse, least = sum(gain < 0 for gain in gains), min(gains)
     return {
         "method": method.name,
         "group": group,
@@ -153,15 +131,15 @@ def _row(
             metric.name: fmean(result["scores"][metric.name] for result in results)
             for metric in metrics
         },
-        "worse": worse,
-        "least_gain": least,
+        "worse": sum(gain < 0 for gain in gains) if gains else None,
+        "least_gain": min(gains, default=None),
         "seconds_per_megapixel": float(f"{sum(seconds) / megapixels:.4g}") if seconds else None,
         "peak_mib": max(peaks, default=None),
     }
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return what figures of time were measured on."""
+    """Return the machine that times were measured on, and the versions of the software."""
     machine: dict[str, Any] = {
         "cpu": _cpu_name(),
         "cores": available_cores(),
@@ -185,8 +163,8 @@ def _cpu_name() -> str:
     return next(names, "")
 
 
-def table_rows(evaluation: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    """Yield a row of plain values for each image and method, for a table in a file."""
+def table_rows(evaluation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a row of plain values for each image and method, for a CSV file."""
     for image in evaluation["images"]:
         for method, result in image["results"].items():
             yield {

@@ -1,4 +1,4 @@
-"""Photographs made alike: their depth, their alpha, the order of colours, which way is up."""
+"""Photos made alike: their depth, their alpha, the order of colours, which way is up."""
 
 from __future__ import annotations
 
@@ -13,6 +13,18 @@ from ssbsn_cli.core.imaging.exif import mark_upright, orientation_of
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels, pixel_rows
 from ssbsn_cli.core.types import white_of
 
+_XMP_ORIENTATION = re.compile(rb"(\btiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])(?!\d)")
+
+_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.swapaxes(0, 1),
+    6: lambda p: p.swapaxes(0, 1)[:, ::-1],
+    7: lambda p: p.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda p: p.swapaxes(0, 1)[::-1],
+}
+
 
 def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
     """Convert to a shallower type of number, rounding to the nearest.
@@ -22,7 +34,7 @@ def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
     pixels : numpy.ndarray
         (H, W, C); uint16, or floats with white at 1.
     dtype : numpy.dtype
-        The type to convert to: uint8 or uint16.
+        uint8 or uint16.
 
     Returns
     -------
@@ -44,19 +56,7 @@ def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
 
 
 def straighten_alpha(photo: Photo) -> Photo:
-    """Divide the colours by the alpha that they are multiplied by.
-
-    Parameters
-    ----------
-    photo : Photo
-        Of any kind of alpha, or none.
-
-    Returns
-    -------
-    Photo
-        Its alpha channel is unassociated and has the values it had; the same object if the
-        colours were not multiplied.
-    """
+    """Divide the colours by the alpha that they are multiplied by; return others as they are."""
     if photo.alpha != "associated" or not photo.has_alpha:
         return photo
     pixels = photo.pixels.copy()
@@ -71,67 +71,27 @@ def straighten_alpha(photo: Photo) -> Photo:
 
 
 def swap_red_and_blue(pixels: Pixels) -> Pixels:
-    """Turn BGR into RGB, in place.
-
-    Parameters
-    ----------
-    pixels : numpy.ndarray
-        (H, W, 3) or (H, W, 4).
-
-    Returns
-    -------
-    numpy.ndarray
-        The same array.
-    """
+    """Turn BGR, (H, W, 3) or with alpha (H, W, 4), into RGB in place; return the same array."""
     code = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
     for rows in pixel_rows(pixels):
         pixels[rows] = cv2.cvtColor(pixels[rows], code)
     return pixels
 
 
-_XMP_ORIENTATION = re.compile(rb"(\btiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])(?!\d)")
-
-_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
-    2: lambda p: p[:, ::-1],
-    3: lambda p: p[::-1, ::-1],
-    4: lambda p: p[::-1],
-    5: lambda p: p.swapaxes(0, 1),
-    6: lambda p: p.swapaxes(0, 1)[:, ::-1],
-    7: lambda p: p.swapaxes(0, 1)[::-1, ::-1],
-    8: lambda p: p.swapaxes(0, 1)[::-1],
-}
-
-
 def upright(photo: Photo) -> Photo:
-    """Turn a photograph as its metadata ask for, and make them ask no more.
-
-    Parameters
-    ----------
-    photo : Photo
-        As it is stored.
-
-    Returns
-    -------
-    Photo
-        As it is to be seen.
-    """
+    """Turn a photo as its metadata ask, and make them ask no more."""
     orientation, metadata = settle_turn(photo.metadata)
-    if orientation in _TURNS:
-        pixels = np.ascontiguousarray(_TURNS[orientation](photo.pixels))
-        metadata = replace(metadata, exif=mark_upright(metadata.exif, turned=orientation >= 5))
-        return replace(photo, pixels=pixels, metadata=metadata)
-    return replace(photo, metadata=metadata)
+    if orientation not in _TURNS:
+        return replace(photo, metadata=metadata)
+    pixels = np.ascontiguousarray(_TURNS[orientation](photo.pixels))
+    metadata = replace(metadata, exif=mark_upright(metadata.exif, turned=orientation >= 5))
+    return replace(photo, pixels=pixels, metadata=metadata)
 
 
 def settle_turn(metadata: Metadata) -> tuple[int, Metadata]:
-    """Tell how a photograph is to be turned, and make its XMP ask no more.
+    """Tell how to turn a photo, and make its XMP ask no more.
 
     EXIF decides; XMP is asked only where EXIF does not say.
-
-    Parameters
-    ----------
-    metadata : Metadata
-        As they were read.
 
     Returns
     -------

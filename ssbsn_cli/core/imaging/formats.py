@@ -1,49 +1,33 @@
-"""Which kinds of files there are, told by content and by extension."""
+"""All file formats, and how they are told apart: by content when reading, by name when writing."""
 
 from __future__ import annotations
 
 import re
 from pathlib import PurePath
+from typing import BinaryIO
 
 import numpy as np
 
 from ssbsn_cli.core.errors import ImageError
-from ssbsn_cli.core.imaging.photo import Photo, Refusal
+from ssbsn_cli.core.imaging.codec import Codec, Refusal, camera_raw
+from ssbsn_cli.core.imaging.jpeg import JPEG
+from ssbsn_cli.core.imaging.photo import Photo
+from ssbsn_cli.core.imaging.pillow import BMP, WEBP
+from ssbsn_cli.core.imaging.png import PNG
+from ssbsn_cli.core.imaging.pnm import PNM
+from ssbsn_cli.core.imaging.tiff import TIFF
 
-_EXTENSIONS = {
-    "jpeg": (".jpg", ".jpeg", ".jpe"),
-    "png": (".png",),
-    "webp": (".webp",),
-    "bmp": (".bmp",),
-    "tiff": (".tif", ".tiff"),
-    "pnm": (".ppm", ".pgm", ".pnm"),
-}
-_BY_EXTENSION = {ext: kind for kind, exts in _EXTENSIONS.items() for ext in exts}
-
+CODECS = {codec.name: codec for codec in (JPEG, PNG, WEBP, BMP, TIFF, PNM)}
+_BY_EXTENSION = {ext: codec.name for codec in CODECS.values() for ext in codec.extensions}
 PHOTO_EXTENSIONS = frozenset(_BY_EXTENSION)
-LABELS = {
-    "jpeg": "JPEG",
-    "png": "PNG",
-    "webp": "WebP",
-    "bmp": "BMP",
-    "tiff": "TIFF",
-    "pnm": "PNM",
-}
 
+_HEAD = 4096
 _RAW_EXTENSIONS = re.compile(
     r"\.(3fr|arw|cr[23w]|dcr|dng|erf|fff|iiq|kdc|mef|mos|mrw|n[er][fw]|orf|pef|raf|rw[2l]|sr[2fw]|x3f)",
     re.IGNORECASE,
 )
-
-_DEPTHS: dict[str, tuple[str, ...]] = {
-    "jpeg": ("uint8",),
-    "png": ("uint8", "uint16"),
-    "webp": ("uint8",),
-    "bmp": ("uint8",),
-    "pnm": ("uint8", "uint16"),
-    "tiff": ("uint8", "uint16", "float16", "float32", "float64"),
-}
-
+_RAW = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb")
+# What cannot be read here, so that a refusal can name it.
 _FOREIGN = (
     (b"GIF8", "a GIF"),
     (b"8BPS", "a Photoshop document"),
@@ -58,33 +42,13 @@ _FOREIGN = (
     (b"PF\n", "a PFM image"),
     (b"Pf\n", "a PFM image"),
 )
-_RAW = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb")
 _BRANDS = {
-    b"avif": "an AVIF",
-    b"avis": "an AVIF",
-    b"heic": "a HEIC",
-    b"heix": "a HEIC",
-    b"hevc": "a HEIC",
-    b"heim": "a HEIC",
-    b"heis": "a HEIC",
-    b"mif1": "a HEIF",
-    b"msf1": "a HEIF",
+    b"avi": "an AVIF",
+    b"hei": "a HEIC",
+    b"hev": "a HEIC",
+    b"mif": "a HEIF",
+    b"msf": "a HEIF",
 }
-_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
-
-
-def camera_raw() -> Refusal:
-    """Make the refusal of a camera raw file.
-
-    Returns
-    -------
-    Refusal
-        To be raised.
-    """
-    return Refusal(
-        "is a camera raw file, which holds no finished picture",
-        "Develop it in a raw converter and export it as a 16-bit TIFF first.",
-    )
 
 
 def format_of_path(path: PurePath | str) -> str:
@@ -98,7 +62,7 @@ def format_of_path(path: PurePath | str) -> str:
     Returns
     -------
     str
-        "jpeg", "png", "webp", "bmp", "tiff" or "pnm".
+        One of `CODECS`, such as "jpeg".
 
     Raises
     ------
@@ -117,83 +81,38 @@ def format_of_path(path: PurePath | str) -> str:
 
 
 def is_photo_name(path: PurePath | str) -> bool:
-    """Tell whether a file is a photograph by its name; hidden files are not.
-
-    Parameters
-    ----------
-    path : path or str
-        The file need not exist.
-
-    Returns
-    -------
-    bool
-        Whether the extension is one of `PHOTO_EXTENSIONS`.
-    """
+    """Tell by its name whether a file is a photo; hidden files are not. It need not exist."""
     path = PurePath(path)
     return path.suffix.lower() in PHOTO_EXTENSIONS and not path.name.startswith(".")
 
 
 def stored_dtype(photo: Photo, format: str) -> np.dtype[np.generic]:
-    """Tell the type of number that a photograph's pixels have once written.
-
-    Parameters
-    ----------
-    photo : Photo
-        The photograph.
-    format : str
-        "jpeg", "png", "webp", "bmp", "tiff" or "pnm".
-
-    Returns
-    -------
-    numpy.dtype
-        The photograph's own where the format can hold it, else the deepest that it can.
-    """
-    depths = _DEPTHS[format]
-    own = photo.pixels.dtype
-    return np.dtype(own.name if own.name in depths else depths[-1])
+    """Return the type a photo's pixels have in a file: their own, or the format's deepest."""
+    dtypes = CODECS[format].dtypes
+    own = photo.pixels.dtype.name
+    return np.dtype(own if own in dtypes else dtypes[-1])
 
 
-def sniff(head: bytes, suffix: str) -> str:
-    """Tell a file's format from how it begins.
+def sniff(stream: BinaryIO, suffix: str) -> Codec:
+    """Tell a file's format from how it begins; the file is at its start before and after.
 
-    Parameters
-    ----------
-    head : bytes
-        The first bytes, 4096 or so.
-    suffix : str
-        The file's extension, which sets camera raw files apart from the TIFF that most of them are.
-
-    Returns
-    -------
-    str
-        "jpeg", "png", "webp", "bmp", "tiff" or "pnm".
+    The extension matters only for camera raw files: most of them begin as TIFFs do.
 
     Raises
     ------
     Refusal
         It is something else.
     """
+    head = stream.read(_HEAD)
+    stream.seek(0)
     if not head:
         raise Refusal("is empty", "Copy or download it again.")
     is_cr2 = head[:2] == b"II" and head[8:10] == b"CR"
     if is_cr2 or _RAW_EXTENSIONS.fullmatch(suffix) or head.startswith(_RAW):
         raise camera_raw()
-    for magic, kind in (
-        (b"\xff\xd8\xff", "jpeg"),
-        (b"\x89PNG\r\n\x1a\n", "png"),
-        (b"II*\0", "tiff"),
-        (b"MM\0*", "tiff"),
-        (b"II+\0", "tiff"),
-        (b"MM\0+", "tiff"),
-    ):
-        if head.startswith(magic):
-            return kind
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "webp"
-    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
-        return "bmp"
-    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
-        return "pnm"
+    for codec in CODECS.values():
+        if codec.matches(head):
+            return codec
     raise _foreign(head)
 
 
@@ -203,13 +122,14 @@ def _foreign(head: bytes) -> Refusal:
         if head.startswith(magic):
             return Refusal(f"is {what}, which cannot be read here", export)
     if head[4:8] == b"ftyp":
-        if head[8:11] == b"crx":
+        brand = head[8:11]
+        if brand == b"crx":
             return camera_raw()
-        what = _BRANDS.get(head[8:12], "a video, or a picture stored like one")
+        what = _BRANDS.get(brand, "a video, or a picture stored like one")
         return Refusal(f"is {what}, which cannot be read here", export)
     if b"<svg" in head:
         return Refusal("is an SVG drawing, not a photograph", export)
+    *labels, last = (codec.label for codec in CODECS.values())
     return Refusal(
-        "is not a photograph of a known kind",
-        "JPEG, PNG, WebP, BMP, TIFF and PPM/PGM can be read.",
+        "is not a photograph of a known kind", f"{', '.join(labels)} and {last} can be read."
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import re
-import struct
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from PIL.JpegImagePlugin import JpegImageFile
 
-from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels, Refusal, cut_short, damaged
-from ssbsn_cli.core.imaging.simple import from_array, to_array
+from ssbsn_cli.core.imaging.codec import Codec, Refusal, cut_short, damaged
+from ssbsn_cli.core.imaging.photo import Metadata, Photo
+from ssbsn_cli.core.imaging.pillow import save_array, to_array
 
 _EXIF = b"Exif\0\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
@@ -22,31 +23,17 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Within compressed data 0xFF is followed by 0 or by a restart marker.
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 _MAX_SEGMENT = 65533
+_MAX_ICC = 255 * (_MAX_SEGMENT - len(_ICC) - 2)
 _FINE_CHROMA = 90
 
 
-def decode_jpeg(data: bytes) -> Photo:
-    """Read a JPEG.
-
-    Parameters
-    ----------
-    data : bytes
-        The file; whatever follows the end of the image is ignored.
-
-    Returns
-    -------
-    Photo
-        As stored; grey or RGB.
-
-    Raises
-    ------
-    Refusal
-        It is CMYK, of more than 8 bits, damaged or cut short.
-    """
+def _decode(stream: BinaryIO) -> Photo:
+    """Read a grey or RGB JPEG; whatever follows the end of the image is ignored."""
+    data = stream.read()
     exif = xmp = b""
     icc: dict[int, bytes] = {}
     frame = b""
-    # Pillow gets no metadata: it would warn about broken ones.
+    # Pillow gets no metadata: it would warn of broken ones, and joins EXIF blocks.
     plain = [data[:2]]
     kept = 2
     for marker, start, end in _segments(data):
@@ -106,42 +93,32 @@ def _check_frame(frame: bytes) -> None:
         )
 
 
-def encode_jpeg(pixels: Pixels, metadata: Metadata, quality: int) -> bytes:
-    """Write a baseline JPEG, with full-size chroma from quality 90 on.
-
-    Parameters
-    ----------
-    pixels : numpy.ndarray
-        (H, W, 1) or (H, W, 3) uint8.
-    metadata : Metadata
-        To be written; EXIF and XMP too long for a segment of a JPEG (64 KB) are left out.
-    quality : int
-        1 to 100.
-
-    Returns
-    -------
-    bytes
-        The file.
-    """
-    buffer = io.BytesIO()
-    subsampling = "4:4:4" if quality >= _FINE_CHROMA else "4:2:0"
-    from_array(pixels).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
-    data = buffer.getbuffer()
-    has_jfif = data[3] == _APP0
-    at = 4 + int.from_bytes(data[4:6], "big") if has_jfif else 2
-    return b"".join([data[:at], *_metadata_segments(metadata), data[at:]])
+def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
+    """Write a baseline JPEG, without the metadata that are too long for one."""
+    kept = photo.metadata
+    exif, xmp = (
+        content if len(magic) + len(content) <= _MAX_SEGMENT else b""
+        for magic, content in ((_EXIF, kept.exif), (_XMP, kept.xmp))
+    )
+    save_array(
+        photo.pixels,
+        stream,
+        "JPEG",
+        quality=quality,
+        subsampling="4:4:4" if quality >= _FINE_CHROMA else "4:2:0",
+        exif=_EXIF + exif if exif else b"",
+        xmp=xmp,
+        icc_profile=kept.icc if len(kept.icc) <= _MAX_ICC else b"",
+    )
 
 
-def _metadata_segments(metadata: Metadata) -> Iterator[bytes]:
-    for magic, content in ((_EXIF, metadata.exif), (_XMP, metadata.xmp)):
-        if content and len(magic) + len(content) <= _MAX_SEGMENT:
-            yield _segment(_APP1, magic + content)
-    room = _MAX_SEGMENT - len(_ICC) - 2
-    parts = [metadata.icc[at : at + room] for at in range(0, len(metadata.icc), room)]
-    if len(parts) < 256:
-        for number, part in enumerate(parts, 1):
-            yield _segment(_APP2, _ICC + bytes((number, len(parts))) + part)
-
-
-def _segment(marker: int, content: bytes) -> bytes:
-    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+JPEG = Codec(
+    name="jpeg",
+    label="JPEG",
+    extensions=(".jpg", ".jpeg", ".jpe"),
+    dtypes=("uint8",),
+    matches=lambda head: head.startswith(b"\xff\xd8\xff"),
+    decode=_decode,
+    encode=_encode,
+    max_side=65500,
+)

@@ -45,7 +45,7 @@ class Photo:
     metadata : Metadata
         What the file said about the photograph.
     format : str
-        "jpeg", "png", "webp", "bmp", "tiff" or "pnm": what it was read from.
+        What it was read from, such as "jpeg".
     alpha : {"unassociated", "associated", "unspecified"}
         What the alpha channel, if any, means: the usual opacity, opacity that the colours are
         already multiplied by, or a channel that the file gives no meaning. Only TIFF can hold
@@ -74,59 +74,13 @@ class Image(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """Height, width and channels."""
-        ...
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of the numbers."""
-        ...
 
     def __getitem__(self, window: tuple[slice, slice], /) -> Pixels:
         """Return the pixels of some rows and columns, (h, w, C)."""
-        ...
-
-
-class Refusal(Exception):  # noqa: N818 - a decoder's answer, not an error that users meet
-    """Why bytes cannot become a photograph, told without the file's name, which decoders ignore.
-
-    Parameters
-    ----------
-    reason : str
-        What follows the file's name in a sentence, without the full stop.
-    hint : str
-        What to do next.
-    """
-
-    def __init__(self, reason: str, hint: str) -> None:
-        super().__init__(reason)
-        self.hint = hint
-
-
-def cut_short() -> Refusal:
-    """Make the refusal of a file whose end is missing.
-
-    Returns
-    -------
-    Refusal
-        To be raised.
-    """
-    return Refusal("is cut short", "Copy or download it again.")
-
-
-def damaged(kind: str) -> Refusal:
-    """Make the refusal of a file of this kind that does not decode.
-
-    Parameters
-    ----------
-    kind : str
-        The kind by its usual name, such as "JPEG".
-
-    Returns
-    -------
-    Refusal
-        To be raised.
-    """
-    return Refusal(f"is a damaged {kind}", "Copy or download it again, or export it anew.")
 
 
 def pixel_rows(pixels: Image, budget: int = 1 << 20) -> list[slice]:

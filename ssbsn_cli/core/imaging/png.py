@@ -5,69 +5,39 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 
 from ssbsn_cli.core.imaging.adjust import swap_red_and_blue
-from ssbsn_cli.core.imaging.photo import (
-    Metadata,
-    Photo,
-    Pixels,
-    Refusal,
-    cut_short,
-    damaged,
-)
+from ssbsn_cli.core.imaging.codec import Codec, Refusal, animation, cut_short, damaged
+from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
 from ssbsn_cli.core.types import white_of
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER_END = 33
 _XMP = b"XML:com.adobe.xmp\0"
-_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
-_CHANNELS = {_GREY: 1, _RGB: 3, _GREY_ALPHA: 2, _RGBA: 4}
+_GREY, _RGB, _PALETTE, _GREY_ALPHA = 0, 2, 3, 4
 _MAX_SIDE = 1_000_000
 _MAX_PIXELS = 1 << 30
 _MAX_TEXT = 64 << 20
 
 
-@dataclass(frozen=True)
-class _Header:
-    width: int
-    height: int
-    depth: int
-    color: int
-
-
-def decode_png(data: bytes) -> Photo:
-    """Read a PNG.
-
-    Parameters
-    ----------
-    data : bytes
-        The file.
-
-    Returns
-    -------
-    Photo
-        As stored; a palette becomes RGB, transparent entries and colours become alpha.
-
-    Raises
-    ------
-    Refusal
-        It is animated, damaged, too large or cut short.
-    """
+def _decode(stream: BinaryIO) -> Photo:
+    """Read a PNG: a palette becomes RGB, transparent entries and colours become alpha."""
+    data = stream.read()
     exif = xmp = icc = key = b""
-    header: _Header | None = None
-    # libpng gets no more than it needs: it would complain about the rest on stderr.
+    depth = color = -1
+    # libpng gets only what it needs: it would complain about the rest on stderr.
     plain: list[bytes | memoryview] = [_SIGNATURE]
     view = memoryview(data)
     for kind, start, end in _chunks(data):
         body = data[start + 8 : end - 4] if kind != b"IDAT" else b""
-        if kind == b"IHDR" and header is None:
-            header = _read_header(body)
+        if kind == b"IHDR" and depth < 0:
+            depth, color = _read_header(body)
         elif kind == b"acTL":
-            raise Refusal("is an animation, not a photograph", "Export one frame of it first.")
+            raise animation()
         elif kind == b"eXIf":
             exif = body.removeprefix(b"Exif\0\0")
         elif kind == b"iCCP":
@@ -76,16 +46,16 @@ def decode_png(data: bytes) -> Photo:
             xmp = _read_text(body[len(_XMP) :])
         elif kind == b"tRNS":
             key = body
-        if _is_critical(kind) or (kind == b"tRNS" and header and header.color == _PALETTE):
+        if _is_critical(kind) or (kind == b"tRNS" and color == _PALETTE):
             plain.append(view[start:end])
-    if header is None:
+    if depth < 0:
         raise damaged("PNG")
     packed = np.frombuffer(b"".join(plain), np.uint8)
-    del data, view, plain  # OpenCV needs a second image's worth of memory meanwhile.
+    del data, view, plain  # OpenCV needs memory for a second image now.
     pixels = cv2.imdecode(packed, cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise damaged("PNG")
-    return Photo(_as_stored(pixels, header, key), Metadata(exif, xmp, icc), "png")
+    return Photo(_as_stored(pixels, depth, color, key), Metadata(exif, xmp, icc), "png")
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -111,16 +81,17 @@ def _is_critical(kind: bytes) -> bool:
     return not kind[0] & 0x20
 
 
-def _read_header(body: bytes) -> _Header:
+def _read_header(body: bytes) -> tuple[int, int]:
+    """Return the bits of a channel and the kind of colour."""
     if len(body) != 13:
         raise damaged("PNG")
-    header = _Header(*struct.unpack(">IIBB", body[:10]))
-    if max(header.width, header.height) > _MAX_SIDE or header.width * header.height > _MAX_PIXELS:
+    width, height, depth, color = struct.unpack(">IIBB", body[:10])
+    if max(width, height) > _MAX_SIDE or width * height > _MAX_PIXELS:
         raise Refusal(
-            f"claims to be {header.width} x {header.height} pixels, too large for a PNG here",
+            f"claims to be {width} x {height} pixels, too large for a PNG here",
             "Export it as TIFF first.",
         )
-    return header
+    return depth, color
 
 
 def _inflate(data: bytes) -> bytes:
@@ -138,17 +109,17 @@ def _read_text(body: bytes) -> bytes:
     return _inflate(fields[2]) if body[0] else fields[2]
 
 
-def _as_stored(pixels: Pixels, header: _Header, key: bytes) -> Pixels:
+def _as_stored(pixels: Pixels, depth: int, color: int, key: bytes) -> Pixels:
     """Bring what OpenCV decoded into our order of channels, and apply a colour key."""
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    if header.color == _GREY_ALPHA:
+    if color == _GREY_ALPHA:
         return np.ascontiguousarray(pixels[..., [0, 3]])
     if pixels.shape[2] >= 3:
         swap_red_and_blue(pixels)
-    if header.color in (_GREY, _RGB) and len(key) == 2 * pixels.shape[2]:
+    if color in (_GREY, _RGB) and len(key) == 2 * pixels.shape[2]:
         white = white_of(pixels.dtype)
-        top = (1 << header.depth) - 1
+        top = (1 << depth) - 1
         values = np.frombuffer(key, ">u2") & top
         # OpenCV widens grey of less than 8 bits.
         values = values * (white // top)
@@ -157,35 +128,22 @@ def _as_stored(pixels: Pixels, header: _Header, key: bytes) -> Pixels:
     return pixels
 
 
-def encode_png(pixels: Pixels, metadata: Metadata) -> bytes:
-    """Write a PNG.
-
-    Parameters
-    ----------
-    pixels : numpy.ndarray
-        (H, W, C) uint8 or uint16.
-    metadata : Metadata
-        To be written, all of it.
-
-    Returns
-    -------
-    bytes
-        The file.
-    """
+def _encode(photo: Photo, stream: BinaryIO, _: int) -> None:
+    pixels, metadata = photo.pixels, photo.metadata
     if pixels.shape[2] == 2:
         plain = memoryview(_encode_grey_alpha(pixels))
     else:
         code = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}.get(pixels.shape[2])
         _, encoded = cv2.imencode(".png", pixels if code is None else cv2.cvtColor(pixels, code))
         plain = encoded.data
-    extra = []
+    stream.write(plain[:_HEADER_END])
     if metadata.icc:
-        extra.append(_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)))
+        stream.write(_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)))
     if metadata.exif:
-        extra.append(_chunk(b"eXIf", metadata.exif))
+        stream.write(_chunk(b"eXIf", metadata.exif))
     if metadata.xmp:
-        extra.append(_chunk(b"iTXt", _XMP + bytes(4) + metadata.xmp))
-    return b"".join([plain[:_HEADER_END], *extra, plain[_HEADER_END:]])
+        stream.write(_chunk(b"iTXt", _XMP + bytes(4) + metadata.xmp))
+    stream.write(plain[_HEADER_END:])
 
 
 def _encode_grey_alpha(pixels: Pixels) -> bytes:
@@ -210,3 +168,16 @@ def _encode_grey_alpha(pixels: Pixels) -> bytes:
 def _chunk(kind: bytes, content: bytes) -> bytes:
     crc = zlib.crc32(content, zlib.crc32(kind))
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+
+
+PNG = Codec(
+    name="png",
+    label="PNG",
+    extensions=(".png",),
+    dtypes=("uint8", "uint16"),
+    matches=lambda head: head.startswith(_SIGNATURE),
+    decode=_decode,
+    encode=_encode,
+    alphas=("unassociated",),
+    max_side=_MAX_SIDE,
+)

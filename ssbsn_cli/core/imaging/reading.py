@@ -1,39 +1,28 @@
-"""Reading photographs of every known format."""
+"""Reading photos of every format."""
 
 from __future__ import annotations
 
 import errno
 import io
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging.adjust import upright
-from ssbsn_cli.core.imaging.formats import LABELS, sniff
-from ssbsn_cli.core.imaging.jpeg import decode_jpeg
-from ssbsn_cli.core.imaging.photo import Photo, Refusal, damaged
-from ssbsn_cli.core.imaging.png import decode_png
-from ssbsn_cli.core.imaging.simple import decode_bmp, decode_pnm, decode_webp
-from ssbsn_cli.core.imaging.tiff_read import decode_tiff
-
-_DECODERS: dict[str, Callable[[bytes], Photo]] = {
-    "jpeg": decode_jpeg,
-    "png": decode_png,
-    "webp": decode_webp,
-    "bmp": decode_bmp,
-    "pnm": decode_pnm,
-}
-HEAD = 4096
+from ssbsn_cli.core.imaging.codec import Refusal, damaged
+from ssbsn_cli.core.imaging.formats import sniff
+from ssbsn_cli.core.imaging.photo import Photo
 
 
 def read_photo(source: Path | bytes, name: str | None = None) -> Photo:
-    """Read a photograph and turn it the right way up.
+    """Read a photo and turn it the right way up.
 
     Parameters
     ----------
     source : Path or bytes
-        A file, or its content. Its format is told by the content.
+        A file, or its content, which tells its format.
     name : str, optional
         What to call it in messages; the path if there is one.
 
@@ -54,49 +43,44 @@ def read_photo(source: Path | bytes, name: str | None = None) -> Photo:
         with source.open("rb") as stream:
             return _read(stream if stream.seekable() else io.BytesIO(stream.read()), name)
     except OSError as error:
-        raise unreadable(error, name) from error
+        raise _unreadable(error, name) from error
 
 
 def _read(stream: BinaryIO, name: str) -> Photo:
     try:
-        kind = sniff(stream.read(HEAD), PurePath(name).suffix)
-        stream.seek(0)
-        return upright(_decode(stream, kind))
-    except Refusal as refusal:
-        raise ImageError(f"{name} {refusal}.", refusal.hint) from refusal.__cause__
+        with explained(name):
+            codec = sniff(stream, PurePath(name).suffix)
+        with explained(name, codec.label):
+            photo = codec.decode(stream)
+        return upright(photo)
     except MemoryError as error:
         raise ImageError(
             f"{name} does not fit into memory.", "Close other programs, or cut it into parts."
         ) from error
 
 
-def _decode(stream: BinaryIO, kind: str) -> Photo:
-    try:
-        return decode_tiff(stream) if kind == "tiff" else _DECODERS[kind](stream.read())
-    except (Refusal, MemoryError):
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.EIO:
-            raise
-        # What the libraries raise on broken bytes is anything but an agreed set.
-        raise damaged(LABELS[kind]) from error
+@contextmanager
+def explained(name: str, label: str | None = None) -> Iterator[None]:
+    """Turn what a decoder raises, except for MemoryError, into an error that names the file.
 
-
-def unreadable(error: OSError, name: str) -> ImageError:
-    """Make the error of a file that the system does not give.
-
-    Parameters
-    ----------
-    error : OSError
-        What the system says.
-    name : str
-        What to call the file.
-
-    Returns
-    -------
-    ImageError
-        To be raised.
+    The label is that of the file's format, once it is known.
     """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Refusal as refusal:
+        raise ImageError(f"{name} {refusal}.", refusal.hint) from refusal.__cause__
+    except Exception as error:
+        # Of a decoder's OSErrors, most are about the bytes and only this one is about the disk.
+        if isinstance(error, OSError) and (label is None or error.errno == errno.EIO):
+            raise _unreadable(error, name) from error
+        # Libraries do not agree on what to raise for broken bytes.
+        answer = damaged(label or "photograph")
+        raise ImageError(f"{name} {answer}.", answer.hint) from error
+
+
+def _unreadable(error: OSError, name: str) -> ImageError:
     match error.errno:
         case errno.ENOENT | errno.ENOTDIR:
             return ImageError(f"{name} does not exist.", "Check the spelling of the path.")

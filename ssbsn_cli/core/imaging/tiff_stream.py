@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from tifffile import PHOTOMETRIC, TiffFile, TiffPage
 
-from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging.adjust import settle_turn
+from ssbsn_cli.core.imaging.codec import cut_short, damaged
 from ssbsn_cli.core.imaging.formats import sniff
-from ssbsn_cli.core.imaging.photo import Metadata, Pixels, Refusal, cut_short, damaged
-from ssbsn_cli.core.imaging.reading import HEAD, unreadable
-from ssbsn_cli.core.imaging.tiff_read import (
-    check_complete,
-    check_kind,
-    find_page,
-    normalise,
-    quiet_tifffile,
-    read_metadata,
-)
+from ssbsn_cli.core.imaging.photo import Metadata, Pixels
+from ssbsn_cli.core.imaging.reading import explained
+from ssbsn_cli.core.imaging.tiff import TIFF, find_photo, normalise, quiet_tifffile, read_metadata
 
 # Pixels of more bytes than this stay in their file.
 STREAM_BYTES = 1 << 30
-# A row of strips or tiles that takes more than this would be too much of the memory saved.
+# Larger rows of strips or tiles would give up too much of the memory that streaming saves.
 _MAX_ROW_BYTES = 256 << 20
 _RUN_BYTES = 1 << 20
 
@@ -52,19 +43,15 @@ def open_large_tiff(path: Path) -> TiffImage | None:
             if not path.is_file():
                 return None
             stream = stack.enter_context(path.open("rb"))
-            if sniff(stream.read(HEAD), path.suffix) != "tiff":
+            if sniff(stream, path.suffix) is not TIFF:
                 return None
-            stream.seek(0)
             stack.enter_context(quiet_tifffile())
-            tiff = stack.enter_context(TiffFile(stream))
-            page = find_page(tiff)
-            check_kind(page)
+            page = find_photo(stack.enter_context(TiffFile(stream)))
             orientation, metadata = settle_turn(read_metadata(stream, page))
             if orientation > 1 or not _can_stream(page):
                 return None
-            check_complete(page, tiff.filehandle.size)
             image = TiffImage(page, metadata, str(path))
-            # Whether a codec is missing shows at the first tile.
+            # A missing codec shows when the first tile is decoded.
             image[:1, :1]
             image.closing = stack.pop_all()
             return image
@@ -103,7 +90,7 @@ class TiffImage:
         self._name = name
         self._page = page
         self._raw = _is_raw(page)
-        self._side = (page.tilelength, page.tilewidth) if page.is_tiled else _strip_sides(page)
+        self._side = _segment_side(page)
         self._across = -(-page.imagewidth // self._side[1])
         self._decoded: dict[int, Pixels] = {}
         self._top = 0
@@ -111,26 +98,11 @@ class TiffImage:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.closing.close()
 
     def __getitem__(self, window: tuple[slice, slice], /) -> Pixels:
-        """Return the pixels of some rows and columns.
-
-        Parameters
-        ----------
-        window : tuple of slice
-            Rows and columns, with a step of 1.
-
-        Returns
-        -------
-        numpy.ndarray
-            (h, w, C), a new array.
+        """Return the pixels of some rows and columns, (h, w, C), as a new array.
 
         Raises
         ------
@@ -152,47 +124,37 @@ class TiffImage:
         return normalise(out, self._page)
 
     def _forget_above(self, top: int) -> None:
-        """Drop the strips and tiles above a row, or all if rows were left out of order."""
-        if top < self._top:
-            self._decoded.clear()
-        self._top = top
+        """Drop the strips and tiles above a row, or all of them if reading goes back up."""
         first = top // self._side[0] * self._across
-        for index in [index for index in self._decoded if index < first]:
-            del self._decoded[index]
+        kept = self._decoded.items() if top >= self._top else ()
+        self._decoded = {index: pixels for index, pixels in kept if index >= first}
+        self._top = top
 
     def _segment(self, index: int) -> Pixels:
         """Return a strip or tile, (h, w, C); beyond the edge of the image it may be shorter."""
         if index not in self._decoded:
-            try:
-                self._decoded[index] = self._read_raw(index) if self._raw else self._decode(index)
-            except MemoryError:
-                raise
-            except Exception as error:
-                if isinstance(error, OSError) and error.errno == errno.EIO:
-                    raise unreadable(error, self._name) from error
-                # What the libraries raise on broken bytes is anything but an agreed set.
-                refusal = error if isinstance(error, Refusal) else damaged("TIFF")
-                raise ImageError(f"{self._name} {refusal}.", refusal.hint) from error
+            with explained(self._name, TIFF.label):
+                self._decoded[index] = self._copy(index) if self._raw else self._decompress(index)
         return self._decoded[index]
 
-    def _decode(self, index: int) -> Pixels:
+    def _decompress(self, index: int) -> Pixels:
         page = self._page
         data = self._read(page.dataoffsets[index], page.databytecounts[index])
         segment, _, _ = page.decode(
             data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
         )
         if segment is None:
-            raise damaged("TIFF")
+            raise damaged(TIFF.label)
         pixels: Pixels = segment[0]
         return pixels
 
-    def _read_raw(self, index: int) -> Pixels:
-        height, width, channels = self.shape
-        rows = min(self._side[0], height - index * self._side[0])
-        row_bytes = width * channels * self.dtype.itemsize
-        start = self._page.dataoffsets[0] + index * self._side[0] * row_bytes
+    def _copy(self, index: int) -> Pixels:
+        _, width, channels = self.shape
+        top = index * self._side[0]
+        rows = min(self._side[0], self.shape[0] - top)
+        row_bytes = _row_bytes(self._page)
         stored = self.dtype.newbyteorder(self._page.parent.byteorder)
-        data = self._read(start, rows * row_bytes)
+        data = self._read(self._page.dataoffsets[0] + top * row_bytes, rows * row_bytes)
         return np.frombuffer(data, stored).reshape(rows, width, channels)
 
     def _read(self, offset: int, count: int) -> bytes:
@@ -205,19 +167,22 @@ class TiffImage:
 
 
 def _can_stream(page: TiffPage) -> bool:
-    row_bytes = page.imagewidth * page.samplesperpixel * page.bitspersample // 8
-    high = page.tilelength if page.is_tiled else _strip_sides(page)[0]
+    row_bytes = _row_bytes(page)
     return (
         page.imagelength * row_bytes > STREAM_BYTES
-        and high * row_bytes <= _MAX_ROW_BYTES
+        and _segment_side(page)[0] * row_bytes <= _MAX_ROW_BYTES
         and page.dtype in (np.uint8, np.uint16)
         and page.bitspersample in (8, 16)
         and page.samplesperpixel in (1, 3)
         and page.photometric != PHOTOMETRIC.PALETTE
         and page.planarconfig == 1
-        # A JPEG that goes on from tile to tile, which only tifffile itself knows how to take apart.
+        # One JPEG that goes on from tile to tile: only tifffile itself can take it apart.
         and page.jpegheader is None
     )
+
+
+def _row_bytes(page: TiffPage) -> int:
+    return page.imagewidth * page.samplesperpixel * page.bitspersample // 8
 
 
 def _is_raw(page: TiffPage) -> bool:
@@ -225,9 +190,10 @@ def _is_raw(page: TiffPage) -> bool:
     return not page.is_tiled and page.is_contiguous and page.predictor == 1 and page.fillorder == 1
 
 
-def _strip_sides(page: TiffPage) -> tuple[int, int]:
-    """Return height and width of the strips, or of shorter ones where any will do."""
+def _segment_side(page: TiffPage) -> tuple[int, int]:
+    """Return height and width of tiles or strips; raw rows come in runs of any height."""
+    if page.is_tiled:
+        return page.tilelength, page.tilewidth
     if _is_raw(page):
-        row_bytes = page.imagewidth * page.samplesperpixel * page.bitspersample // 8
-        return max(1, _RUN_BYTES // row_bytes), page.imagewidth
+        return max(1, _RUN_BYTES // _row_bytes(page)), page.imagewidth
     return min(page.rowsperstrip, page.imagelength), page.imagewidth

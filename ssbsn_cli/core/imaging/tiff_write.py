@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
 
-from ssbsn_cli.core.imaging.exif import DESCRIPTIVE, parse_exif
-from ssbsn_cli.core.imaging.ifd import (
+from ssbsn_cli.core.imaging.exif import (
     BROKEN,
+    DESCRIPTIVE,
+    ICC,
+    SIZES,
+    XMP,
     Directory,
     Entry,
-    Layout,
     pack,
+    parse_exif,
     read_directory,
     read_header,
-    swap_bytes,
 )
-from ssbsn_cli.core.imaging.photo import Alpha, Metadata, Pixels
+from ssbsn_cli.core.imaging.photo import Alpha, Metadata, Photo, Pixels
 
-_ICC, _XMP = 34675, 700
 _RESOLUTION = {282, 283, 296}
 _BYTE, _UNDEFINED = 1, 7
+_RATIONALS = (5, 10)
 _ALPHA_CODES: dict[Alpha, str] = {
     "unspecified": "unspecified",
     "associated": "assocalpha",
@@ -32,43 +35,23 @@ _ALPHA_CODES: dict[Alpha, str] = {
 _STRIP_BYTES = 1 << 20
 _BATCH_BYTES = 16 << 20
 _TILE = 256
-# Of a classic TIFF's 4 GiB, this much is left to what compresses badly and to metadata.
+# A classic TIFF holds 4 GiB. Some of it is left for metadata and for what compresses badly.
 _CLASSIC_BYTES = (1 << 32) - (256 << 20)
 
 
-def write_tiff(stream: BinaryIO, pixels: Pixels, alpha: Alpha, metadata: Metadata) -> None:
-    """Write a TIFF of one page, in deflate-compressed strips.
-
-    Parameters
-    ----------
-    stream : binary file
-        Empty, open for writing and reading.
-    pixels : numpy.ndarray
-        (H, W, C) as in `Photo`.
-    alpha : {"unassociated", "associated", "unspecified"}
-        What an alpha channel means.
-    metadata : Metadata
-        To be written; of EXIF, what describes the photograph.
-    """
+def write_tiff(photo: Photo, stream: BinaryIO, _: int) -> None:
+    """Write a TIFF of one page, in deflate-compressed strips; the last argument is ignored."""
+    pixels, alpha = photo.pixels, photo.alpha
     height, width, channels = pixels.shape
-    tifffile.imwrite(
+    _write(
         stream,
         pixels[..., 0] if channels == 1 else pixels,
-        # By itself, tifffile makes a BigTIFF only of what is not compressed.
-        bigtiff=pixels.nbytes > _CLASSIC_BYTES,
-        byteorder="<",
-        photometric="rgb" if channels >= 3 else "minisblack",
-        planarconfig=None if channels == 1 else "contig",
-        extrasamples=[_ALPHA_CODES[alpha]] if channels in (2, 4) else None,
-        compression="adobe_deflate",
-        # The predictor for floats needs imagecodecs.
-        predictor=pixels.dtype.kind == "u",
+        pixels.shape,
+        pixels.dtype,
+        extrasamples=[_ALPHA_CODES[alpha]] if photo.has_alpha else None,
         rowsperstrip=min(height, max(1, _STRIP_BYTES // (width * channels * pixels.itemsize))),
-        software=False,
-        metadata=None,
-        buffersize=_BATCH_BYTES,
     )
-    _add_metadata(stream, _as_directory(metadata))
+    _add_metadata(stream, photo.metadata)
 
 
 def write_tiff_tiles(
@@ -91,33 +74,45 @@ def write_tiff_tiles(
     dtype : numpy.dtype
         uint8 or uint16.
     metadata : Metadata
-        To be written; of EXIF, what describes the photograph.
+        To be written; of EXIF, what describes the photo.
     """
+    _write(stream, _cut_tiles(rows, shape[1]), shape, dtype, tile=(_TILE, _TILE))
+    _add_metadata(stream, metadata)
+
+
+def _write(
+    stream: BinaryIO,
+    pixels: Pixels | Iterator[Pixels],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    **layout: Any,
+) -> None:
     height, width, channels = shape
     tifffile.imwrite(
         stream,
-        _cut_tiles(rows, width),
+        pixels,
         shape=(height, width) if channels == 1 else shape,
         dtype=dtype,
+        # On its own, tifffile makes a BigTIFF only of uncompressed pixels.
         bigtiff=height * width * channels * dtype.itemsize > _CLASSIC_BYTES,
         byteorder="<",
-        photometric="rgb" if channels == 3 else "minisblack",
+        photometric="rgb" if channels >= 3 else "minisblack",
         planarconfig=None if channels == 1 else "contig",
-        tile=(_TILE, _TILE),
         compression="adobe_deflate",
-        predictor=True,
+        # The predictor for floats needs imagecodecs.
+        predictor=dtype.kind == "u",
         software=False,
         metadata=None,
         buffersize=_BATCH_BYTES,
+        **layout,
     )
-    _add_metadata(stream, _as_directory(metadata))
 
 
 def _cut_tiles(rows: Iterable[Pixels], width: int) -> Iterator[Pixels]:
     """Yield tiles in the order of the file; those at the edges may be smaller."""
 
     def tiles(row: Pixels) -> Iterator[Pixels]:
-        # The row is filled anew while tiles of the last one still wait to be compressed.
+        # The row is reused while tiles of the last one still wait to be compressed.
         return (row[:, left : left + _TILE].copy() for left in range(0, width, _TILE))
 
     filled = 0
@@ -143,18 +138,32 @@ def _as_directory(metadata: Metadata) -> Directory:
         if metadata.exif:
             layout, exif = parse_exif(metadata.exif)
             exif = {tag: item for tag, item in exif.items() if tag in DESCRIPTIVE}
-            found = exif if layout.order == "<" else swap_bytes(exif)
+            found = exif if layout.order == "<" else _swap_bytes(exif)
     except BROKEN:
         pass
     if metadata.icc:
-        found[_ICC] = Entry(_UNDEFINED, len(metadata.icc), metadata.icc)
+        found[ICC] = Entry(_UNDEFINED, len(metadata.icc), metadata.icc)
     if metadata.xmp:
-        found[_XMP] = Entry(_BYTE, len(metadata.xmp), metadata.xmp)
+        found[XMP] = Entry(_BYTE, len(metadata.xmp), metadata.xmp)
     return found
 
 
-def _add_metadata(stream: BinaryIO, extra: Directory) -> None:
+def _swap_bytes(directory: Directory) -> Directory:
+    """Return the same values in the other byte order; maker notes and the like stay as they are."""
+    swapped: Directory = {}
+    for tag, item in directory.items():
+        if isinstance(item, dict):
+            swapped[tag] = _swap_bytes(item)
+            continue
+        word = 4 if item.kind in _RATIONALS else SIZES[item.kind]
+        values = np.frombuffer(item.data, f"u{word}")
+        swapped[tag] = replace(item, data=values.byteswap().tobytes())
+    return swapped
+
+
+def _add_metadata(stream: BinaryIO, metadata: Metadata) -> None:
     """Append a second directory with more tags, and point the file's header to it."""
+    extra = _as_directory(metadata)
     if not extra:
         return
     layout, position = read_header(stream)
@@ -163,6 +172,6 @@ def _add_metadata(stream: BinaryIO, extra: Directory) -> None:
         directory = {tag: item for tag, item in directory.items() if tag not in _RESOLUTION}
     end = stream.seek(0, 2)
     end += stream.write(bytes(end % 2))
-    stream.write(pack(directory | extra, Layout("<", layout.big), end))
+    stream.write(pack(directory | extra, layout, end))
     stream.seek(8 if layout.big else 4)
     stream.write(layout.offset.pack(end))

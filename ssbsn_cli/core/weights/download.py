@@ -46,7 +46,7 @@ def download(
     url : str
         What to download.
     path : Path
-        Where to; there must be no file. Nothing stays there after an error.
+        Where to; a file that is there is removed first. Nothing stays there after an error.
     hint : str
         What the user can do if it fails.
     bar : Bar, optional
@@ -88,6 +88,8 @@ def download(
     # It reports each attempt as a log message.
     pooch.get_logger().setLevel("ERROR")
     file = path.name
+    # pooch would take it for the download.
+    path.unlink(missing_ok=True)
     # The digest is checked later, since a wrong one is no reason to download again.
     keeper = pooch.create(
         path.parent, base_url="", registry={file: None}, urls={file: url}, retry_if_failed=_RETRIES

@@ -156,7 +156,6 @@ def _first_that_works(
     problems: list[WeightsError] = []
     for url in entry.urls:
         try:
-            new.unlink(missing_ok=True)
             download(url, new, by_hand(entry), bar=bar, timeout=timeout)
             return _check(entry, new, target, url)
         except WeightsError as error:

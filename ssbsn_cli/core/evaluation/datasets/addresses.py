@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from ssbsn_cli.core.errors import OptionError, SsbsnError
-from ssbsn_cli.core.runtime.storage import file_digest
 from ssbsn_cli.core.types import Notify, Progress
 from ssbsn_cli.core.weights.download import download
 
@@ -22,16 +20,12 @@ class Address:
 
     Parameters
     ----------
-    title : str
-        What people call it.
-    page : str
-        For people.
-    terms : str
-        What it may be used for.
+    title, page, terms : str
+        For people: its name, its web page, and what it may be used for.
     base : str
-        What the URLs of its files begin with.
+        The beginning of the URLs of its files.
     files : mapping of str to str
-        SHA-256 by the rest of the URL, which is the file's name.
+        The SHA-256 of each file by its name, which is the rest of its URL.
     """
 
     title: str
@@ -42,7 +36,7 @@ class Address:
 
 
 def addresses() -> dict[str, Address]:
-    """Return the data sets that can be fetched, by name."""
+    """Return the addresses of the data sets that can be fetched, by name."""
     text = (files(__package__) / "addresses.toml").read_text("utf-8")
     return {name: Address(**facts) for name, facts in tomllib.loads(text).items()}
 
@@ -61,9 +55,9 @@ def fetch_dataset(
     Parameters
     ----------
     name : str
-        Of the data set.
+        The data set.
     address : Address
-        Where it is.
+        Where it is published.
     home : Path
         Its folder; made if missing. Files that are there and right stay, others are replaced.
     notify : callable
@@ -78,27 +72,31 @@ def fetch_dataset(
     WeightsError
         A file cannot be downloaded. Those before it are kept.
     SsbsnError
-        A file is not what it was when its digest was taken, or cannot be written.
+        A file has another digest than the known one, or cannot be written.
     """
+    import pooch
+
     notify(f"{address.title}, from {address.page}: {address.terms}.")
     hint = f"Try again later; what is in {home} is kept. Or download it from {address.page}."
+
+    def downloader(url: str, path: str, _: object) -> None:
+        download(url, Path(path), hint, timeout=timeout)
+
+    # It would announce every file.
+    pooch.get_logger().setLevel("WARNING")
+    digests = {file: f"sha256:{digest}" for file, digest in address.files.items()}
+    store = pooch.create(home, address.base, registry=digests)
     try:
         home.mkdir(parents=True, exist_ok=True)
-        for done, (file, digest) in enumerate(address.files.items()):
-            progress(done, len(address.files))
-            target = home / file
-            if target.is_file() and file_digest(target) == digest:
-                continue
-            with tempfile.TemporaryDirectory(dir=home, prefix=".fetch-") as directory:
-                new = Path(directory) / file
-                url = address.base + file
-                download(url, new, hint, timeout=timeout)
-                if file_digest(new) != digest:
-                    raise SsbsnError(
-                        f"{url} is not the file of {name} that is known here: its digest differs.",
-                        f"See {address.page}; if the file changed, give your own with --data.",
-                    )
-                new.replace(target)
+        for done, file in enumerate(digests):
+            progress(done, len(digests))
+            store.fetch(file, downloader=downloader)
+    except ValueError:
+        raise SsbsnError(
+            f"{address.base}{file} is not the file of {name} that is known here: its digest "
+            "differs.",
+            f"See {address.page}; if the file changed, give your own with --data.",
+        ) from None
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise SsbsnError(
@@ -106,7 +104,7 @@ def fetch_dataset(
             ("Free some space" if full else "Check the path and its permissions")
             + ", or choose another place with SSBSN_CACHE.",
         ) from None
-    progress(len(address.files), len(address.files))
+    progress(len(digests), len(digests))
 
 
 def find_address(name: str, needs: str) -> Address:
@@ -120,7 +118,7 @@ def find_address(name: str, needs: str) -> Address:
     known = addresses()
     if name not in known:
         raise OptionError(
-            f"The data set {name} has no address that it could be fetched from.",
-            f"{needs} Those that can be fetched are {', '.join(known)}.",
+            f"The data set {name} cannot be fetched: it has no stable public address.",
+            f"{needs} {' and '.join(known)} can be fetched.",
         )
     return known[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,20 +21,20 @@ NEEDS = (
 )
 _IMAGES, _BOXES = 50, 20
 _KEY = "InoisySRGB"
-# What h5py raises on files that are damaged or hold something else.
+# h5py raises these on files that are damaged or hold something else.
 _UNREADABLE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True, eq=False)
 class Dnd:
-    """The 20 crops of each of 50 photographs, as floats: their numbers fit no integers.
+    """The 20 crops of each of 50 photographs, as floats, which is what the files hold.
 
     Parameters
     ----------
     folder : Path
         Holds ``images_srgb``.
     boxes : numpy.ndarray
-        (50, 20, 4) int: top, left, bottom and right of each crop, from 1, the last ones included.
+        (50, 20, 4) int: top, left, bottom and right of each crop, from 1, the last two included.
 
     Raises
     ------
@@ -75,17 +76,12 @@ class Dnd:
 
 
 def open_dnd(data: Sequence[Path]) -> Dnd:
-    """Open DND.
+    """Open DND: 1000 samples without a reference.
 
     Parameters
     ----------
     data : sequence of Path
-        Where ``info.mat`` is, beside which there is ``images_srgb``.
-
-    Returns
-    -------
-    Dnd
-        1000 samples without a reference.
+        Where ``info.mat`` is; ``images_srgb`` is beside it.
 
     Raises
     ------
@@ -93,53 +89,51 @@ def open_dnd(data: Sequence[Path]) -> Dnd:
         A file is missing or damaged, or h5py is not installed.
     """
     path = find_file(data, "info.mat", NEEDS)
-    h5py = _h5py(path)
-    try:
-        with h5py.File(path, "r") as file:
-            # MATLAB's array of structures is a group of arrays of references.
-            where = np.asarray(file["info"]["boundingboxes"]).ravel()
-            boxes = np.stack([np.asarray(file[reference]).T for reference in where])
-    except _UNREADABLE as error:
-        raise OptionError(
-            f"{path} is damaged, or no MATLAB 7.3 file of DND's crops.", NEEDS
-        ) from error
+    with _opened(path, "of DND's crops") as file:
+        # HDF5 has MATLAB's array of structures as a group of arrays of references.
+        where = np.asarray(file["info"]["boundingboxes"]).ravel()
+        boxes = np.stack([np.asarray(file[reference]).T for reference in where])
     if boxes.shape != (_IMAGES, _BOXES, 4):
         raise OptionError(
             f"{path} has crops as an array of {boxes.shape}, not {(_IMAGES, _BOXES, 4)}.", NEEDS
         )
     corners = boxes.astype(np.int64)
     if (corners != boxes).any() or (corners < 1).any() or (corners[..., :2] > boxes[..., 2:]).any():
-        raise OptionError(f"{path} has crops that lie in no photo.", NEEDS)
+        raise OptionError(f"{path} has crops that lie outside the photos.", NEEDS)
     return Dnd(path.parent, corners)
 
 
 def _crop(path: Path, box: Sequence[int]) -> NDArray[np.float32]:
-    """Read one crop, and nothing else: the photos are large."""
+    """Read one crop alone, since the photos are large."""
     top, left, bottom, right = box
-    h5py = _h5py(path)
-    try:
-        with h5py.File(path, "r") as file:
-            stored = file[_KEY]
-            usual = stored.ndim == 3 and stored.shape[0] == 3 and stored.dtype.kind == "f"
-            # MATLAB counts its axes backwards.
-            inside = usual and right <= stored.shape[1] and bottom <= stored.shape[2]
-            part = np.asarray(stored[:, left - 1 : right, top - 1 : bottom]) if inside else None
-    except _UNREADABLE as error:
-        raise OptionError(
-            f"{path} is damaged, or no MATLAB 7.3 file with an array {_KEY}.", NEEDS
-        ) from error
-    if not usual or (part is not None and not np.isfinite(part).all()):
-        raise OptionError(f"{path} holds no colour photo in {_KEY}.", NEEDS)
-    if part is None:
-        raise OptionError(f"{path} is too small for a crop that info.mat lists.", NEEDS)
+    unusual = OptionError(f"{path} does not hold a colour photo in {_KEY}.", NEEDS)
+    with _opened(path, f"with an array {_KEY}") as file:
+        stored = file[_KEY]
+        if stored.ndim != 3 or stored.shape[0] != 3 or stored.dtype.kind != "f":
+            raise unusual
+        # MATLAB counts its axes backwards.
+        if right > stored.shape[1] or bottom > stored.shape[2]:
+            raise OptionError(f"{path} is too small for a crop that info.mat lists.", NEEDS)
+        part = np.asarray(stored[:, left - 1 : right, top - 1 : bottom])
+    if not np.isfinite(part).all():
+        raise unusual
     return np.ascontiguousarray(part.transpose(2, 1, 0), np.float32)
 
 
-def _h5py(path: Path) -> Any:
+@contextmanager
+def _opened(path: Path, content: str) -> Iterator[Any]:
+    """Open a MATLAB 7.3 file, which is HDF5."""
     try:
-        return importlib.import_module("h5py")
+        h5py = importlib.import_module("h5py")
     except ImportError as error:
         raise OptionError(
             f"{path} is a MATLAB file, and h5py, which reads those, is not installed.",
             "Install it with: pip install 'ssbsn[dnd]'",
+        ) from error
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except _UNREADABLE as error:
+        raise OptionError(
+            f"{path} is damaged, or not a MATLAB 7.3 file {content}.", NEEDS
         ) from error

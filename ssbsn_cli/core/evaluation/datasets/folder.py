@@ -11,25 +11,25 @@ from pathlib import Path
 from ssbsn_cli.core.data.layouts import absolute, find_photos
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.evaluation.datasets.samples import Sample
+from ssbsn_cli.core.evaluation.datasets.samples import Sample, number_alike
 
 FOLDER_NEEDS = "Give --data photos or folders of noisy photos."
-# What some systems do not take in the name of a file.
+# Some systems do not allow these in the name of a file.
 _UNFIT = re.compile(r'[\\:*?"<>|\x00-\x1f]')
 
 
 @dataclass(frozen=True)
 class Files:
-    """Where a photograph and clean ones of the same are.
+    """The files of a noisy photograph and of clean ones of the same scene.
 
     Parameters
     ----------
     root : Path
         The folder that the user named; names of samples start below it.
     noisy : Path
-        In it, or deeper.
+        In `root`, or deeper.
     references : tuple of Path
-        None if there are none.
+        The clean ones; may be empty.
     """
 
     root: Path
@@ -39,7 +39,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Photos:
-    """Photographs that are read one after another.
+    """Photographs that are read when their turn comes.
 
     Parameters
     ----------
@@ -77,18 +77,13 @@ class Photos:
 
 
 def _group(files: Files) -> str:
-    """Return the folder right below the root, where folders of a data set each are."""
+    """Return the folder right below the root: each is a data set of its own."""
     folders = files.noisy.relative_to(files.root).parent.parts
     return folders[0] if folders else ""
 
 
 def flat_names(files: Sequence[Files]) -> list[str]:
-    """Name samples by their files.
-
-    Parameters
-    ----------
-    files : sequence of Files
-        All of a data set.
+    """Name the samples of a data set by their files.
 
     Returns
     -------
@@ -102,32 +97,19 @@ def flat_names(files: Sequence[Files]) -> list[str]:
     ]
     # Some file systems do not tell upper from lower case.
     alike = Counter(name.casefold() for name in plain)
-    taken: set[str] = set()
-    names = []
-    for file, name in zip(files, plain, strict=True):
-        if alike[name.casefold()] > 1:
-            name += file.noisy.suffix.lower().replace(".", "_")
-        unique, number = name, 1
-        while unique.casefold() in taken:
-            number += 1
-            unique = f"{name}-{number}"
-        taken.add(unique.casefold())
-        names.append(unique)
-    return names
+    return number_alike(
+        name + file.noisy.suffix.lower().replace(".", "_") if alike[name.casefold()] > 1 else name
+        for file, name in zip(files, plain, strict=True)
+    )
 
 
 def open_folder(data: Sequence[Path]) -> Photos:
-    """Open noisy photographs that nobody has clean ones of.
+    """Open noisy photographs that have no clean counterparts.
 
     Parameters
     ----------
     data : sequence of Path
         Photographs, or folders as `find_photos` takes them.
-
-    Returns
-    -------
-    Photos
-        Without references.
 
     Raises
     ------

@@ -18,17 +18,12 @@ NEEDS = (
 
 
 def open_nind(data: Sequence[Path]) -> Photos:
-    """Open NIND.
+    """Open NIND: every photo but those of the lowest ISO, which are the references.
 
     Parameters
     ----------
     data : sequence of Path
         Folders that hold whole scenes.
-
-    Returns
-    -------
-    Photos
-        All but the lowest ISO of each scene, which is their reference.
 
     Raises
     ------

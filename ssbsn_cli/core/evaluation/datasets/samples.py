@@ -1,8 +1,8 @@
-"""What is evaluated: noisy photographs, and clean ones of the same to compare with."""
+"""What is evaluated: noisy photographs, and clean ones to compare with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,18 +19,18 @@ class Sample:
     Parameters
     ----------
     name : str
-        Unlike that of any other sample of its data set whatever the case of letters, the same
-        every time, and fit to be a file name without its extension.
+        Unique in its data set whatever the case of letters, the same every time, and fit to be a
+        file name without its extension.
     noisy : numpy.ndarray
         (H, W, 3) RGB, C-contiguous: uint8, uint16 with white at 65535, or float32 with white at 1.
     references : tuple of numpy.ndarray
-        Clean photographs of the same size, each of any of these types; none if they are secret or
-        nobody took one.
+        Clean photographs of the same size, each of any of these types; empty if they are secret
+        or nobody took one.
     place : tuple of int, optional
-        Of a benchmark that takes submissions: the numbers of the image and of the block in it,
+        In a benchmark that takes submissions, the numbers of the image and of the block in it,
         both from 1.
     group : str
-        The part of its data set that it belongs to and is scored with, if that has several.
+        The part of the data set that the sample belongs to and is scored with, if it has parts.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Sample:
 
 
 class Dataset(Protocol):
-    """Samples that are read when their turn comes, in the same order every time."""
+    """Samples that are read one at a time, in the same order every time."""
 
     @property
     def name(self) -> str:
@@ -53,7 +53,7 @@ class Dataset(Protocol):
 
     @property
     def protocol(self) -> str:
-        """A sentence: what is compared with what."""
+        """What is compared with what, in a sentence."""
 
     @property
     def referenced(self) -> bool:
@@ -67,7 +67,7 @@ class Dataset(Protocol):
 
 
 def find_file(data: Sequence[Path], name: str, hint: str) -> Path:
-    """Find a file that a data set is known by.
+    """Find a file that a data set is known by; the least deep one if there are several.
 
     Parameters
     ----------
@@ -78,11 +78,6 @@ def find_file(data: Sequence[Path], name: str, hint: str) -> Path:
     hint : str
         What errors say to do: which file goes where.
 
-    Returns
-    -------
-    Path
-        The least deep one.
-
     Raises
     ------
     OptionError
@@ -92,7 +87,7 @@ def find_file(data: Sequence[Path], name: str, hint: str) -> Path:
         if not path.exists():
             raise OptionError(f"{path} does not exist.", hint)
         folder = path if path.is_dir() else path.parent
-        # Not rglob: it takes minutes to walk through whole data sets, and passes links over.
+        # Not rglob, which takes minutes to walk through whole data sets, and skips links.
         for pattern in (name, f"*/{name}", f"*/*/{name}") if folder is path else (name,):
             if found := sorted(folder.glob(pattern)):
                 return _readable(found[0])
@@ -101,7 +96,7 @@ def find_file(data: Sequence[Path], name: str, hint: str) -> Path:
 
 
 def _readable(path: Path) -> Path:
-    # The libraries call it damaged whatever is wrong.
+    # The libraries would call it damaged whatever is wrong.
     try:
         path.open("rb").close()
     except OSError as error:
@@ -109,3 +104,17 @@ def _readable(path: Path) -> Path:
             f"{path} cannot be read: {error.strerror}.", "Check its permissions and its disk."
         ) from error
     return path
+
+
+def number_alike(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """Add numbers to names that are taken or occur before, whatever the case of letters."""
+    seen = {name.casefold() for name in taken}
+    result = []
+    for name in names:
+        unique, number = name, 1
+        while unique.casefold() in seen:
+            number += 1
+            unique = f"{name}-{number}"
+        seen.add(unique.casefold())
+        result.append(unique)
+    return result

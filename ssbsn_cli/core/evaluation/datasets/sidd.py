@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.io import loadmat, whosmat
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.samples import Sample, find_file
@@ -20,7 +20,8 @@ VALIDATION_NEEDS = (
 BENCHMARK_NEEDS = (
     "Give --data a folder with BenchmarkNoisyBlocksSrgb.mat from https://abdokamel.github.io/sidd/."
 )
-_SHAPE = (40, 32, 256, 256, 3)
+#: Images, blocks of each, height, width and RGB.
+SHAPE = (40, 32, 256, 256, 3)
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class SiddBlocks:
     name, title, protocol : str
         As in `Dataset`.
     noisy : Path
-        A MATLAB file, version 5, of an array that is called like the file.
+        A MATLAB file, version 5, with an array of the file's name.
     clean : Path, optional
-        Another, of the same blocks without noise.
+        Another such file, with the same blocks without noise.
     needs : str
         What errors say to do.
 
@@ -61,7 +62,7 @@ class SiddBlocks:
     def __post_init__(self) -> None:
         for path in (self.noisy, self.clean):
             if path is not None:
-                _check(path, self.needs)
+                self._check(path)
 
     @property
     def referenced(self) -> bool:
@@ -69,33 +70,57 @@ class SiddBlocks:
         return self.clean is not None
 
     def __len__(self) -> int:
-        return _SHAPE[0] * _SHAPE[1]
+        return SHAPE[0] * SHAPE[1]
 
     def __iter__(self) -> Iterator[Sample]:
-        noisy = _read(self.noisy, self.needs)
-        clean = None if self.clean is None else _read(self.clean, self.needs)
-        for i in range(_SHAPE[0]):
+        noisy = self._read(self.noisy)
+        clean = None if self.clean is None else self._read(self.clean)
+        for i in range(SHAPE[0]):
             # MATLAB puts the pixels of one block far apart: picking them one block at a time would
             # go through the whole array 1280 times.
             blocks = np.ascontiguousarray(noisy[i])
             truths = None if clean is None else np.ascontiguousarray(clean[i])
-            for j in range(_SHAPE[1]):
+            for j in range(SHAPE[1]):
                 references = () if truths is None else (truths[j],)
                 yield Sample(f"{i + 1:04d}_{j + 1:02d}", blocks[j], references, (i + 1, j + 1))
 
+    def _check(self, path: Path) -> None:
+        """Refuse a file of anything else, reading no more than its head."""
+        try:
+            held = {name: (shape, kind) for name, shape, kind in whosmat(path)}
+        # SciPy raises nearly any exception on damaged files.
+        except Exception as error:
+            raise self._damaged(path) from error
+        if path.stem not in held:
+            names = ", ".join(sorted(held)) or "nothing"
+            raise OptionError(f"{path} holds {names}, but no {path.stem}.", self.needs)
+        shape, kind = held[path.stem]
+        if tuple(shape) != SHAPE or kind != "uint8":
+            found, wanted = ("x".join(map(str, sizes)) for sizes in (shape, SHAPE))
+            raise OptionError(
+                f"{path} holds {found} {kind} numbers, not {wanted} uint8.", self.needs
+            )
+
+    def _read(self, path: Path) -> NDArray[np.uint8]:
+        try:
+            blocks: NDArray[np.uint8] = loadmat(path, variable_names=[path.stem])[path.stem]
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise self._damaged(path) from error
+        return blocks
+
+    def _damaged(self, path: Path) -> OptionError:
+        return OptionError(f"{path} is damaged, or not a MATLAB file of version 5.", self.needs)
+
 
 def open_validation(data: Sequence[Path]) -> SiddBlocks:
-    """Open SIDD's validation set.
+    """Open SIDD's validation set: 1280 samples with a reference each.
 
     Parameters
     ----------
     data : sequence of Path
-        Where its files are.
-
-    Returns
-    -------
-    SiddBlocks
-        1280 samples with a reference each.
+        Where its two files are.
 
     Raises
     ------
@@ -111,17 +136,12 @@ def open_validation(data: Sequence[Path]) -> SiddBlocks:
 
 
 def open_benchmark(data: Sequence[Path]) -> SiddBlocks:
-    """Open SIDD's benchmark.
+    """Open SIDD's benchmark: 1280 samples without a reference.
 
     Parameters
     ----------
     data : sequence of Path
         Where its file is.
-
-    Returns
-    -------
-    SiddBlocks
-        1280 samples without a reference.
 
     Raises
     ------
@@ -134,42 +154,3 @@ def open_benchmark(data: Sequence[Path]) -> SiddBlocks:
         "can score them."
     )
     return SiddBlocks("sidd-benchmark", "SIDD benchmark", protocol, noisy, None, BENCHMARK_NEEDS)
-
-
-def _check(path: Path, needs: str) -> None:
-    """Refuse a file of anything else, without reading more than the head of it."""
-    from scipy.io import whosmat
-
-    try:
-        held = {name: (shape, kind) for name, shape, kind in whosmat(path)}
-    except Exception as error:
-        # What SciPy raises on broken bytes is anything but an agreed set.
-        raise _damaged(path, needs) from error
-    if path.stem not in held:
-        names = ", ".join(sorted(held)) or "nothing"
-        raise OptionError(f"{path} holds {names}, but no {path.stem}.", needs)
-    shape, kind = held[path.stem]
-    if tuple(shape) != _SHAPE or kind != "uint8":
-        raise OptionError(
-            f"{path} holds {_by(shape)} {kind} numbers, not {_by(_SHAPE)} uint8.", needs
-        )
-
-
-def _read(path: Path, needs: str) -> NDArray[np.uint8]:
-    from scipy.io import loadmat
-
-    try:
-        blocks: NDArray[Any] = loadmat(path, variable_names=[path.stem])[path.stem]
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise _damaged(path, needs) from error
-    return blocks
-
-
-def _damaged(path: Path, needs: str) -> OptionError:
-    return OptionError(f"{path} is damaged, or no MATLAB file of version 5.", needs)
-
-
-def _by(shape: Sequence[int]) -> str:
-    return "x".join(str(size) for size in shape)

@@ -1,9 +1,9 @@
-"""Pairs of noisy and clean photographs, found by their names or given folder by folder."""
+"""Pairs of noisy and clean photographs, found in one folder or given folder by folder."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ssbsn_cli.core.data.layouts import absolute, survey
@@ -27,21 +27,16 @@ _Index = dict[_Key, list[Path]]
 
 
 def open_pairs(data: Sequence[Path]) -> Photos:
-    """Open pairs.
+    """Open pairs, with one reference or more; photos without a partner are left out.
 
     Parameters
     ----------
     data : sequence of Path
-        One folder as `find_pairs` takes it, where the folders ``clean``, ``gt`` and ``reference``
-        beside ``noisy`` all count. Or first the noisy photographs, then once or more often the
-        clean ones, each as a folder or as a pattern: those belong together that have the same path
-        below their folders, without extension, or the same in place of each ``*``, which stands
-        for anything within one name. Upper and lower case are the same.
-
-    Returns
-    -------
-    Photos
-        With one reference or more. What lacks a partner everywhere is left out.
+        Either one folder as `find_pairs` takes it, where the folders ``clean``, ``gt`` and
+        ``reference`` beside ``noisy`` all count. Or the noisy photographs and then, one or more
+        times, the clean ones, each as a folder or a pattern. Then photographs of a scene have the
+        same path below their folders, without extension; of patterns, the same text in place of
+        each ``*``, which stands for anything within one name. Case does not matter.
 
     Raises
     ------
@@ -49,7 +44,7 @@ def open_pairs(data: Sequence[Path]) -> Photos:
         There are no pairs.
     """
     if len(data) == 1 and "*" in data[0].name and not data[0].exists():
-        raise OptionError(f"{data[0]} is the pattern of one side of pairs only.", NEEDS)
+        raise OptionError(f"{data[0]} is a pattern for one side of pairs only.", NEEDS)
     files = _found(data[0]) if len(data) == 1 else _given(data)
     return Photos("pairs", "Pairs of photos", _PROTOCOL, tuple(files))
 
@@ -57,10 +52,7 @@ def open_pairs(data: Sequence[Path]) -> Photos:
 def _found(path: Path) -> list[Files]:
     pairs = find_pairs(path)
     root = absolute(path)
-    index: _Index = {}
-    for file in survey(path)[2]:
-        if is_photo_name(file):
-            index.setdefault(_key(root, file), []).append(file)
+    index = _index((_key(root, file), file) for file in survey(path)[2])
     return [
         Files(root, pair.noisy, (pair.clean, *_others(root, pair.noisy, pair.clean, index)))
         for pair in pairs
@@ -68,7 +60,7 @@ def _found(path: Path) -> list[Files]:
 
 
 def _others(root: Path, noisy: Path, clean: Path, index: _Index) -> list[Path]:
-    """Return what the other folders of clean photos have of the same name."""
+    """Return the photos of the same name in the other folders of clean photos."""
     *folders, stem = _key(root, clean)
     *beside, _ = _key(root, noisy)
     differ = [i for i, pair in enumerate(zip(folders, beside, strict=False)) if pair[0] != pair[1]]
@@ -97,12 +89,12 @@ def _given(data: Sequence[Path]) -> list[Files]:
                 files.append(Files(root, photo, tuple(references)))
     if not files:
         names = " and ".join(str(path) for path in data)
-        raise OptionError(f"There are no photos of the same names in {names}.", NEEDS)
+        raise OptionError(f"No photos in {names} have the same names.", NEEDS)
     return sorted(files, key=lambda file: file.noisy)
 
 
 def _side(path: Path) -> tuple[Path, _Index]:
-    """Return a folder and what belongs together of its photos."""
+    """Return a folder and its photos by what those of other folders must share."""
     if path.is_dir():
         root = absolute(path)
         matches = [(_key(root, file), file) for file in survey(path)[2]]
@@ -112,10 +104,7 @@ def _side(path: Path) -> tuple[Path, _Index]:
         root, matches = _match(absolute(path))
     else:
         raise OptionError(f"{path} does not exist.", NEEDS)
-    index: _Index = {}
-    for key, file in matches:
-        if is_photo_name(file):
-            index.setdefault(key, []).append(file)
+    index = _index(matches)
     if not index:
         raise OptionError(f"There are no photos in {path}.", NEEDS)
     return root, index
@@ -126,8 +115,8 @@ def _match(pattern: Path) -> tuple[Path, list[tuple[_Key, Path]]]:
     first = next(i for i, part in enumerate(parts) if "*" in part)
     root = Path(*parts[:first])
     if any("**" in part for part in parts):
-        raise OptionError(f"{pattern} has ** in it.", NEEDS)
-    # Names may have the other signs of patterns in them, which mean themselves.
+        raise OptionError(f"{pattern} contains **.", NEEDS)
+    # The other signs of glob patterns, [ and ?, stand for themselves.
     below = "/".join(parts[first:])
     files = sorted(root.glob(re.sub(r"([\[?])", r"[\1]", below)))
     name = re.compile(re.escape(below).replace(r"\*", "([^/]*)"), re.IGNORECASE)
@@ -138,10 +127,18 @@ def _match(pattern: Path) -> tuple[Path, list[tuple[_Key, Path]]]:
     return root, found
 
 
+def _index(files: Iterable[tuple[_Key, Path]]) -> _Index:
+    index: _Index = {}
+    for key, file in files:
+        if is_photo_name(file):
+            index.setdefault(key, []).append(file)
+    return index
+
+
 def _key(root: Path, file: Path) -> _Key:
     return tuple(part.lower() for part in file.relative_to(root).with_suffix("").parts)
 
 
 def _best(files: Sequence[Path], like: Path) -> Path:
-    """Return the one of the same format, if there is one."""
+    """Return the file of the same format, if there is one."""
     return next((f for f in files if f.suffix.lower() == like.suffix.lower()), files[0])

@@ -1,4 +1,4 @@
-"""Reading TIFF: which page, whether it is a photograph, and its pixels."""
+"""Reading TIFF: which page, whether it is a photo, and its pixels."""
 
 from __future__ import annotations
 
@@ -8,63 +8,66 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+import cv2
 import numpy as np
+from cv2.utils import logging as cv2_logging
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
 
-from ssbsn_cli.core.imaging.exif import DESCRIPTIVE, ORIENTATION, build_exif
-from ssbsn_cli.core.imaging.formats import camera_raw
-from ssbsn_cli.core.imaging.ifd import BROKEN, Entry, read_directory, read_header
-from ssbsn_cli.core.imaging.photo import (
-    Alpha,
-    Metadata,
-    Photo,
-    Pixels,
-    Refusal,
-    cut_short,
-    damaged,
-    pixel_rows,
+from ssbsn_cli.core.imaging.adjust import swap_red_and_blue
+from ssbsn_cli.core.imaging.codec import Codec, Refusal, camera_raw, cut_short, damaged
+from ssbsn_cli.core.imaging.exif import (
+    BROKEN,
+    DESCRIPTIVE,
+    ICC,
+    ORIENTATION,
+    XMP,
+    Entry,
+    build_exif,
+    read_directory,
+    read_header,
 )
-from ssbsn_cli.core.imaging.tiff_fallback import decode_with_opencv
+from ssbsn_cli.core.imaging.photo import Alpha, Metadata, Photo, Pixels, pixel_rows
+from ssbsn_cli.core.imaging.tiff_write import write_tiff
 from ssbsn_cli.core.types import white_of
 
-_ICC, _XMP, _DNG_VERSION = 34675, 700, 50706
+_DNG_VERSION = 50706
 _REDUCED_OR_MASK = 1 | 4
 _RAW_PHOTOMETRICS = {PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW}
-_GREY = {PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK}
+_COLORS: dict[int, int] = {
+    PHOTOMETRIC.MINISWHITE: 1,
+    PHOTOMETRIC.MINISBLACK: 1,
+    PHOTOMETRIC.PALETTE: 1,
+    PHOTOMETRIC.RGB: 3,
+    PHOTOMETRIC.YCBCR: 3,
+}
 _ALPHAS: dict[int, Alpha] = {0: "unspecified", 1: "associated", 2: "unassociated"}
 _FLOAT_HEADROOM = 16.0
-# What of a file is in memory beside the pixels; by default it would often be the whole file.
+# How much of a file tifffile holds beside the pixels; by default, often the whole file.
 _BATCH_BYTES = 4 << 20
 _EXPORT = "Export it as an 8-bit or 16-bit RGB TIFF first."
+# OpenCV does not return such pixels as they are stored.
+_ALTERED = {PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.PALETTE}
+_OPENCV_DECODES = {
+    COMPRESSION.LZW,
+    COMPRESSION.JPEG,
+    COMPRESSION.PACKBITS,
+    COMPRESSION.ADOBE_DEFLATE,
+    COMPRESSION.DEFLATE,
+}
 
 
-def decode_tiff(stream: BinaryIO) -> Photo:
-    """Read a TIFF.
-
-    Parameters
-    ----------
-    stream : binary file
-        The file, seekable.
-
-    Returns
-    -------
-    Photo
-        As stored; palettes become RGB, bilevel becomes grey, and black is 0 whatever it was.
-
-    Raises
-    ------
-    Refusal
-        It is no single photograph of a kind that can be denoised, or damaged, or cut short.
-    """
+def _decode(stream: BinaryIO) -> Photo:
+    """Read a TIFF: palettes become RGB, bilevel becomes grey, and black is 0 whatever it was."""
     with quiet_tifffile(), TiffFile(stream) as tiff:
-        page = find_page(tiff)
-        alpha = check_kind(page)
-        check_complete(page, tiff.filehandle.size)
-        pixels = normalise(_decode(page, stream), page)
+        page = find_photo(tiff)
+        pixels = normalise(_decode_page(page, stream), page)
         metadata = read_metadata(stream, page)
     if pixels.dtype.kind == "f":
         _check_floats(pixels)
-    return Photo(pixels, metadata, "tiff", alpha)
+    photo = Photo(pixels, metadata, "tiff")
+    if page.extrasamples:
+        photo.alpha = _ALPHAS.get(page.extrasamples[0], "unspecified")
+    return photo
 
 
 @contextmanager
@@ -82,23 +85,14 @@ def quiet_tifffile() -> Iterator[None]:
         logger.removeFilter(nothing)
 
 
-def find_page(tiff: TiffFile) -> TiffPage:
+def find_photo(tiff: TiffFile) -> TiffPage:
     """Return the one picture in the file, past thumbnails, reduced copies and masks.
-
-    Parameters
-    ----------
-    tiff : tifffile.TiffFile
-        The file.
-
-    Returns
-    -------
-    tifffile.TiffPage
-        The picture.
 
     Raises
     ------
     Refusal
-        There are none or several, or it is a camera raw file.
+        There are none or several, or it is no photo of a kind that can be denoised, or the file
+        is damaged or cut short.
     """
     pages = [page for page in tiff.pages if isinstance(page, TiffPage)]
     for page in pages:
@@ -114,48 +108,31 @@ def find_page(tiff: TiffFile) -> TiffPage:
         )
     if not pages:
         raise cut_short()
-    return (whole or pages)[0]
+    page = (whole or pages)[0]
+    _check_kind(page)
+    _check_complete(page, tiff.filehandle.size)
+    return page
 
 
-def check_kind(page: TiffPage) -> Alpha:
-    """Refuse what is no photograph; tell what an alpha channel means.
-
-    Parameters
-    ----------
-    page : tifffile.TiffPage
-        A picture.
-
-    Returns
-    -------
-    {"unassociated", "associated", "unspecified"}
-        The meaning of its alpha channel, if it has one.
-
-    Raises
-    ------
-    Refusal
-        It is no photograph of a kind that can be denoised.
-    """
+def _check_kind(page: TiffPage) -> None:
     photometric = page.photometric
     if photometric == PHOTOMETRIC.SEPARATED:
         raise Refusal(
             "is a CMYK TIFF, made for printing", "Convert it to sRGB first, in an image editor."
         )
+    colors = _COLORS.get(photometric)
     is_jpeg = page.compression == COMPRESSION.JPEG
-    if photometric not in {*_GREY, PHOTOMETRIC.RGB, PHOTOMETRIC.PALETTE} and not (
-        photometric == PHOTOMETRIC.YCBCR and is_jpeg
-    ):
+    if colors is None or (photometric == PHOTOMETRIC.YCBCR and not is_jpeg):
         name = getattr(photometric, "name", str(photometric))
         raise Refusal(f"is a TIFF of kind {name}, which cannot be read here", _EXPORT)
     _check_depth(page)
     if page.imagedepth > 1:
         raise Refusal("is a volume, not a photograph", "Export one layer of it first.")
-    colors = 3 if photometric in {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR} else 1
     extra = page.samplesperpixel - colors
     if extra < 0 or extra > (photometric != PHOTOMETRIC.PALETTE):
         raise Refusal(
             f"has {page.samplesperpixel} channels, more or fewer than a photograph", _EXPORT
         )
-    return _ALPHAS.get(page.extrasamples[0], "unspecified") if page.extrasamples else "unassociated"
 
 
 def _check_depth(page: TiffPage) -> None:
@@ -175,21 +152,8 @@ def _check_depth(page: TiffPage) -> None:
         )
 
 
-def check_complete(page: TiffPage, size: int) -> None:
-    """Refuse missing strips and tiles, which tifffile would leave black.
-
-    Parameters
-    ----------
-    page : tifffile.TiffPage
-        A picture.
-    size : int
-        Bytes in its file.
-
-    Raises
-    ------
-    Refusal
-        The file is damaged or cut short.
-    """
+def _check_complete(page: TiffPage, size: int) -> None:
+    """Refuse missing strips and tiles, which tifffile would leave black."""
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     if len(segments) < math.prod(page.chunked) or any(0 in segment for segment in segments):
         raise damaged("TIFF")
@@ -197,14 +161,14 @@ def check_complete(page: TiffPage, size: int) -> None:
         raise cut_short()
 
 
-def _decode(page: TiffPage, stream: BinaryIO) -> Pixels:
+def _decode_page(page: TiffPage, stream: BinaryIO) -> Pixels:
     """Return (H, W, C), values as in the file."""
     try:
         pixels = page.asarray(buffersize=_BATCH_BYTES)
     except (ImportError, KeyError, ValueError) as error:
         if "imagecodecs" not in str(error) and not isinstance(error, ImportError):
             raise
-        found = decode_with_opencv(page, stream)
+        found = _decode_with_opencv(page, stream)
         if found is None:
             raise Refusal(
                 f"is a TIFF compressed as {COMPRESSION(page.compression).name}, "
@@ -217,25 +181,40 @@ def _decode(page: TiffPage, stream: BinaryIO) -> Pixels:
     return pixels.reshape(page.imagelength, page.imagewidth, -1)
 
 
+def _decode_with_opencv(page: TiffPage, stream: BinaryIO) -> Pixels | None:
+    """Decode what tifffile cannot decode alone by OpenCV's libtiff, where that is faithful."""
+    channels = page.samplesperpixel
+    # OpenCV multiplies 8-bit colours by their alpha, and reads the first page.
+    if page.compression not in _OPENCV_DECODES or page.photometric in _ALTERED or page.index:
+        return None
+    if channels != _COLORS[page.photometric] or page.bitspersample < 8 or page.planarconfig != 1:
+        return None
+    stream.seek(0)
+    data = bytearray(stream.read())
+    tag = page.tags.get(ORIENTATION)
+    if tag is not None:
+        # OpenCV refuses pictures that lie on their side.
+        one = b"\1\0" if data[:2] == b"II" else b"\0\1"
+        data[tag.valueoffset : tag.valueoffset + 2] = one
+    level = cv2_logging.setLogLevel(cv2_logging.LOG_LEVEL_SILENT)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    finally:
+        cv2_logging.setLogLevel(level)
+    shape = page.imagelength, page.imagewidth, channels
+    if pixels is None or pixels.dtype != page.dtype or pixels.size != np.prod(shape):
+        return None
+    pixels = pixels.reshape(shape)
+    return swap_red_and_blue(pixels) if channels == 3 else pixels
+
+
 def normalise(pixels: Pixels, page: TiffPage) -> Pixels:
-    """Apply the palette, make bilevel 8-bit, put black at 0, in native byte order.
+    """Turn values as in the file, (H, W, C) of all or a part of a page, into those of a `Photo`.
 
-    Parameters
-    ----------
-    pixels : numpy.ndarray
-        (H, W, C), values as in the file; may be changed in place.
-    page : tifffile.TiffPage
-        The picture that they are from, whole or in part.
-
-    Returns
-    -------
-    numpy.ndarray
-        (H, W, C) as in `Photo`.
-
-    Raises
-    ------
-    Refusal
-        The palette is missing.
+    Palettes become RGB, bilevel becomes 8-bit, and black is 0, in native byte order. The array may
+    be changed in place.
     """
     if page.photometric == PHOTOMETRIC.PALETTE:
         if page.colormap is None:
@@ -267,27 +246,24 @@ def _check_floats(pixels: Pixels) -> None:
 
 
 def read_metadata(stream: BinaryIO, page: TiffPage) -> Metadata:
-    """Collect what describes the photograph; EXIF becomes a block of its own.
-
-    Parameters
-    ----------
-    stream : binary file
-        The file, seekable.
-    page : tifffile.TiffPage
-        The picture in it.
-
-    Returns
-    -------
-    Metadata
-        Empty if broken.
-    """
+    """Collect what describes the photo in a page, empty if broken; EXIF becomes its own block."""
     try:
         layout, _ = read_header(stream)
-        wanted = DESCRIPTIVE | {ORIENTATION, _ICC, _XMP}
-        found = read_directory(stream, layout, page.offset, wanted)
-        blobs = {tag: found.pop(tag, None) for tag in (_ICC, _XMP)}
+        found = read_directory(stream, layout, page.offset, DESCRIPTIVE | {ORIENTATION, ICC, XMP})
+        icc, xmp = found.pop(ICC, None), found.pop(XMP, None)
         exif = build_exif(found, layout.order) if found else b""
     except BROKEN:
         return Metadata()
-    icc, xmp = (item.data if isinstance(item, Entry) else b"" for item in blobs.values())
-    return Metadata(exif, xmp, icc)
+    return Metadata(exif, *(item.data if isinstance(item, Entry) else b"" for item in (xmp, icc)))
+
+
+TIFF = Codec(
+    name="tiff",
+    label="TIFF",
+    extensions=(".tif", ".tiff"),
+    dtypes=("uint8", "uint16", "float16", "float32", "float64"),
+    matches=lambda head: head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    decode=_decode,
+    encode=write_tiff,
+    alphas=("unassociated", "associated", "unspecified"),
+)

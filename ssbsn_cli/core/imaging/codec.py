@@ -1,0 +1,87 @@
+"""What a file format consists of: one `Codec` for each, in the file that reads and writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from ssbsn_cli.core.imaging.photo import Alpha, Photo
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A file format.
+
+    Parameters
+    ----------
+    name : str
+        What options and `Photo.format` call it.
+    label : str
+        What messages call it.
+    extensions : tuple of str
+        In lower case, with the dot.
+    dtypes : tuple of str
+        The pixel types it can hold, the deepest last.
+    matches : callable
+        Takes the first 4096 bytes of a file, and tells whether it is of this format.
+    decode : callable
+        Takes a file, open for reading and seekable, and returns its `Photo` as stored: not yet
+        turned upright. Raises `Refusal`; any other error means that the file is damaged.
+    encode : callable
+        Takes a `Photo`, an empty file, open for writing and reading, and the quality, 1 to 100.
+        The photo has one of `dtypes` and of `alphas`, and a colour profile that fits its channels.
+    alphas : tuple of {"unassociated", "associated", "unspecified"}
+        The meanings an alpha channel can have; empty if there is no alpha channel.
+    max_side : int, optional
+        The most pixels in a row or a column.
+    """
+
+    name: str
+    label: str
+    extensions: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    matches: Callable[[bytes], bool]
+    decode: Callable[[BinaryIO], Photo]
+    encode: Callable[[Photo, BinaryIO, int], None]
+    alphas: tuple[Alpha, ...] = ()
+    max_side: int | None = None
+
+
+class Refusal(Exception):  # noqa: N818 - a decoder's answer, not an error that users meet
+    """Why a file cannot become a photo. Decoders do not know its name, so it is left out.
+
+    Parameters
+    ----------
+    reason : str
+        What follows the file's name in a sentence, without the full stop.
+    hint : str
+        What to do next.
+    """
+
+    def __init__(self, reason: str, hint: str) -> None:
+        super().__init__(reason)
+        self.hint = hint
+
+
+def cut_short() -> Refusal:
+    """Return the refusal of a file whose end is missing."""
+    return Refusal("is cut short", "Copy or download it again.")
+
+
+def damaged(label: str) -> Refusal:
+    """Return the refusal of a file that does not decode, by the label of its format."""
+    return Refusal(f"is a damaged {label}", "Copy or download it again, or export it anew.")
+
+
+def animation() -> Refusal:
+    """Return the refusal of a file with several frames."""
+    return Refusal("is an animation, not a photograph", "Export one frame of it first.")
+
+
+def camera_raw() -> Refusal:
+    """Return the refusal of a camera raw file."""
+    return Refusal(
+        "is a camera raw file, which holds no finished picture",
+        "Develop it in a raw converter and export it as a 16-bit TIFF first.",
+    )

@@ -1,0 +1,105 @@
+"""What Pillow reads and writes: WebP and BMP whole, and the pixels of JPEG."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from ssbsn_cli.core.imaging.codec import Codec, animation, cut_short, damaged
+from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels, pixel_rows
+
+_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
+
+
+def to_array(image: Image.Image) -> Pixels:
+    """Copy a Pillow image of mode 1, L, LA, P, RGB or RGBA.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W, C) uint8; a palette becomes RGB, or RGB and alpha.
+    """
+    if image.mode == "P":
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    elif image.mode == "1":
+        image = image.convert("L")
+    pixels = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
+    # Copying the whole image at once would need two more of its size.
+    for rows in pixel_rows(pixels):
+        part = np.asarray(image.crop((0, rows.start, image.width, rows.stop)))
+        pixels[rows] = part.reshape(pixels[rows].shape)
+    return pixels
+
+
+def save_array(pixels: Pixels, stream: BinaryIO, format: str, **options: Any) -> None:
+    """Write (H, W, C) uint8 in a format of Pillow, with the options of its encoder."""
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    # Given a real file, Pillow does not notice when a full disk takes only some of the bytes.
+    writer = SimpleNamespace(write=stream.write)
+    image.save(cast(BinaryIO, writer), format, **options)
+
+
+def _decode_webp(stream: BinaryIO) -> Photo:
+    data = stream.read()
+    if int.from_bytes(data[4:8], "little") + 8 > len(data):
+        raise cut_short()
+    image = WebPImageFile(io.BytesIO(data))
+    if image.n_frames > 1:
+        raise animation()
+    image.load()
+    info = image.info
+    exif = info.get("exif", b"").removeprefix(b"Exif\0\0")
+    metadata = Metadata(exif, info.get("xmp", b""), info.get("icc_profile", b""))
+    return Photo(to_array(image), metadata, "webp")
+
+
+def _encode_webp(photo: Photo, stream: BinaryIO, quality: int) -> None:
+    """Write a WebP: lossy even at quality 100, except for alpha."""
+    kept = photo.metadata
+    # WebP knows RGB only, so a grey profile would be wrong.
+    icc = kept.icc if photo.pixels.shape[2] > 2 else b""
+    options = {"quality": quality, "exif": kept.exif, "xmp": kept.xmp, "icc_profile": icc}
+    save_array(photo.pixels, stream, "WEBP", **options)
+
+
+def _decode_bmp(stream: BinaryIO) -> Photo:
+    image = BmpImageFile(io.BytesIO(stream.read()))
+    try:
+        image.load()
+    except OSError as error:
+        raise cut_short() if "truncated" in str(error) else damaged("BMP") from error
+    return Photo(to_array(image), format="bmp")
+
+
+def _encode_bmp(photo: Photo, stream: BinaryIO, _: int) -> None:
+    save_array(photo.pixels, stream, "BMP")
+
+
+WEBP = Codec(
+    name="webp",
+    label="WebP",
+    extensions=(".webp",),
+    dtypes=("uint8",),
+    matches=lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP",
+    decode=_decode_webp,
+    encode=_encode_webp,
+    alphas=("unassociated",),
+    max_side=16383,
+)
+BMP = Codec(
+    name="bmp",
+    label="BMP",
+    extensions=(".bmp",),
+    dtypes=("uint8",),
+    matches=lambda head: (
+        head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
+    ),
+    decode=_decode_bmp,
+    encode=_encode_bmp,
+)

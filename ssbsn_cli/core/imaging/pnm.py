@@ -1,0 +1,103 @@
+"""PPM, PGM and PBM: the plain formats of Netpbm."""
+
+from __future__ import annotations
+
+import re
+from typing import BinaryIO
+
+import numpy as np
+
+from ssbsn_cli.core.imaging.codec import Codec, Refusal, cut_short, damaged
+from ssbsn_cli.core.imaging.photo import Photo, Pixels, pixel_rows
+from ssbsn_cli.core.types import white_of
+
+_NUMBER = re.compile(rb"(?:\s+|#[^\n\r]*[\n\r])+(\d{1,9})")
+_BITMAPS = b"14"
+_TEXT = b"123"
+_COLOR = b"36"
+
+
+def _matches(head: bytes) -> bool:
+    return head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace()
+
+
+def _decode(stream: BinaryIO) -> Photo:
+    """Read a picture as uint8 if its white is at most 255, else as uint16, in full range."""
+    data = stream.read()
+    kind = data[1:2]
+    width, at = _number(data, 2)
+    height, at = _number(data, at)
+    white, at = (1, at) if kind in _BITMAPS else _number(data, at)
+    if not (width and height and 0 < white < 1 << 16):
+        raise damaged("PNM")
+    shape = height, width, 3 if kind in _COLOR else 1
+    samples = _text(data, at, shape, kind) if kind in _TEXT else _binary(data, at, shape, white)
+    if kind in _BITMAPS:
+        samples = 1 - samples
+    return Photo(_stretch(samples, white), format="pnm")
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """Return the number in the header after `at`, and where it ends."""
+    found = _NUMBER.match(data, at)
+    if found is None:
+        raise damaged("PNM")
+    return int(found[1]), found.end()
+
+
+def _binary(data: bytes, at: int, shape: tuple[int, int, int], white: int) -> Pixels:
+    at += 1
+    height, width, channels = shape
+    packed = data[1:2] in _BITMAPS
+    row = (width + 7) // 8 if packed else width * channels * (2 if white > 255 else 1)
+    end = at + height * row
+    if len(data) < end:
+        raise cut_short()
+    if data[end : end + 2] == data[:2]:
+        raise Refusal("holds several pictures", "Split it into one file for each.")
+    samples = np.frombuffer(memoryview(data)[at:end], ">u2" if white > 255 else np.uint8)
+    if packed:
+        samples = np.unpackbits(samples.reshape(height, row), axis=1, count=width)
+    return samples.reshape(shape)
+
+
+def _text(data: bytes, at: int, shape: tuple[int, int, int], kind: bytes) -> Pixels:
+    number = shape[0] * shape[1] * shape[2]
+    body = re.sub(rb"#[^\n\r]*", b"", data[at:])
+    # The digits of a bitmap need no space between them.
+    words = re.findall(rb"[01]", body) if kind in _BITMAPS else body.split()
+    if len(words) < number:
+        raise cut_short()
+    return np.array([int(word) for word in words[:number]], np.uint16).reshape(shape)
+
+
+def _stretch(samples: Pixels, white: int) -> Pixels:
+    result = np.empty(samples.shape, np.uint8 if white < 256 else np.uint16)
+    full = white_of(result.dtype)
+    for rows in pixel_rows(samples):
+        part = samples[rows]
+        if white != full:
+            wide = np.minimum(part, white).astype(np.uint64)
+            part = (wide * full + white // 2) // white
+        result[rows] = part
+    return result
+
+
+def _encode(photo: Photo, stream: BinaryIO, _: int) -> None:
+    """Write a binary PGM or PPM."""
+    height, width, channels = photo.pixels.shape
+    dtype = photo.pixels.dtype
+    kind = 5 if channels == 1 else 6
+    stream.write(b"P%d\n%d %d\n%d\n" % (kind, width, height, white_of(dtype)))
+    stream.write(np.ascontiguousarray(photo.pixels, dtype.newbyteorder(">")).data)
+
+
+PNM = Codec(
+    name="pnm",
+    label="PNM",
+    extensions=(".ppm", ".pgm", ".pnm"),
+    dtypes=("uint8", "uint16"),
+    matches=_matches,
+    decode=_decode,
+    encode=_encode,
+)

@@ -1,0 +1,39 @@
+"""HTML from the templates beside this file, with everything escaped."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+
+def render(template: str, **values: Any) -> Markup:
+    """Fill in a template, a page or a part of one."""
+    return Markup(_environment().get_template(template).render(values))
+
+
+def encode(page: Markup) -> bytes:
+    """Return a page as UTF-8."""
+    # Names of files that are not UTF-8 come as lone surrogates, which cannot be encoded.
+    return page.encode("utf-8", "backslashreplace")
+
+
+def show(value: float | None, form: str) -> str:
+    """Format a number; nothing if there is none."""
+    return "" if value is None else format(value, form)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters |= {"show": show, "json": json.dumps}
+    return environment

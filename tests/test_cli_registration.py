@@ -1,0 +1,114 @@
+"""Registration, output and the table of errors, which all commands share."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from ssbsn_cli.cli.app import app
+from ssbsn_cli.cli.failures import explain
+from ssbsn_cli.cli.output import Output
+from ssbsn_cli.cli.registration import register
+from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
+
+COMMANDS = [command.name for command in app.registered_commands]
+
+
+@dataclass
+class Size:
+    width: int
+    height: int
+
+
+def _make_size(width: int = 4, height: int = 3) -> Size:
+    if width < 0:
+        raise OptionError("Too narrow.", "Widen it.")
+    return Size(width, height)
+
+
+def run(command, *arguments, **environment):
+    application = typer.Typer()
+    register(application, "try", command, "ssbsn try --width 8")
+    return CliRunner(env=environment).invoke(application, arguments)
+
+
+def show(out: Output, *, size: Annotated[Size, _make_size], name: str = "a") -> None:
+    """Show a size."""
+    out.record({"size": [size.width, size.height], "name": name})
+    out.say("talk")
+
+
+def test_options_of_a_group_arrive_as_one_object():
+    result = run(show, "--width", "8", "--json", "--name", "b")
+    assert json.loads(result.stdout) == {"size": [8, 3], "name": "b"}
+    assert result.stderr == "talk\n"
+    assert run(show, "--json", "--quiet").stderr == ""
+
+
+def test_a_group_that_refuses_its_options_ends_like_any_wrong_use():
+    result = run(show, "--width", "-1", "--json")
+    assert result.exit_code == 2
+    assert json.loads(result.stdout) == {"error": "Too narrow.", "hint": "Widen it."}
+    assert result.stderr == "Error: Too narrow.\nWiden it.\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_shows_examples_and_exit_codes(command):
+    text = CliRunner().invoke(app, [command, "--help"]).stdout
+    assert f"ssbsn {command}" in text
+    for words in ("Examples", "Exit codes", "--json", "--quiet"):
+        assert words in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_options_of_examples_exist(command):
+    commands = typer.main.get_command(app).commands
+    examples = re.findall(r"^    .*?\bssbsn ([^|>\n]+)", commands[command].help, re.MULTILINE)
+    assert examples
+    for example in examples:
+        name, *words = shlex.split(example)
+        commands[name].make_context(name, words)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (OptionError("wrong"), 2, "wrong"),
+        (DeviceError("gone"), 3, "gone"),
+        (WeightsError("gone"), 3, "gone"),
+        (SsbsnError("broken"), 1, "broken"),
+        (MemoryError(), 3, "Out of memory."),
+        (PermissionError(13, "Permission denied", "a.png"), 1, "a.png: Permission denied"),
+    ],
+)
+def test_errors_become_a_sentence_and_an_exit_code(error, code, message):
+    def fail(out: Output) -> None:
+        raise error
+
+    result = run(fail)
+    assert result.exit_code == code
+    assert f"Error: {message}" in result.stderr
+
+
+def test_defects_are_not_explained_away():
+    with pytest.raises(ZeroDivisionError):
+        explain(ZeroDivisionError())
+
+
+def test_only_the_leader_of_a_training_speaks():
+    def train(out: Output) -> None:
+        out.leave_to_leader()
+        out.say("talk")
+        raise (OptionError if wrong else SsbsnError)("broken")
+
+    for wrong in (True, False):
+        assert run(train, RANK="0").stderr == "talk\nError: broken\n"
+        # Every process finds a wrong option; other errors may be one process's own.
+        assert run(train, RANK="1").stderr == ("" if wrong else "Error: broken\n")
