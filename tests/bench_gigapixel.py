@@ -26,7 +26,7 @@ from rich.table import Table
 
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.imaging import tiff_stream
-from ssbsn_cli.core.inference.files import denoise_file
+from ssbsn_cli.core.inference.files import denoise_files
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import FileOptions
 
@@ -61,7 +61,7 @@ def main() -> None:
     # Smaller sides are to take the same way.
     tiff_stream.STREAM_BYTES = 0
     denoiser = load_denoiser(device="cpu", precision="fp32", tile=arguments.tile)
-    denoiser._engine.network = Blur()
+    denoiser._engine.predictor.network = Blur()
     with tempfile.TemporaryDirectory() as folder, Progress(transient=True) as progress:
         source = Path(folder, "big.tif")
         tifffile.imwrite(
@@ -78,12 +78,15 @@ def main() -> None:
         )
         bar = progress.add_task("denoising")
         start = time.perf_counter()
-        denoise_file(
+        job = Job(source, source.with_name("out.tif"))
+        ((_, outcome),) = denoise_files(
             denoiser,
-            Job(source, source.with_name("out.tif")),
+            [job],
             FileOptions(),
-            lambda done, of: progress.update(bar, completed=done, total=of),
+            progress=lambda done, of: progress.update(bar, completed=done, total=of),
         )
+        if isinstance(outcome, Exception):
+            raise outcome
         seconds = time.perf_counter() - start
     # Linux counts in kilobytes, macOS in bytes.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -235,13 +236,13 @@ def tile_ways() -> dict[str, Callable[[], Any]]:
     """Return the two ways to use several cores for the tiles of the default weights."""
     denoiser = load_denoiser(device="cpu", precision="fp32")
     image = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)
-    cores = denoiser._engine.workers
+    cores = denoiser._engine.tiling.workers
 
     def run(workers: int) -> None:
-        denoiser._engine.workers = workers
+        denoiser._engine.tiling = replace(denoiser._engine.tiling, workers=workers)
         denoiser(image)
 
-    how = " by Winograd's algorithm" if denoiser._engine.winograd else ""
+    how = " by Winograd's algorithm" if denoiser._engine.predictor.winograd else ""
     return {
         "default weights, 3 Mpx, one tile on all cores": partial(run, 1),
         f"a tile on each of {cores} cores{how}": partial(run, cores),
@@ -257,7 +258,7 @@ def bench_growth() -> Table:
     for megapixels in (1, 4, 16):
         side = round((megapixels * 1e6) ** 0.5)
         image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-        seconds = timed(partial(denoiser.denoise_in_place, image))
+        seconds = timed(partial(denoiser.denoise_in_place, [image]))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         mib = f"{(peak - image.nbytes) / 2**20:.0f}"
         table.add_row(f"{megapixels} Mpx", f"{seconds:.2f}", f"{seconds / megapixels:.3f}", mib)

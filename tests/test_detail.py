@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from ssbsn_cli.core.inference.engine import Engine
+from ssbsn_cli.core.inference.predictor import Predictor
+from ssbsn_cli.core.inference.tiles import Tiling
 from ssbsn_cli.core.noise.detail import estimate_noise, recover_detail
 from ssbsn_cli.core.noise.flat import cut, find_flat
 from ssbsn_cli.core.training.validation import psnr
@@ -124,7 +126,7 @@ class Blurring:
     def float(self):
         return self
 
-    def denoise(self, x, *, refine, passes, generator):
+    def denoise(self, x):
         import torch
 
         pictures = [blurred(each.permute(1, 2, 0).numpy()) for each in x]
@@ -138,7 +140,8 @@ def test_whole_images_tiles_and_batches_agree():
     noisy = with_noise(clean, 0.02, 0.02)
 
     def run(detail, **options):
-        engine = Engine(Blurring(), device=torch.device("cpu"), detail=detail, **options)
+        predictor = Predictor(Blurring(), torch.device("cpu"))
+        engine = Engine(predictor, Tiling(**options), detail=detail)
         out = np.empty_like(noisy)
         engine.run(noisy, out)
         return engine, out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from types import SimpleNamespace
 
 import pytest
 from weights_files import Server, break_off
@@ -22,6 +23,8 @@ CONTENT = {f"{name}.png": name.encode() * 1000 for name in ("a_real", "a_mean", 
 
 @pytest.fixture
 def server(monkeypatch):
+    # Let pooch try again at once.
+    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda _: None))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with Server().running() as server:
         server.answers.update({f"/{name}": content for name, content in CONTENT.items()})
@@ -36,7 +39,7 @@ def fetch(server, tmp_path):
     def fetch(said=None, progress=lambda done, total: None):
         home = tmp_path / "home"
         notify = (said if said is not None else []).append
-        fetch_dataset("tiny", address, home, notify, progress, timeout=5, pause=0.01)
+        fetch_dataset("tiny", address, home, notify, progress, timeout=5)
         return {path.name: path.read_bytes() for path in home.iterdir()}
 
     return fetch

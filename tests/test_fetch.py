@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -39,6 +40,12 @@ def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with Server().running() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Let pooch try again at once."""
+    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda _: None))
 
 
 @pytest.fixture
@@ -100,7 +107,7 @@ def test_bundled_weights_denoise(name):
     clean = torch.stack([0.3 + 0.4 * rows, 0.7 - 0.4 * columns, 0.2 + 0.5 * rows * columns])[None]
     noisy = clean + 0.1 * torch.randn_like(clean)
     with torch.no_grad():
-        result = load_weights(name).network.denoise(noisy, refine="none")
+        result = load_weights(name).network.denoise(noisy)
     assert (result - clean).square().mean() < (noisy - clean).square().mean() / 3
 
 
@@ -240,7 +247,7 @@ def test_passing_trouble_is_waited_out(server, cache, good):
         handler.do_GET()
 
     server.answers["/tiny"] = trouble
-    assert fetch(tiny_entry(server.url("/tiny")), pause=0).path.read_bytes() == good
+    assert fetch(tiny_entry(server.url("/tiny"))).path.read_bytes() == good
     assert not troubles
 
 
@@ -270,7 +277,7 @@ def test_progress_is_told(server, cache, good):
 
 def refused(entry: Entry, cache: Path, **options) -> WeightsError:
     with pytest.raises(WeightsError) as caught:
-        fetch(entry, pause=0, **options)
+        fetch(entry, **options)
     assert names(cache) == set()
     assert ".fetch-" not in str(caught.value)
     assert local_path(entry) is None

@@ -11,11 +11,15 @@ import pytest
 import torch
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.core.inference import denoiser, tiles
+from ssbsn_cli.core.inference import tiles
 from ssbsn_cli.core.inference.engine import Engine
-from ssbsn_cli.core.model import UNet
+from ssbsn_cli.core.inference.predictor import Predictor
+from ssbsn_cli.core.inference.tiles import Tiling
+from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.model.unet import UNet
 from ssbsn_cli.core.runtime import threads
 from ssbsn_cli.core.runtime.threads import map_in_order
+from ssbsn_cli.core.weights.locate import LoadedWeights
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -77,7 +81,7 @@ def test_jobs_that_nobody_waits_for_end():
 
 
 def test_an_interrupted_photo_does_not_wait_for_its_tiles(monkeypatch):
-    monkeypatch.setattr(denoiser, "choose_workers", lambda *_: 2)
+    monkeypatch.setattr(tiles, "choose_workers", lambda *_: 2)
     denoise = load_denoiser("ssbsn-photo", device="cpu", refine="r3", tile=64, overlap=0)
     layers = []
     for layer in denoise.weights.network.modules():
@@ -116,7 +120,8 @@ def test_who_stops_listening_leaves_no_thread():
 def test_as_many_tiles_at_once_as_cores_and_memory_allow(monkeypatch, kind, cores, free, expected):
     monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
     monkeypatch.setattr(tiles, "free_memory", lambda _: free)
-    chosen = tiles.choose_workers(torch.device(kind), UNet(), torch.float32, 512)
+    weights = LoadedWeights(UNet(), Descriptor("unet"), "tiny", None, "")
+    chosen = tiles.choose_workers(weights, torch.device(kind), torch.float32, 512)
     assert chosen == expected
 
 
@@ -128,13 +133,14 @@ def test_tiles_that_overflow_together_come_out_as_in_fp32():
             parameter.copy_(torch.randn_like(parameter) * 4)
     network.half().float()
     image = np.random.default_rng(0).random((128, 256, 3), np.float32)
-    settings = {"device": torch.device("cpu"), "tile": 64, "multiple": network.size_multiple}
+    cpu, multiple = torch.device("cpu"), network.size_multiple
     expected, result = np.empty_like(image), np.empty_like(image)
-    Engine(copy.deepcopy(network), **settings).run(image, expected)
+    tiling = Tiling(tile=64, multiple=multiple)
+    Engine(Predictor(copy.deepcopy(network), cpu), tiling).run(image, expected)
     said = []
     network.use_dtype(torch.float16)
-    engine = Engine(network, **settings, fall_back=True, workers=4, notify=said.append)
-    engine.run(image, result)
-    assert engine.fell_back
+    predictor = Predictor(network, cpu, fall_back=True, notify=said.append)
+    Engine(predictor, Tiling(tile=64, multiple=multiple, workers=4)).run(image, result)
+    assert predictor.fell_back
     assert len(said) == 1
     np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())

@@ -8,8 +8,10 @@ import torch
 from ssbsn_cli.core.errors import DeviceError, OptionError
 from ssbsn_cli.core.inference import tiles
 from ssbsn_cli.core.inference.settings import Settings
-from ssbsn_cli.core.model import SSBSN
+from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.runtime import device
+from ssbsn_cli.core.weights.locate import LoadedWeights
 
 
 @pytest.mark.parametrize(
@@ -54,11 +56,11 @@ def test_a_gpu_is_found():
 
 
 def test_less_free_memory_means_smaller_tiles(monkeypatch):
-    cpu = torch.device("cpu")
+    weights = LoadedWeights(SSBSN(), Descriptor("ssbsn"), "ssbsn", None, "")
     sides = []
     for free in (64 << 30, 2 << 30, 256 << 20, 16 << 20, 0):
         monkeypatch.setattr(tiles, "free_memory", lambda _, free=free: free)
-        sides.append(tiles.choose_tile(cpu, SSBSN(), torch.float32))
+        sides.append(tiles.choose_tile(weights, torch.device("cpu"), torch.float32))
     assert sides == sorted(sides, reverse=True)
     assert sides[0] == 256
     assert sides[-1] == 32
@@ -68,9 +70,21 @@ def test_free_memory_of_the_cpu_is_a_plausible_number():
     assert 1 << 20 < device.free_memory(torch.device("cpu")) < 1 << 50
 
 
-def test_auto_precision_on_a_cpu_is_the_faster_one(monkeypatch):
+@pytest.mark.parametrize(
+    ("units", "expected"),
+    [((False, False), "fp32"), ((True, False), "bf16"), ((False, True), "bf16")],
+)
+def test_auto_precision_on_a_cpu_follows_what_it_has_units_for(monkeypatch, units, expected):
     cpu = torch.device("cpu")
-    for pays, expected in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(device, "_bf16_pays_on_cpu", lambda pays=pays: pays)
-        assert device.resolve_precision("auto", cpu) == expected
+    for name, has in zip(
+        ("_is_avx512_bf16_supported", "_is_amx_tile_supported"), units, strict=True
+    ):
+        monkeypatch.setattr(torch.cpu, name, lambda has=has: has)
+    assert device.resolve_precision("auto", cpu) == expected
     assert device.resolve_precision("fp16", cpu) == "fp16"
+
+
+def test_auto_precision_is_fp32_where_pytorch_does_not_know_the_units(monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name)
+    assert device.resolve_precision("auto", torch.device("cpu")) == "fp32"

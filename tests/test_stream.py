@@ -19,7 +19,7 @@ from ssbsn_cli.cli.app import app
 from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging import read_photo, tiff_stream, tiff_write
 from ssbsn_cli.core.imaging.tiff_stream import open_large_tiff
-from ssbsn_cli.core.inference.files import denoise_file
+from ssbsn_cli.core.inference.files import denoise_files
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import FileOptions
 
@@ -45,32 +45,39 @@ def denoiser(**settings: Any) -> Any:
     """The real thing around a stand-in network."""
     torch.manual_seed(0)
     made = load_denoiser(device="cpu", precision="fp32", tile=48, overlap=16, **settings)
-    made._engine.network = Local()
+    made._engine.predictor.network = Local()
     made._engine.detail = settings.get("detail") != "off"
     return made
 
 
+def denoise_file(denoiser: Any, job: Job, progress: Any = lambda *_: None, **options: Any) -> Any:
+    ((_, outcome),) = denoise_files(denoiser, [job], FileOptions(**options), progress=progress)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
 @pytest.fixture
 def stream(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Denoise a file without having it in memory, and tell what `denoise_file` reports."""
+    """Denoise a file without having it in memory, and return what is reported."""
 
     def read(*_: Any, **__: Any) -> Any:
         raise AssertionError("the photo was read whole")
 
     def run(source: Path, target: Path, comparison: Path | None = None, **settings: Any) -> Any:
-        options = FileOptions(**settings.pop("options", {}))
+        options = settings.pop("options", {})
         progress = settings.pop("progress", lambda *_: None)
         with monkeypatch.context() as patch:
             patch.setattr(tiff_stream, "STREAM_BYTES", 0)
             patch.setattr("ssbsn_cli.core.inference.opening.read_photo", read)
             job = Job(source, target, comparison)
-            return denoise_file(denoiser(**settings), job, options, progress)
+            return denoise_file(denoiser(**settings), job, progress, **options)
 
     return run
 
 
 def usual(source: Path, target: Path, comparison: Path | None = None, **settings: Any) -> Any:
-    return denoise_file(denoiser(**settings), Job(source, target, comparison), FileOptions())
+    return denoise_file(denoiser(**settings), Job(source, target, comparison))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -288,11 +295,10 @@ def test_a_file_cut_short_is_refused_before_anything_is_computed(
 
 MEMORY = """
 import resource, sys
+from dataclasses import replace
 from pathlib import Path
-from test_stream import denoiser
+from test_stream import denoise_file, denoiser
 from ssbsn_cli.core.imaging import tiff_stream
-from ssbsn_cli.core.inference.settings import FileOptions
-from ssbsn_cli.core.inference.files import denoise_file
 from ssbsn_cli.core.inference.jobs import Job
 
 class Same:
@@ -302,10 +308,10 @@ class Same:
 tiff_stream.STREAM_BYTES = 0
 # The estimate of noise reads a sample, which takes the same memory for all but small photos.
 made = denoiser(detail="off")
-made._engine.network = Same()
-made._engine._chosen_tile = 512
+made._engine.predictor.network = Same()
+made._engine.tiling = replace(made._engine.tiling, tile=512)
 for path in map(Path, sys.argv[1:]):
-    denoise_file(made, Job(path, path.with_suffix(".out.tif")), FileOptions())
+    denoise_file(made, Job(path, path.with_suffix(".out.tif")))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.inference.engine import Engine
-from ssbsn_cli.core.inference.tiles import plan_axis
+from ssbsn_cli.core.inference.predictor import Predictor
+from ssbsn_cli.core.inference.tiles import Tiling
 from ssbsn_cli.core.types import from_unit, to_unit
 
 
@@ -30,15 +31,29 @@ class Local:
     def float(self):
         return self
 
-    def denoise(self, x, *, refine, passes, generator):
+    def denoise(self, x):
         self.calls += 1
         self.largest = max(self.largest, *x.shape[-2:])
         x = F.pad(x, (self.radius,) * 4, mode="reflect")
         return F.conv2d(x, self.kernel, groups=3)
 
 
+def plan_axis(length, tile, overlap, **how):
+    return Tiling(tile=tile, overlap=overlap, **how).along(length)
+
+
 def engine(network, **settings):
-    return Engine(network, device=torch.device("cpu"), **settings)
+    """Make an engine; settings may be of its predictor or tiling, too."""
+    parts = [
+        {key: settings.pop(key) for key in keys if key in settings}
+        for keys in (
+            ("denoise", "ensemble", "fall_back"),
+            ("tile", "overlap", "multiple", "halo", "workers"),
+        )
+    ]
+    notify = settings.get("notify", lambda _: None)
+    predictor = Predictor(network, torch.device("cpu"), notify=notify, **parts[0])
+    return Engine(predictor, Tiling(**parts[1]), **settings)
 
 
 def photo(height, width, channels=3, dtype=np.float32):
@@ -140,7 +155,7 @@ def test_the_ensemble_of_an_even_handed_network_changes_nothing():
 
 def test_the_ensemble_averages_all_eight_views():
     class Shift(Local):
-        def denoise(self, x, **_):
+        def denoise(self, x):
             return torch.roll(x, (1, 0), (-2, -1)) + torch.roll(x, (0, 2), (-2, -1))
 
     image = photo(32, 40)
@@ -155,7 +170,7 @@ def test_the_ensemble_averages_all_eight_views():
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
 def test_strength_blends_with_the_original(dtype):
     class White(Local):
-        def denoise(self, x, **_):
+        def denoise(self, x):
             return torch.ones_like(x)
 
     image = photo(40, 33, dtype=dtype)
@@ -172,7 +187,7 @@ def test_every_value_survives_the_way_to_unit_range_and_back(dtype):
 
 def test_float_highlights_above_white_are_kept():
     class Same(Local):
-        def denoise(self, x, **_):
+        def denoise(self, x):
             return x
 
     image = photo(8, 8) * 4
@@ -187,10 +202,10 @@ class Small(Local):
         self.limit = limit
         self.error = error
 
-    def denoise(self, x, **how):
+    def denoise(self, x):
         if max(x.shape[-2:]) > self.limit:
             raise self.error
-        return super().denoise(x, **how)
+        return super().denoise(x)
 
 
 @pytest.mark.parametrize(
@@ -216,10 +231,10 @@ def test_what_memory_forces_on_one_image_does_not_bind_the_next():
     one = engine(network, tile=128, overlap=16)
     image = photo(200, 150)
     one.run(image, np.empty_like(image))
-    assert one.tile < 128
+    assert one.current.tile < 128
     network.limit = 10**9
     one.run(image, np.empty_like(image))
-    assert one.tile == 128
+    assert one.current.tile == 128
 
 
 def run_whole(network, image):
@@ -248,8 +263,8 @@ class Overflowing(Local):
         self.precise = True
         return self
 
-    def denoise(self, x, **how):
-        y = super().denoise(x, **how)
+    def denoise(self, x):
+        y = super().denoise(x)
         return y if self.precise else y * float("inf")
 
 
@@ -267,16 +282,15 @@ def test_a_precision_asked_for_by_name_does_not_fall_back():
 
 
 def test_each_tile_draws_its_own_masks_and_each_image_the_same():
-    class Random(Local):
-        def denoise(self, x, *, generator, **_):
-            return torch.rand(x.shape, generator=generator)
+    def draw(_network, x, generator):
+        return torch.rand(x.shape, generator=generator)
 
     image = photo(64, 64)
-    settings = {"tile": 32, "seed": 7}
-    first, again = (run(Random(), image, **settings) for _ in range(2))
+    settings = {"tile": 32, "seed": 7, "denoise": draw}
+    first, again = (run(Local(), image, **settings) for _ in range(2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first[:32, :32], first[32:, 32:])
-    assert not np.array_equal(first, run(Random(), image, tile=32, seed=8))
+    assert not np.array_equal(first, run(Local(), image, **{**settings, "seed": 8}))
 
 
 def test_progress_counts_every_tile():

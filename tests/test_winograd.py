@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.core.inference import denoiser
+from ssbsn_cli.core.inference import denoiser, tiles
 from ssbsn_cli.core.model import convolution
 from ssbsn_cli.core.model.convolution import Conv2d
 from ssbsn_cli.core.runtime import operations
@@ -21,14 +21,6 @@ from ssbsn_cli.core.runtime import operations
 needed = pytest.mark.skipif(
     not torch.backends.nnpack.is_available(), reason="PyTorch has no NNPACK for this CPU"
 )
-
-
-@pytest.fixture
-def unmeasured():
-    """Forget how fast this CPU is, before and after."""
-    operations.winograd_pays.cache_clear()
-    yield
-    operations.winograd_pays.cache_clear()
 
 
 @contextlib.contextmanager
@@ -81,7 +73,7 @@ def test_a_convolution_gives_what_the_plain_one_does(
 def test_other_convolutions_stay_as_they_are(other):
     network = nn.Sequential(Conv2d(64, 64, **other), Conv2d(3, 64, 3, padding=1))
     assert not convolution.use_winograd(network)
-    assert {type(layer) for layer in network} == {Conv2d}
+    assert not any(layer.winograd for layer in network)
 
 
 @needed
@@ -89,9 +81,9 @@ def test_other_convolutions_stay_as_they_are(other):
 def test_a_photo_comes_out_the_same(monkeypatch, workers):
     image = np.random.default_rng(0).normal(0.4, 0.1, (330, 270, 3)).astype(np.float32)
     results = []
-    for pays in (False, True):
-        monkeypatch.setattr(denoiser, "winograd_pays", lambda pays=pays: pays)
-        monkeypatch.setattr(denoiser, "choose_workers", lambda *_: workers)
+    for fast in (False, True):
+        monkeypatch.setattr(denoiser, "winograd_is_fast", lambda fast=fast: fast)
+        monkeypatch.setattr(tiles, "choose_workers", lambda *_: workers)
         denoise = load_denoiser("photo", device="cpu", precision="fp32", tile=128)
         results.append(denoise(image))
         results.extend(denoise.denoise_batch([image[:80, :90], image[40:120, 20:110]]))
@@ -102,9 +94,9 @@ def test_a_photo_comes_out_the_same(monkeypatch, workers):
 
 @needed
 def test_a_blind_spot_network_has_nothing_to_compute_so(monkeypatch):
-    monkeypatch.setattr(denoiser, "winograd_pays", lambda: True)
+    monkeypatch.setattr(denoiser, "winograd_is_fast", lambda: True)
     denoise = load_denoiser("ssbsn-photo", device="cpu", precision="fp32")
-    assert not denoise._engine.winograd
+    assert not denoise._engine.predictor.winograd
 
 
 def test_where_it_fails_the_plain_way_goes_on(monkeypatch):
@@ -122,20 +114,16 @@ def test_where_it_fails_the_plain_way_goes_on(monkeypatch):
 
 @pytest.mark.parametrize(("precision", "used"), [("fp32", True), ("bf16", False)])
 def test_only_float32_is_computed_so(monkeypatch, precision, used):
-    monkeypatch.setattr(denoiser, "winograd_pays", lambda: True)
+    monkeypatch.setattr(denoiser, "winograd_is_fast", lambda: True)
     network = load_denoiser("photo", device="cpu", precision=precision).weights.network
-    kinds = {type(layer) for layer in network.modules()}
-    assert (convolution.WinogradConv2d in kinds) == used
+    assert any(getattr(layer, "winograd", False) for layer in network.modules()) == used
 
 
-@pytest.mark.parametrize("seconds", [(1.0, 1.0), (0.5, 1.0)])
-def test_it_is_used_where_it_is_faster(unmeasured, monkeypatch, seconds):
-    monkeypatch.setattr(torch.backends.nnpack, "is_available", lambda: True)
-    monkeypatch.setattr(operations, "best_seconds", lambda *_: seconds)
-    assert operations.winograd_pays() == (seconds[0] < seconds[1])
-
-
-def test_it_is_not_used_where_it_is_missing(unmeasured, monkeypatch):
-    monkeypatch.setattr(torch.backends.nnpack, "is_available", lambda: False)
-    monkeypatch.setattr(operations, "best_seconds", lambda *_: (0.1, 1.0))
-    assert not operations.winograd_pays()
+@pytest.mark.parametrize(
+    ("nnpack", "capability", "fast"),
+    [(True, "AVX2", True), (True, "AVX512", False), (False, "AVX2", False)],
+)
+def test_it_is_used_where_nnpack_is_and_vectors_are_not_wide(monkeypatch, nnpack, capability, fast):
+    monkeypatch.setattr(torch.backends.nnpack, "is_available", lambda: nnpack)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert operations.winograd_is_fast.__wrapped__() == fast

@@ -1,1 +1,1 @@
-"""Inference: run a network over photographs of any size on any device."""
+"""Inference: run a network over photos of any size on any device."""

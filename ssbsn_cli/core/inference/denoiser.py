@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging.photo import Image, Pixels, check_image
 from ssbsn_cli.core.inference.engine import Engine
-from ssbsn_cli.core.inference.settings import DEFAULT_OVERLAP, MASKED, Settings, passes_without_r3
-from ssbsn_cli.core.inference.tiles import choose_tile, choose_workers
+from ssbsn_cli.core.inference.predictor import Predictor
+from ssbsn_cli.core.inference.settings import MASKED, Settings, passes_without_r3
+from ssbsn_cli.core.inference.tiles import plan_tiles
 from ssbsn_cli.core.model.convolution import use_winograd
+from ssbsn_cli.core.model.network import BlindNetwork, Network
 from ssbsn_cli.core.runtime.compiling import Compiler
 from ssbsn_cli.core.runtime.device import (
     DTYPES,
@@ -22,12 +26,12 @@ from ssbsn_cli.core.runtime.device import (
     resolve_precision,
     use_available_cores,
 )
-from ssbsn_cli.core.runtime.operations import winograd_pays
+from ssbsn_cli.core.runtime.operations import winograd_is_fast
 from ssbsn_cli.core.runtime.threads import stop_if_unwanted
-from ssbsn_cli.core.types import Notify, Progress, from_unit
+from ssbsn_cli.core.types import Notify, Progress, RefineKind, from_unit
 from ssbsn_cli.core.weights.locate import LoadedWeights
 
-# Of more, threads and GPUs gain little.
+# GPUs gain little beyond this.
 MAX_BATCH = 16
 
 
@@ -46,98 +50,72 @@ class Denoiser:
     Raises
     ------
     DeviceError
-        If the device is not there.
+        If the device does not exist.
     OptionError
-        If these weights have no refinement, or passes of R3 are asked for, but R3 is not what they
-        recommend, or if the overlap does not fit the tiles that the memory allows.
+        If these weights cannot do what the settings ask for, or if the overlap does not fit the
+        tiles that the memory allows.
     """
 
     def __init__(
         self, weights: LoadedWeights, settings: Settings, notify: Notify = lambda _: None
     ) -> None:
-        descriptor = weights.descriptor
         self.weights = weights
         self.settings = settings
         self.device = resolve_device(settings.device)
         use_available_cores()
-        self.precision = resolve_precision(settings.precision, self.device)
-        self.refine = settings.refine or descriptor.refine
-        if self.refine != "none" and not weights.network.blind:
-            raise OptionError(
-                f"The weights {weights.name} have no refinement {self.refine!r}: they belong to no "
-                "blind-spot network.",
-                "Leave out --refine, or use other --weights, such as ssbsn-photo.",
-            )
-        self.detail = settings.detail == "auto" and descriptor.detail
-        if settings.refine_passes is not None and self.refine not in MASKED:
-            raise passes_without_r3(self.refine)
-        dtype = DTYPES[self.precision]
-
-        network = weights.network
-        if settings.attention == "exact" and not network.blind:
+        self.precision = _choose_precision(weights, settings, self.device)
+        self.refine = _choose_refinement(weights, settings)
+        self.detail = settings.detail == "auto" and weights.descriptor.detail
+        network, dtype = weights.network, DTYPES[self.precision]
+        passes = 1
+        if isinstance(network, BlindNetwork):
+            network.use_attention(settings.attention)
+            passes = network.count_passes(self.refine, settings.refine_passes)
+        elif settings.attention == "exact":
             notify(f"The weights {weights.name} have no attention, exact or linear.")
-        network.use_attention(settings.attention)
         network.to(self.device).use_dtype(dtype)
-        winograd = (
-            self.device.type == "cpu"
-            and dtype == torch.float32
-            and winograd_pays()
-            and use_winograd(network)
-        )
+        on_cpu = self.device.type == "cpu"
+        fp32_on_cpu = on_cpu and dtype == torch.float32
+        winograd = fp32_on_cpu and winograd_is_fast() and use_winograd(network)
         if not winograd:
             # PyTorch's type hints do not know this form.
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        fitting = choose_tile(self.device, network, dtype)
-        self._room = fitting * fitting
-        tile = fitting if settings.tile is None else settings.tile
-        overlap = settings.overlap
-        if overlap is None:
-            overlap = min(DEFAULT_OVERLAP, tile // 2) if tile else 0
-        elif tile and overlap > tile // 2:
-            raise OptionError(
-                f"An overlap of {overlap} pixels does not fit tiles of {tile}.",
-                f"Use up to {tile // 2}, or larger tiles with --tile.",
-            )
-        passes = network.count_passes(self.refine, settings.refine_passes)
         self._compiler = Compiler(
             network.bulk,
             settings.compile,
             # As measured; others gain a tenth at best.
-            pays=network.blind and self.device.type == "cpu" and dtype == torch.bfloat16,
+            pays=network.blind and on_cpu and dtype == torch.bfloat16,
             passes=passes * (8 if settings.ensemble else 1),
             notify=notify,
         )
-        workers = 1
-        if settings.compile != "on":
-            workers = choose_workers(self.device, network, dtype, tile)
-        if workers > 1:
-            # Who interrupts waits for a layer, not for a tile, which may take a minute.
+        tiling = plan_tiles(weights, settings, self.device, dtype)
+        if tiling.workers > 1:
+            # An interrupt then takes effect after a layer, not after a tile of up to a minute.
             for layer in network.modules():
                 layer.register_forward_pre_hook(stop_if_unwanted)
-        self._engine = Engine(
+        predictor = Predictor(
             network,
-            device=self.device,
-            fall_back=settings.precision == "auto" and dtype != torch.float32,
-            refine=self.refine,
-            passes=settings.refine_passes,
+            self.device,
+            denoise=partial(_denoise, refine=self.refine, passes=settings.refine_passes),
             ensemble=settings.ensemble,
+            fall_back=settings.precision == "auto" and dtype != torch.float32,
+            winograd=winograd,
+            compiler=self._compiler if tiling.workers == 1 else None,
+            notify=notify,
+        )
+        self._engine = Engine(
+            predictor,
+            tiling,
             strength=settings.strength,
             detail=self.detail,
             seed=settings.seed,
-            tile=tile,
-            overlap=overlap,
-            multiple=network.size_multiple,
-            halo=descriptor.halo,
-            workers=workers,
-            compiler=self._compiler if workers == 1 else None,
-            winograd=winograd,
             notify=notify,
         )
 
     @property
     def tile(self) -> int:
         """Largest side of a tile in pixels; 0 if the whole image is run at once."""
-        return self._engine.tile
+        return self._engine.current.tile
 
     def __call__(self, image: Pixels, progress: Progress = lambda _done, _of: None) -> Pixels:
         """Denoise one image.
@@ -174,85 +152,39 @@ class Denoiser:
         """
         check_image(image)
         out = np.array(image)
-        self.denoise_in_place(out[..., None] if out.ndim == 2 else out, progress)
+        self.denoise_in_place([out[..., None] if out.ndim == 2 else out], progress)
         return out
 
     def denoise_in_place(
-        self, pixels: Pixels, progress: Progress = lambda _done, _of: None
-    ) -> dict[str, Any]:
-        """Denoise (H, W, C) pixels where they lie, without a second copy in memory.
-
-        Parameters
-        ----------
-        pixels : array
-            As `image` of `__call__`, but with three axes. Alpha stays as it is.
-        progress : callable, optional
-            Called with the number of tiles done and their total.
-
-        Returns
-        -------
-        dict
-            ``seconds`` it took and ``megapixels_per_second``.
-        """
-        start = time.perf_counter()
-        color = _color(pixels)
-        self._engine.run(color, color, progress)
-        return describe_speed(color, time.perf_counter() - start)
-
-    def denoise_together(
         self, photos: Sequence[Pixels], progress: Progress = lambda _done, _of: None
     ) -> dict[str, Any]:
-        """Denoise several (H, W, C) of one size where they lie, all at once.
+        """Denoise (H, W, C) where they lie: one of any size, or several of one size as one tile.
 
-        Parameters
-        ----------
-        photos : sequence of array
-            Each as for `denoise_in_place`, and no larger than a tile.
-        progress : callable, optional
-            Called with 0 and 1 of 1.
-
-        Returns
-        -------
-        dict
-            As of `denoise_in_place`, with each one's share of the time.
+        Alpha stays as it is. Returns what `describe_speed` says of each one's share of the time.
         """
         start = time.perf_counter()
-        progress(0, 1)
-        colors = [_color(pixels) for pixels in photos]
-        for color, result in zip(colors, self.denoise_batch(colors), strict=True):
-            color[...] = from_unit(result, color.dtype)
-        progress(1, 1)
+        # As views, without alpha.
+        colors = [pixels[..., : (pixels.shape[2] - 1) // 2 * 2 + 1] for pixels in photos]
+        if len(colors) == 1:
+            self._engine.run(colors[0], colors[0], progress)
+        else:
+            progress(0, 1)
+            for color, result in zip(colors, self.denoise_batch(colors), strict=True):
+                color[...] = from_unit(result, color.dtype)
+            progress(1, 1)
         return describe_speed(colors[0], (time.perf_counter() - start) / len(colors))
 
     def stream(
         self, image: Image, progress: Progress = lambda _done, _of: None
     ) -> Iterator[Pixels]:
-        """Denoise an image that need not be in memory, from top to bottom.
-
-        Parameters
-        ----------
-        image : Image
-            (H, W, C) with C = 1 or 3; uint8, uint16, or floating with white at 1.
-        progress : callable, optional
-            Called with the number of tiles done and their total.
-
-        Yields
-        ------
-        array
-            (h, W, C) finished rows, of the image's type.
-
-        Raises
-        ------
-        DeviceError
-            If the device's memory is too small.
-        """
+        """Denoise an image that need not be in memory, from top to bottom; see `Engine.stream`."""
         return self._engine.stream(image, progress)
 
     def batch_size(self, height: int, width: int) -> int:
         """Return how many images of a size are best denoised together: 1 for large ones."""
         if self.tile and max(height, width) > self.tile:
             return 1
-        return max(1, min(self._room // (height * width), MAX_BATCH))
+        return max(1, min(self._engine.tiling.room // (height * width), MAX_BATCH))
 
     def denoise_batch(self, images: Sequence[Pixels]) -> list[Pixels]:
         """Denoise images of one size that are no larger than a tile, all at once.
@@ -289,19 +221,53 @@ class Denoiser:
         return {
             "weights": {"name": self.weights.name, "sha256": self.weights.digest},
             "device": str(self.device),
-            "precision": "fp32" if self._engine.fell_back else self.precision,
+            "precision": "fp32" if self._engine.predictor.fell_back else self.precision,
             "attention": self.settings.attention if self.weights.network.blind else None,
             "compiled": self._compiler.compiled,
             "refine": self.refine,
             "detail": self.detail,
             "tile": self.tile,
-            "overlap": self._engine.overlap,
+            "overlap": self._engine.current.overlap,
         }
 
 
-def _color(pixels: Pixels) -> Pixels:
-    """Return (H, W, C) without its alpha, as a view."""
-    return pixels[..., : pixels.shape[2] - (pixels.shape[2] % 2 == 0)]
+def _choose_precision(weights: LoadedWeights, settings: Settings, device: torch.device) -> str:
+    precision = resolve_precision(settings.precision, device)
+    known = weights.architecture.precisions
+    if precision in known:
+        return precision
+    if settings.precision == "auto":
+        return "fp32"
+    raise OptionError(
+        f"The weights {weights.name} do not keep their quality in {precision}.",
+        f"Use --precision {' or '.join(known)}.",
+    )
+
+
+def _choose_refinement(weights: LoadedWeights, settings: Settings) -> RefineKind:
+    refine = settings.refine or weights.descriptor.refine
+    if refine != "none" and not weights.network.blind:
+        raise OptionError(
+            f"The weights {weights.name} have no refinement {refine!r}: they belong to no "
+            "blind-spot network.",
+            "Leave out --refine, or use other --weights, such as ssbsn-photo.",
+        )
+    if settings.refine_passes is not None and refine not in MASKED:
+        raise passes_without_r3(refine)
+    return refine
+
+
+def _denoise(
+    network: Network,
+    x: Tensor,
+    generator: torch.Generator,
+    *,
+    refine: RefineKind,
+    passes: int | None,
+) -> Tensor:
+    if isinstance(network, BlindNetwork):
+        return network.denoise(x, refine=refine, passes=passes, generator=generator)
+    return network.denoise(x)
 
 
 def describe_speed(image: Image, seconds: float) -> dict[str, Any]:

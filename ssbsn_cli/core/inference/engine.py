@@ -1,122 +1,71 @@
-"""Run a network over images of any size, tile by tile, in bounded memory."""
+"""Denoise images of any size tile by tile, in bounded memory."""
 
 from __future__ import annotations
 
-import copy
 import itertools
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
+from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.settings import MIN_TILE
-from ssbsn_cli.core.inference.tiles import plan_axis
-from ssbsn_cli.core.model.network import Network
-from ssbsn_cli.core.model.pd import mirror_pad
-from ssbsn_cli.core.model.refine import eightfold
+from ssbsn_cli.core.inference.tiles import Tiling
 from ssbsn_cli.core.noise.detail import NoiseSpectrum, estimate_noise, recover_detail
-from ssbsn_cli.core.runtime.compiling import Compiler
 from ssbsn_cli.core.runtime.device import is_out_of_memory
 from ssbsn_cli.core.runtime.threads import map_in_order
-from ssbsn_cli.core.types import Notify, Progress, RefineKind, from_unit, to_unit
+from ssbsn_cli.core.types import Notify, Progress, from_unit, to_unit
+
+_MEMORY_ERRORS = (torch.OutOfMemoryError, MemoryError, RuntimeError)
 
 
 class Engine:
-    """A network, where and how it runs.
+    """Cuts images into tiles, has each denoised, and blends the results.
 
     Parameters
     ----------
-    network : Network
-        Takes and returns images in [0, 1]; already on its device.
-    device : torch.device
-        Where it is.
-    fall_back : bool
-        Whether to go on in float32 where the network's precision does not suffice.
-    refine, passes, ensemble, strength, seed
-        See `Settings`.
+    predictor : Predictor
+        Denoises tiles.
+    tiling : Tiling
+        How images are cut.
+    strength : float
+        Blend with the original: 0 leaves it, 1 is the network's result.
     detail : bool
         Whether to give detail back, see `recover_detail`.
-    tile : int
-        Largest side of a tile; 0 for the whole image.
-    overlap, multiple, halo : int
-        See `plan_axis`.
-    workers : int
-        How many tiles to work on at once, where an image has enough of them.
-    compiler : Compiler, optional
-        Of the network, with one tile at a time.
-    winograd : bool
-        Whether the network's convolutions are to have channels first on threads of one core, as
-        Winograd's take them.
+    seed : int
+        Seed of the first tile, the same for each image.
     notify : callable
         Told, in a sentence, what a user should know.
     """
 
     def __init__(
         self,
-        network: Network,
+        predictor: Predictor,
+        tiling: Tiling,
         *,
-        device: torch.device,
-        fall_back: bool = False,
-        refine: RefineKind = "none",
-        passes: int | None = None,
-        ensemble: bool = False,
         strength: float = 1.0,
         detail: bool = False,
         seed: int = 0,
-        tile: int = 0,
-        overlap: int = 0,
-        multiple: int = 1,
-        halo: int = 0,
-        workers: int = 1,
-        compiler: Compiler | None = None,
-        winograd: bool = False,
         notify: Notify = lambda _: None,
     ) -> None:
-        self.network = network
-        self.device = device
-        self.compiler = compiler
-        self.fall_back = fall_back
-        self.fell_back = False
-        self.refine = refine
-        self.passes = passes
-        self.ensemble = ensemble
+        self.predictor = predictor
+        self.tiling = tiling
+        #: The tiling of the image at hand, with smaller tiles if memory ran out.
+        self.current = tiling
         self.strength = strength
         self.detail = detail
         self.seed = seed
-        self.tile = self._chosen_tile = tile
-        self.overlap = self._chosen_overlap = overlap
-        self.multiple = multiple
-        self.halo = halo
-        self.workers = workers
-        self.winograd = winograd
         self.notify = notify
         self._noise: NoiseSpectrum | None = None
         self._pixels = 0
-        self._lock = threading.Lock()
 
     def run(self, image: Pixels, out: Pixels, progress: Progress = lambda _done, _of: None) -> None:
-        """Denoise an image in memory; see `stream`.
-
-        Parameters
-        ----------
-        image : array
-            (H, W, C) with C = 1 or 3; uint8, uint16 or floating with white at 1.
-        out : array
-            Takes the result: same shape and type. May be `image` itself.
-        progress : callable
-            Called with the number of tiles done and their total.
-
-        Raises
-        ------
-        DeviceError
-            As `stream` does.
-        """
+        """Denoise an image in memory into `out`, which may be `image` itself; see `stream`."""
         top = 0
         for rows in self.stream(image, progress):
             out[top : top + len(rows)] = rows
@@ -146,14 +95,13 @@ class Engine:
             If even the smallest tile does not fit into the device's memory, or if the precision
             does not suffice for the network's values.
         """
-        # What memory forced upon one image does not bind the next.
-        self.tile, self.overlap = self._chosen_tile, self._chosen_overlap
+        self.current = self.tiling
         if self.strength == 0:
             yield from (image[rows, :] for rows in pixel_rows(image))
             return
         self._noise = estimate_noise(image) if self.detail else None
-        for top, band in self._bands(image, progress, self.workers):
-            # Of a wide band, a few copies at once would be most of the memory in use.
+        for top, band in self._bands(image, progress, self.tiling.workers):
+            # A few copies of a wide band at once would be most of the memory in use.
             for rows in pixel_rows(band):
                 part = band[rows]
                 if self.strength < 1:
@@ -177,17 +125,17 @@ class Engine:
         Raises
         ------
         DeviceError
-            As `run` does.
+            As `stream` does.
         """
-        self.tile, self.overlap = self._chosen_tile, self._chosen_overlap
+        self.current = self.tiling
         batch = np.stack([to_unit(image) for image in images])
         if self.strength == 0:
             return list(batch)
         self._noise = None
         self._pixels = batch[..., 0].size
         try:
-            results = self._call_network(batch, self.seed)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            results = self.predictor(batch, self.seed, self._pixels)
+        except _MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
             results = np.stack([self._denoise_tile(image, self.seed) for image in batch])
@@ -202,15 +150,12 @@ class Engine:
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield finished rows from top to bottom, as (first row, float32 rows)."""
         height, width, channels = image.shape
-        rows, columns = (
-            plan_axis(size, self.tile, self.overlap, multiple=self.multiple, halo=self.halo)
-            for size in (height, width)
-        )
+        rows, columns = (self.current.along(size) for size in (height, width))
         band = np.zeros((max(r.stop - r.start for r in rows), width, channels), np.float32)
         done, total = 0, len(rows) * len(columns)
         self._pixels = total * (rows[0].stop - rows[0].start) * (columns[0].stop - columns[0].start)
         progress(done, total)
-        # A later tile is read before the rows above it are yielded, but none of those.
+        # Tiles are read ahead of the rows that are yielded, but never after them.
         tiles = (
             to_unit(image[row.start : row.stop, column.start : column.stop])
             for row in rows
@@ -236,27 +181,28 @@ class Engine:
 
     def _denoise_tile(self, tile: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
         """Denoise (h, w, C) in float32; split it where memory runs out."""
-        if self.tile and max(tile.shape[:2]) > self.tile:
+        if self.current.tile and max(tile.shape[:2]) > self.current.tile:
             return self._split(tile)
         try:
-            result: NDArray[np.float32] = self._call_network(tile[None], seed)[0]
+            result: NDArray[np.float32] = self.predictor(tile[None], seed, self._pixels)[0]
             return recover_detail(tile, result, self._noise) if self._noise else result
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        except _MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
+        device = self.predictor.device
         side = max(tile.shape[:2]) // 2
         if side < MIN_TILE:
             raise DeviceError(
-                f"The memory of {self.device} is too small even for a tile of {side * 2} pixels.",
+                f"The memory of {device} is too small even for a tile of {side * 2} pixels.",
                 "Close other programs, or use another --device or lighter --weights.",
             )
-        if self.device.type == "cuda":
+        if device.type == "cuda":
             torch.cuda.empty_cache()
-        # Of several tiles at once, one says so.
-        if self.tile != side:
-            self.tile = side
-            self.overlap = min(self.overlap, side // 2)
-            self.notify(f"Out of memory on {self.device}: going on with tiles of {side} pixels.")
+        # If several tiles run out of memory at once, only one says so.
+        if self.current.tile != side:
+            overlap = min(self.current.overlap, side // 2)
+            self.current = replace(self.current, tile=side, overlap=overlap)
+            self.notify(f"Out of memory on {device}: going on with tiles of {side} pixels.")
         return self._split(tile)
 
     def _split(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -264,53 +210,3 @@ class Engine:
         for top, rows in self._bands(tile, lambda _done, _of: None, workers=1):
             result[top : top + len(rows)] = rows
         return result
-
-    def _call_network(self, tiles: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-        """Denoise (N, h, w, C) at once."""
-        x = torch.from_numpy(tiles).permute(0, 3, 1, 2).to(self.device)
-        grey = x.shape[1] == 1
-        height, width = x.shape[-2:]
-        # Beside the zero pads of PD, sub-images of a few pixels would come out dark.
-        x = mirror_pad(x, 0, max(MIN_TILE - width, 0), 0, max(MIN_TILE - height, 0))
-        first = self.winograd and torch.get_num_threads() == 1
-        form = torch.contiguous_format if first else torch.channels_last
-        x = x.expand(-1, 3, -1, -1).contiguous(memory_format=form)
-        with torch.inference_mode():
-            y = self._views(x, seed)
-            if not torch.isfinite(y).all():
-                y = self._more_precisely(x, seed)
-            if grey:
-                y = y.mean(dim=1, keepdim=True)
-            y = y[..., :height, :width]
-            return y.permute(0, 2, 3, 1).cpu().contiguous().numpy()
-
-    def _more_precisely(self, x: Tensor, seed: int) -> Tensor:
-        """Answer values that overflowed in half precision."""
-        with self._lock:
-            if self.fall_back:
-                self.fall_back = False
-                self.fell_back = True
-                # Other tiles may be halfway through the network as it is.
-                self.network = copy.deepcopy(self.network).float()
-                self.notify("The network's values need more precision: going on in fp32.")
-        if self.fell_back:
-            y = self._views(x, seed)
-            if torch.isfinite(y).all():
-                return y
-        raise DeviceError(
-            "The network's values are not finite.", "Use --precision fp32 or other --weights."
-        )
-
-    def _views(self, x: Tensor, seed: int) -> Tensor:
-        if not self.ensemble:
-            return self._pass(x, seed)
-        return eightfold(lambda view, k: self._pass(view, seed + k), x)
-
-    def _pass(self, x: Tensor, seed: int) -> Tensor:
-        def denoise() -> Tensor:
-            generator = torch.Generator().manual_seed(seed)
-            return self.network.denoise(
-                x, refine=self.refine, passes=self.passes, generator=generator
-            )
-
-        return self.compiler.run(denoise, x.shape, self._pixels) if self.compiler else denoise()

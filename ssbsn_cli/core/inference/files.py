@@ -1,15 +1,12 @@
-"""Denoise photographs from file to file, also TIFFs too large for memory."""
+"""Denoise photos from file to file, also TIFFs too large for memory."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging import (
     Metadata,
     Photo,
@@ -24,85 +21,13 @@ from ssbsn_cli.core.imaging.tiff_stream import TiffImage
 from ssbsn_cli.core.imaging.writing import write_rows
 from ssbsn_cli.core.inference.denoiser import Denoiser, describe_speed
 from ssbsn_cli.core.inference.jobs import Job
-from ssbsn_cli.core.inference.opening import Opened, open_groups
+from ssbsn_cli.core.inference.opening import Opened, Opening, open_groups
 from ssbsn_cli.core.inference.settings import FileOptions
 from ssbsn_cli.core.runtime.process import stdout
 from ssbsn_cli.core.types import Progress
 
-
-def denoise_large(
-    denoiser: Denoiser,
-    image: TiffImage,
-    job: Job,
-    target: Path,
-    options: FileOptions,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Denoise rows as they are read, write them as they are done, whole or not at all.
-
-    Parameters
-    ----------
-    denoiser : Denoiser
-        The network.
-    image : TiffImage
-        The photograph; closed at the end.
-    job : Job
-        Where it is from, and where a picture of before and after goes.
-    target : Path
-        Where the result goes.
-    options : FileOptions
-        How to write.
-    progress : callable
-        Called with the number of tiles done and their total.
-
-    Returns
-    -------
-    dict
-        As `denoise_file` returns it; the time is that of reading and writing, too.
-
-    Raises
-    ------
-    ImageError
-        If the photograph is damaged or the result cannot be written.
-    DeviceError
-        If the device's memory is too small.
-    """
-    start = time.perf_counter()
-    picture = RowComparison(image.shape) if job.comparison else None
-    # One pixel stands for all: only the number of channels and their type matter.
-    check_writable(Photo(image[:1, :1]), "tiff", options.quality, str(target))
-    rows = denoiser.stream(image, progress)
-    write_rows(
-        _watch(rows, image, picture) if picture else rows,
-        image,
-        target,
-        overwrite=options.overwrite,
-        strip_metadata=options.strip_metadata,
-    )
-    speed = describe_speed(image, time.perf_counter() - start)
-    if picture and job.comparison:
-        photo = Photo(picture.picture(), Metadata(), "png")
-        write_photo(photo, job.comparison, overwrite=options.overwrite)
-    height, width, channels = image.shape
-    return {
-        "input": str(job.source),
-        "output": str(target),
-        "width": width,
-        "height": height,
-        "channels": channels,
-        "dtype": str(image.dtype),
-        **denoiser.describe(),
-        **speed,
-    }
-
-
-def _watch(rows: Iterator[Pixels], image: TiffImage, picture: RowComparison) -> Iterator[Pixels]:
-    """Pass rows on and show them, beside what they were, to a picture of before and after."""
-    top = 0
-    for after in rows:
-        picture.add(image[top : top + len(after), :], after)
-        top += len(after)
-        yield after
+# What was done, as plain values for JSON, or what went wrong.
+Outcome = dict[str, Any] | Exception
 
 
 def denoise_files(
@@ -111,10 +36,10 @@ def denoise_files(
     options: FileOptions,
     begin: Callable[[Job], None] = lambda _: None,
     progress: Progress = lambda _done, _of: None,
-) -> Iterator[tuple[Job, dict[str, Any] | Exception]]:
-    """Denoise photographs, reading the next and writing the last while one is computed.
+) -> Iterator[tuple[Job, Outcome]]:
+    """Denoise photos, reading the next and writing the last while one is computed.
 
-    Small photographs of one size are computed together.
+    Small photos of one size are computed together. Results appear whole or not at all.
 
     Parameters
     ----------
@@ -125,7 +50,7 @@ def denoise_files(
     options : FileOptions
         How to write.
     begin : callable, optional
-        Told of each job before its photograph is computed.
+        Told of each job before its photo is computed.
     progress : callable, optional
         Called with the number of tiles done and their total.
 
@@ -134,112 +59,103 @@ def denoise_files(
     job : Job
         Each, in order, once its result is written.
     outcome : dict or Exception
-        What `denoise_file` returns or raises.
+        What was done, as plain values for JSON: ``input``, ``output``, ``width``, ``height``,
+        ``channels``, ``dtype`` (of the output) and all of `Denoiser.describe` and
+        `Denoiser.denoise_in_place`. Or what went wrong: ImageError if the photo cannot be read or
+        the result cannot be written, DeviceError if the device's memory is too small.
     """
     with ThreadPoolExecutor(1) as writer:
-        last: list[tuple[Job, Future[dict[str, Any]]]] = []
+        last: list[tuple[Job, Outcome | Future[Outcome]]] = []
         for group in open_groups(jobs, options, denoiser.batch_size):
             for job, _ in group:
                 begin(job)
-            results = _compute(denoiser, group, options, progress, writer)
+            outcomes = _compute(denoiser, group, options, progress, writer)
             for job, outcome in last:
-                yield job, _outcome_of(outcome)
-            last = [(job, outcome) for (job, _), outcome in zip(group, results, strict=True)]
-            # Who watches is told of what is done already.
-            while last and last[0][1].done():
+                yield job, _wait_for(outcome)
+            last = [(job, outcome) for (job, _), outcome in zip(group, outcomes, strict=True)]
+            # Report what is done already, since the next photo may take minutes.
+            while last and _is_done(last[0][1]):
                 job, outcome = last.pop(0)
-                yield job, _outcome_of(outcome)
+                yield job, _wait_for(outcome)
         for job, outcome in last:
-            yield job, _outcome_of(outcome)
+            yield job, _wait_for(outcome)
 
 
-def denoise_file(
-    denoiser: Denoiser,
-    job: Job,
-    options: FileOptions,
-    progress: Progress = lambda _done, _of: None,
-) -> dict[str, Any]:
-    """Read a photograph, denoise it, and write the result whole or not at all.
-
-    Parameters
-    ----------
-    denoiser : Denoiser
-        The network.
-    job : Job
-        From where to where.
-    options : FileOptions
-        How to write.
-    progress : callable, optional
-        Called with the number of tiles done and their total.
-
-    Returns
-    -------
-    dict
-        What was done, as plain values for JSON: ``input``, ``output``, ``width``, ``height``,
-        ``channels``, ``dtype`` (of the output) and all of `Denoiser.describe` and
-        `Denoiser.denoise_in_place`.
-
-    Raises
-    ------
-    ImageError
-        If the photograph cannot be read or the result cannot be written.
-    DeviceError
-        If the device's memory is too small.
-    """
-    ((_, outcome),) = denoise_files(denoiser, [job], options, progress=progress)
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
+def _is_done(outcome: Outcome | Future[Outcome]) -> bool:
+    return not isinstance(outcome, Future) or outcome.done()
 
 
-def _outcome_of(future: Future[dict[str, Any]]) -> dict[str, Any] | Exception:
+def _wait_for(outcome: Outcome | Future[Outcome]) -> Outcome:
+    return outcome.result() if isinstance(outcome, Future) else outcome
+
+
+def _attempt(work: Callable[..., dict[str, Any]], *arguments: Any) -> Outcome:
     try:
-        return future.result()
+        return work(*arguments)
     except Exception as error:
         return error
 
 
 def _compute(
     denoiser: Denoiser,
-    group: Sequence[tuple[Job, Opened | TiffImage | Exception]],
+    group: Sequence[Opening],
     options: FileOptions,
     progress: Progress,
     writer: ThreadPoolExecutor,
-) -> list[Future[dict[str, Any]]]:
-    """Denoise a group that was opened; its results are being written when this returns."""
-    outcomes: list[Future[dict[str, Any]]] = [Future() for _ in group]
-    photos: dict[int, Opened] = {}
-    for i, (job, opened) in enumerate(group):
-        try:
-            if isinstance(opened, Exception):
-                raise opened
-            _prepare_folders(job)
-            if isinstance(opened, Opened):
-                photos[i] = opened
-                continue
-            assert job.target
-            with opened:
-                facts = denoise_large(denoiser, opened, job, job.target, options, progress)
-            outcomes[i].set_result(facts)
-        except Exception as error:
-            outcomes[i].set_exception(error)
+) -> Sequence[Outcome | Future[Outcome]]:
+    """Denoise a group that was opened; its results may still be on their way to the disk."""
+    job, first = group[0]
+    if isinstance(first, Exception):
+        return [first]
+    if isinstance(first, TiffImage):
+        return [_attempt(_denoise_large, denoiser, first, job, options, progress)]
+    photos = cast("list[Opened]", [opened for _, opened in group])
+    pixels = [opened.photo.pixels for opened in photos]
     try:
-        pixels = [opened.photo.pixels for opened in photos.values()]
-        if len(photos) == 1:
-            speed = denoiser.denoise_in_place(pixels[0], progress)
-        elif photos:
-            speed = denoiser.denoise_together(pixels, progress)
-        for i, opened in photos.items():
-            job, facts = group[i][0], {**denoiser.describe(), **speed}
-            if job.target:
-                outcomes[i] = writer.submit(_write, opened, job, options, facts)
-            else:
-                # Nobody may be reading there, and a thread that waits cannot be interrupted.
-                outcomes[i].set_result(_write(opened, job, options, facts))
+        speed = denoiser.denoise_in_place(pixels, progress)
     except Exception as error:
-        for i in photos:
-            outcomes[i].set_exception(error)
-    return outcomes
+        return [error] * len(photos)
+    facts = {**denoiser.describe(), **speed}
+    if job.target is None:
+        # Nobody may be reading there, and a thread that waits cannot be interrupted.
+        return [_attempt(_write, photos[0], job, options, facts)]
+    return [
+        writer.submit(_attempt, _write, opened, job, options, facts)
+        for (job, _), opened in zip(group, photos, strict=True)
+    ]
+
+
+def _denoise_large(
+    denoiser: Denoiser, image: TiffImage, job: Job, options: FileOptions, progress: Progress
+) -> dict[str, Any]:
+    """Denoise rows as they are read, and write them as they are done."""
+    assert job.target
+    start = time.perf_counter()
+    with image:
+        picture = RowComparison(image.shape) if job.comparison else None
+        # One pixel stands for all: only the number of channels and their type matter.
+        check_writable(Photo(image[:1, :1]), "tiff", options.quality, str(job.target))
+        rows = denoiser.stream(image, progress)
+        write_rows(
+            _watch(rows, image, picture) if picture else rows,
+            image,
+            job.target,
+            overwrite=options.overwrite,
+            strip_metadata=options.strip_metadata,
+        )
+    speed = describe_speed(image, time.perf_counter() - start)
+    if picture:
+        _write_comparison(picture.picture(), job, options)
+    return _describe(job, image.shape, str(image.dtype)) | denoiser.describe() | speed
+
+
+def _watch(rows: Iterator[Pixels], image: TiffImage, picture: RowComparison) -> Iterator[Pixels]:
+    """Pass rows on, and show each with what it was to a picture of before and after."""
+    top = 0
+    for after in rows:
+        picture.add(image[top : top + len(after), :], after)
+        top += len(after)
+        yield after
 
 
 def _write(opened: Opened, job: Job, options: FileOptions, facts: dict[str, Any]) -> dict[str, Any]:
@@ -259,26 +175,23 @@ def _write(opened: Opened, job: Job, options: FileOptions, facts: dict[str, Any]
             overwrite=options.overwrite,
             strip_metadata=options.strip_metadata,
         )
-    if opened.comparison and job.comparison:
-        picture = Photo(opened.comparison.picture(photo.color), Metadata(), "png")
-        write_photo(picture, job.comparison, overwrite=options.overwrite)
+    if opened.comparison:
+        _write_comparison(opened.comparison.picture(photo.color), job, options)
+    return _describe(job, photo.pixels.shape, str(stored_dtype(photo, format))) | facts
+
+
+def _write_comparison(picture: Pixels, job: Job, options: FileOptions) -> None:
+    assert job.comparison
+    write_photo(Photo(picture, Metadata(), "png"), job.comparison, overwrite=options.overwrite)
+
+
+def _describe(job: Job, shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
+    height, width, channels = shape
     return {
         "input": str(job.source or "-"),
         "output": str(job.target or "-"),
-        "width": photo.pixels.shape[1],
-        "height": photo.pixels.shape[0],
-        "channels": photo.pixels.shape[2],
-        "dtype": str(stored_dtype(photo, format)),
-        **facts,
+        "width": width,
+        "height": height,
+        "channels": channels,
+        "dtype": dtype,
     }
-
-
-def _prepare_folders(job: Job) -> None:
-    """Make the folders of the results; notice what cannot be written before it is computed."""
-    for path in job.written:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(path.parent, os.W_OK):
-            raise ImageError(
-                f"{path} cannot be written: you may not write in its folder.",
-                "Choose a folder that you may write to.",
-            )

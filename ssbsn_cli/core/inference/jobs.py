@@ -11,17 +11,17 @@ from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging import PHOTO_EXTENSIONS, format_of_path, is_photo_name
 
 STREAM = "-"
-DEFAULT_SUFFIX = "_denoised"
+_DEFAULT_SUFFIX = "_denoised"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One photograph to denoise.
+    """One photo to denoise.
 
     Parameters
     ----------
     source : Path or None
-        The photograph; None is standard input.
+        The photo; None is standard input.
     target : Path or None
         Where the result goes; None is standard output.
     comparison : Path, optional
@@ -40,16 +40,16 @@ class Job:
 
 @dataclass
 class Plan:
-    """All photographs of a command.
+    """All photos of a command.
 
     Parameters
     ----------
     jobs : list of Job
         In the order of the inputs, directories sorted by name.
     passed_over : list of (Path, str)
-        What in the directories is not denoised, and why.
+        Files in the directories that are not denoised, and why.
     unreadable : list of OSError
-        Inputs and directories that cannot be looked into.
+        Directories that cannot be read.
     """
 
     jobs: list[Job] = field(default_factory=list)
@@ -66,7 +66,7 @@ def plan_jobs(
     recursive: bool = False,
     compare: str | None = None,
 ) -> Plan:
-    """Find the photographs and name their results.
+    """Find the photos and name their results.
 
     Parameters
     ----------
@@ -74,14 +74,14 @@ def plan_jobs(
         Files, directories, or "-" for standard input.
     output : str, optional
         A file, a directory, or "-" for standard output. Without it, results go beside the
-        photographs, or to standard output if the photograph comes from standard input.
+        photos, or to standard output if the photo comes from standard input.
     suffix : str, optional
         Goes between a result's stem and its extension. By default "_denoised" beside the
-        photographs and nothing in a directory of their own.
+        photos, and nothing in an output directory.
     format : str, optional
         Format of the results; by default that of the extension.
     recursive : bool
-        Whether to go into subdirectories. Their tree is kept below `output`.
+        Whether to include subdirectories, whose tree is kept below `output`.
     compare : str, optional
         A file for the picture of before and after; a directory if there are several inputs.
 
@@ -102,7 +102,7 @@ def plan_jobs(
         if suffix is not None:
             raise OptionError("--suffix and a file as output contradict each other.", "Use one.")
         _check_file(Path(str(output)), format)
-    suffix = suffix if suffix is not None else "" if output else DEFAULT_SUFFIX
+    suffix = suffix if suffix is not None else "" if output else _DEFAULT_SUFFIX
     if os.sep in suffix or (os.altsep and os.altsep in suffix):
         raise OptionError(f"The suffix {suffix!r} names another directory.", "Use -o for that.")
     compare_into = _directory(compare, many)
@@ -184,7 +184,7 @@ def _find(
     recursive: bool,
     plan: Plan,
 ) -> Iterator[tuple[Path | None, Path]]:
-    """Yield each photo and the directory it is in, seen from the input that led there."""
+    """Yield each photo and its directory, relative to the input that led there."""
     here = Path()
     for text in inputs:
         source = Path(text)
@@ -224,7 +224,7 @@ def _walk(directory: Path, recursive: bool, skip: Path | None, plan: Plan) -> It
 
 
 def _is_result(path: Path, suffix: str) -> bool:
-    """Tell whether a photo is the result of another one beside it, which must be there still."""
+    """Tell whether a photo is the result of another one that is still beside it."""
     stem = path.stem.removesuffix(suffix)
     if not suffix or stem == path.stem:
         return False

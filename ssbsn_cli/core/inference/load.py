@@ -18,7 +18,7 @@ def load_denoiser(
     notify: Notify = lambda _: None,
     **settings: Any,
 ) -> Denoiser:
-    """Load weights and make them ready to denoise.
+    """Load weights and make a denoiser, to be called on arrays.
 
     Parameters
     ----------
@@ -30,11 +30,6 @@ def load_denoiser(
         Fields of `Settings`: device, precision, attention, compile, refine, refine_passes, tile,
         overlap, ensemble, strength, seed.
 
-    Returns
-    -------
-    Denoiser
-        Call it on arrays.
-
     Raises
     ------
     OptionError
@@ -42,7 +37,7 @@ def load_denoiser(
     WeightsError
         If the weights are missing or damaged.
     DeviceError
-        If the device is not there.
+        If the device does not exist.
     """
     checked = Settings(**settings)
     # A missing device is noticed before the weights are read.
@@ -55,16 +50,6 @@ def load_denoiser(
 def denoise_image(image: Pixels, weights: str | None = None, **settings: Any) -> Pixels:
     """Denoise one image; for several, make a denoiser once with `load_denoiser`.
 
-    Parameters
-    ----------
-    image : array
-        See `Denoiser.__call__`.
-    weights, **settings
-        See `load_denoiser`.
-
-    Returns
-    -------
-    array
-        Same shape and type.
+    See `Denoiser.__call__` for the image and the result, and `load_denoiser` for the rest.
     """
     return load_denoiser(weights, **settings)(image)

@@ -1,8 +1,8 @@
-"""Open photographs before they are denoised: some ahead of their turn, alike ones together."""
+"""Open photos before they are denoised: the next ones ahead of their turn, alike ones together."""
 
 from __future__ import annotations
 
-from collections import deque
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,15 +16,16 @@ from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import FileOptions
 from ssbsn_cli.core.runtime.process import stdin
 
-# Larger files than the first wait for their turn: their pixels may need all of the memory. One
-# file below it is opened ahead, and of those below the second as many as may be computed together.
-_SMALL, _TINY = 8 << 20, 1 << 19
+# Larger files are opened when it is their turn: their pixels may need all of the memory.
+_SMALL = 8 << 20
+# Smaller ones are opened together, this many at most.
+_TINY = 1 << 19
 _MANY = 16
 
 
 @dataclass
 class Opened:
-    """A photograph that can be denoised and whose result can be written.
+    """A photo that can be denoised and whose result can be written.
 
     Parameters
     ----------
@@ -41,10 +42,14 @@ class Opened:
     comparison: Comparison | None
 
 
+# A job and what opening its photo gave.
+Opening = tuple[Job, Opened | TiffImage | Exception]
+
+
 def open_groups(
     jobs: Sequence[Job], options: FileOptions, together: Callable[[int, int], int]
-) -> Iterator[list[tuple[Job, Opened | TiffImage | Exception]]]:
-    """Open photographs, and group what is best computed together.
+) -> Iterator[list[Opening]]:
+    """Open photos, and group what is best computed together.
 
     Parameters
     ----------
@@ -58,52 +63,68 @@ def open_groups(
     Yields
     ------
     list of (Job, Opened or TiffImage or Exception)
-        The next jobs, in order: one of any kind, or several photographs of one size and type.
+        The next jobs, in order: one of any kind, or several photos of one size and type.
     """
-    waiting = deque(jobs)
-    ahead: deque[tuple[Job, Future[Opened | TiffImage]]] = deque()
+    runs = _runs(jobs)
+    ahead: Future[list[Opening]] | None = None
     with ThreadPoolExecutor(1) as reader:
-
-        def look_ahead() -> None:
-            while waiting and len(ahead) < _how_many_ahead(waiting[0]):
-                job = waiting.popleft()
-                ahead.append((job, reader.submit(_open, job, options)))
-
-        while waiting or ahead:
-            job, opening = ahead.popleft() if ahead else (waiting.popleft(), None)
-            look_ahead()
-            try:
-                opened = opening.result() if opening else _open(job, options)
-            except Exception as error:
-                yield [(job, error)]
-                continue
-            group: list[tuple[Job, Opened | TiffImage | Exception]] = [(job, opened)]
-            if isinstance(opened, Opened):
-                most = together(*opened.photo.pixels.shape[:2])
-                while len(group) < most and ahead and _alike(ahead[0][1], opened):
-                    job, opening = ahead.popleft()
-                    group.append((job, opening.result()))
-                    look_ahead()
-            yield group
+        for run, following in zip(runs, [*runs[1:], []], strict=True):
+            openings = ahead.result() if ahead else _open_all(run, options)
+            # No reference to a photo stays here while it is computed.
+            ahead = None
+            if following and _size(following[0]) < _SMALL:
+                ahead = reader.submit(_open_all, following, options)
+            while openings:
+                count = _count_alike(openings, together)
+                group, openings = openings[:count], openings[count:]
+                yield group
 
 
-def _how_many_ahead(job: Job) -> int:
-    """Return how many photographs may be open at once for this one to be opened, too."""
+def _runs(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Cut jobs into runs of tiny files and others alone."""
+    runs: list[list[Job]] = []
+    tiny_before = False
+    for job in jobs:
+        tiny = _size(job) < _TINY
+        if tiny and tiny_before and len(runs[-1]) < _MANY:
+            runs[-1].append(job)
+        else:
+            runs.append([job])
+        tiny_before = tiny
+    return runs
+
+
+def _size(job: Job) -> int:
     try:
-        size = job.source.stat().st_size if job.source and job.source.is_file() else _SMALL
+        return job.source.stat().st_size if job.source and job.source.is_file() else _SMALL
     except OSError:
-        return 0
-    return _MANY if size < _TINY else int(size < _SMALL)
+        return _SMALL
 
 
-def _alike(opening: Future[Opened | TiffImage], first: Opened) -> bool:
-    if opening.exception():
-        return False
-    opened = opening.result()
-    if not isinstance(opened, Opened):
-        return False
-    one, other = opened.photo.color, first.photo.color
-    return one.shape == other.shape and one.dtype == other.dtype
+def _count_alike(openings: Sequence[Opening], together: Callable[[int, int], int]) -> int:
+    """Return how many of the first photos are computed together."""
+    first = openings[0][1]
+    if not isinstance(first, Opened):
+        return 1
+    one = first.photo.color
+    most, count = together(*one.shape[:2]), 1
+    for _, other in openings[1:most]:
+        if not isinstance(other, Opened):
+            break
+        if (other.photo.color.shape, other.photo.color.dtype) != (one.shape, one.dtype):
+            break
+        count += 1
+    return count
+
+
+def _open_all(jobs: Sequence[Job], options: FileOptions) -> list[Opening]:
+    openings: list[Opening] = []
+    for job in jobs:
+        try:
+            openings.append((job, _open(job, options)))
+        except Exception as error:
+            openings.append((job, error))
+    return openings
 
 
 def _open(job: Job, options: FileOptions) -> Opened | TiffImage:
@@ -112,6 +133,7 @@ def _open(job: Job, options: FileOptions) -> Opened | TiffImage:
     if job.source and job.target and format in (None, "tiff"):
         image = open_large_tiff(job.source)
         if image:
+            _prepare_folders(job)
             return image
     if job.source is None:
         photo = read_photo(stdin().read(), name="standard input")
@@ -120,12 +142,13 @@ def _open(job: Job, options: FileOptions) -> Opened | TiffImage:
     format = format or photo.format
     # What cannot be written is noticed before minutes are spent on denoising.
     check_writable(photo, format, options.quality, str(job.target or "The result"))
+    _prepare_folders(job)
     comparison = Comparison(photo.color) if job.comparison else None
     return Opened(photo, format, comparison)
 
 
 def _format_of_target(target: Path | None) -> str | None:
-    """Return what a target's extension asks for; a name without a known one leaves it open."""
+    """Return what a target's extension asks for; None if that is no format."""
     try:
         return format_of_path(target) if target else None
     except ImageError:
@@ -147,3 +170,14 @@ def _refuse_existing(job: Job, options: FileOptions) -> None:
         raise ImageError(
             f"{path} already exists.", "Use --overwrite to replace it or --skip-existing."
         )
+
+
+def _prepare_folders(job: Job) -> None:
+    """Make the folders of the results, and refuse those that cannot be written to."""
+    for path in job.written:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK):
+            raise ImageError(
+                f"{path} cannot be written: you may not write in its folder.",
+                "Choose a folder that you may write to.",
+            )

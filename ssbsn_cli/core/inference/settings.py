@@ -1,4 +1,4 @@
-"""What a user can choose about inference and its files, without anything heavy imported."""
+"""What a user can choose about inference and its files; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -9,31 +9,30 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.types import AttentionKind, CompileKind, DetailKind, PrecisionKind, RefineKind
 
 MIN_TILE = 32
-DEFAULT_OVERLAP = 32
 # The refinements that have a number of passes.
 MASKED: tuple[RefineKind, ...] = ("r3", "stratified")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to run a network over photographs.
+    """How to run a network over photos.
 
     Parameters
     ----------
     device : str
-        "auto", "cpu", "cuda", "cuda:N" or "mps". One asked for by name must be there.
+        "auto", "cpu", "cuda", "cuda:N" or "mps". One that is named must exist.
     precision : {"auto", "fp32", "bf16", "fp16"}
-        Precision of the network's weights and features. "auto" is the fastest that costs no
-        visible quality on the device.
+        Precision of the network's weights and features. "auto" is the fastest on the device that
+        costs no visible quality.
     attention : {"linear", "exact"}
         Form of SS-Attention.
     compile : {"auto", "on", "off"}
-        Whether to compile the network for the processor: "auto" where it is known to be faster,
-        for images with minutes of work.
+        Whether to compile the network for the processor. "auto" does for images with minutes of
+        work, where it is known to be faster.
     refine : {"r3", "stratified", "once", "none"}, optional
         Refinement; what the weights recommend if not given.
     detail : {"auto", "off"}
-        Whether to give back detail that a blind-spot network took for noise; "auto" does where the
+        Whether to give back detail that a blind-spot network took for noise. "auto" does if the
         weights recommend it.
     refine_passes : int, optional
         Passes T of R3; what the weights state if not given.
@@ -118,11 +117,11 @@ class FileOptions:
     Parameters
     ----------
     format : str, optional
-        Format of the result; by default that of its name, or of the photograph.
+        Format of the result; by default that of its name, or of the photo.
     quality : int
         Of JPEG and WebP, 1 to 100.
     overwrite : bool
-        Whether files may be replaced, the photograph itself included.
+        Whether files may be replaced, the photo itself included.
     strip_metadata : bool
         Whether to leave out EXIF, XMP and ICC.
     """

@@ -1,4 +1,4 @@
-"""What this machine offers, for bug reports."""
+"""Facts about this machine and installation, for bug reports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ssbsn_cli.core.weights.fetch import local_path
 from ssbsn_cli.core.weights.locate import load_weights
 from ssbsn_cli.core.weights.registry import default_name, entries
 
-PACKAGES = ("numpy", "opencv-python", "tifffile", "imagecodecs", "safetensors", "typer")
+_PACKAGES = ("numpy", "opencv-python", "tifffile", "imagecodecs", "safetensors", "typer")
 
 
 def describe_system() -> dict[str, Any]:
@@ -31,19 +31,18 @@ def describe_system() -> dict[str, Any]:
     use_available_cores()
     auto = resolve_device("auto")
     precision = resolve_precision("auto", auto)
-    network = load_weights(None).network
     return {
         "ssbsn": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
         "torch": torch.__version__,
-        **{name: _version(name) for name in PACKAGES},
+        **{name: _version(name) for name in _PACKAGES},
         "cpu_count": available_cores(),
         "threads": torch.get_num_threads(),
         "devices": [_describe_device(device) for device in _devices()],
         "device": str(auto),
         "precision": precision,
-        "tile": choose_tile(auto, network, DTYPES[precision]),
+        "tile": choose_tile(load_weights(), auto, DTYPES[precision]),
         "cache": str(cache_dir()),
         "default_weights": default_name(),
         "weights_present": [

@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.inference.settings import MIN_TILE
-from ssbsn_cli.core.model.network import Network
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.inference.settings import MIN_TILE, Settings
 from ssbsn_cli.core.runtime.device import free_memory
+from ssbsn_cli.core.weights.locate import LoadedWeights
 
-AUTO_TILES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, MIN_TILE)
-
-# With more cores, what they hold at once would be much, and photos have too few tiles.
+# What "auto" chooses from.
+_SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64)
+_OVERLAP = 32
+# More tiles at once would take much memory, and photos do not have enough of them.
 _MOST_WORKERS = 16
 
 
@@ -36,17 +38,14 @@ class Span:
     window: NDArray[np.float32]
 
 
-def plan_axis(
-    length: int, tile: int, overlap: int, *, multiple: int = 1, halo: int = 0
-) -> list[Span]:
-    """Cover an axis with tiles of equal size whose weights sum to one.
+@dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """How images are cut into tiles.
 
     Parameters
     ----------
-    length : int
-        Pixels along the axis, at least 1.
     tile : int
-        Largest size of a tile, at least `multiple`; 0 takes the whole axis as one.
+        Largest side of a tile, at least `multiple`; 0 takes the whole image as one.
     overlap : int
         Pixels that neighbouring tiles share at least, at most half of `tile`.
     multiple : int
@@ -54,90 +53,111 @@ def plan_axis(
         down and up to it.
     halo : int
         Pixels at a tile's inner edges that get no weight, where `overlap` leaves room for them.
-
-    Returns
-    -------
-    list of Span
-        In order. Between neighbours the weights cross over linearly in the middle of their
-        overlap; with no overlap they switch at the seam.
+    workers : int
+        How many tiles to work on at once, where an image has enough of them.
+    room : int
+        Pixels that fit into memory at once.
     """
-    tile = tile // multiple * multiple
-    overlap = -(-overlap // multiple) * multiple
-    if tile <= 0 or tile >= length:
-        return [Span(0, length, np.ones(length, np.float32))]
-    overlap = min(overlap, (tile - 1) // multiple * multiple)
 
-    count = math.ceil((length - overlap) / (tile - overlap))
-    # As small as `count` tiles can be: no pixel is computed more often than the overlap asks for.
-    size = -(-(length + (count - 1) * overlap) // (count * multiple)) * multiple
-    starts = [
-        math.ceil(i * (length - size) / ((count - 1) * multiple)) * multiple for i in range(count)
-    ]
-    stops = [min(start + size, length) for start in starts]
-    cuts = [(stop + start) / 2 for stop, start in zip(stops[:-1], starts[1:], strict=True)]
-    half_ramp = max(overlap / 2 - halo, 0)
+    tile: int = 0
+    overlap: int = 0
+    multiple: int = 1
+    halo: int = 0
+    workers: int = 1
+    room: int = 0
 
-    def crossed(cut: float, start: int, stop: int) -> NDArray[np.float64]:
-        """How far each pixel lies past a cut: 0 before its ramp, 1 behind it."""
-        centre = np.arange(start, stop) + 0.5
-        return np.clip((centre - cut) / max(2 * half_ramp, 1e-9) + 0.5, 0, 1)
+    def along(self, length: int) -> list[Span]:
+        """Cover an axis of `length` pixels with tiles of equal size whose weights sum to one.
 
-    spans = []
-    for i, (start, stop) in enumerate(zip(starts, stops, strict=True)):
-        entered = crossed(cuts[i - 1], start, stop) if i > 0 else np.ones(stop - start)
-        left = crossed(cuts[i], start, stop) if i < count - 1 else np.zeros(stop - start)
-        spans.append(Span(start, stop, (entered - left).astype(np.float32)))
-    return spans
+        Between neighbours the weights cross over linearly in the middle of their overlap; with no
+        overlap they switch at the seam.
+        """
+        multiple = self.multiple
+        tile = self.tile // multiple * multiple
+        overlap = -(-self.overlap // multiple) * multiple
+        if tile <= 0 or tile >= length:
+            return [Span(0, length, np.ones(length, np.float32))]
+        overlap = min(overlap, (tile - 1) // multiple * multiple)
+
+        count = math.ceil((length - overlap) / (tile - overlap))
+        # As small as `count` tiles can be, so that no pixel is computed more often than needed.
+        size = -(-(length + (count - 1) * overlap) // (count * multiple)) * multiple
+        starts = [
+            math.ceil(i * (length - size) / ((count - 1) * multiple)) * multiple
+            for i in range(count)
+        ]
+        stops = [min(start + size, length) for start in starts]
+        cuts = [(stop + start) / 2 for stop, start in zip(stops[:-1], starts[1:], strict=True)]
+        half_ramp = max(overlap / 2 - self.halo, 0)
+
+        def crossed(cut: float, start: int, stop: int) -> NDArray[np.float64]:
+            """How far each pixel lies past a cut: 0 before its ramp, 1 behind it."""
+            centre = np.arange(start, stop) + 0.5
+            return np.clip((centre - cut) / max(2 * half_ramp, 1e-9) + 0.5, 0, 1)
+
+        spans = []
+        for i, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+            entered = crossed(cuts[i - 1], start, stop) if i > 0 else np.ones(stop - start)
+            left = crossed(cuts[i], start, stop) if i < count - 1 else np.zeros(stop - start)
+            spans.append(Span(start, stop, (entered - left).astype(np.float32)))
+        return spans
 
 
-def choose_tile(device: torch.device, network: Network, dtype: torch.dtype) -> int:
-    """Choose the largest tile whose features fit into half of the free memory.
+def plan_tiles(
+    weights: LoadedWeights, settings: Settings, device: torch.device, dtype: torch.dtype
+) -> Tiling:
+    """Choose how images are cut for a network that computes in `dtype` on `device`.
 
-    Parameters
-    ----------
-    device : torch.device
-        Where the network runs.
-    network : Network
-        What runs; see its `best_tile`.
-    dtype : torch.dtype
-        Of its features.
-
-    Returns
-    -------
-    int
-        Side of the tile in pixels.
+    Raises
+    ------
+    OptionError
+        If the overlap that is asked for does not fit the tiles.
     """
-    bytes_per_pixel = network.live_features * dtype.itemsize
+    fitting = choose_tile(weights, device, dtype)
+    tile = fitting if settings.tile is None else settings.tile
+    overlap = settings.overlap
+    if overlap is None:
+        overlap = min(_OVERLAP, tile // 2)
+    elif tile and overlap > tile // 2:
+        raise OptionError(
+            f"An overlap of {overlap} pixels does not fit tiles of {tile}.",
+            f"Use up to {tile // 2}, or larger tiles with --tile.",
+        )
+    return Tiling(
+        tile=tile,
+        overlap=overlap,
+        multiple=weights.network.size_multiple,
+        halo=weights.descriptor.halo,
+        workers=1 if settings.compile == "on" else choose_workers(weights, device, dtype, tile),
+        room=fitting * fitting,
+    )
+
+
+def choose_tile(weights: LoadedWeights, device: torch.device, dtype: torch.dtype) -> int:
+    """Return the side of the largest tile whose features fit into half of the free memory."""
+    bytes_per_pixel = weights.network.live_features * dtype.itemsize
     budget = free_memory(device) / 2
-    for tile in AUTO_TILES:
-        if tile <= network.best_tile and tile * tile * bytes_per_pixel <= budget:
+    for tile in _SIDES:
+        if tile <= weights.architecture.best_tile and tile * tile * bytes_per_pixel <= budget:
             return tile
-    return AUTO_TILES[-1]
+    return MIN_TILE
 
 
-def choose_workers(device: torch.device, network: Network, dtype: torch.dtype, tile: int) -> int:
-    """Choose how many tiles are worked on at once.
+def choose_workers(
+    weights: LoadedWeights, device: torch.device, dtype: torch.dtype, tile: int
+) -> int:
+    """Return how many tiles of a side to work on at once.
 
-    Parameters
-    ----------
-    device, network, dtype
-        As for `choose_tile`.
-    tile : int
-        Side of the tiles in pixels.
-
-    Returns
-    -------
-    int
-        One for each core of a CPU, so that none waits for others after each layer, if the network
-        is best so and the cores are not many; two on an NVIDIA GPU, which computes one while the
-        next is read and copied. Else, or if so many tiles do not fit into half of the free memory,
-        1.
+    One for each core of a CPU, so that no core waits for others after each layer, if the
+    architecture is faster so and the cores are not many. Two on an NVIDIA GPU: one is computed
+    while the next is read and copied. One elsewhere, and if more do not fit into half of the free
+    memory.
     """
     cores = torch.get_num_threads()
     workers = 1
     if device.type == "cuda":
         workers = 2
-    elif device.type == "cpu" and network.tile_per_core and cores <= _MOST_WORKERS:
+    elif device.type == "cpu" and weights.architecture.tile_per_core and cores <= _MOST_WORKERS:
         workers = cores
-    needed = workers * tile * tile * network.live_features * dtype.itemsize
+    needed = workers * tile * tile * weights.network.live_features * dtype.itemsize
     return workers if needed <= free_memory(device) / 2 else 1

@@ -42,20 +42,8 @@ def linear_attention(e: Tensor, v: Tensor) -> Tensor:
 
     Dot products of unit vectors lie in [-1, 1], so the logits z lie within 1/sqrt(d) of zero
     and exp(z) is 1 + z up to z^2 / 2: 0.4 % at worst for d = 128, 3 % for d = 16. The error
-    shrinks as the network gets wider. With exp(z) = 1 + z the sums over all tokens are shared by
-    every token.
-
-    Parameters
-    ----------
-    e : Tensor
-        Unit tokens (or zeros), (N, n, d).
-    v : Tensor
-        Values, (N, n, c).
-
-    Returns
-    -------
-    Tensor
-        (N, n, c).
+    shrinks as the network gets wider. With exp(z) = 1 + z, all tokens share the sums over all
+    tokens. Parameters and result are those of `exact_attention`.
 
     References
     ----------
@@ -70,7 +58,7 @@ def linear_attention(e: Tensor, v: Tensor) -> Tensor:
 
 
 def _mean_product(a: Tensor, b: Tensor) -> Tensor:
-    """Average a_i b_i^T over the tokens; no sum overflows half precision on the way."""
+    """Average a_i b_i^T over the tokens, without sums that overflow half precision."""
     zero = a.new_zeros(())
     return torch.baddbmm(zero, a.transpose(1, 2), b, beta=0, alpha=1 / a.shape[1])
 
@@ -89,7 +77,7 @@ def self_similarity(x: Tensor, w_qk: Tensor, grid: int, kind: AttentionKind) -> 
     Parameters
     ----------
     x : Tensor
-        Features, (B, C, H, W). They are the values as they are.
+        Features, (B, C, H, W); also the values.
     w_qk : Tensor
         Projection of the normalised features to tokens, (C, d).
     grid : int
@@ -118,7 +106,7 @@ def self_similarity(x: Tensor, w_qk: Tensor, grid: int, kind: AttentionKind) -> 
     # (v - mean) @ w_qk in one go.
     offset = (-mean[:, None] * w_qk.sum(dim=0)).repeat_interleave(grid**2, dim=0)
     tokens = torch.baddbmm(offset[:, None], v, w_qk.expand(len(v), -1, -1))
-    # The clamp leaves tokens that are all but zero short, and 1 / norm within half precision.
+    # The clamp leaves tokens near zero short, and keeps 1 / norm within half precision.
     norm = torch.linalg.vector_norm(tokens, dim=-1, keepdim=True).clamp_min(1e-4)
     inside = F.pad(tokens.new_ones(batch, 1, height, width), fill)
     scale = rearrange(inside, lattices, i=grid, j=grid) / norm

@@ -11,21 +11,17 @@ from ssbsn_cli.core.types import AttentionKind, BlockKind
 
 
 class WideConv2d(Conv2d):
-    """A 1x1 convolution on the image's own way through the network, never in half precision.
+    """A 1x1 convolution that is never done in half precision.
 
-    Rounded to bf16 from layer to layer, the brightness of the image would drift.
-
-    Parameters
-    ----------
-    inputs, outputs : int
-        Channels.
+    The image itself passes through these. If it were rounded to bf16 at each, its brightness would
+    drift.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 1)
 
     def forward(self, x: Tensor, *, relu: bool = False, plus: Tensor | None = None) -> Tensor:
-        """Map (B, `inputs`, H, W) to (B, `outputs`, H, W)."""
+        """Map (B, inputs, H, W) to (B, outputs, H, W)."""
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.to(self.weight.dtype), relu=relu, plus=plus)
 
@@ -67,23 +63,15 @@ class CentralMaskedConv2d(Conv2d):
         kernel = self.weight * self.mask
         narrow = entering(x, self)
         if narrow.dtype != x.dtype:
-            # All pixels of a flat area are rounded alike, which makes it up to a tenth of a grey
-            # level brighter or darker: what rounding cuts off goes through the same kernel.
+            # Rounding treats all pixels of a flat area alike, so it would become brighter or darker
+            # by up to a tenth of a grey level. What rounding cuts off goes through the same kernel.
             narrow = torch.cat([narrow, entering(x - narrow.to(x.dtype), self)], dim=1)
             kernel = torch.cat([kernel, kernel], dim=1)
         return self.convolve(narrow, kernel, relu=relu, plus=plus)
 
 
 class LightBlock(nn.Module):
-    """What AP-BSN's residual block adds to x: conv1x1(relu(conv3x3(x))), the 3x3 dilated.
-
-    Parameters
-    ----------
-    channels : int
-        Width C.
-    stride : int
-        Dilation of the 3x3 convolution, which is the branch's stride s.
-    """
+    """What AP-BSN's residual block adds to x: conv1x1(relu(conv3x3(x))), the 3x3 dilated."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
@@ -100,15 +88,7 @@ class LightBlock(nn.Module):
 
 
 class PlainBlock(nn.Module):
-    """What SS-BSN's block without attention adds to x: ff(x), with two dilated 3x3 convolutions.
-
-    Parameters
-    ----------
-    channels : int
-        Width C.
-    stride : int
-        Dilation of the 3x3 convolutions, which is the branch's stride s.
-    """
+    """What SS-BSN's block without attention adds to x: ff(x), with two dilated 3x3 convolutions."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
@@ -127,19 +107,8 @@ class PlainBlock(nn.Module):
 class SSBlock(PlainBlock):
     """What SS-BSN's block with attention adds to x: ff(x + attention(x)).
 
-    Parameters
-    ----------
-    channels : int
-        Width C; also the width d of the tokens.
-    stride : int
-        The branch's stride s.
-    f_scale : int
-        The sub-lattices of the attention are ``f_scale * stride`` apart.
-
-    Attributes
-    ----------
-    attention : {"linear", "exact"}
-        Which form of SS-Attention runs; both use the same weights.
+    Its tokens are as wide as its features, and the pixels of a sub-lattice are
+    ``f_scale * stride`` apart.
 
     References
     ----------
@@ -160,7 +129,7 @@ class SSBlock(PlainBlock):
 
 
 def make_block(kind: BlockKind, channels: int, stride: int, f_scale: int) -> nn.Module:
-    """Make a block of the given kind: AP-BSN's "light", SS-BSN's "plain" or "ss"."""
+    """Make AP-BSN's block "light", or SS-BSN's "plain" or "ss", for a branch of this stride."""
     if kind == "light":
         return LightBlock(channels, stride)
     if kind == "plain":

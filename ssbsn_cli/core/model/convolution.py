@@ -15,7 +15,7 @@ from ssbsn_cli.core.runtime.operations import (
     winograd_convolution,
 )
 
-# With fewer channels, transforming the features takes longer than what it saves.
+# With fewer channels, transforming the features takes longer than it saves.
 _NARROWEST = 32
 
 
@@ -24,35 +24,45 @@ class Conv2d(nn.Conv2d):
 
     In bf16, a CPU takes as long to read and write features once more, for a ReLU or a sum, as for
     a third of a 3x3 convolution. oneDNN, which computes PyTorch's convolutions, can do both before
-    it writes; PyTorch itself asks it to in what `torch.compile` makes. In float32 there is nothing
-    to gain, but no loss either.
+    it writes. In float32 there is nothing to gain, but no loss either.
+
+    Attributes
+    ----------
+    winograd : bool
+        Whether to use Winograd's algorithm where it fits; see `use_winograd`.
 
     References
     ----------
     .. [1] "Primitive attributes: post-ops", the documentation of oneDNN.
     """
 
+    winograd = False
+
     def forward(self, x: Tensor, *, relu: bool = False, plus: Tensor | None = None) -> Tensor:
         """Map (B, C, H, W) to conv(x) + `plus`, then through a ReLU if asked to.
 
         `plus` has the shape and type of the result. Neither it nor `x` is changed.
         """
+        if self.winograd and fits_winograd(x):
+            # NNPACK says no more than that it failed, for example for lack of memory.
+            with contextlib.suppress(RuntimeError):
+                return _finish(winograd_convolution(x, self.weight, self.bias), relu, plus)
         return self.convolve(x, self.weight, relu=relu, plus=plus)
 
     def convolve(
         self, x: Tensor, weight: Tensor, *, relu: bool = False, plus: Tensor | None = None
     ) -> Tensor:
-        """Do the same with other weights."""
+        """Do the same directly, with other weights."""
         if (relu or plus is not None) and can_fuse(x, weight):
             how = (self.padding, self.stride, self.dilation, self.groups)
-            # All that oneDNN says is that it failed.
+            # oneDNN, too, says no more than that it failed.
             with contextlib.suppress(RuntimeError):
                 return fused_convolution(x, weight, self.bias, how, relu=relu, plus=plus)
-        return finish(self._conv_forward(x, weight, self.bias), relu=relu, plus=plus)
+        return _finish(self._conv_forward(x, weight, self.bias), relu, plus)
 
 
 class Layers(nn.Sequential):
-    """Layers one after the other, each `nn.ReLU` in one go with the `Conv2d` before it."""
+    """Layers one after the other; each `Conv2d` applies the `nn.ReLU` that follows it."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features through all of them."""
@@ -65,42 +75,28 @@ class Layers(nn.Sequential):
         return x
 
 
-def finish(y: Tensor, *, relu: bool, plus: Tensor | None) -> Tensor:
-    """Do what follows a convolution, in place."""
+def _finish(y: Tensor, relu: bool, plus: Tensor | None) -> Tensor:
+    """Do in place what follows a convolution."""
     if plus is not None:
         y += plus
     return F.relu(y, inplace=True) if relu else y
 
 
-class WinogradConv2d(Conv2d):
-    """A 3x3 convolution in float32 on a core of a CPU, with a fifth of the multiplications.
+def use_winograd(network: nn.Module) -> bool:
+    """Let a network's plain 3x3 convolutions use Winograd's algorithm; return whether it has any.
 
-    What is multiplied are sums over 8x8 pixels, from which 6x6 of the result follow. Their
-    rounding changes results by about 1e-5 of their range.
+    It takes a fifth of the multiplications: sums over 8x8 pixels are multiplied, from which 6x6
+    pixels of the result follow. Their rounding changes results by about 1e-5 of their range.
 
     References
     ----------
     .. [1] A. Lavin & S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
     .. [2] M. Dukhan, "NNPACK", https://github.com/Maratyszcza/NNPACK, which PyTorch contains.
     """
-
-    def forward(self, x: Tensor, *, relu: bool = False, plus: Tensor | None = None) -> Tensor:
-        """Map (B, C, H, W) to the same size."""
-        if not fits_winograd(x):
-            return super().forward(x, relu=relu, plus=plus)
-        try:
-            return finish(winograd_convolution(x, self.weight, self.bias), relu=relu, plus=plus)
-        except RuntimeError:
-            # All it says is that it failed; where memory is short, for example.
-            return super().forward(x, relu=relu, plus=plus)
-
-
-def use_winograd(network: nn.Module) -> bool:
-    """Let a network's plain 3x3 convolutions run so, in place, and tell whether it has any."""
     plain = [layer for layer in network.modules() if type(layer) is Conv2d and _is_plain(layer)]
     for layer in plain:
-        layer.__class__ = WinogradConv2d
-        # For when they run the usual way after all. PyTorch's type hints do not know this form.
+        layer.winograd = True
+        # For direct convolutions where Winograd's do not fit. PyTorch's type hints miss this form.
         layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return bool(plain)
 

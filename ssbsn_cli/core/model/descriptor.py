@@ -1,20 +1,55 @@
-"""What must be known about a network to build it and to use it well."""
+"""Architectures, and what must be known about a network to build it and to use it well.
+
+The file of an architecture registers it with `register`; nothing else lists the architectures.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
 from torch import Tensor
 
 from ssbsn_cli.core.model.network import Network
-from ssbsn_cli.core.model.ssbsn import SSBSN
-from ssbsn_cli.core.model.unet import UNet
-from ssbsn_cli.core.types import BlockKind, RefineKind
+from ssbsn_cli.core.types import RefineKind
 
-ARCHITECTURES: dict[str, type[Network]] = {"ssbsn": SSBSN, "apbsn": SSBSN, "unet": UNet}
+ARCHITECTURES: dict[str, Architecture] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A kind of network.
+
+    Parameters
+    ----------
+    name : str
+        As descriptors spell it.
+    build : callable
+        Makes a network for images in [0, 1], with random weights, from its hyper-parameters.
+        Raises ValueError or TypeError if they make no sense.
+    detect : callable, optional
+        Takes weights by name. Returns what they reveal, as fields of a `Descriptor`, or None if
+        they belong to another architecture. Without it, only files with a descriptor are loaded.
+    best_tile : int
+        Side in pixels of the tiles that it is fastest on, if they fit into memory.
+    tile_per_core : bool
+        Whether a CPU is faster with a tile on each core than with one tile on all cores.
+    precisions : tuple of str
+        The precisions that it keeps its quality in.
+    """
+
+    name: str
+    build: Callable[..., Network]
+    detect: Callable[[Mapping[str, Tensor]], dict[str, Any] | None] = lambda _: None
+    best_tile: int
+    tile_per_core: bool
+    precisions: tuple[str, ...] = ("fp32", "bf16", "fp16")
+
+
+def register(architecture: Architecture) -> None:
+    """Make an architecture known by its name."""
+    ARCHITECTURES[architecture.name] = architecture
 
 
 @dataclass(frozen=True)
@@ -23,8 +58,8 @@ class Descriptor:
 
     Parameters
     ----------
-    architecture : {"ssbsn", "apbsn", "unet"}
-        Which network.
+    architecture : str
+        Name of a registered `Architecture`.
     parameters : dict
         Keyword arguments of the network's constructor.
     value_range : float
@@ -33,7 +68,8 @@ class Descriptor:
     refine : {"r3", "stratified", "once", "none"}
         The refinement that suits these weights.
     halo : int
-        Pixels at a tile's edge that the missing surroundings spoil too much to be used.
+        Pixels at a tile's edge that are not used, because too much of their surroundings is
+        missing.
     detail : bool
         Whether giving back detail suits these weights; see `ssbsn_cli.core.noise.detail`.
 
@@ -66,7 +102,7 @@ class Descriptor:
         ValueError, TypeError
             If `parameters` do not fit the architecture.
         """
-        return ARCHITECTURES[self.architecture](**self.parameters)
+        return ARCHITECTURES[self.architecture].build(**self.parameters)
 
     def to_unit_range(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Convert weights for images in [0, value_range] to the same network for [0, 1].
@@ -86,39 +122,14 @@ class Descriptor:
 
 
 def deduce_descriptor(state: Mapping[str, Tensor]) -> Descriptor:
-    """Read the hyper-parameters off the names and shapes of a network's weights.
-
-    What leaves no trace there (PD strides, R3, the lattices' spacing) is as in the papers, whose
-    authors' weights take images in [0, 255].
-
-    Parameters
-    ----------
-    state : mapping
-        Weights by name, as in the authors' checkpoints: ``bsn.head.0.weight`` and so on.
+    """Deduce architecture and hyper-parameters from the names and shapes of weights.
 
     Raises
     ------
     ValueError
-        If these are not the weights of an SS-BSN or AP-BSN.
+        If no architecture recognises them.
     """
-    head = state.get("bsn.head.0.weight")
-    indices = {
-        int(match[1])
-        for key in state
-        if (match := re.match(r"bsn\.branch1\.body\.(\d+)\.(conv1|body\.0)\.weight", key))
-    }
-    if head is None or head.ndim != 4 or head.shape[1] != 3 or not indices:
-        raise ValueError("these are not the weights of an SS-BSN or AP-BSN")
-
-    def kind(index: int) -> BlockKind:
-        prefix = f"bsn.branch1.body.{index}"
-        if f"{prefix}.wqk" in state:
-            return "ss"
-        return "plain" if f"{prefix}.conv1.weight" in state else "light"
-
-    blocks = [kind(index) for index in sorted(indices)]
-    return Descriptor(
-        architecture="apbsn" if set(blocks) == {"light"} else "ssbsn",
-        parameters={"channels": head.shape[0], "blocks": blocks},
-        value_range=255.0,
-    )
+    for name, architecture in ARCHITECTURES.items():
+        if (fields := architecture.detect(state)) is not None:
+            return Descriptor(name, **fields)
+    raise ValueError("these are not the weights of an SS-BSN or AP-BSN")

@@ -1,4 +1,4 @@
-"""What every network here can do, whatever it is made of."""
+"""What every network can do, and what a blind-spot network can do beyond that."""
 
 from __future__ import annotations
 
@@ -16,33 +16,21 @@ class Network(nn.Module, ABC):
     Attributes
     ----------
     blind : bool
-        Whether it never sees the pixel it predicts, so that it can learn from noisy photographs
-        alone.
+        Whether it never sees the pixel it predicts, so that it can learn from noisy photos alone.
     size_multiple : int
-        Tiles start at multiples of this, so that what depends on a pixel's place agrees between
-        them.
-    best_tile : int
-        Side in pixels of the tiles it runs on best, memory allowing.
-    tile_per_core : bool
-        Whether a CPU with several cores is best given a tile for each, not one for all.
+        What depends on a pixel's place repeats after this many pixels.
     live_features : int
         Numbers per pixel that are alive at once while it denoises, at worst.
     """
 
-    blind: bool
+    blind = False
     size_multiple: int
-    best_tile: int
-    tile_per_core: bool
     live_features: int
 
     @property
     def bulk(self) -> nn.Module:
-        """The part that most of the time goes into."""
+        """The part that takes most of the time."""
         return self
-
-    def count_passes(self, refine: RefineKind, passes: int | None = None) -> int:
-        """Return how often `denoise` goes through the bulk."""
-        return 1
 
     @abstractmethod
     def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
@@ -53,13 +41,27 @@ class Network(nn.Module, ABC):
         x : Tensor
             Noisy images, (B, 3, H, W); H and W are multiples of `stride`.
         stride : int, optional
-            PD stride, for networks that look through PD.
+            PD stride, for networks that use PD.
 
         Returns
         -------
         Tensor
             (B, 3, H, W), not clipped.
         """
+
+    @abstractmethod
+    def denoise(self, x: Tensor) -> Tensor:
+        """Map noisy images (B, 3, H, W) of any size to clean ones, which are not clipped."""
+
+    def use_dtype(self, dtype: torch.dtype) -> None:
+        """Choose the precision of most of the arithmetic. Images may stay float32."""
+        self.to(dtype)
+
+
+class BlindNetwork(Network):
+    """A network that never sees the pixel it predicts, and that refinement improves."""
+
+    blind = True
 
     @abstractmethod
     def denoise(
@@ -70,18 +72,19 @@ class Network(nn.Module, ABC):
         passes: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Denoise for keeps.
+        """Denoise, then refine.
 
         Parameters
         ----------
         x : Tensor
             Noisy images, (B, 3, H, W), of any size.
         refine : {"r3", "stratified", "once", "none"}
-            Refinement, for networks that have one.
+            R3, R3 with stratified masks, one full-resolution pass over the first result, or the
+            first result itself.
         passes : int, optional
-            Passes of R3.
+            Passes of R3; the network's own number if not given.
         generator : torch.Generator, optional
-            CPU generator of the masks of R3.
+            CPU generator of the masks of R3; seeded with 0 if not given.
 
         Returns
         -------
@@ -89,9 +92,10 @@ class Network(nn.Module, ABC):
             (B, 3, H, W), not clipped.
         """
 
-    def use_attention(self, kind: AttentionKind) -> None:
-        """Choose the form of attention, where there is any."""
+    @abstractmethod
+    def count_passes(self, refine: RefineKind, passes: int | None = None) -> int:
+        """Return how often `denoise` runs the bulk."""
 
-    def use_dtype(self, dtype: torch.dtype) -> None:
-        """Choose what the bulk of the arithmetic is done in. Images may stay float32."""
-        self.to(dtype)
+    @abstractmethod
+    def use_attention(self, kind: AttentionKind) -> None:
+        """Choose the form of SS-Attention."""

@@ -12,7 +12,7 @@ def pd_down(x: Tensor, stride: int, pad: int = 0) -> Tensor:
     """Lay out the ``stride**2`` sub-images of an image as a mosaic.
 
     Neighbouring pixels of a sub-image are ``stride`` pixels apart in the image, so noise that
-    spreads over fewer pixels than that is independent in the mosaic.
+    is correlated over fewer pixels is independent in the mosaic.
 
     Parameters
     ----------
@@ -61,8 +61,8 @@ def pd_up(mosaic: Tensor, stride: int, pad: int = 0) -> Tensor:
 def mirror_pad(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
     """Pad by reflection about the border pixels, however small the image.
 
-    `torch.nn.functional.pad` refuses a pad that is not smaller than the image; this one bounces
-    to and fro, so that an image of a single pixel can be padded too.
+    `torch.nn.functional.pad` refuses a pad that is not smaller than the image; this one reflects
+    as often as needed, so that an image of a single pixel can be padded, too.
 
     Parameters
     ----------

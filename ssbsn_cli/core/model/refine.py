@@ -1,4 +1,4 @@
-"""Better results from several passes: R3, its single-pass sibling, and the eight views."""
+"""Better results from several passes: R3, one pass at full resolution, and the eight views."""
 
 from __future__ import annotations
 
@@ -11,21 +11,9 @@ from ssbsn_cli.core.model.pd import mirror_pad
 
 
 def refine_once(network: Callable[[Tensor], Tensor], y0: Tensor, pad: int) -> Tensor:
-    """Run the blind-spot network once over its own PD result, at full resolution.
+    """Run a blind-spot network over its own PD result (B, C, H, W), at full resolution.
 
-    Parameters
-    ----------
-    network : callable
-        The blind-spot network, (B, C, H, W) to the same shape.
-    y0 : Tensor
-        Result of the PD pass, (B, C, H, W).
-    pad : int
-        Width of the mirrored border that the network sees and that is cropped again.
-
-    Returns
-    -------
-    Tensor
-        (B, C, H, W).
+    It sees a mirrored border of `pad` pixels, which is cropped again.
     """
     height, width = y0.shape[-2:]
     return network(mirror_pad(y0, pad, pad, pad, pad))[..., pad : pad + height, pad : pad + width]
@@ -53,17 +41,17 @@ def random_replacing_refinement(
     x : Tensor
         The noisy image, (B, C, H, W).
     pad : int
-        Width of the mirrored border that the network sees and that is cropped again.
+        See `refine_once`.
     passes : int
         Number of passes T.
     probability : float
         Probability p that an element (one channel of one pixel) is replaced.
     generator : torch.Generator
-        Source of the masks, on the CPU: the masks are the same on every device, and for every
-        image of a batch, so that no result depends on what else is in it.
+        Source of the masks, on the CPU. Masks are the same on every device and for every image of a
+        batch, so no result depends on what else is in the batch.
     stratified : bool
-        Whether each element is replaced equally often over the passes. Each mask by itself is as
-        random as before, so the mean of the results is the same, but they scatter less.
+        Whether each element is replaced equally often over the passes. Each mask is as random as
+        without, so the mean of the results is the same, but they scatter less.
 
     Returns
     -------
@@ -87,19 +75,9 @@ def random_replacing_refinement(
 
 
 def eightfold(denoise: Callable[[Tensor, int], Tensor], x: Tensor) -> Tensor:
-    """Denoise the eight flips and rotations of images, and average what they give.
+    """Denoise the eight flips and rotations of images, and average the results.
 
-    Parameters
-    ----------
-    denoise : callable
-        Takes a view of `x` and its number, 0 to 7; returns images of the same shape.
-    x : Tensor
-        (N, C, H, W).
-
-    Returns
-    -------
-    Tensor
-        (N, C, H, W).
+    `denoise` takes a view of `x` (N, C, H, W) and its number, 0 to 7; it keeps the shape.
 
     References
     ----------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import get_args
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,62 +20,52 @@ from ssbsn_cli.core.model.blocks import (
     make_block,
 )
 from ssbsn_cli.core.model.convolution import Layers
-from ssbsn_cli.core.model.network import Network
+from ssbsn_cli.core.model.descriptor import Architecture, register
+from ssbsn_cli.core.model.network import BlindNetwork
 from ssbsn_cli.core.model.pd import mirror_pad, pd_down, pd_up
 from ssbsn_cli.core.model.refine import random_replacing_refinement, refine_once
 from ssbsn_cli.core.types import AttentionKind, BlockKind, RefineKind
-
-# Layers of a branch before its blocks.
-_FIRST = 6
 
 
 class BlindSpotBranch(nn.Module):
     """A masked convolution followed by layers that only mix pixels `stride` apart.
 
     The masked kernel covers 2 * stride - 1 pixels, so the features of pixels `stride` apart know
-    nothing of the pixel in between, and mixing them keeps it unseen.
-
-    Parameters
-    ----------
-    channels : int
-        Width C.
-    stride : int
-        Dilation s of all 3x3 convolutions behind the masked one.
-    blocks : sequence of {"light", "plain", "ss"}
-        Kinds of the residual blocks, in order.
-    f_scale : int
-        See `SSBlock`.
+    nothing of the pixel in between, and mixing them keeps it unseen. The 3x3 convolutions of the
+    blocks are dilated by `stride`. See `BlindSpotNetwork` for the other parameters.
     """
 
     def __init__(
         self, channels: int, stride: int, blocks: Sequence[BlockKind], f_scale: int
     ) -> None:
         super().__init__()
-        self.depth = len(blocks)
-        self.body = Layers(
+        entrance = (
             CentralMaskedConv2d(channels, 2 * stride - 1),
             nn.ReLU(inplace=True),
             WideConv2d(channels, channels),
             nn.ReLU(inplace=True),
             WideConv2d(channels, channels),
             nn.ReLU(inplace=True),
-            *(make_block(kind, channels, stride, f_scale) for kind in blocks),
-            WideConv2d(channels, channels),
-            nn.ReLU(inplace=True),
         )
+        residual = [make_block(kind, channels, stride, f_scale) for kind in blocks]
+        out = (WideConv2d(channels, channels), nn.ReLU(inplace=True))
+        # One sequence, so that weights have the names that the authors' have.
+        self.body = Layers(*entrance, *residual, *out)
+        self.first = len(entrance)
+        self.end = self.first + len(residual)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
-        blocks = list(self.body)[_FIRST : _FIRST + self.depth]
-        x = self.body[:_FIRST](x)
-        # x + block(x), block by block, as one sum beside x: in half precision, x itself would lose
-        # its last bits to each addition.
-        narrow = entering(x, blocks[0])
-        added = blocks[0](narrow)
-        for block in blocks[1:]:
+        x = self.body[: self.first](x)
+        # x + block(x), block by block. What the blocks add is summed beside x: in half precision, x
+        # would lose its last bits to each addition.
+        first, *others = list(self.body)[self.first : self.end]
+        narrow = entering(x, first)
+        added = first(narrow)
+        for block in others:
             added = block(narrow + added, added)
-        # Of one type first: the sum of two types takes several times as long.
-        out: Tensor = self.body[_FIRST + self.depth :](x + added.to(x.dtype))
+        # A sum of two types would take several times as long.
+        out: Tensor = self.body[self.end :](x + added.to(x.dtype))
         return out
 
 
@@ -88,9 +80,7 @@ class BlindSpotNetwork(nn.Module):
         Kinds of the residual blocks of each branch. AP-BSN: nine light ones. SS-BSN: six plain
         ones and three with SS-Attention.
     f_scale : int
-        See `SSBlock`.
-    image_channels : int
-        Channels of the image.
+        Spacing of the sub-lattices of SS-Attention, in units of the branch's stride.
 
     References
     ----------
@@ -103,11 +93,10 @@ class BlindSpotNetwork(nn.Module):
         channels: int,
         blocks: Sequence[BlockKind],
         f_scale: int = 2,
-        image_channels: int = 3,
     ) -> None:
         super().__init__()
         half = channels // 2
-        self.head = Layers(WideConv2d(image_channels, channels), nn.ReLU(inplace=True))
+        self.head = Layers(WideConv2d(3, channels), nn.ReLU(inplace=True))
         self.branch1 = BlindSpotBranch(channels, 2, blocks, f_scale)
         self.branch2 = BlindSpotBranch(channels, 3, blocks, f_scale)
         self.tail = Layers(
@@ -117,33 +106,24 @@ class BlindSpotNetwork(nn.Module):
             nn.ReLU(inplace=True),
             WideConv2d(half, half),
             nn.ReLU(inplace=True),
-            WideConv2d(half, image_channels),
+            WideConv2d(half, 3),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Predict each pixel of (B, 3, H, W) from the others.
-
-        The result has the precision of the input, whatever that of the weights.
-        """
+        """Predict each pixel of (B, 3, H, W) from the others, in the precision of the input."""
         features = self.head(x)
         features = torch.cat([self.branch1(features), self.branch2(features)], dim=1)
         out: Tensor = self.tail(features).to(x.dtype)
         return out
 
 
-class SSBSN(Network):
+class SSBSN(BlindNetwork):
     """A blind-spot network that trains on coarse PD mosaics and denoises finer ones.
-
-    Images are float tensors in [0, 1].
 
     Parameters
     ----------
-    channels : int
-        Width C of the network, even.
-    blocks : sequence of {"light", "plain", "ss"}
-        Kinds of the blocks of each branch.
-    f_scale : int
-        Sub-lattice spacing of SS-Attention in units of the branch's stride.
+    channels, blocks, f_scale
+        See `BlindSpotNetwork`.
     pd_a, pd_b : int
         PD stride in training and in inference.
     pd_pad : int
@@ -163,13 +143,6 @@ class SSBSN(Network):
     .. [1] Han & Yu, "SS-BSN", IJCAI 2023. https://arxiv.org/abs/2305.09890
     .. [2] Lee, Son & Lee, "AP-BSN", CVPR 2022. https://arxiv.org/abs/2203.11799
     """
-
-    blind = True
-    # The tile of the papers: on a CPU, larger ones are slower, since features leave the caches, and
-    # gain nothing in quality.
-    best_tile = 256
-    # The caches hold even less of several.
-    tile_per_core = False
 
     def __init__(
         self,
@@ -193,7 +166,7 @@ class SSBSN(Network):
             raise ValueError("strides and passes must be positive, the probability within 0..1")
         self.bsn = BlindSpotNetwork(channels, blocks, f_scale)
         self.size_multiple = pd_b
-        # Maps within SS-Attention; measured as peak memory over tile area and width, rounded up.
+        # The maps within SS-Attention, from the measured peak of memory, rounded up.
         self.live_features = 24 * channels
         self.pd_a = pd_a
         self.pd_b = pd_b
@@ -207,16 +180,16 @@ class SSBSN(Network):
         return self.bsn
 
     def use_attention(self, kind: AttentionKind) -> None:
-        """Choose linear or exact SS-Attention for all blocks."""
+        """Choose linear or exact SS-Attention, which share their weights, for all blocks."""
         for module in self.modules():
             if isinstance(module, SSBlock):
                 module.attention = kind
 
     def use_dtype(self, dtype: torch.dtype) -> None:
-        """Choose what the blocks and the masked convolutions are done in.
+        """Choose the precision of the blocks and the masked convolutions.
 
-        They are 98 % of the multiplications. The sums of the blocks and the `WideConv2d` between
-        them stay float32.
+        They are 98 % of the multiplications. The sums of the blocks and the `WideConv2d` stay
+        float32.
         """
         self.float()
         for module in self.modules():
@@ -224,26 +197,13 @@ class SSBSN(Network):
                 module.to(dtype)
 
     def count_passes(self, refine: RefineKind, passes: int | None = None) -> int:
-        """Return how often `denoise` goes through the blind-spot network."""
+        """Return how often `denoise` runs the blind-spot network."""
         if refine in ("none", "once"):
             return 1 if refine == "none" else 2
         return 1 + (passes or max(self.r3_passes // (2 if refine == "stratified" else 1), 1))
 
     def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
-        """Denoise through PD of one stride, without refinement.
-
-        Parameters
-        ----------
-        x : Tensor
-            Noisy images in [0, 1], (B, 3, H, W); H and W are multiples of `stride`.
-        stride : int, optional
-            PD stride; the training stride pd_a if not given.
-
-        Returns
-        -------
-        Tensor
-            (B, 3, H, W), not clipped.
-        """
+        """Denoise (B, 3, H, W) through PD of one stride, pd_a if not given, without refinement."""
         stride = self.pd_a if stride is None else stride
         return pd_up(self.bsn(pd_down(x, stride, self.pd_pad)), stride, self.pd_pad)
 
@@ -251,31 +211,15 @@ class SSBSN(Network):
         self,
         x: Tensor,
         *,
-        refine: RefineKind = "r3",
+        refine: RefineKind = "none",
         passes: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Denoise for keeps: PD of stride pd_b, then refinement.
+        """Denoise by PD of stride pd_b, then refine; see `BlindNetwork.denoise`.
 
-        Parameters
-        ----------
-        x : Tensor
-            Noisy images in [0, 1], (B, 3, H, W), of any size.
-        refine : {"r3", "stratified", "once", "none"}
-            R3, R3 with stratified masks, one full-resolution pass over the PD result, or the PD
-            result itself.
-        passes : int, optional
-            Passes of R3 in place of `r3_passes`, or of half as many if stratified.
-        generator : torch.Generator, optional
-            CPU generator of the masks of R3; seeded with 0 if not given.
-
-        Returns
-        -------
-        Tensor
-            (B, 3, H, W), not clipped.
+        R3 takes `r3_passes` if `passes` is not given, and half as many if it is stratified.
         """
         height, width = x.shape[-2:]
-        # A single row would leave PD sub-images of one row beside their zero pads: harmless.
         x = mirror_pad(x, 0, -width % self.pd_b, 0, -height % self.pd_b)
         y: Tensor = self(x, self.pd_b)
         if refine == "once":
@@ -292,3 +236,40 @@ class SSBSN(Network):
                 stratified=refine == "stratified",
             )
         return y[..., :height, :width]
+
+
+def _detect(name: str, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """Read hyper-parameters off weights that are named as in the authors' checkpoints.
+
+    PD strides, R3 and the spacing of the lattices leave no trace there: they are as in the papers.
+    """
+    head = state.get("bsn.head.0.weight")
+    pattern = re.compile(r"bsn\.branch1\.body\.(\d+)\.(conv1|body\.0)\.weight")
+    indices = sorted(int(match[1]) for key in state if (match := pattern.fullmatch(key)))
+    if head is None or head.ndim != 4 or head.shape[1] != 3 or not indices:
+        return None
+
+    def kind(index: int) -> BlockKind:
+        block = f"bsn.branch1.body.{index}"
+        if f"{block}.wqk" in state:
+            return "ss"
+        return "plain" if f"{block}.conv1.weight" in state else "light"
+
+    blocks = [kind(index) for index in indices]
+    if name != ("apbsn" if set(blocks) == {"light"} else "ssbsn"):
+        return None
+    return {"parameters": {"channels": head.shape[0], "blocks": blocks}, "value_range": 255.0}
+
+
+for _name in ("ssbsn", "apbsn"):
+    register(
+        Architecture(
+            name=_name,
+            build=SSBSN,
+            detect=partial(_detect, _name),
+            # The tile of the papers. The features of larger ones, or of several at once, do not fit
+            # a CPU's caches, and quality gains nothing.
+            best_tile=256,
+            tile_per_core=False,
+        )
+    )

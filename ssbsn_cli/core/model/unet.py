@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssbsn_cli.core.model.convolution import Conv2d
+from ssbsn_cli.core.model.descriptor import Architecture, register
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.pd import mirror_pad
-from ssbsn_cli.core.types import RefineKind
 
 _FOLD = 2
 
@@ -41,16 +40,16 @@ class UNet(Network):
     """A U-Net of plain residual blocks without any global statistics.
 
     The image is folded to half its size (pixel-unshuffle) before the first layer, each level
-    halves it again, and skips are added. Nothing is averaged over the image, so what happens at a
-    pixel depends on its surroundings alone, and tiles cannot disagree but at their edges.
+    halves it again, and skips are added. Nothing is averaged over the image: a pixel's result
+    depends on its surroundings alone, so tiles disagree at their edges only.
 
     Parameters
     ----------
     widths : sequence of int
         Channels of each level, the finest first.
     depths : sequence of int
-        Residual blocks of each level: of the encoder and again of the decoder, and of the
-        coarsest level once.
+        Residual blocks of each level, in the encoder and again in the decoder. The coarsest level
+        has them once.
 
     Raises
     ------
@@ -65,10 +64,6 @@ class UNet(Network):
     .. [3] Shi et al., "Real-Time Single Image Super-Resolution", CVPR 2016, for pixel-shuffle.
     """
 
-    blind = False
-    best_tile = 512
-    tile_per_core = True
-
     def __init__(
         self, widths: Sequence[int] = (64, 96, 128), depths: Sequence[int] = (2, 2, 4)
     ) -> None:
@@ -80,7 +75,7 @@ class UNet(Network):
         folded = 3 * _FOLD**2
         finer = list(pairwise(widths))
         self.size_multiple = _FOLD * 2 ** len(finer)
-        # Three maps of the finest level, beside the skips.
+        # Three maps of the finest level, and the skips.
         self.live_features = 6 * widths[0] // _FOLD**2
         self.head = Conv2d(folded, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(_blocks(*level) for level in zip(widths, depths, strict=True))
@@ -103,18 +98,11 @@ class UNet(Network):
         for blocks, up in reversed(list(zip(self.decoder, self.up, strict=True))):
             features = blocks(F.pixel_shuffle(up(features), 2) + skips.pop())
         noise = F.pixel_shuffle(self.tail(features), _FOLD)
-        # In the precision of the input: the image keeps its last bits.
+        # In the precision of the input, so that the image keeps its last bits.
         return x - noise.to(x.dtype)
 
-    def denoise(
-        self,
-        x: Tensor,
-        *,
-        refine: RefineKind = "none",
-        passes: int | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Denoise (B, 3, H, W) of any size; there is nothing to refine."""
+    def denoise(self, x: Tensor) -> Tensor:
+        """Denoise (B, 3, H, W) of any size."""
         height, width = x.shape[-2:]
         x = mirror_pad(x, 0, -width % self.size_multiple, 0, -height % self.size_multiple)
         y: Tensor = self(x)
@@ -123,3 +111,6 @@ class UNet(Network):
 
 def _blocks(channels: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(channels) for _ in range(depth)))
+
+
+register(Architecture(name="unet", build=UNet, best_tile=512, tile_per_core=True))

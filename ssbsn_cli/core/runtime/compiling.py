@@ -1,4 +1,4 @@
-"""Compile a network for the processor it runs on, where that is repaid."""
+"""Compile a network for the processor it runs on, where that saves time."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ from ssbsn_cli.core.types import CompileKind, Notify
 
 _Result = TypeVar("_Result")
 
-# Multiplications from which on it is repaid: it takes up to a minute, and saves a seventh of the
-# minutes that so many take two cores, or a third in training. It is not for measured time to
-# decide, or the same command would not always give the same result to the last bit.
+# With more multiplications, compiling saves time: it takes up to a minute, and saves a seventh of
+# the minutes that so many take on two cores, or a third in training. Measured time must not decide,
+# or the same command could give results that differ in the last bit.
 _WORTH = 1e14
 
 
 class Compiler:
-    """Does work with a network, and compiles the network if there is enough work.
+    """Runs work that calls a network, and compiles the network if there is enough work.
 
-    What was compiled is kept in the cache between runs.
+    The cache keeps what was compiled between runs.
 
     Parameters
     ----------
     network : nn.Module
-        The part of it that most of the time goes into.
+        The part that takes most of the time.
     kind : {"auto", "on", "off"}
-        "on" compiles at once, "auto" where it is repaid.
+        "on" compiles at once, "auto" where it saves time.
     pays : bool
-        Whether work is known to be faster compiled; "auto" leaves it alone if not.
+        Whether work is known to be faster compiled; if not, "auto" compiles nothing.
     passes : int
-        How often the network is gone through for each pixel.
+        How often the network runs for each pixel.
     notify : callable
         Told, in a sentence, what a user should know.
 
     Raises
     ------
     DeviceError
-        If it is "on", and what it takes is missing.
+        If `kind` is "on", and a C++ compiler or Python's headers are missing.
 
     References
     ----------
@@ -81,7 +81,7 @@ class Compiler:
         self._ready: set[Hashable] = set()
 
     def run(self, work: Callable[[], _Result], shape: Hashable, pixels: float) -> _Result:
-        """Do a piece of work.
+        """Do a piece of work, and return what it returns.
 
         Parameters
         ----------
@@ -91,11 +91,6 @@ class Compiler:
             The same for pieces that call the network with the same shapes.
         pixels : float
             Of all pieces of this shape together.
-
-        Returns
-        -------
-        object
-            What the work returns.
 
         Raises
         ------
@@ -112,7 +107,7 @@ class Compiler:
             return work()
 
     def as_it_is(self) -> contextlib.AbstractContextManager[object]:
-        """Leave the network, while inside, as if it had not been compiled."""
+        """Run the network, while inside, as if it had not been compiled."""
         if not self._begun:
             return contextlib.nullcontext()
         stance: contextlib.AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
@@ -121,7 +116,7 @@ class Compiler:
     def _compile(self, work: Callable[[], _Result], shape: Hashable) -> _Result:
         try:
             with warnings.catch_warnings(), compile_every_shape():
-                # That PyTorch uses what it advises against is no news to the user.
+                # PyTorch uses what it advises against, which the user need not know.
                 warnings.simplefilter("ignore")
                 if not self._begun:
                     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "compiled"))
@@ -134,7 +129,7 @@ class Compiler:
             reason = str(error).strip().partition("\n")[0][:200]
             self._wanted = False
             with self.as_it_is():
-                # What is wrong with the work itself is raised here.
+                # If the work itself is at fault, this raises.
                 result = work()
             if self._kind == "on":
                 raise DeviceError(
@@ -148,7 +143,7 @@ class Compiler:
 
 
 def _missing() -> str | None:
-    """Return what is not here of what compiling takes."""
+    """Return what compiling needs and this machine lacks."""
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if not shutil.which(compiler):
         return f"there is no C++ compiler, {compiler}"

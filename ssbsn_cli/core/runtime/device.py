@@ -1,28 +1,25 @@
-"""Devices: which one, how precise, how much memory is free, how many cores there really are."""
+"""Devices: which one, how precise, how much free memory, how many cores."""
 
 from __future__ import annotations
 
-import functools
 import math
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from ssbsn_cli.core.errors import DeviceError, OptionError
+from ssbsn_cli.core.runtime.operations import bf16_is_fast
 from ssbsn_cli.core.runtime.process import give_back_freed_memory
 from ssbsn_cli.core.types import PrecisionKind
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-UNKNOWN_FREE_MEMORY = 2 << 30
+_UNKNOWN_FREE_MEMORY = 2 << 30
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn a device's name into a device that is there.
+    """Turn a name into a device that exists.
 
     Parameters
     ----------
@@ -44,12 +41,10 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    indexed = device is not None and device.index is not None
-    if (
-        device is None
-        or device.type not in ("cpu", "cuda", "mps")
-        or (indexed and device.type != "cuda")
-    ):
+    known = device is not None and (
+        device.type == "cuda" or (device.type in ("cpu", "mps") and device.index is None)
+    )
+    if device is None or not known:
         raise OptionError(f"Unknown device {name!r}.", "Use auto, cpu, cuda, cuda:N or mps.")
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -76,45 +71,11 @@ def resolve_precision(precision: PrecisionKind, device: torch.device) -> str:
         # fp16 has 8 times the resolution of bf16; its narrower range suffices for features of
         # images in [0, 1], and results are checked for overflow.
         return "fp16"
-    return "bf16" if device.type == "cpu" and _bf16_pays_on_cpu() else "fp32"
-
-
-@functools.cache
-def _bf16_pays_on_cpu() -> bool:
-    """Time a convolution in both precisions: CPUs without bf16 units emulate it, slowly."""
-    x = torch.ones(1, 64, 64, 64).to(memory_format=torch.channels_last)
-    weight = torch.ones(64, 64, 3, 3).to(memory_format=torch.channels_last)
-    half, half_weight = x.bfloat16(), weight.bfloat16()
-    bf16, fp32 = best_seconds(
-        lambda: F.conv2d(half, half_weight, padding=1), lambda: F.conv2d(x, weight, padding=1)
-    )
-    # The margin keeps a noisy timing from flipping the choice where there is little to gain.
-    return bf16 < 0.67 * fp32
-
-
-def best_seconds(*ways: Callable[[], object]) -> list[float]:
-    """Return the best time of several for each way to compute something, on one thread."""
-    best = [math.inf] * len(ways)
-    threads = torch.get_num_threads()
-    # On a busy machine, threads wait for each other far longer than a convolution takes.
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            for turn in range(8):
-                for number, way in enumerate(ways):
-                    start = time.perf_counter()
-                    way()
-                    best[number] = min(best[number], time.perf_counter() - start)
-                # Emulated bf16 takes seven times as long: no need to wait for all of it.
-                if turn and max(best) > 4 * min(best):
-                    break
-    finally:
-        torch.set_num_threads(threads)
-    return best
+    return "bf16" if device.type == "cpu" and bf16_is_fast() else "fp32"
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes that can be allocated on a device, as far as the system tells."""
+    """Return how many bytes can be allocated on a device, as far as the system tells."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps":
@@ -126,7 +87,7 @@ def free_memory(device: torch.device) -> int:
     maximum, current = (_read(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
     if maximum.strip().isdigit() and current.strip().isdigit():
         limits.append(max(int(maximum) - int(current), 0))
-    return min(limits, default=UNKNOWN_FREE_MEMORY)
+    return min(limits, default=_UNKNOWN_FREE_MEMORY)
 
 
 def _read(path: str) -> str:
@@ -158,8 +119,8 @@ def available_cores() -> int:
 def use_available_cores() -> None:
     """Let PyTorch use no more threads than there are cores for.
 
-    Threads beyond a cgroup's quota are stopped in turns, while the others wait for them. Fewer
-    threads than there are cores, as OMP_NUM_THREADS asks for, stay as they are.
+    The system stops threads beyond a cgroup's quota in turns, while the others wait for them. If
+    PyTorch has fewer threads than there are cores, as OMP_NUM_THREADS can ask for, nothing changes.
     """
     cores = available_cores()
     if cores < torch.get_num_threads():
@@ -167,12 +128,12 @@ def use_available_cores() -> None:
 
 
 def _quotas() -> list[int]:
-    """Return the cores that the process's cgroup and those above it grant, where they say so."""
+    """Return how many cores the process's cgroup and those above it grant, if they say so."""
     try:
         lines = _MINE.read_text().splitlines()
     except OSError:
         return []
-    # The line of version 2: "0::/path". Seen from inside a container, the path may not be there.
+    # The line of version 2: "0::/path". Inside a container, the path may not exist.
     paths = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
     groups = {_GROUPS, *(group for path in paths for group in _above(_GROUPS / path))}
     quotas = []
@@ -195,15 +156,20 @@ _RESET_PEAK = "5"
 
 
 class PeakMemory:
-    """Measure the peak of memory while inside a ``with`` block.
+    """Measure the peak of memory inside a ``with`` block.
 
-    On a GPU it is that of PyTorch's allocator there, else that of the process, which Linux alone
-    tells.
+    On a GPU that is the peak of PyTorch's allocator, elsewhere that of the process, which is known
+    on Linux only.
 
     Parameters
     ----------
     device : str
         Where most is computed.
+
+    Attributes
+    ----------
+    bytes : int or None
+        The peak, set at the end of the block; None if it is unknown.
 
     References
     ----------
@@ -213,7 +179,6 @@ class PeakMemory:
     def __init__(self, device: str) -> None:
         self._cuda = torch.device(device) if device.startswith("cuda") else None
         self._before: int | None = None
-        #: Bytes; None if it cannot be told. Set at the end of the block.
         self.bytes: int | None = None
 
     def __enter__(self) -> PeakMemory:
@@ -221,7 +186,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self._cuda)
             self._before = torch.cuda.memory_allocated(self._cuda)
             return self
-        # What was kept would count as held before.
+        # Or memory that is kept for later would count as in use before.
         give_back_freed_memory()
         try:
             _RESET.write_text(_RESET_PEAK)

@@ -1,16 +1,18 @@
-"""Private operations of PyTorch: all that this package uses of them.
+"""All private operations of PyTorch that this package uses.
 
-PyTorch promises nothing about them. All are at least as old as PyTorch 2.1; the tests run with
-2.13.
+PyTorch promises nothing about them. The list says since when it has each, and what happens without
+it. The tests run with 2.13.
 
-- ``torch.ops.mkldnn._convolution_pointwise`` lets oneDNN do what follows a convolution in the same
-  go; PyTorch has it for its compiler. Without it, ReLUs and sums are operations of their own.
-- ``torch.ops.mkldnn._is_mkldnn_bf16_supported`` tells whether oneDNN can compute in bf16 on this
-  CPU. Without it, convolutions are not fused.
-- ``torch._nnpack_spatial_convolution`` is NNPACK's convolution, which takes Winograd's algorithm
-  for 3x3 kernels. Without it, or where NNPACK does not know the CPU, oneDNN convolves.
-- ``torch._dynamo.config`` holds how often PyTorch compiles a network anew. Without it, nothing is
-  compiled, and the user is told so.
+- ``torch.cpu._is_avx512_bf16_supported`` and ``torch.cpu._is_amx_tile_supported`` (after 2.4) tell
+  whether the CPU has units for bf16. Without them, "auto" precision on a CPU is fp32.
+- ``torch.ops.mkldnn._convolution_pointwise`` (2.0) lets oneDNN do what follows a convolution in the
+  same go; PyTorch has it for its compiler. Without it, ReLUs and sums are separate operations.
+- ``torch.ops.mkldnn._is_mkldnn_bf16_supported`` (2.1) tells whether oneDNN can compute in bf16, if
+  need be by emulation. Without it, convolutions are not fused.
+- ``torch._nnpack_spatial_convolution`` (1.0) is NNPACK's convolution, which uses Winograd's
+  algorithm for 3x3 kernels. Without it, or where NNPACK does not know the CPU, oneDNN convolves.
+- ``torch._dynamo.config`` (2.0) limits how often PyTorch compiles a network anew. Without it,
+  nothing is compiled, and the user is told so.
 """
 
 from __future__ import annotations
@@ -21,14 +23,17 @@ import warnings
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ssbsn_cli.core.runtime.device import best_seconds
-
-# Below so many pixels, transforming the kernels takes longer than what they save.
+# With fewer pixels, transforming the kernels takes longer than it saves.
 _FEWEST = 32 * 32
 _ENDLESS = 1 << 30
+
+
+def bf16_is_fast() -> bool:
+    """Tell whether the CPU has units for bf16; others emulate it, slowly."""
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
 @functools.cache
@@ -41,12 +46,12 @@ def fusing_is_offered() -> bool:
 
 
 def can_fuse(x: Tensor, weight: Tensor) -> bool:
-    """Tell whether `fused_convolution` can be used for this, here and now."""
+    """Tell whether `fused_convolution` takes these, here and now."""
     return (
         x.device.type == "cpu"
         and x.dtype == weight.dtype
         and x.dtype in (torch.float32, torch.bfloat16)
-        # Training cannot do it, and whatever reads the network should see what it is made of.
+        # It has no gradient, and what traces a network should see plain operations.
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
@@ -66,19 +71,12 @@ def fused_convolution(
 ) -> Tensor:
     """Convolve, add `plus` if it is given, and apply a ReLU if asked to, in one go.
 
-    Parameters
-    ----------
-    x, weight, bias, plus
-        As of `ssbsn_cli.core.model.convolution.Conv2d`.
-    how : sequence
-        Padding, stride, dilation and groups.
-    relu : bool
-        Whether a ReLU ends it; there is one anyway without `plus`.
+    `how` is padding, stride, dilation and groups. Without `plus`, a ReLU comes last in any case.
 
     Raises
     ------
     RuntimeError
-        It failed: memory is short, or, with some releases, a side is one pixel.
+        If it fails: memory is short, or, with some releases, a side is one pixel.
     """
     convolution = torch.ops.mkldnn._convolution_pointwise
     out: Tensor
@@ -90,10 +88,22 @@ def fused_convolution(
     return out
 
 
+@functools.cache
+def winograd_is_fast() -> bool:
+    """Tell whether NNPACK is here and faster than oneDNN, whose convolutions use AVX-512."""
+    with warnings.catch_warnings():
+        # The user need not know that NNPACK does not support a CPU.
+        warnings.simplefilter("ignore")
+        # PyTorch has no type hints for it.
+        available = torch.backends.nnpack.is_available()  # type: ignore[no-untyped-call]
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return available and hasattr(torch, "_nnpack_spatial_convolution") and not wide
+
+
 def fits_winograd(x: Tensor) -> bool:
     """Tell whether `winograd_convolution` is worth it for features, here and now."""
-    # On several cores, NNPACK's threads and those of PyTorch would wait for each other. Of several
-    # images at once, it makes another, slower kind of convolution.
+    # On several cores, NNPACK's threads and those of PyTorch would wait for each other. For several
+    # images at once, NNPACK uses another, slower algorithm.
     alone = torch.get_num_threads() == 1 and len(x) == 1
     return alone and x.shape[-2] * x.shape[-1] >= _FEWEST
 
@@ -104,33 +114,13 @@ def winograd_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tens
     Raises
     ------
     RuntimeError
-        It failed; where memory is short, for example.
+        If it fails, for example for lack of memory.
     """
     return torch._nnpack_spatial_convolution(x, weight, bias, 1, 1)
 
 
-@functools.cache
-def winograd_pays() -> bool:
-    """Time a convolution both ways: CPUs with wide vectors are faster the plain way."""
-    with warnings.catch_warnings():
-        # That NNPACK does not know a CPU is no news to the user.
-        warnings.simplefilter("ignore")
-        # PyTorch has no type hints for it.
-        available = torch.backends.nnpack.is_available()  # type: ignore[no-untyped-call]
-        if not available or not hasattr(torch, "_nnpack_spatial_convolution"):
-            return False
-    x, weight = torch.ones(1, 96, 48, 48), torch.ones(96, 96, 3, 3)
-    last, last_weight = (of.to(memory_format=torch.channels_last) for of in (x, weight))
-    winograd, plain = best_seconds(
-        lambda: winograd_convolution(x, weight, None),
-        lambda: F.conv2d(last, last_weight, padding=1),
-    )
-    # The margin keeps a noisy timing from flipping the choice where there is little to gain.
-    return winograd < 0.85 * plain
-
-
 def compile_every_shape() -> contextlib.AbstractContextManager[object]:
-    """Have PyTorch, while inside, compile for every shape; by itself it gives up after eight."""
+    """Let PyTorch, inside, compile for every shape; by default it gives up after eight."""
     # It takes seconds to import.
     from torch._dynamo import config
 

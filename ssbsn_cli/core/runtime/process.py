@@ -1,4 +1,4 @@
-"""The process itself: standard input and output, the memory it keeps, signals to stop."""
+"""The process: standard input and output, the memory it keeps, signals to stop."""
 
 from __future__ import annotations
 
@@ -15,26 +15,14 @@ from ssbsn_cli.core.errors import OptionError
 
 
 def stdin() -> BinaryIO:
-    """Return standard input.
-
-    Raises
-    ------
-    OptionError
-        If it is closed.
-    """
+    """Return standard input; raise OptionError if it is closed."""
     if sys.stdin is None:
         raise OptionError("Standard input is closed.", "Send a photo through a pipe.")
     return sys.stdin.buffer
 
 
 def stdout() -> BinaryIO:
-    """Return standard output.
-
-    Raises
-    ------
-    OptionError
-        If it is closed.
-    """
+    """Return standard output; raise OptionError if it is closed."""
     if sys.stdout is None:
         raise OptionError("Standard output is closed.", "Write to a file with -o FILE.")
     return sys.stdout.buffer
@@ -47,10 +35,10 @@ _MOST = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what is freed, where it is glibc.
+    """Let the C library keep what is freed, where it is glibc.
 
-    It would give large arrays back to the system at once, which then clears each page of the
-    next: a third of the time of SS-BSN with 128 channels in bf16.
+    By default it returns large arrays to the system at once, and the system clears each page before
+    the next use. That takes a third of the time of SS-BSN with 128 channels in bf16.
 
     References
     ----------
@@ -62,7 +50,7 @@ def keep_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Have the C library give back now what it kept."""
+    """Let the C library return what it kept to the system."""
     if libc := _glibc():
         libc.malloc_trim(0)
 
@@ -87,13 +75,7 @@ class Interrupt:
         self.number = 0
 
     def leave(self) -> None:
-        """End as the signal asks.
-
-        Raises
-        ------
-        KeyboardInterrupt, SystemExit
-            After SIGINT; after another.
-        """
+        """Raise KeyboardInterrupt after SIGINT, or SystemExit after another signal."""
         if self.number == signal.SIGINT:
             raise KeyboardInterrupt
         if self.number:
@@ -102,10 +84,10 @@ class Interrupt:
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Interrupt]:
-    """Note signals that ask to stop while inside, not obey; a second one is obeyed at once."""
+    """Only note a signal that asks to stop while inside; a second one takes effect at once."""
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
-        # Signals reach the main thread alone.
+        # Only the main thread receives signals.
         yield interrupt
         return
     numbers = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}

@@ -160,7 +160,7 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def _check_target(path: Path, target: Path, overwrite: bool) -> int | None:
-    """Return the permissions of the file that would be replaced, if any."""
+    """Return the permissions of the file that would be replaced; None if there is none."""
     try:
         status = target.stat()
     except FileNotFoundError:

@@ -18,13 +18,13 @@ _thread = threading.local()
 
 
 class UnwantedError(Exception):
-    """Ends a job whose result nobody waits for any more."""
+    """Ends a job whose result nobody waits for."""
 
 
 def stop_if_unwanted(*_: object) -> None:
     """Raise `UnwantedError` on a thread of a `map_in_order` that has ended early.
 
-    Long jobs call this now and then: who interrupts a program does not want to wait for them.
+    Long jobs call this now and then, so that an interrupt need not wait for them to end.
     """
     unwanted: threading.Event | None = getattr(_thread, "unwanted", None)
     if unwanted is not None and unwanted.is_set():
@@ -41,9 +41,9 @@ def map_in_order(
     work : callable
         Does one job.
     jobs : iterable
-        Asked for the next job no earlier than a thread is about to need it.
+        Each is taken shortly before a thread needs it.
     workers : int
-        Number of threads. With 1, all is done in this one, on as many cores as PyTorch is given.
+        Number of threads. With 1, the calling thread does the jobs, on all cores that PyTorch has.
 
     Yields
     ------
@@ -80,33 +80,17 @@ Batch_co = TypeVar("Batch_co", covariant=True)
 
 
 class Batches(Protocol[Batch_co]):
-    """What `prefetch` draws from."""
+    """What `prefetch` draws from, such as a `CropSampler`."""
 
     def batch(self, step: int) -> Batch_co:
         """Draw the batch of one step."""
 
 
 def prefetch(sampler: Batches[Batch], start: int, stop: int) -> Generator[Batch, None, None]:
-    """Yield the batches of some steps, in order, with two more being drawn in a thread.
+    """Yield the batches of the steps from `start` to before `stop`, with two more drawn ahead.
 
-    The thread ends with the generator: at the end, when it is closed, or by an exception.
-
-    Parameters
-    ----------
-    sampler : CropSampler, PairSampler or SyntheticPairs
-        Anything with ``batch(step)``.
-    start, stop : int
-        The first step and the one after the last.
-
-    Yields
-    ------
-    object
-        What ``sampler.batch`` returned: an array, or a pair of them.
-
-    Raises
-    ------
-    Exception
-        What ``sampler.batch`` raised, when it is that step's turn.
+    A thread draws them, which ends with the generator: at the end, when it is closed, or by an
+    exception. What ``sampler.batch`` raises is raised when it is that step's turn.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="ssbsn-prefetch") as thread:
         steps = iter(range(start, stop))

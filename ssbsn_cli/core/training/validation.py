@@ -130,7 +130,7 @@ def preview(network: Network, picture: _Picture, device: torch.device) -> bytes:
 def _denoise(network: Network, picture: _Picture, device: torch.device) -> _Picture:
     """Denoise a small picture, (H, W, 3) float32 in [0, 1], without refinement."""
     x = to_device(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]), device)
-    y = network.denoise(x, refine="none")[0].clamp(0, 1)
+    y = network.denoise(x)[0].clamp(0, 1)
     result: _Picture = y.permute(1, 2, 0).float().cpu().numpy()
     return result
 

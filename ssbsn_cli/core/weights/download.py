@@ -1,8 +1,7 @@
-"""One download over HTTP: retries, and failures in plain words."""
+"""One download over HTTP, by pooch: retries, and failures in plain words."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -10,8 +9,8 @@ from urllib.parse import urlsplit
 from ssbsn_cli.core.errors import WeightsError
 from ssbsn_cli.core.weights.registry import Entry
 
-ATTEMPTS = 3
-CHUNK = 1 << 16
+_RETRIES = 2
+_CHUNK = 1 << 16
 
 
 class Bar(Protocol):
@@ -20,17 +19,17 @@ class Bar(Protocol):
     total: int
 
     def update(self, count: int) -> None:
-        """Go on by `count` bytes."""
+        """Advance by `count` bytes."""
 
     def reset(self) -> None:
         """Go back to the start."""
 
     def close(self) -> None:
-        """Learn that the download is complete."""
+        """Note that the download is complete."""
 
 
 def by_hand(entry: Entry) -> str:
-    """Return how a person can do what `fetch` could not."""
+    """Return how a person can do by hand what `fetch` could not."""
     return (
         f"Download it by hand from {entry.page or entry.urls[0]} and run: "
         f"ssbsn fetch-weights {entry.name} --from-file PATH"
@@ -38,7 +37,7 @@ def by_hand(entry: Entry) -> str:
 
 
 def download(
-    url: str, path: Path, hint: str, *, bar: Bar | None, timeout: float, pause: float
+    url: str, path: Path, hint: str, *, bar: Bar | None = None, timeout: float = 30.0
 ) -> None:
     """Download one file, trying again if the connection is to blame.
 
@@ -47,15 +46,13 @@ def download(
     url : str
         What to download.
     path : Path
-        Where to, overwritten; half a file may stay after an error.
+        Where to; a file that is there is removed first. Nothing stays there after an error.
     hint : str
         What the user can do if it fails.
-    bar : Bar or None
+    bar : Bar, optional
         Progress bar.
     timeout : float
         Seconds to wait for the server to answer or go on.
-    pause : float
-        Seconds to wait before the first retry; later ones wait longer.
 
     Raises
     ------
@@ -71,21 +68,36 @@ def download(
     responses: list[requests.Response] = []
     get = pooch.HTTPDownloader(
         progressbar=bar or False,
-        chunk_size=CHUNK,
+        chunk_size=_CHUNK,
         timeout=timeout,
         hooks={"response": lambda response, *_args, **_kwargs: responses.append(response)},
     )
-    for attempt in range(1, ATTEMPTS + 1):
+
+    def attempt(url: str, output: str, _: pooch.Pooch) -> None:
         try:
-            get(url, str(path), None)
-            return
+            get(url, output, None)
         except requests.RequestException as error:
-            if attempt == ATTEMPTS or not _may_pass(error):
-                raise WeightsError(_explain(url, error), hint) from None
+            if _may_pass(error):
+                raise
+            # pooch does not try again after any other kind of error.
+            raise WeightsError(_explain(url, error), hint) from None
         finally:
             for response in responses:
                 response.close()
-        time.sleep(pause * attempt)
+
+    # It reports each attempt as a log message.
+    pooch.get_logger().setLevel("ERROR")
+    file = path.name
+    # pooch would take it for the download.
+    path.unlink(missing_ok=True)
+    # The digest is checked later, since a wrong one is no reason to download again.
+    keeper = pooch.create(
+        path.parent, base_url="", registry={file: None}, urls={file: url}, retry_if_failed=_RETRIES
+    )
+    try:
+        keeper.fetch(file, downloader=attempt)
+    except requests.RequestException as error:
+        raise WeightsError(_explain(url, error), hint) from None
 
 
 def _may_pass(error: Exception) -> bool:
@@ -94,10 +106,8 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, requests.HTTPError):
         status = error.response.status_code if error.response is not None else 0
         return status == 429 or status >= 500
-    return isinstance(
-        error,
-        requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError,
-    ) and not isinstance(error, requests.exceptions.SSLError)
+    passing = requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError
+    return isinstance(error, passing) and not isinstance(error, requests.exceptions.SSLError)
 
 
 def _explain(url: str, error: Exception) -> str:
@@ -106,7 +116,7 @@ def _explain(url: str, error: Exception) -> str:
     host = urlsplit(url).netloc
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"{url}: the server answered {error.response.status_code} {error.response.reason}"
-    # A read that times out midway comes as ConnectionError; only its text tells.
+    # A read that times out midway is a ConnectionError, which only its text tells.
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return f"{host} took too long to answer"
     if isinstance(error, requests.exceptions.SSLError):

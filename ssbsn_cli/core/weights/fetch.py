@@ -1,4 +1,4 @@
-"""Bring weights onto this machine, checked before they take their place."""
+"""Fetch weights, and check them before they take their place."""
 
 from __future__ import annotations
 
@@ -21,23 +21,14 @@ from ssbsn_cli.core.runtime.storage import (
 from ssbsn_cli.core.weights.download import Bar, by_hand, download
 from ssbsn_cli.core.weights.registry import Entry
 
-BUNDLED = Path(__file__).parent / "bundled"
+_BUNDLED = Path(__file__).parent / "bundled"
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What fetching came to.
+    """A file of weights, its SHA-256, and how it came to be there.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    digest : str
-        Its SHA-256.
-    status : {"bundled", "present", "downloaded", "copied"}
-        How it comes to be there.
-    recorded : bool
-        Whether the digest was recorded for the first time, since nobody publishes one.
+    `recorded` tells whether the digest was recorded for the first time, since nobody publishes one.
     """
 
     path: Path
@@ -47,8 +38,8 @@ class Fetched:
 
 
 def local_path(entry: Entry) -> Path | None:
-    """Return the file of `entry` if it is here and its digest is known; see `verified_path`."""
-    path = (BUNDLED if entry.bundled else cache_dir()) / entry.filename
+    """Return the file of `entry` if it is here and its digest is known, but not yet compared."""
+    path = (_BUNDLED if entry.bundled else cache_dir()) / entry.filename
     return path if path.is_file() and _expected(entry, path) else None
 
 
@@ -79,13 +70,11 @@ def fetch(
     source: Path | None = None,
     bar: Bar | None = None,
     timeout: float = 30.0,
-    pause: float = 0.5,
 ) -> Fetched:
     """Download or copy the file of `entry`, unless it is here already.
 
-    The new file is checked (digest, else the first digest seen; loads without running code; is
-    the network that the registry says) before it takes its place, so that whatever lies there
-    has passed.
+    The new file takes its place only after these checks: its digest is the published one, or the
+    first one seen; it loads without running code; it is the network that the registry says.
 
     Parameters
     ----------
@@ -94,25 +83,18 @@ def fetch(
     dest : Path, optional
         Directory in place of the cache.
     source : Path, optional
-        Copy this file, which somebody downloaded by hand.
+        A file that somebody downloaded by hand, to be copied.
     bar : Bar, optional
         Progress bar.
     timeout : float
         Seconds to wait for a server to answer or go on.
-    pause : float
-        Seconds to wait before the first retry; later ones wait longer.
-
-    Returns
-    -------
-    Fetched
-        The file and how it came to be there.
 
     Raises
     ------
     OptionError
         If `source` is given for weights inside the package.
     WeightsError
-        If the file cannot be had, fails a check, or cannot be written. Nothing is left behind.
+        If the file cannot be fetched, fails a check, or cannot be written. Nothing is left behind.
     """
     if entry.bundled:
         if source is not None:
@@ -120,8 +102,7 @@ def fetch(
                 f"The weights {entry.name} are inside the package; --from-file cannot change them.",
                 "Use a file of your own with --weights PATH.",
             )
-        path = verified_path(entry)
-        return Fetched(path, file_digest(path), "bundled")
+        return Fetched(verified_path(entry), str(entry.sha256), "bundled")
     if source is not None and not source.is_file():
         raise WeightsError(f"{source}: there is no such file", "Check the path.")
     target = (cache_dir() if dest is None else dest) / entry.filename
@@ -135,12 +116,12 @@ def fetch(
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as directory:
             new = Path(directory) / entry.filename
             if source is None:
-                digest = _first_that_works(entry, new, target, bar, timeout, pause)
+                digest = _first_that_works(entry, new, target, bar, timeout)
             else:
                 shutil.copyfile(source, new)
                 digest = _check(entry, new, target, str(source))
             if expected is None:
-                # Before the file: one without a record would never be trusted again.
+                # Before the file, which would never be trusted without a record.
                 write_record(target, digest)
             new.replace(target)
     except OSError as error:
@@ -159,7 +140,7 @@ def _expected(entry: Entry, path: Path) -> str | None:
 
 
 def _may_replace(target: Path, expected: str | None, source: Path | None, *, own: bool) -> None:
-    """Refuse to replace a file that is somebody's."""
+    """Refuse to replace a file that ssbsn did not write."""
     if source is not None and (own or source.samefile(target)):
         return
     if expected is None or not own:
@@ -170,12 +151,12 @@ def _may_replace(target: Path, expected: str | None, source: Path | None, *, own
 
 
 def _first_that_works(
-    entry: Entry, new: Path, target: Path, bar: Bar | None, timeout: float, pause: float
+    entry: Entry, new: Path, target: Path, bar: Bar | None, timeout: float
 ) -> str:
     problems: list[WeightsError] = []
     for url in entry.urls:
         try:
-            download(url, new, by_hand(entry), bar=bar, timeout=timeout, pause=pause)
+            download(url, new, by_hand(entry), bar=bar, timeout=timeout)
             return _check(entry, new, target, url)
         except WeightsError as error:
             problems.append(error)
@@ -185,7 +166,7 @@ def _first_that_works(
 
 def _check(entry: Entry, new: Path, target: Path, origin: str) -> str:
     """Return the digest of a new file if it is what `entry` says, else raise WeightsError."""
-    # PyTorch takes seconds to import: not before there is something to load.
+    # PyTorch takes seconds to import, so not before there is something to load.
     from ssbsn_cli.core.weights.checkpoints import is_web_page, load_checkpoint
 
     with new.open("rb") as file:

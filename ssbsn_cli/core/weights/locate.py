@@ -1,4 +1,4 @@
-"""From what a user calls weights to a file, and to a network."""
+"""Find weights by name or path, and load them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssbsn_cli.core.errors import WeightsError
-from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.model.descriptor import ARCHITECTURES, Architecture, Descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.storage import file_digest
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint
@@ -38,6 +38,11 @@ class LoadedWeights:
     path: Path
     digest: str
 
+    @property
+    def architecture(self) -> Architecture:
+        """The network's kind."""
+        return ARCHITECTURES[self.descriptor.architecture]
+
 
 def find_weights(name_or_path: str | None = None) -> tuple[Path, Entry | None]:
     """Find the file of some weights.
@@ -53,7 +58,7 @@ def find_weights(name_or_path: str | None = None) -> tuple[Path, Entry | None]:
     path : Path
         The file.
     entry : Entry or None
-        What the registry says about it, if it was found by name.
+        Its entry, if it was found by name.
 
     Raises
     ------
@@ -71,7 +76,7 @@ def find_weights(name_or_path: str | None = None) -> tuple[Path, Entry | None]:
         if path.is_file():
             return path, None
         special = path.exists()
-    # expanduser raises RuntimeError for an unknown user.
+    # RuntimeError: "~" and an unknown user.
     except (OSError, RuntimeError):
         special = False
     if special:
@@ -80,23 +85,7 @@ def find_weights(name_or_path: str | None = None) -> tuple[Path, Entry | None]:
 
 
 def load_weights(name_or_path: str | None = None) -> LoadedWeights:
-    """Find weights and load their network.
-
-    Parameters
-    ----------
-    name_or_path : str, optional
-        See `find_weights`.
-
-    Returns
-    -------
-    LoadedWeights
-        The network and where it came from.
-
-    Raises
-    ------
-    WeightsError
-        See `find_weights` and `load_checkpoint`.
-    """
+    """Find weights and load their network; raises as `find_weights` and `load_checkpoint` do."""
     path, entry = find_weights(name_or_path)
     network, descriptor = load_checkpoint(path, entry.usage if entry else None)
     name = entry.name if entry else str(name_or_path)

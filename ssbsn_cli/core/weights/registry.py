@@ -1,4 +1,4 @@
-"""The weights that have a name: what ``weights.toml`` says about them."""
+"""Weights that have a name: what ``weights.toml`` says about them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ssbsn_cli.core.errors import WeightsError
 from ssbsn_cli.core.types import RefineKind
 
-OVERRIDE = "SSBSN_WEIGHTS_TOML"
+_OVERRIDE = "SSBSN_WEIGHTS_TOML"
 PACKAGE = Path(__file__).parents[2]
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-# Becomes a path below the cache directory: no separators, nothing hidden.
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+# It becomes a path in the cache directory, so no separators, and nothing hidden.
+_FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+_Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Table(BaseModel):
@@ -30,13 +30,7 @@ class _Table(BaseModel):
 
 
 class Paper(_Table):
-    """Where a network was published.
-
-    Attributes
-    ----------
-    title, venue, arxiv : str
-        Title, conference and year, number at arXiv.
-    """
+    """Where a network was published: title, conference and year, number at arXiv."""
 
     title: str
     venue: str
@@ -44,18 +38,9 @@ class Paper(_Table):
 
 
 class Score(_Table):
-    """A result that weights are expected to reach.
+    """A result that weights are expected to reach, and who says so.
 
-    Attributes
-    ----------
-    dataset, protocol : str
-        Which photographs, and how they were denoised and compared.
-    psnr, ssim : float
-        In dB, and 0 to 1.
-    psnr_noisy : float
-        PSNR of the noisy photographs.
-    source : str
-        Who says so.
+    `protocol` says how photos were denoised and compared. PSNR is in dB, SSIM 0 to 1.
     """
 
     dataset: str
@@ -78,33 +63,27 @@ class Entry(_Table):
     bundled : bool
         Whether the file is inside the package.
     urls : tuple of str
-        Where it can be downloaded from, in the order of trying.
+        Where it can be downloaded from, the first choice first.
     page : str
         Where a person can download it by hand.
     sha256 : str
-        Digest of the file, if its publisher or we know it.
+        Digest of the file, if known.
     size : int
         Of the file in bytes, if known.
     parameters : int
         Number of the network's parameters.
     architecture, value_range, refine
         See `Descriptor`.
-    training_data, licence : str
+    training_data, licence, paper, scores, note
         For people.
-    paper : Paper
-        Where the network was published.
-    scores : tuple of Score
-        What the weights are expected to reach.
-    note : str
-        What else a person should know.
     """
 
-    name: Name
-    filename: FileName
+    name: _Name
+    filename: _FileName
     bundled: bool = False
-    urls: tuple[Url, ...] = ()
-    page: Url | None = None
-    sha256: Digest | None = None
+    urls: tuple[_Url, ...] = ()
+    page: _Url | None = None
+    sha256: _Digest | None = None
     size: Annotated[int, Field(gt=0)] | None = None
     parameters: Annotated[int, Field(gt=0)]
     architecture: str
@@ -126,7 +105,7 @@ class Entry(_Table):
 
     @property
     def usage(self) -> dict[str, Any]:
-        """What a file without a descriptor does not say about itself."""
+        """Fields of a `Descriptor` for a file that has none."""
         return {"value_range": self.value_range, "refine": self.refine}
 
 
@@ -142,30 +121,12 @@ def entries() -> dict[str, Entry]:
 
 
 def default_name() -> str:
-    """Return the name of the weights to use when none are named.
-
-    Raises
-    ------
-    WeightsError
-        If a registry cannot be read or makes no sense.
-    """
+    """Return the name of the weights to use when none are named; raises as `entries` does."""
     return _read_all()[0]
 
 
 def read_registry(path: Path) -> tuple[str | None, dict[str, Entry]]:
-    """Read one registry.
-
-    Parameters
-    ----------
-    path : Path
-        A TOML file: ``default``, and a table for each entry.
-
-    Returns
-    -------
-    default : str or None
-        Name of the default weights.
-    entries : dict
-        Weights by name.
+    """Read a TOML file with a ``default``, which may be missing, and a table for each entry.
 
     Raises
     ------
@@ -187,7 +148,7 @@ def read_registry(path: Path) -> tuple[str | None, dict[str, Entry]]:
     except OSError as error:
         raise WeightsError(
             f"{path}: cannot be read: {error.strerror}",
-            f"Check {OVERRIDE}, or install ssbsn again.",
+            f"Check {_OVERRIDE}, or install ssbsn again.",
         ) from None
     except ValidationError as error:
         first = error.errors()[0]
@@ -200,7 +161,7 @@ def read_registry(path: Path) -> tuple[str | None, dict[str, Entry]]:
 
 
 def suggest(name: str, names: Iterable[str]) -> str:
-    """Return a sentence that helps somebody who misspelt one of `names`."""
+    """Return sentences that help somebody who misspelt one of `names`."""
     names = list(names)
     close = difflib.get_close_matches(name, names, n=2)
     question = f"Did you mean {' or '.join(close)}? " if close else ""
@@ -211,7 +172,7 @@ def _read_all() -> tuple[str, dict[str, Entry]]:
     inside = PACKAGE / "weights.toml"
     own = inside if inside.exists() else PACKAGE.parent / "weights.toml"
     default, found = read_registry(own)
-    if override := os.environ.get(OVERRIDE):
+    if override := os.environ.get(_OVERRIDE):
         own = Path(os.path.expanduser(override))
         their_default, theirs = read_registry(own)
         default, found = their_default or default, {**found, **theirs}

@@ -49,7 +49,6 @@ def fetch_dataset(
     progress: Progress = lambda _done, _of: None,
     *,
     timeout: float = 30.0,
-    pause: float = 2.0,
 ) -> None:
     """Download what is missing of a data set, and check all of it.
 
@@ -65,8 +64,8 @@ def fetch_dataset(
         Told, in a sentence, what a user should know.
     progress : callable
         Called with the number of files that are there and their total.
-    timeout, pause : float
-        Seconds to wait for a server to answer or go on, and before the first retry.
+    timeout : float
+        Seconds to wait for a server to answer or go on.
 
     Raises
     ------
@@ -81,7 +80,7 @@ def fetch_dataset(
     hint = f"Try again later; what is in {home} is kept. Or download it from {address.page}."
 
     def downloader(url: str, path: str, _: object) -> None:
-        download(url, Path(path), hint, bar=None, timeout=timeout, pause=pause)
+        download(url, Path(path), hint, timeout=timeout)
 
     # It would announce every file.
     pooch.get_logger().setLevel("WARNING")

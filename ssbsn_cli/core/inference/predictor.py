@@ -1,0 +1,135 @@
+"""Call a network on tiles: arrays become tensors, go through the network, and come back."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ssbsn_cli.core.errors import DeviceError
+from ssbsn_cli.core.inference.settings import MIN_TILE
+from ssbsn_cli.core.model.network import Network
+from ssbsn_cli.core.model.pd import mirror_pad
+from ssbsn_cli.core.model.refine import eightfold
+from ssbsn_cli.core.runtime.compiling import Compiler
+from ssbsn_cli.core.types import Notify
+
+
+class Predictor:
+    """A network on its device, to be called on tiles from any thread.
+
+    Parameters
+    ----------
+    network : Network
+        Takes and returns images in [0, 1]; already on its device.
+    device : torch.device
+        Where it is.
+    denoise : callable, optional
+        How to call it: takes the network, images (N, 3, H, W) and a generator of random numbers.
+    ensemble : bool
+        Whether to average the results of the eight flips and rotations.
+    fall_back : bool
+        Whether to go on in float32 where the network's precision does not suffice.
+    winograd : bool
+        Whether its convolutions use Winograd's algorithm, which needs channels first.
+    compiler : Compiler, optional
+        Of the network.
+    notify : callable
+        Told, in a sentence, what a user should know.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        device: torch.device,
+        *,
+        denoise: Callable[[Network, Tensor, torch.Generator], Tensor] = lambda network, x, _: (
+            network.denoise(x)
+        ),
+        ensemble: bool = False,
+        fall_back: bool = False,
+        winograd: bool = False,
+        compiler: Compiler | None = None,
+        notify: Notify = lambda _: None,
+    ) -> None:
+        self.network = network
+        self.device = device
+        self.winograd = winograd
+        self.fell_back = False
+        self._denoise = denoise
+        self._ensemble = ensemble
+        self._fall_back = fall_back
+        self._compiler = compiler
+        self._notify = notify
+        self._lock = threading.Lock()
+
+    def __call__(self, tiles: NDArray[np.float32], seed: int, pixels: float) -> NDArray[np.float32]:
+        """Denoise tiles of one size.
+
+        Parameters
+        ----------
+        tiles : array
+            (N, h, w, C) with C = 1 or 3, white at 1.
+        seed : int
+            Of the network's random numbers.
+        pixels : float
+            Of all tiles of the image; with enough of them, the network is compiled.
+
+        Returns
+        -------
+        array
+            Same shape, not clipped.
+
+        Raises
+        ------
+        DeviceError
+            If the precision does not suffice for the network's values.
+        """
+        x = torch.from_numpy(tiles).permute(0, 3, 1, 2).to(self.device)
+        grey = x.shape[1] == 1
+        height, width = x.shape[-2:]
+        # Beside the zero pads of PD, sub-images of a few pixels would come out dark.
+        x = mirror_pad(x, 0, max(MIN_TILE - width, 0), 0, max(MIN_TILE - height, 0))
+        channels_first = self.winograd and torch.get_num_threads() == 1
+        form = torch.contiguous_format if channels_first else torch.channels_last
+        x = x.expand(-1, 3, -1, -1).contiguous(memory_format=form)
+        with torch.inference_mode():
+            y = self._views(x, seed, pixels)
+            if not torch.isfinite(y).all():
+                y = self._more_precisely(x, seed, pixels)
+            if grey:
+                y = y.mean(dim=1, keepdim=True)
+            y = y[..., :height, :width]
+            return y.permute(0, 2, 3, 1).cpu().contiguous().numpy()
+
+    def _more_precisely(self, x: Tensor, seed: int, pixels: float) -> Tensor:
+        """Repeat in float32 what overflowed in half precision."""
+        with self._lock:
+            if self._fall_back and not self.fell_back:
+                self.fell_back = True
+                # Other threads may be using the network as it is.
+                self.network = copy.deepcopy(self.network).float()
+                self._notify("The network's values need more precision: going on in fp32.")
+        if self.fell_back:
+            y = self._views(x, seed, pixels)
+            if torch.isfinite(y).all():
+                return y
+        raise DeviceError(
+            "The network's values are not finite.", "Use --precision fp32 or other --weights."
+        )
+
+    def _views(self, x: Tensor, seed: int, pixels: float) -> Tensor:
+        if not self._ensemble:
+            return self._pass(x, seed, pixels)
+        return eightfold(lambda view, k: self._pass(view, seed + k, pixels), x)
+
+    def _pass(self, x: Tensor, seed: int, pixels: float) -> Tensor:
+        def denoise() -> Tensor:
+            return self._denoise(self.network, x, torch.Generator().manual_seed(seed))
+
+        return self._compiler.run(denoise, x.shape, pixels) if self._compiler else denoise()
