@@ -34,7 +34,6 @@ validation_crops = 2
 precision = "fp32"
 device = "cpu"
 [pairs]
-synthesiser = "camera"
 lifted = 0.5
 halved = 0.5
 darkened = 0.3

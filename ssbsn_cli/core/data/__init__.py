@@ -8,23 +8,19 @@ puts noise of `ssbsn_cli.core.noise` on what a `CropSampler` draws. Nothing here
 
 from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.layouts import Found, find_photos
-from ssbsn_cli.core.data.noise import NoiseModel
 from ssbsn_cli.core.data.pair_sampler import PairSampler
 from ssbsn_cli.core.data.pairs import Pair, find_pairs
 from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.data.store import CropCache, Window
-from ssbsn_cli.core.data.synthetic import OneOf, SyntheticPairs, Varied, lift
+from ssbsn_cli.core.data.synthetic import SyntheticPairs, lift
 
 __all__ = [
     "CropCache",
     "CropSampler",
     "Found",
-    "NoiseModel",
-    "OneOf",
     "Pair",
     "PairSampler",
     "SyntheticPairs",
-    "Varied",
     "Window",
     "find_pairs",
     "find_photos",

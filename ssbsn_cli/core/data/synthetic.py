@@ -2,96 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.data.draws import NOISE, check_seed, philox
-from ssbsn_cli.core.data.sampler import CropSampler, check_weights
+from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.data.store import CropCache
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.lifted import LiftedNoise, lift_from
-from ssbsn_cli.core.noise.scenes import Scenes
 
 _Floats = NDArray[np.float32]
 
-
 # As many parts of a photograph's windows are looked at, however large those are.
 _MOST = 4096
-
-
-class Synthesiser(Protocol):
-    """Puts noise on clean photographs."""
-
-    def synthesise(self, clean: _Floats, rng: np.random.Generator) -> _Floats:
-        """Make a noisy (3, H, W) float32 in [0, 1] of a clean one."""
 
 
 class Recipe(Protocol):
     """Makes pairs of clean pictures."""
 
     def pair(self, source: _Floats, rng: np.random.Generator) -> tuple[_Floats, _Floats]:
-        """Make a noisy and a clean (3, H, W) float32 in [0, 1] of a clean one."""
-
-
-class OneOf:
-    """For each crop, the noise of one of several synthesisers.
-
-    Parameters
-    ----------
-    synthesisers : sequence of Synthesiser
-        At least one.
-    weights : sequence of float
-        How often each is drawn, relative to the others; 0 is never.
-
-    Raises
-    ------
-    OptionError
-        A weight makes no sense, or none is above 0.
-    """
-
-    def __init__(self, synthesisers: Sequence[Synthesiser], weights: Sequence[float]) -> None:
-        check_weights(len(synthesisers), weights)
-        self._synthesisers = synthesisers
-        ends = np.cumsum(weights)
-        self._ends = ends / ends[-1]
-
-    def synthesise(self, clean: _Floats, rng: np.random.Generator) -> _Floats:
-        """Put noise on a clean (3, H, W) photograph in [0, 1]."""
-        chosen = int(np.searchsorted(self._ends, rng.random(), side="right"))
-        return self._synthesisers[chosen].synthesise(clean, rng)
-
-
-class Varied:
-    """A recipe for pairs: scenes, each with the noise of one synthesiser.
-
-    Parameters
-    ----------
-    model : Synthesiser
-        Makes clean pictures noisy.
-    scenes : Scenes
-        What clean pictures are made of.
-    grey : float
-        How many pictures lose their colours with their noise, 0 to 1.
-    """
-
-    def __init__(self, model: Synthesiser, scenes: Scenes, grey: float = 0.0) -> None:
-        self._model = model
-        self._scenes = scenes
-        self._grey = grey
-
-    def pair(self, source: _Floats, rng: np.random.Generator) -> tuple[_Floats, _Floats]:
-        """Make a noisy and a clean picture of a clean one of their size, or twice as large."""
-        side = source.shape[1] // 2 if self._scenes.halved else source.shape[1]
-        clean = self._scenes.draw(source.transpose(1, 2, 0), side, rng).transpose(2, 0, 1)
-        clean = np.ascontiguousarray(clean)
-        grey = bool(self._grey) and rng.random() < self._grey
-        if grey:
-            clean = _without_colors(clean)
-        noisy = self._model.synthesise(clean, rng)
-        return (_without_colors(noisy) if grey else noisy), clean
+        """Make a noisy and a clean (3, H, W) float32 in [0, 1] of a clean one, twice as large."""
 
 
 class SyntheticPairs:
@@ -139,10 +71,6 @@ class SyntheticPairs:
             for crop, number in zip(self._sampler.batch(step), numbers, strict=True)
         ]
         return np.stack([noisy for noisy, _ in pairs]), np.stack([clean for _, clean in pairs])
-
-
-def _without_colors(photo: _Floats) -> _Floats:
-    return np.repeat(photo.mean(axis=0, keepdims=True), 3, axis=0)
 
 
 def lift(cache: CropCache) -> list[LiftedNoise]:

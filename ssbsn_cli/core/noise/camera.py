@@ -1,4 +1,4 @@
-"""Noise as a whole camera makes it: sensor, demosaicing, colours, processing, JPEG."""
+"""Noise as a whole camera makes it: sensor, demosaicing, colours, processing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.noise.bayer import PATTERNS, demosaic_noise, sample
 from ssbsn_cli.core.noise.kinds import Floats, Range, blurred, log_uniform, photons
 from ssbsn_cli.core.noise.sensor import Sensor
-from ssbsn_cli.core.noise.srgb import rounded, through_jpeg
 from ssbsn_cli.core.noise.tone import Tone
 
 # Filters reach into it, and it is cut off at the end.
@@ -26,21 +25,17 @@ _KEPT = 0.7
 class Camera:
     """A camera whose every part is drawn anew for each photograph.
 
-    Where `NoiseModel` has one kind of noise, this has what makes that of cameras differ: dark
-    signals that a sensor clips at black, colour matrices that mix and amplify, demosaicing that
-    smears, rows that share an offset, tone curves, smoothing of colours or of all, sharpening,
-    digital zoom, blotches, JPEG. The photograph itself stays sharp: only its noise goes through
-    all this.
+    It has what makes the noise of cameras differ: dark signals that a sensor clips at black,
+    colour matrices that mix and amplify, demosaicing that smears, rows that share an offset, hot
+    pixels, tone curves, smoothing of colours or of all, sharpening, digital zoom, blotches. The
+    photograph itself stays sharp: only its noise goes through all this.
 
     Parameters
     ----------
     deviation : (float, float)
         Standard deviation of the noise in grey levels of 0 to 255; log-uniform.
-    clean, mosaic, clipped, rows, toned, power, hot : float
-    smoothed, sharpened, zoomed, blotched, jpeg : float
-        Part of the photographs that have no noise, that go through a mosaic, and so on.
-    jpeg_quality : (int, int)
-        Uniform, 1 to 100.
+    mosaic, clipped, rows, toned, power, hot, smoothed, sharpened, zoomed, blotched : float
+        Part of the photographs that go through a mosaic, that are clipped, and so on.
 
     Raises
     ------
@@ -51,7 +46,7 @@ class Camera:
     ----------
     .. [1] T. Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019.
     .. [2] S. Guo et al., "Toward Convolutional Blind Denoising of Real Photographs", CVPR 2019,
-       for noise through a mosaic and JPEG.
+       for noise through a mosaic.
     .. [3] K. Zhang et al., "Practical Blind Image Denoising via Swin-Conv-UNet", Machine
        Intelligence Research 2023, for degradations drawn at random.
     .. [4] K. Wei et al., "A Physics-Based Noise Formation Model for Extreme Low-Light Raw
@@ -59,7 +54,6 @@ class Camera:
     """
 
     deviation: Range = (1.2, 60.0)
-    clean: float = 0.06
     mosaic: float = 0.65
     clipped: float = 0.15
     rows: float = 0.08
@@ -70,11 +64,9 @@ class Camera:
     sharpened: float = 0.3
     zoomed: float = 0.2
     blotched: float = 0.2
-    jpeg: float = 0.5
-    jpeg_quality: tuple[int, int] = (65, 98)
 
     def __post_init__(self) -> None:
-        limits = {"deviation": (1e-3, 255), "jpeg_quality": (1, 100)}
+        limits = {"deviation": (1e-3, 255)}
         for field in fields(self):
             value = getattr(self, field.name)
             low, high = value if isinstance(value, tuple) else (value, value)
@@ -84,31 +76,6 @@ class Camera:
                     f"The {field.name} of the camera is {value}.",
                     f"Give numbers from {least} to {most}, the lower one first.",
                 )
-
-    def synthesise(self, clean: Floats, rng: np.random.Generator) -> Floats:
-        """Make a noisy photograph of a clean one, some of them without noise, some as JPEG.
-
-        Parameters
-        ----------
-        clean : numpy.ndarray
-            (3, H, W) float32 in [0, 1], sRGB.
-        rng : numpy.random.Generator
-            Decides everything: by the same, the same comes out.
-
-        Returns
-        -------
-        numpy.ndarray
-            (3, H, W) float32 in [0, 1], sRGB, multiples of 1/255, C-contiguous.
-        """
-        noisy = clean.transpose(1, 2, 0)
-        if rng.random() >= self.clean:
-            noisy = self.add(noisy, rng)
-        noisy = rounded(noisy.transpose(2, 0, 1))
-        if rng.random() < self.jpeg:
-            low, high = self.jpeg_quality
-            quality = int(rng.integers(low, high, endpoint=True))
-            noisy = through_jpeg(noisy, quality, subsample=rng.random() < 0.5)
-        return noisy
 
     def add(self, photo: Floats, rng: np.random.Generator) -> Floats:
         """Return an sRGB photograph (H, W, 3) with noise, neither clipped nor rounded."""

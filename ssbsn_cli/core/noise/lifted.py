@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from ssbsn_cli.core.noise.flat import SIDE, find_flat
-from ssbsn_cli.core.noise.srgb import from_srgb, rounded, srgb_slope, to_srgb
+from ssbsn_cli.core.noise.srgb import from_srgb, srgb_slope, to_srgb
 
 _Floats = NDArray[np.float32]
 
@@ -46,25 +46,21 @@ class LiftedNoise:
     strengths: NDArray[np.float64]
     kernels: _Floats
 
-    def synthesise(self, clean: _Floats, rng: np.random.Generator) -> _Floats:
-        """Put the noise on a clean photograph, weaker or stronger than it was.
+    def add(self, photo: _Floats, rng: np.random.Generator) -> _Floats:
+        """Return an sRGB photograph (H, W, 3) with the noise, at half to twice its strength.
 
         Parameters
         ----------
-        clean : numpy.ndarray
-            (3, H, W) float32 in [0, 1], sRGB.
+        photo : numpy.ndarray
+            (H, W, 3) float32 in [0, 1].
         rng : numpy.random.Generator
             Decides everything.
 
         Returns
         -------
         numpy.ndarray
-            (3, H, W) float32 in [0, 1], multiples of 1/255, C-contiguous.
+            (H, W, 3) float32 in [0, 1], not rounded.
         """
-        return rounded(self.add(clean.transpose(1, 2, 0), rng).transpose(2, 0, 1))
-
-    def add(self, photo: _Floats, rng: np.random.Generator) -> _Floats:
-        """Return an sRGB photograph (H, W, 3) with noise, not rounded."""
         height, width = photo.shape[:2]
         # The filters must fit, however small the photograph.
         size = max(height, self.kernels.shape[2]), max(width, self.kernels.shape[3])

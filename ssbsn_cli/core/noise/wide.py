@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.noise.camera import Camera
@@ -70,6 +71,8 @@ class Wide:
         `SHARES`.
     lifted : sequence of LiftedNoise
         The noise of real photographs; without any, its share is drawn from the others.
+    odds : sequence of float, optional
+        How often each of them is drawn, relative to the others; alike if not given.
 
     Raises
     ------
@@ -90,6 +93,7 @@ class Wide:
         edits: Edits,
         shares: Mapping[str, float] | None = None,
         lifted: Sequence[LiftedNoise] = (),
+        odds: Sequence[float] | None = None,
     ) -> None:
         named = SHARES | dict(shares or {})
         if unknown := sorted(set(named) - set(SHARES)):
@@ -107,8 +111,9 @@ class Wide:
         self._scenes = scenes
         self._edits = edits
         self._names = list(named)
-        self._ends = np.cumsum(list(named.values())) / sum(named.values())
+        self._ends = _ends(list(named.values()))
         self._lifted = lifted
+        self._lifted_ends = _ends(odds or [1.0] * len(lifted)) if lifted else self._ends
 
     def pair(self, source: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """Make a noisy and a clean picture of a part of a clean photograph.
@@ -141,11 +146,11 @@ class Wide:
         return _channels_first(noisy), _channels_first(clean)
 
     def _noisy(self, clean: Floats, rng: np.random.Generator) -> Floats:
-        name = self._names[int(np.searchsorted(self._ends, rng.random(), side="right"))]
+        name = self._names[_drawn(self._ends, rng)]
         if name == "clean":
             return clean
         if name == "lifted":
-            kind: Noise = self._lifted[int(rng.integers(len(self._lifted)))]
+            kind: Noise = self._lifted[_drawn(self._lifted_ends, rng)]
         else:
             kind = _KINDS[name]
         noisy = kind.add(clean, rng)
@@ -157,6 +162,16 @@ class Wide:
         if name == "camera" and rng.random() < 0.4:
             noisy = through_file(noisy, ".jpg", int(rng.integers(75, 99)), rng)
         return noisy
+
+
+def _ends(shares: Sequence[float]) -> NDArray[np.float64]:
+    """Return where the part of each share ends, of 1."""
+    ends = np.cumsum(shares, dtype=np.float64)
+    return np.asarray(ends / ends[-1], np.float64)
+
+
+def _drawn(ends: NDArray[np.float64], rng: np.random.Generator) -> int:
+    return int(np.searchsorted(ends, rng.random(), side="right"))
 
 
 def _channels_first(picture: Floats) -> Floats:

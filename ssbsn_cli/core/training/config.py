@@ -185,13 +185,10 @@ class PairsConfig(_Section):
     ----------
     real : bool
         Whether ``--pairs`` holds noisy and clean photos of the same scenes, or clean ones alone.
-    synthesiser : {"noise", "camera", "wide"}
-        What makes clean ones noisy: a `NoiseModel` or a `Camera` of `ssbsn_cli.core.data`, or
-        every kind of noise (`ssbsn_cli.core.noise.wide.Wide`).
     noise : dict
-        Its fields; of ``wide``, the shares of the kinds.
+        Shares of the kinds of noise that clean ones get; see `ssbsn_cli.core.noise.wide.Wide`.
     lifted : float
-        Part of the clean ones that get noise lifted from the photos of ``--data`` instead.
+        Share of noise lifted from the photos of ``--data``.
     halved, darkened, colored, drawn : float
         See `ssbsn_cli.core.noise.scenes.Scenes`.
     grey : float
@@ -199,8 +196,7 @@ class PairsConfig(_Section):
     """
 
     real: bool = False
-    synthesiser: Literal["noise", "camera", "wide"] = "noise"
-    noise: dict[str, Any] = {}
+    noise: dict[str, Share] = {}
     lifted: Part = 0.0
     halved: Part = 0.0
     darkened: Part = 0.0

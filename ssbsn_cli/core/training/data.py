@@ -220,8 +220,8 @@ class _SourceMaker:
         weights = [path.weight for path in paths]
         recipe = make_recipe(pairs, self._noisy, self._weights, self._say)
         caches = [self._photos.open(path, "clean") for path in paths]
-        twice = pairs.halved or pairs.synthesiser == "wide"
-        side = self._config.training.crop * (2 if twice else 1)
+        # A recipe takes crops twice as large, so that it can halve them.
+        side = 2 * self._config.training.crop
         crops = [CropSampler(caches, weights, side, *share) for share in self._shares]
         if crops[0].too_small:
             self._warn(f"{crops[0].too_small} clean photos are smaller than {side}x{side}.")

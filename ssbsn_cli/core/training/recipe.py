@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ssbsn_cli.core.data import CropCache, NoiseModel, OneOf, Varied, lift
-from ssbsn_cli.core.data.synthetic import Recipe, Synthesiser
+from ssbsn_cli.core.data import CropCache, lift
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.noise.camera import Camera
 from ssbsn_cli.core.noise.edits import Edits
 from ssbsn_cli.core.noise.lifted import LiftedNoise
 from ssbsn_cli.core.noise.scenes import Scenes
@@ -18,7 +16,7 @@ from ssbsn_cli.core.types import Notify
 
 def make_recipe(
     pairs: PairsConfig, noisy: Sequence[CropCache], weights: Sequence[float], say: Notify
-) -> Recipe:
+) -> Wide:
     """Return what makes pairs of clean photos; `noisy` are the photos to lift noise from.
 
     Raises
@@ -26,22 +24,14 @@ def make_recipe(
     OptionError
         The noise makes no sense, or there is none to lift.
     """
-    scenes = Scenes(pairs.halved, pairs.darkened, pairs.colored, pairs.drawn)
     lifted, odds = _lifted(noisy, weights, say) if pairs.lifted else ([], [])
-    try:
-        if pairs.synthesiser == "wide":
-            shares = {"lifted": pairs.lifted} | pairs.noise
-            return Wide(scenes, Edits(grey=pairs.grey), shares, lifted)
-        kind = Camera if pairs.synthesiser == "camera" else NoiseModel
-        model: Synthesiser = kind(**pairs.noise)
-    except (TypeError, ValueError) as error:
-        raise OptionError(
-            f"The configuration: pairs.noise: {error}.",
-            "docs/train.md lists the keys and their values.",
-        ) from None
-    if pairs.lifted:
-        model = OneOf([model, OneOf(lifted, odds)], [1 - pairs.lifted, pairs.lifted])
-    return Varied(model, scenes, pairs.grey)
+    return Wide(
+        Scenes(pairs.halved, pairs.darkened, pairs.colored, pairs.drawn),
+        Edits(grey=pairs.grey),
+        pairs.noise | {"lifted": pairs.lifted},
+        lifted,
+        odds,
+    )
 
 
 def _lifted(
