@@ -132,7 +132,7 @@ class Grain:
        that is filtered first and scaled by the local brightness.
     """
 
-    deviation: Range = (2.0, 40.0)
+    deviation: Range = (4.0, 40.0)
     size: Range = (0.4, 2.0)
     equal: float = 0.5
 

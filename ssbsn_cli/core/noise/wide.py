@@ -35,11 +35,11 @@ _KINDS: dict[str, Noise] = {
 }
 # How often each is what a picture has most of.
 SHARES = {
-    "clean": 0.07,
-    "camera": 0.46,
+    "clean": 0.1,
+    "camera": 0.45,
     "lifted": 0.1,
     "white": 0.2,
-    "grain": 0.06,
+    "grain": 0.04,
     "poisson": 0.04,
     "speckle": 0.02,
     "impulses": 0.04,
@@ -50,7 +50,7 @@ _BESIDES: list[tuple[float, Noise]] = [
     (0.06, White(deviation=(0.5, 15))),
     (0.03, Impulses(density=(2e-4, 1e-2))),
     (0.04, Banding(deviation=(0.3, 4))),
-    (0.03, Grain(deviation=(1, 12))),
+    (0.03, Grain(deviation=(3, 12))),
 ]
 
 
