@@ -7,6 +7,7 @@ import pytest
 
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.evaluation.datasets.demo import Demo
+from ssbsn_cli.core.noise.spec import NamedNoise
 from ssbsn_cli.core.training.validation import psnr
 
 
@@ -30,14 +31,15 @@ def test_every_noisy_photo_gets_better(denoiser, samples):
         clean = unit(sample.references[0])
         after = psnr(clean, unit(denoiser(sample.noisy)))
         gains[sample.name] = after - psnr(clean, unit(sample.noisy))
-    assert min(gains.values()) > 1, gains
+    assert min(gains.values()) > 0.5, gains
+    assert min(gain for name, gain in gains.items() if not name.endswith("weak")) > 2, gains
     # The stronger the noise, the more is removed.
     strong, weak = (np.mean([gains[n] for n in gains if n.endswith(s)]) for s in ("strong", "weak"))
     assert strong > weak + 3
 
 
 def test_clean_photos_come_back_all_but_unchanged(denoiser, samples):
-    for sample in samples[::3]:
+    for sample in samples[::5]:
         assert psnr(unit(sample.references[0]), unit(denoiser(sample.references[0]))) > 37
 
 
@@ -53,7 +55,9 @@ def test_grey_photos_stay_grey_and_get_better(denoiser, samples):
 
 def test_tiles_leave_no_seams(denoiser, samples):
     # Floats, since of two all but equal values some round to different grey levels.
-    image = unit(np.tile(samples[4].noisy, (2, 2, 1)))
+    clean = unit(np.tile(samples[5].references[0], (2, 2, 1)))
+    image, _ = NamedNoise("soft:12").pair(clean, np.random.default_rng(0))
+    image = image.clip(0, 1)
     whole = 255 * load_denoiser(device="cpu", tile=0)(image)
     tiled = 255 * load_denoiser(device="cpu", tile=256)(image)
     assert np.abs(tiled - whole).max() <= 6

@@ -25,13 +25,12 @@ def make_recipe(
         The noise makes no sense, or there is none to lift.
     """
     lifted, odds = _lifted(noisy, weights, say) if pairs.lifted else ([], [])
-    return Wide(
-        Scenes(pairs.halved, pairs.darkened, pairs.colored, pairs.drawn),
-        Edits(grey=pairs.grey),
-        pairs.noise | {"lifted": pairs.lifted},
-        lifted,
-        odds,
-    )
+    scenes = Scenes(pairs.halved, pairs.darkened, pairs.colored, pairs.drawn)
+    shares = pairs.noise | {"lifted": pairs.lifted}
+    try:
+        return Wide(scenes, Edits(grey=pairs.grey), shares, lifted, odds)
+    except OptionError as error:
+        raise OptionError(f"The configuration: pairs.noise: {error}", error.hint) from None
 
 
 def _lifted(
