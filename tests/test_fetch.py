@@ -74,6 +74,7 @@ def test_every_entry_can_be_fetched_or_is_in_the_package():
     known = entries()
     assert list(known) == [
         "photo",
+        "photo-next",
         "ssbsn-photo",
         "ssbsn-sidd",
         "apbsn-sidd",
@@ -88,7 +89,7 @@ def test_every_entry_can_be_fetched_or_is_in_the_package():
         assert entry.bundled or (entry.value_range, entry.refine) == (255, "r3")
 
 
-@pytest.mark.parametrize("name", ["photo", "ssbsn-photo"])
+@pytest.mark.parametrize("name", ["photo", "photo-next", "ssbsn-photo"])
 def test_bundled_weights_are_what_the_registry_says(name):
     weights = load_weights(name)
     entry = entries()[name]
@@ -100,7 +101,7 @@ def test_bundled_weights_are_what_the_registry_says(name):
     assert weights.network.blind == weights.descriptor.detail == (name == "ssbsn-photo")
 
 
-@pytest.mark.parametrize("name", ["photo", "ssbsn-photo"])
+@pytest.mark.parametrize("name", ["photo", "photo-next", "ssbsn-photo"])
 def test_bundled_weights_denoise(name):
     torch.manual_seed(0)
     rows, columns = torch.meshgrid(torch.arange(64) / 64, torch.arange(64) / 64, indexing="ij")

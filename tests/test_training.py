@@ -149,6 +149,19 @@ def test_epochs_count_crops_by_the_size_of_the_data(tiny):
     assert prepared.summary["steps"] == 6
 
 
+def test_epochs_of_real_pairs_are_counted_by_their_photos(tiny):
+    for side in ("noisy", "clean"):
+        write_photos(tiny.place / "pairs" / side, 2, (384, 768))
+    prepared = tiny.prepare(
+        data=[],
+        pairs=[str(tiny.place / "pairs")],
+        options={"training.epochs": 3},
+        changes=["pairs.real=true"],
+    )
+    prepared.close()
+    assert prepared.summary["steps"] == 6
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(tiny):
     with pytest.raises(SsbsnError) as caught:
         tiny.train(changes=["optimizer.learning_rate=10", "training.steps=200",

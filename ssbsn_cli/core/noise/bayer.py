@@ -19,8 +19,8 @@ PATTERNS = len(_PATTERNS)
 # OpenCV demosaics 16-bit numbers: room for noise below black and above white.
 _BLACK, _WHITE = 16000, 32000
 
-# Gradient-corrected filters, times 8: green at the places of the others, a colour where green is
-# and the colour lies beside it, and one at the places of its opposite.
+# Gradient-corrected filters, times 8: green at red and blue pixels; red or blue at a green pixel
+# that has it to its left and right; red at blue pixels and blue at red ones.
 _GREEN = np.zeros((5, 5))
 _GREEN[2], _GREEN[[0, 1, 3, 4], 2] = [-1, 2, 4, 2, -1], [-1, 2, 2, -1]
 _BESIDE = np.array([[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1]])

@@ -152,7 +152,8 @@ class Camera:
 def _colors(rng: np.random.Generator) -> NDArray[np.float64]:
     """Return what develops raw colours: white balance, then a matrix whose rows sum to one.
 
-    Both are spread as those of the some 450 and 650 cameras that darktable and rawspeed know.
+    White balances are spread like those of about 450 cameras in darktable, matrices like those of
+    about 650 in rawspeed.
     """
     warm, other = rng.standard_normal(2)
     red = np.clip(1.95 * math.exp(0.2 * warm), 1.0, 3.2)

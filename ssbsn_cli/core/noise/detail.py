@@ -17,14 +17,14 @@ _Floats = NDArray[np.float32]
 
 # Spectra are those of windows of this size, this far apart.
 _SIDE, _STEP = 16, 8
-# Energy is averaged over as many windows and frequencies either way.
+# Energy is averaged over this many windows and frequencies in each direction.
 _MEAN = (3, 3, 1, 3, 3)
-# Flat parts are the calmest ones, and energy varies by chance: noise is taken for this much
-# stronger in power, or what is left of it would be given back.
+# The measured power of the noise is multiplied by this. The flattest parts understate noise, and
+# energy varies by chance, so without it some noise would be given back.
 _SAFETY = 1.6
-# Over as many pixels, noise averages out: the local mean is that of the photograph.
+# Over this many pixels noise averages out, so the local mean is the photograph's.
 _CALM = 8
-# As many parts tell how strong noise is, however large the photograph.
+# At most this many parts are measured, however large the photograph.
 _PARTS = 2048
 # Brightness and two differences of colours, of which brightness has most of the detail.
 _COLORS = np.array([[1, 1, 1], [1, 0, -1], [0.5, -1, 0.5]], np.float32)

@@ -31,10 +31,11 @@ class Edits:
     brightened, grey, sharpened : float
         Part of the pictures that get more light or another contrast, lose their colours, and are
         sharpened.
-    compressed, twice, strong, webp : float
-        Part of the pictures that are saved as JPEG, part of those that were saved before with
-        their blocks elsewhere, part of those whose quality is low, and part of the pictures saved
-        as WebP.
+    compressed, webp : float
+        Part of the pictures that are saved as JPEG, and as WebP.
+    twice, strong : float
+        Part of the JPEGs that had been saved once before, with shifted blocks, and part of those
+        saved at low quality.
 
     References
     ----------

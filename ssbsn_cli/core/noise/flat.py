@@ -17,8 +17,8 @@ _FEWEST, _MOST = 4, 60
 _FLATTEST = 0.08
 # What is nearly black or white is clipped, and so is its noise.
 _DARKEST, _BRIGHTEST = 3 / 255, 247 / 255
-# From one brightness to another, noise changes no faster than this power of their ratio, both this
-# much brighter. Where it seems to by more than the slack, there was nothing flat.
+# Between two brightnesses, noise changes by at most their ratio (with the offset added to both) to
+# this power. Where it is stronger than that by more than the slack, the parts were not flat.
 _POWER, _OFFSET, _SLACK = 0.75, 8 / 255, 1.25
 
 
@@ -109,9 +109,9 @@ def find_flat(parts: NDArray[np.float64]) -> FlatParts | None:
 
 
 def _believable(levels: NDArray[np.float64], strengths: NDArray[np.float64]) -> list[int]:
-    """Return where noise is as strong as it may be by how strong it is elsewhere.
+    """Return the levels whose noise is no stronger than the other levels allow.
 
-    The level that allows least is passed over, if there are others: JPEG may have left it smooth.
+    The strictest level is ignored if there are others, because JPEG may have smoothed it.
     """
     distance = np.abs(np.subtract.outer(*[np.log(levels + _OFFSET)] * 2))
     allowed = np.sort(strengths * np.exp(_POWER * distance), axis=1)

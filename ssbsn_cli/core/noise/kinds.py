@@ -34,9 +34,11 @@ class White:
     ----------
     deviation : (float, float)
         Weak noise is drawn more often than strong.
-    equal, coupled : float
-        Part of the photographs whose three channels share one noise, and whose channels correlate
-        at random; the others have independent channels.
+    equal : float
+        Part of the photographs whose three channels share one noise.
+    coupled : float
+        Part of the photographs whose channels are correlated at random. In the rest, channels are
+        independent.
     blurred : float
         Part of the photographs whose noise is correlated between neighbours.
 
@@ -197,13 +199,12 @@ class Banding:
 
     def add(self, photo: Floats, rng: np.random.Generator) -> Floats:
         """Return (H, W, 3) with noise."""
-        bands = rng.standard_normal((photo.shape[0], 1, 3 if rng.random() < 0.5 else 1), np.float32)
+        along = int(rng.random() < 0.4)
+        channels = 3 if rng.random() < 0.5 else 1
+        bands = rng.standard_normal((photo.shape[along], 1, channels), np.float32)
         if rng.random() < 0.4:
             bands = blurred(bands, rng.uniform(0.5, 3), keep=True)
-        if rng.random() < 0.4:
-            bands = bands.swapaxes(0, 1)[:, : photo.shape[1]]
-            if bands.shape[1] < photo.shape[1]:
-                bands = np.resize(bands, (1, photo.shape[1], bands.shape[2]))
+        bands = bands.swapaxes(0, along)
         return np.asarray(photo + np.float32(log_uniform(self.deviation, rng) / 255) * bands)
 
 

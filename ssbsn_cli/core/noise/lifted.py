@@ -15,7 +15,7 @@ _Floats = NDArray[np.float32]
 
 # In parts that vary less than this, in [0, 1], noise is clipped or was taken away.
 _NO_NOISE = 0.2 / 255
-# Noise further apart than the second is taken for independent; up to the first it is left alone.
+# Correlations up to the first distance are kept as measured; they fade to zero at the second.
 _SURE, _REACH = 6, 12
 
 
@@ -70,7 +70,8 @@ class LiftedNoise:
         noise = noise[:, :height, :width].transpose(1, 2, 0)
         strength = np.interp(photo.mean(axis=2), self.levels, self.strengths)[..., None]
         factor = 2 ** rng.uniform(-1, 1)
-        # In light, where it began: so dark parts get darker by it, as they do in photographs.
+        # Noise is added in linear light, where it arises, so it darkens dark parts as it does in
+        # real photographs.
         light = from_srgb(photo)
         noisy = to_srgb(light + factor * strength * noise / srgb_slope(light))
         return np.asarray(noisy, np.float32)

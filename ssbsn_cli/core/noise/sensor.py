@@ -46,14 +46,14 @@ class Sensor:
         return cls(1.09, 0.6 + rng.normal(0, 0.5))
 
     def for_variance(self, variance: float, of_shot: float, of_read: float) -> tuple[float, float]:
-        """Return the noise with which a photograph gets a given variance.
+        """Return the shot and read noise that give a photograph this variance.
 
         Parameters
         ----------
         variance : float
             Of the developed photograph, with white at 1.
         of_shot, of_read : float
-            What ``shot`` and ``read**2`` are multiplied with on the way there.
+            The factors by which developing multiplies ``shot`` and ``read**2``.
 
         Returns
         -------

@@ -56,7 +56,10 @@ class Tone:
         return from_srgb(shown) if self._gamma is None else np.asarray(shown**self._gamma)
 
     def slope(self, light: _Floats) -> _Floats:
-        """Return the derivative at light in [0, 1], near black that of where sRGB's bends."""
+        """Return the derivative at light in [0, 1].
+
+        With a gamma, light below the bend of sRGB's curve gets the derivative at the bend.
+        """
         if self._gamma is None:
             shown, slope = to_srgb(light), srgb_slope(light)
         else:

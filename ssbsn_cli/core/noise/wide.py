@@ -33,7 +33,7 @@ _KINDS: dict[str, Noise] = {
     "impulses": Impulses(),
     "banding": Banding(),
 }
-# How often each is what a picture has most of.
+# How often each kind is a picture's main noise.
 SHARES = {
     "clean": 0.1,
     "camera": 0.45,
@@ -45,7 +45,7 @@ SHARES = {
     "impulses": 0.04,
     "banding": 0.01,
 }
-# What some pictures have besides, and how often.
+# Noise that some pictures get in addition, and how often.
 _BESIDES: list[tuple[float, Noise]] = [
     (0.06, White(deviation=(0.5, 15))),
     (0.03, Impulses(density=(2e-4, 1e-2))),
@@ -113,7 +113,8 @@ class Wide:
         self._names = list(named)
         self._ends = _ends(list(named.values()))
         self._lifted = lifted
-        self._lifted_ends = _ends(odds or [1.0] * len(lifted)) if lifted else self._ends
+        # Never drawn from if there is none.
+        self._lifted_ends = _ends(odds or [1.0] * max(len(lifted), 1))
 
     def pair(self, source: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """Make a noisy and a clean picture of a part of a clean photograph.

@@ -78,7 +78,8 @@ class TrainingConfig(_Section):
     hold_out : float
         Part of each photo that is kept for validation and never trained on.
     half : bool
-        Whether weights are saved as 16-bit floats. What a run resumes from is not.
+        Whether weights are saved as 16-bit floats. The state that a run resumes from keeps full
+        precision.
     """
 
     steps: Annotated[int, Field(ge=1)] | None = None

@@ -210,7 +210,7 @@ class _SourceMaker:
                 "Put links to the others into that folder.",
             )
         pairs = find_pairs(paths[0].path)
-        sources = self._decoded_pairs(paths[0], pairs)
+        sources = self._decoded_pairs(paths[0], pairs, counted=True)
         self._photos.keys.append([str(pair) for pair in pairs])
         return sources
 
@@ -230,10 +230,14 @@ class _SourceMaker:
             for each, (_, seed, _, _) in zip(crops, self._shares, strict=True)
         )
 
-    def _decoded_pairs(self, data: DataPath, pairs: Sequence[Pair]) -> tuple[Source, Source]:
+    def _decoded_pairs(
+        self, data: DataPath, pairs: Sequence[Pair], *, counted: bool = False
+    ) -> tuple[Source, Source]:
         decode = self._photos.decode
         noisy = decode([pair.noisy for pair in pairs], "pairs", data, "noisy sides of pairs")
         clean = decode([pair.clean for pair in pairs], "pairs", data, "clean sides of pairs")
+        if counted:
+            self._photos.count(noisy)
         crop = self._config.training.crop
         return self._of_pairs(
             PairSampler(pairs, noisy, clean, crop, *share) for share in self._shares

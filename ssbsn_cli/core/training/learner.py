@@ -192,7 +192,7 @@ class Learner:
         self._network.train()
 
     def state(self, seconds: float) -> TrainingState:
-        """Return the state after some seconds of training, without what is best so far."""
+        """Return the state after some seconds of training; `best` and `best_step` are not set."""
         return TrainingState(
             step=self.step,
             seconds=seconds,

@@ -15,9 +15,9 @@ from torch.optim import Optimizer
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 _ROUNDS = 5
 _MOMENTUM = 0.95
-# What the root mean square of an update is then: about that of Adam's.
+# The root mean square of an update, about the same as Adam's.
 _RMS = 0.2
-# Adam's part of the learning rate: it does not take as large steps.
+# Adam gets this part of the learning rate, because it cannot take such large steps.
 _OTHERS = 0.4
 
 

@@ -28,8 +28,8 @@ def initialise(network: Network, seed: int) -> None:
 
     With PyTorch's defaults, every convolution and ReLU shrinks the signal, and a blind-spot network
     predicts a constant for hundreds of steps. With He-normal weights, and the last convolution of
-    each block scaled by 0.1, it does not. Besides, one feature a colour leads unchanged from the
-    head to the tail, and the masked convolutions average it over the neighbours. So the first
+    each block scaled by 0.1, it does not. In addition, one feature per colour passes unchanged from
+    the head to the tail, and the masked convolutions average it over the neighbours. So the first
     prediction is the mean of what surrounds a pixel, and colours, which take longest otherwise, are
     right from the start. A U-Net's first prediction is the image as it is.
 

@@ -43,9 +43,13 @@ class Photos:
         cache = self.decode(photos, kind, data, f"{what} photos")
         self.keys.append((cache.key, data.weight))
         if data.weight > 0:
-            sizes = {w.number: w.photo_height * w.photo_width for w in cache.windows}
-            self.pixels += sum(sizes.values())
+            self.count(cache)
         return cache
+
+    def count(self, cache: CropCache) -> None:
+        """Add the pixels of all photos in a cache, of which an epoch is made."""
+        sizes = {w.number: w.photo_height * w.photo_width for w in cache.windows}
+        self.pixels += sum(sizes.values())
 
     def decode(self, photos: Sequence[Path], kind: str, data: DataPath, what: str) -> CropCache:
         """Decode the photos of a folder, `kind` being its layout, and say what they are."""

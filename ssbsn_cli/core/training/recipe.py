@@ -24,6 +24,10 @@ def make_recipe(
     OptionError
         The noise makes no sense, or there is none to lift.
     """
+    if "lifted" in pairs.noise:
+        raise OptionError(
+            "The configuration: pairs.noise gives a share of lifted noise.", "Set pairs.lifted."
+        )
     lifted, odds = _lifted(noisy, weights, say) if pairs.lifted else ([], [])
     scenes = Scenes(pairs.halved, pairs.darkened, pairs.colored, pairs.drawn)
     shares = pairs.noise | {"lifted": pairs.lifted}

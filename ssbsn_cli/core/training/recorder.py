@@ -29,7 +29,7 @@ class Recorder:
     Parameters
     ----------
     files, descriptor, origin
-        Where to, and what the card of the weights says about them.
+        Where to write, and what the model card says about the weights.
     training : TrainingConfig
         Says how many checkpoints to keep, and in which precision.
     state : TrainingState or None
@@ -100,7 +100,7 @@ class Recorder:
         Parameters
         ----------
         state : TrainingState
-            All but what is best so far.
+            Its `best` and `best_step` are not set yet.
         network, score, picture
             The network whose weights are the result, how good it is, and a PNG of what it does.
 

@@ -72,8 +72,8 @@ class TrainingOptions:
     ----------
     data, pairs : sequence of str
         Paths of photos, each with ``=WEIGHT`` or without: noisy ones, and those for the objective
-        "pairs", which becomes the only one if the configuration does not have it. So does
-        "distill" if `options` name its teacher.
+        "pairs". If the configuration lacks that objective, it replaces the others. "distill" does
+        the same if `options` name its teacher.
     run : Path, optional
         The run's directory; ``runs/`` and the configuration's name if not given.
     config : str, optional
@@ -99,7 +99,7 @@ class TrainingOptions:
 
 
 def make_request(asked: TrainingOptions) -> TrainingRequest:
-    """Complete what a user asks for by defaults, or as the run to resume was started.
+    """Fill in what the user left out, from the run to resume or else by defaults.
 
     Raises
     ------

@@ -34,7 +34,7 @@ class Draw(NamedTuple):
 
 @dataclass(frozen=True)
 class SelfSource:
-    """Noisy crops that are their own targets, through a random one of the training strides pd_a.
+    """Noisy crops that are their own targets, each batch through PD with a stride drawn from pd_a.
 
     References
     ----------
