@@ -1,4 +1,4 @@
-"""Every kind of noise in one: what the default weights learn from."""
+"""Every kind of noise in one recipe for pairs."""
 
 from __future__ import annotations
 

@@ -48,20 +48,12 @@ class Synthetic:
         Clean ones.
     added : AddedNoise
         What they get.
-
-    Raises
-    ------
-    OptionError
-        The noise makes no sense.
     """
 
     photos: Photos
     added: AddedNoise
     name: str = "synthetic"
     referenced: bool = True
-
-    def __post_init__(self) -> None:
-        NamedNoise(self.added.text)
 
     @property
     def title(self) -> str:
