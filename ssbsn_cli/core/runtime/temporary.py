@@ -7,10 +7,8 @@ makes one in the same folder removes those that nobody holds.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
-import secrets
 import shutil
 import sys
 from collections.abc import Iterator
@@ -106,12 +104,15 @@ def remove_all() -> None:
 
 
 def _claim_on(path: Path) -> Path:
+    # Imported here, so that --help need not wait for it.
+    import hashlib
+
     name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
     return path.parent / f"{HALF_WRITTEN}{name}.claim"
 
 
 def _unused_name(folder: Path) -> Path:
-    return folder / f"{HALF_WRITTEN}{secrets.token_hex(6)}.part"
+    return folder / f"{HALF_WRITTEN}{os.urandom(6).hex()}.part"
 
 
 def _create(path: Path, mode: int) -> bool:
