@@ -75,6 +75,7 @@ register(
 )
 register(app, "info", info, "ssbsn info", "ssbsn info --json")
 
+_NARROWEST = 40
 _EXAMPLES = show_examples(
     "ssbsn denoise photo.png",
     "ssbsn denoise photos/ -o clean/ --recursive",
@@ -110,6 +111,10 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
     prepare_streams()
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) < _NARROWEST:
+        # Some programs start others with 0, in which no text has room.
+        del os.environ["COLUMNS"]
     end_on_signals()
     try:
         app()

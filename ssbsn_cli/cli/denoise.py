@@ -69,7 +69,7 @@ def denoise(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(metavar="INPUT...", help="Photos, directories, or - for standard input."),
-    ],
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(

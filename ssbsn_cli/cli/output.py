@@ -23,17 +23,19 @@ if TYPE_CHECKING:
 _ENDLESS = 10**6
 
 
-class _SafeConsole(Console):
+class SafeConsole(Console):
     """Shows control characters in texts, which could come from a file name, and obeys none."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterator[Segment]:
+        """Render as the console does, but for control characters."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=_visible(segment.text))
 
     def on_broken_pipe(self) -> None:
-        # The console's own answer is to end the process.
+        """Say so by an exception."""
+        # The console's own answer is to end the process with nobody told.
         raise BrokenPipeError
 
 
@@ -61,8 +63,8 @@ class Output:
         self.quiet = quiet
         self.debug = debug
         self._follows = False
-        self._out = _SafeConsole(highlight=False, soft_wrap=True, emoji=False)
-        self._err = _SafeConsole(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+        self._out = SafeConsole(highlight=False, soft_wrap=True, emoji=False)
+        self._err = SafeConsole(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         if not self._out.is_terminal:
             # Nothing is cut or wrapped that goes into a file or a bug report.
             self._out.width = _ENDLESS

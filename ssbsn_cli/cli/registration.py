@@ -65,7 +65,10 @@ def _names_something(option: inspect.Parameter) -> str | None:
     """Return how users spell an option that takes the name of a file, weights and the like."""
     for each in getattr(option.annotation, "__metadata__", ()):
         if isinstance(each, OptionInfo) and each.metavar:
-            return next(iter(each.param_decls or ()), f"--{option.name.replace('_', '-')}")
+            # Inside Annotated, the first spelling takes the place of the default.
+            spellings = [each.default, *(each.param_decls or ())]
+            spoken = (text for text in spellings if isinstance(text, str))
+            return next(spoken, f"--{option.name.replace('_', '-')}")
     return None
 
 
