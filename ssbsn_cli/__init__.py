@@ -8,9 +8,11 @@ References
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+# Importing typing would take longer than all else until a signal can be answered.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ssbsn_cli.core.inference.denoiser import Denoiser as Denoiser
     from ssbsn_cli.core.inference.load import denoise_image as denoise_image
     from ssbsn_cli.core.inference.load import load_denoiser as load_denoiser

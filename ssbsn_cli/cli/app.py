@@ -17,6 +17,7 @@ from ssbsn_cli.cli.info import info
 from ssbsn_cli.cli.registration import register, show_examples
 from ssbsn_cli.cli.train import train
 from ssbsn_cli.core.runtime.process import (
+    end_if_interrupted,
     end_on_signals,
     give_up,
     keep_freed_memory,
@@ -118,6 +119,9 @@ def main() -> None:
     end_on_signals()
     try:
         app()
+    except SystemExit as ended:
+        end_if_interrupted(ended.code)
+        raise
     except OSError as error:
         # Only what a command prints itself is explained elsewhere: help and the version are not.
         give_up(sys.stdout)

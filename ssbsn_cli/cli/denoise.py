@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from ssbsn_cli.cli.options import SettingsOptions
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import DeviceError, OptionError
 from ssbsn_cli.core.inference.settings import FileOptions, Settings
-from ssbsn_cli.core.runtime.process import stdin, stdout
+from ssbsn_cli.core.runtime.process import stdin, stdout, undeferred_interrupts
 from ssbsn_cli.core.types import FormatKind
 
 if TYPE_CHECKING:
@@ -220,7 +221,8 @@ def _load(
     if minutes:
         from ssbsn_cli.core.training.adapt import adapt_weights
 
-        with out.progress(counted=False) as progress:
+        saved = contextlib.nullcontext() if keep else undeferred_interrupts()
+        with out.progress(counted=False) as progress, saved:
             bar = progress.add_task("adapting", total=1)
             chosen = adapt_weights(
                 [job.source for job in todo if job.source],

@@ -108,8 +108,8 @@ def plan_jobs(
 ) -> Plan:
     """Find the photos and name their results.
 
-    Photos that differ only by their extensions, and would get results of one name because of
-    `format`, keep their extensions in the names of results: b.jpg becomes b.jpg.png.
+    Photos that differ only by their extensions, and would get results of one name, keep their
+    extensions in it: with the format "png", b.jpg becomes b.jpg.png.
 
     Parameters
     ----------
@@ -165,9 +165,7 @@ def plan_jobs(
         jobs.append(Job(found.path, target, comparison, found.below))
     # The same photo may be named twice, by a pattern and by itself.
     jobs = list(dict.fromkeys(jobs))
-    if format:
-        jobs = _tell_apart(jobs, suffix)
-    plan = Plan(jobs, finder.passed_over, finder.unreadable)
+    plan = Plan(_tell_apart(jobs, suffix), finder.passed_over, finder.unreadable)
     if output is None:
         _pass_over_results(plan, suffix)
     _refuse_collisions(plan.jobs)
@@ -216,10 +214,14 @@ def _place(
     if into is None and is_special(found.path):
         raise OptionError(f"{found.path} has no name to call the result by.", "Use -o FILE.")
     base = into / found.below if into else found.path.parent
-    extension = found.path.suffix
-    if format and not (is_photo_name(found.path) and format_of_path(found.path) == format):
+    return base / _result_name(found.path, suffix, format)
+
+
+def _result_name(path: Path, suffix: str, format: str | None) -> str:
+    extension = path.suffix
+    if format and not (is_photo_name(path) and format_of_path(path) == format):
         extension = ".jpg" if format == "jpeg" else f".{format}"
-    return base / f"{found.path.stem}{suffix}{extension}"
+    return f"{path.stem}{suffix}{extension}"
 
 
 def _named(output: str) -> Path:

@@ -119,6 +119,8 @@ _GRACE = 1.5
 _SHOW_CURSOR = "\x1b[?25h"
 # Whether the next signal to stop is only noted, see `deferred_interrupts`.
 _deferring = threading.Event()
+# Whether that is forbidden, see `undeferred_interrupts`.
+_undeferred = threading.Event()
 
 
 def end_on_signals() -> None:
@@ -145,6 +147,20 @@ def _raise(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
+def end_if_interrupted(code: object) -> None:
+    """End the process at once if its exit code is that of a signal, whatever its threads are at."""
+    if isinstance(code, int) and code - 128 in _STOP:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        _end(code)
+
+
+def _end(code: int) -> None:
+    remove_all()
+    os._exit(code)
+
+
 def _end_after_grace(reading: int) -> None:
     """Wait for a signal to stop, and end the process some time after it."""
     while True:
@@ -154,11 +170,10 @@ def _end_after_grace(reading: int) -> None:
                 break
             _deferring.clear()
     time.sleep(_GRACE)
-    remove_all()
     with contextlib.suppress(OSError, ValueError, AttributeError):
         if sys.stderr.isatty():
             os.write(sys.stderr.fileno(), _SHOW_CURSOR.encode())
-    os._exit(128 + number)
+    _end(128 + number)
 
 
 class Interrupt:
@@ -182,10 +197,20 @@ class Interrupt:
 
 
 @contextmanager
+def undeferred_interrupts() -> Iterator[None]:
+    """Let no `deferred_interrupts` defer any while inside, because there is nothing to save."""
+    _undeferred.set()
+    try:
+        yield
+    finally:
+        _undeferred.clear()
+
+
+@contextmanager
 def deferred_interrupts() -> Iterator[Interrupt]:
     """Only note a signal that asks to stop while inside; a second one takes effect at once."""
     interrupt = Interrupt()
-    if threading.current_thread() is not threading.main_thread():
+    if _undeferred.is_set() or threading.current_thread() is not threading.main_thread():
         # Only the main thread receives signals.
         yield interrupt
         return
