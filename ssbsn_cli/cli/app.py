@@ -14,6 +14,7 @@ from ssbsn_cli.cli.eval import evaluate
 from ssbsn_cli.cli.failures import FAILED
 from ssbsn_cli.cli.fetch_weights import fetch_weights
 from ssbsn_cli.cli.info import info
+from ssbsn_cli.cli.output import visible
 from ssbsn_cli.cli.registration import register, show_examples
 from ssbsn_cli.cli.train import train
 from ssbsn_cli.core.runtime.process import (
@@ -117,6 +118,8 @@ def main() -> None:
         # Some programs start others with 0, in which no text has room.
         del os.environ["COLUMNS"]
     end_on_signals()
+    # An error of usage repeats what it does not know, such as a file name that begins with a dash.
+    sys.argv[1:] = [visible(word) if word.startswith("-") else word for word in sys.argv[1:]]
     try:
         app()
     except SystemExit as ended:

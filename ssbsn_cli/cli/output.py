@@ -31,7 +31,7 @@ class SafeConsole(Console):
     ) -> Iterator[Segment]:
         """Render as the console does, but for control characters."""
         for segment in super().render(renderable, options):
-            yield segment if segment.control else segment._replace(text=_visible(segment.text))
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
 
     def on_broken_pipe(self) -> None:
         """Say so by an exception."""
@@ -39,7 +39,8 @@ class SafeConsole(Console):
         raise BrokenPipeError
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
+    """Return a text whose control characters, but for line feeds, are spelled out."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

@@ -15,7 +15,7 @@ STREAM = "-"
 DEFAULT_SUFFIX = "_denoised"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Found:
     """A photo.
 

@@ -23,7 +23,7 @@ from ssbsn_cli.core.inference.finding import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """One photo to denoise.
 
