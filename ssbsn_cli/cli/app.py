@@ -20,10 +20,12 @@ from ssbsn_cli.cli.train import train
 from ssbsn_cli.core.runtime.process import (
     end_if_interrupted,
     end_on_signals,
+    flush_streams,
     give_up,
     keep_freed_memory,
     prepare_streams,
 )
+from ssbsn_cli.core.runtime.temporary import remove_all
 
 app = typer.Typer(
     name="ssbsn",
@@ -122,11 +124,14 @@ def main() -> None:
     sys.argv[1:] = [visible(word) if word.startswith("-") else word for word in sys.argv[1:]]
     try:
         app()
-    except SystemExit as ended:
-        end_if_interrupted(ended.code)
-        raise
     except OSError as error:
         # Only what a command prints itself is explained elsewhere: help and the version are not.
         give_up(sys.stdout)
         typer.echo(f"Error: standard output: {error.strerror}", err=True)
         sys.exit(FAILED)
+    except SystemExit as ended:
+        end_if_interrupted(ended.code)
+        raise
+    finally:
+        remove_all()
+        flush_streams()

@@ -41,6 +41,17 @@ def give_up(stream: TextIO) -> None:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
+def flush_streams() -> None:
+    """Flush the standard streams; give up those that fail, or Python would end with a complaint."""
+    for stream in (sys.stdout, sys.stderr):
+        # Either is None if it was closed.
+        if stream:
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                give_up(stream)
+
+
 def prepare_streams() -> None:
     """Make the standard streams fit for any text, and part Python's stderr from that of libraries.
 
@@ -132,7 +143,8 @@ def end_on_signals() -> None:
     before, as `nohup` has it, still is.
     """
     reading, writing = os.pipe()
-    os.set_blocking(writing, False)
+    if sys.platform != "win32":
+        os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=_end_after_grace, args=(reading,), daemon=True).start()
     for number in _STOP:
@@ -150,9 +162,7 @@ def _raise(number: int, _frame: FrameType | None) -> None:
 def end_if_interrupted(code: object) -> None:
     """End the process at once if its exit code is that of a signal, whatever its threads are at."""
     if isinstance(code, int) and code - 128 in _STOP:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                stream.flush()
+        flush_streams()
         _end(code)
 
 
