@@ -77,9 +77,10 @@ def test_a_folder_whose_results_went_elsewhere_may_hold_results_of_an_earlier_ru
 
 
 def test_a_pattern_run_again_does_not_denoise_its_results():
-    plan = plan_jobs(["a.png", "a_denoised.png", "b.png"], None)
-    assert [str(job.source) for job in plan.jobs] == ["a.png", "b.png"]
-    assert [path.name for path, _ in plan.passed_over] == ["a_denoised.png"]
+    for output in (None, "out"):
+        plan = plan_jobs(["a.png", "a_denoised.png", "b.png"], output)
+        assert [str(job.source) for job in plan.jobs] == ["a.png", "b.png"]
+        assert [path.name for path, _ in plan.passed_over] == ["a_denoised.png"]
 
 
 def test_a_result_that_is_named_alone_is_denoised():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -115,6 +116,9 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
     prepare_streams()
+    if not sys.warnoptions:
+        # Libraries warn those who write programs, not those who denoise photos.
+        warnings.simplefilter("ignore")
     columns = os.environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns) < _NARROWEST:
         # Some programs start others with 0, in which no text has room.

@@ -166,8 +166,7 @@ def plan_jobs(
     # The same photo may be named twice, by a pattern and by itself.
     jobs = list(dict.fromkeys(jobs))
     plan = Plan(_tell_apart(jobs, suffix), finder.passed_over, finder.unreadable)
-    if output is None:
-        _pass_over_results(plan, suffix)
+    _pass_over_results(plan, suffix)
     _refuse_collisions(plan.jobs)
     return plan
 
@@ -250,13 +249,17 @@ def _tell_apart(jobs: Sequence[Job], suffix: str) -> list[Job]:
 
 def _pass_over_results(plan: Plan, suffix: str) -> None:
     """Leave out photos that are results of others, as in a second `ssbsn denoise *.jpg`."""
-    targets = {job.target: job for job in plan.jobs}
-    results = [job for job in plan.jobs if targets.get(job.source, job) is not job]
-    plan.passed_over += [
-        (job.source, f"a result, by {suffix!r} in its name") for job in results if job.source
-    ]
-    left_out = set(results)
-    plan.jobs = [job for job in plan.jobs if job not in left_out]
+    photos = {(job.source.parent, job.source.stem) for job in plan.jobs if job.source}
+    kept = []
+    for job in plan.jobs:
+        for ending in {suffix, DEFAULT_SUFFIX} - {""}:
+            stem = job.source.stem.removesuffix(ending) if job.source else ""
+            if job.source and stem != job.source.stem and (job.source.parent, stem) in photos:
+                plan.passed_over.append((job.source, f"a result, by {ending!r} in its name"))
+                break
+        else:
+            kept.append(job)
+    plan.jobs = kept
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
