@@ -201,9 +201,10 @@ def _parse_shard(text: str) -> tuple[int, int]:
 
 def _is_done(out: Output, job: Job) -> bool:
     """Tell whether a job's results exist, and say so."""
-    if job.is_done:
+    done = job.is_done
+    if done:
         _show(out, job, job.skipped)
-    return job.is_done
+    return done
 
 
 def _load(

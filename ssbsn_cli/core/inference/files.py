@@ -107,6 +107,15 @@ def _attempt(work: Callable[..., dict[str, Any]], *arguments: Any) -> Outcome:
         return error
 
 
+def _write_and_release(
+    opened: Opened, job: Job, options: FileOptions, facts: dict[str, Any]
+) -> Outcome:
+    """Write results, and let other processes go on that wait for them."""
+    outcome = _attempt(_write, opened, job, options, facts)
+    give_up_claim(job.written[0])
+    return outcome
+
+
 def _compute(
     denoiser: Denoiser,
     group: Sequence[Opening],
@@ -138,7 +147,7 @@ def _compute(
         # Nobody may be reading there, and a thread that waits cannot be interrupted.
         return [_attempt(_write, photos[0], job, options, facts)]
     return [
-        writer.submit(_attempt, _write, opened, job, options, facts)
+        writer.submit(_write_and_release, opened, job, options, facts)
         for (job, _), opened in zip(group, photos, strict=True)
     ]
 

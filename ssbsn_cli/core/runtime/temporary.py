@@ -84,8 +84,10 @@ def claim(path: Path) -> bool:
 
 def give_up_claim(path: Path) -> None:
     """Let other processes make a file, if this one had announced it."""
-    if (claimed := _claim_on(path)) in _made:
-        _remove(claimed)
+    claimed = _claim_on(path)
+    # Two threads may do so at once, and by then, the claim may be another process's.
+    if (descriptor := _made.pop(claimed, None)) is not None:
+        _delete(claimed, descriptor)
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
@@ -131,7 +133,11 @@ def _create(path: Path, mode: int) -> bool:
 
 
 def _remove(path: Path) -> None:
-    descriptor = _made.pop(path, None)
+    _delete(path, _made.pop(path, None))
+
+
+def _delete(path: Path, descriptor: int | None) -> None:
+    """Remove a file or a folder, and free its lock only then."""
     if sys.platform == "win32" and descriptor is not None:
         # There, what is open cannot be removed.
         os.close(descriptor)
