@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import re
@@ -99,6 +100,13 @@ def test_errors_become_a_sentence_and_an_exit_code(error, code, message):
     result = run(fail)
     assert result.exit_code == code
     assert f"Error: {message}" in result.stderr
+
+
+def test_a_full_disk_is_no_wrong_use():
+    def fail(out: Output) -> None:
+        raise OptionError("The cache is full.") from OSError(errno.ENOSPC, "full")
+
+    assert run(fail).exit_code == 1
 
 
 def test_defects_are_not_explained_away():

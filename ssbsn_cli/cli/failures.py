@@ -72,6 +72,10 @@ def explain(error: Exception) -> tuple[int, SsbsnError]:
         if kind in ERRORS:
             code, make = ERRORS[kind]
             explained = make(error)
+            # No other use of the command would help.
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+                code = FAILED
             if explained is not error:
                 explained.__cause__ = error
             return code, explained

@@ -68,7 +68,7 @@ class Finder:
 
     def _find_in(self, folder: Path) -> Iterator[Found]:
         folders, photos = 0, 0
-        for path in self._walk(folder):
+        for path, below in self._walk(folder):
             if is_folder(path):
                 folders += 1
             elif not is_photo_name(path):
@@ -79,16 +79,17 @@ class Finder:
                 self.passed_over.append((path, f"a result, by {suffix!r} in its name"))
             else:
                 photos += 1
-                yield Found(path, path.relative_to(folder).parent)
+                yield Found(path, below)
         if folders and not photos and not self.recursive:
             self.passed_over.append((folder, "it holds only folders; --recursive goes into them"))
 
-    def _walk(self, folder: Path) -> Iterator[Path]:
-        """Yield what is in a folder, folders included, sorted by name; hidden names are not."""
+    def _walk(self, folder: Path) -> Iterator[tuple[Path, Path]]:
+        """Yield what is in a folder, sorted by name, and where below it; hidden names are not."""
         # Not by recursion: folders may lie in each other more deeply than Python allows that.
-        waiting = [iter(self._list(folder))]
+        waiting = [(iter(self._list(folder)), Path())]
         while waiting:
-            path = next(waiting[-1], None)
+            entries, below = waiting[-1]
+            path = next(entries, None)
             if path is None:
                 waiting.pop()
                 continue
@@ -97,8 +98,8 @@ class Finder:
                     self.passed_over.append((path, "a link to a folder; name it to go into it"))
                     continue
                 if not self._is_skipped(path):
-                    waiting.append(iter(self._list(path)))
-            yield path
+                    waiting.append((iter(self._list(path)), below / path.name))
+            yield path, below
 
     def _list(self, folder: Path) -> list[Path]:
         try:
