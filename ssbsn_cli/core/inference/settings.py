@@ -123,10 +123,13 @@ class FileOptions:
     overwrite : bool
         Whether files may be replaced, the photo itself included.
     strip_metadata : bool
-        Whether to leave out EXIF, XMP and ICC.
+        Whether to leave out EXIF, XMP, ICC and all else that describes the photo.
+    max_pixels : int, optional
+        The most pixels that a photo may have; `MAX_PIXELS` of ``core/imaging`` if not given.
     """
 
     format: str | None = None
     quality: int = 95
     overwrite: bool = False
     strip_metadata: bool = False
+    max_pixels: int | None = None
