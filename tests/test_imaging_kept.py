@@ -91,6 +91,9 @@ def kept(codec: Codec, field: str, metadata: Metadata) -> str:
         answer = "yes"
     elif field == "exif":
         answer = "yes" if b"Maker" in again.exif else ""
+    elif field == "iptc":
+        # TIFF fills them up to a multiple of four bytes.
+        answer = "yes" if again.iptc.rstrip(b"\0") == IPTC else ""
     elif getattr(again, field) == getattr(metadata, field):
         answer = "yes"
     elif field == "resolution":
