@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssbsn_cli.cli.failures import FAILED, explain, explain_photo
-from ssbsn_cli.cli.options import SettingsOptions
+from ssbsn_cli.cli.options import FileOptionsGroup, SettingsOptions
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import DeviceError, OptionError
 from ssbsn_cli.core.inference.settings import FileOptions, Settings
 from ssbsn_cli.core.runtime.process import stdin, stdout, undeferred_interrupts
-from ssbsn_cli.core.types import FormatKind
 
 if TYPE_CHECKING:
     from ssbsn_cli.core.inference.denoiser import Denoiser
@@ -24,44 +24,6 @@ if TYPE_CHECKING:
     from ssbsn_cli.core.weights.locate import LoadedWeights
 
 _STREAM = "-"
-
-
-def _make_file_options(
-    format: Annotated[
-        FormatKind | None,
-        typer.Option(help="Format of the results; by default, their names decide."),
-    ] = None,
-    quality: Annotated[
-        int, typer.Option(min=1, max=100, help="Quality of JPEG and WebP results.")
-    ] = 95,
-    strip_metadata: Annotated[
-        bool, typer.Option("--strip-metadata", help="Leave out EXIF, XMP and ICC.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace existing files, even the photo itself.")
-    ] = False,
-    skip_existing: Annotated[
-        bool,
-        typer.Option(
-            "--skip-existing",
-            help="Skip photos whose result exists, and share the others with commands that run at "
-            "the same time.",
-        ),
-    ] = False,
-    keep_time: Annotated[
-        bool, typer.Option("--keep-time", help="Give results the photos' time of change.")
-    ] = False,
-) -> FileOptions:
-    if overwrite and skip_existing:
-        raise OptionError("--overwrite and --skip-existing contradict each other.", "Use one.")
-    return FileOptions(
-        format=format,
-        quality=quality,
-        overwrite=overwrite,
-        skip_existing=skip_existing,
-        strip_metadata=strip_metadata,
-        keep_time=keep_time,
-    )
 
 
 def denoise(
@@ -96,7 +58,7 @@ def denoise(
         str | None,
         typer.Option(help="Added to names of results. By default _denoised, or nothing with -o."),
     ] = None,
-    files: Annotated[FileOptions, _make_file_options],
+    files: FileOptionsGroup,
     compare: Annotated[
         str | None,
         typer.Option(
@@ -243,6 +205,7 @@ def _denoise_all(out: Output, denoiser: Denoiser, todo: Sequence[Job], files: Fi
     from ssbsn_cli.core.inference.files import denoise_files
 
     failed = 0
+    left_out: Counter[str] = Counter()
     with out.progress() as progress:
         photos = progress.add_task("photos", total=len(todo), visible=len(todo) > 1)
         tiles = progress.add_task("", total=None)
@@ -261,7 +224,13 @@ def _denoise_all(out: Output, denoiser: Denoiser, todo: Sequence[Job], files: Fi
                 out.error(explain_photo(outcome, _name(job)), input=str(job.source or _STREAM))
             else:
                 _show(out, job, outcome)
+                left_out.update(outcome.get("left_out", ()))
             progress.advance(photos)
+    if left_out:
+        what = (
+            f"{name} (of {number})" if len(todo) > 1 else name for name, number in left_out.items()
+        )
+        out.say(f"The results do not keep: {', '.join(what)}.")
     return failed
 
 

@@ -11,7 +11,12 @@ from ssbsn_cli.core.imaging.formats import (
 )
 from ssbsn_cli.core.imaging.photo import Metadata, Photo
 from ssbsn_cli.core.imaging.reading import read_photo
-from ssbsn_cli.core.imaging.writing import check_writable, encode_photo, write_photo
+from ssbsn_cli.core.imaging.writing import (
+    check_writable,
+    encode_photo,
+    list_losses,
+    write_photo,
+)
 
 __all__ = [
     "PHOTO_EXTENSIONS",
@@ -21,6 +26,7 @@ __all__ = [
     "encode_photo",
     "format_of_path",
     "is_photo_name",
+    "list_losses",
     "read_photo",
     "stored_dtype",
     "write_photo",

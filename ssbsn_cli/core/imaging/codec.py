@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from ssbsn_cli.core.imaging.photo import Alpha, Photo
+
+# Any number of bytes.
+UNLIMITED = sys.maxsize
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,16 @@ class Codec:
         The meanings an alpha channel can have; empty if there is no alpha channel.
     max_side : int, optional
         The most pixels in a row or a column.
+    keeps : mapping of str to int
+        Which fields of `Metadata` the format holds, and in how many bytes at most. `encode` gets
+        no others. A format without ``resolution`` or ``cicp`` gets them as EXIF and as a profile.
+    grey : bool
+        Whether it holds grey pixels as such, and not only as RGB.
+    moves_exif : bool
+        Whether EXIF comes to lie elsewhere in its block, which maker notes may not survive.
+    measure : callable, optional
+        Takes a file as `decode` does, and returns the width and height that its header claims,
+        without decoding it. It may raise what `decode` may.
     """
 
     name: str
@@ -46,6 +60,12 @@ class Codec:
     encode: Callable[[Photo, BinaryIO, int], None]
     alphas: tuple[Alpha, ...] = ()
     max_side: int | None = None
+    keeps: Mapping[str, int] = field(
+        default_factory=lambda: dict.fromkeys(("exif", "xmp", "icc"), UNLIMITED)
+    )
+    grey: bool = True
+    moves_exif: bool = False
+    measure: Callable[[BinaryIO], tuple[int, int]] | None = None
 
 
 class Refusal(Exception):  # noqa: N818 - a decoder's answer, not an error that users meet

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from ssbsn_cli.core.errors import ImageError
-from ssbsn_cli.core.imaging import Photo, check_writable, encode_photo, stored_dtype, write_photo
+from ssbsn_cli.core.imaging import (
+    Metadata,
+    Photo,
+    check_writable,
+    encode_photo,
+    list_losses,
+    stored_dtype,
+    write_photo,
+)
 from ssbsn_cli.core.imaging.compare import RowComparison
 from ssbsn_cli.core.imaging.photo import Pixels
 from ssbsn_cli.core.imaging.tiff_stream import TiffImage
@@ -62,7 +70,8 @@ def denoise_files(
         Each, once its result is written; in order but for those that other processes were at.
     outcome : dict or Exception
         What was done, as plain values for JSON: ``input``, ``output``, ``width``, ``height``,
-        ``channels``, ``dtype`` (of the output) and all of `Denoiser.describe` and
+        ``channels``, ``dtype`` (of the output), ``left_out`` (what the photo's file held beside
+        the picture and the result does not) and all of `Denoiser.describe` and
         `Denoiser.denoise_in_place`. If the result was there, ``input``, ``output`` and ``skipped``
         alone, and ``comparison`` if that was missing. Or what went wrong: ImageError if the photo
         cannot be read or the result cannot be written, DeviceError if the device's memory is too
@@ -162,7 +171,8 @@ def _denoise_large(
     with image:
         picture = RowComparison(image.shape) if job.comparison else None
         # One pixel stands for all: only the number of channels and their type matter.
-        check_writable(Photo(image[:1, :1]), "tiff", options.quality, str(job.target))
+        one = Photo(image[:1, :1], image.metadata)
+        check_writable(one, "tiff", options.quality, str(job.target))
         rows = denoiser.stream(image, progress)
         write_rows(
             _watch(rows, image, picture) if picture else rows,
@@ -174,8 +184,9 @@ def _denoise_large(
     _keep_time(job.target, changed)
     speed = describe_speed(image, time.perf_counter() - start)
     if picture:
-        _add_comparison(picture.picture(), job, options)
-    return _describe(job, image.shape, str(image.dtype)) | denoiser.describe() | speed
+        _add_comparison(picture.picture(), image.metadata, job, options)
+    lost = list_losses(one, "tiff", options.strip_metadata)
+    return _describe(job, image.shape, str(image.dtype), lost) | denoiser.describe() | speed
 
 
 def _watch(rows: Iterator[Pixels], image: TiffImage, picture: RowComparison) -> Iterator[Pixels]:
@@ -207,15 +218,18 @@ def _write(opened: Opened, job: Job, options: FileOptions, facts: dict[str, Any]
         )
         _keep_time(job.target, changed)
     if opened.comparison:
-        _add_comparison(opened.comparison.picture(photo.color), job, options)
-    return _describe(job, photo.pixels.shape, str(stored_dtype(photo, format))) | facts
+        picture = opened.comparison.picture(photo.color)
+        _add_comparison(picture, photo.metadata, job, options)
+    lost = list_losses(photo, format, options.strip_metadata)
+    dtype = str(stored_dtype(photo, format))
+    return _describe(job, photo.pixels.shape, dtype, lost) | facts
 
 
-def _add_comparison(picture: Pixels, job: Job, options: FileOptions) -> None:
+def _add_comparison(picture: Pixels, metadata: Metadata, job: Job, options: FileOptions) -> None:
     assert job.comparison
     # With this option, a comparison may be there whose result was missing.
     if not (options.skip_existing and job.comparison.exists()):
-        write_comparison(picture, job.comparison, options.overwrite)
+        write_comparison(picture, metadata, job.comparison, options.overwrite)
 
 
 def _keep_time(path: Path, changed: os.stat_result | None) -> None:
@@ -224,7 +238,7 @@ def _keep_time(path: Path, changed: os.stat_result | None) -> None:
         os.utime(path, ns=(changed.st_atime_ns, changed.st_mtime_ns))
 
 
-def _describe(job: Job, shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
+def _describe(job: Job, shape: tuple[int, ...], dtype: str, lost: Sequence[str]) -> dict[str, Any]:
     height, width, channels = shape
     return {
         "input": str(job.source or STREAM),
@@ -233,4 +247,5 @@ def _describe(job: Job, shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
         "height": height,
         "channels": channels,
         "dtype": dtype,
+        "left_out": list(lost),
     }

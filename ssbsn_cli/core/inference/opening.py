@@ -171,7 +171,7 @@ def _claim(job: Job) -> bool:
 def _open(job: Job, options: FileOptions) -> Opened | TiffImage | dict[str, Any]:
     _refuse_links(job)
     if options.skip_existing and job.target and job.target.exists():
-        return _compare_existing(job)
+        return _compare_existing(job, options)
     _refuse_existing(job, options)
     format = options.format or _format_of_target(job.target)
     if job.source and job.target and format in (None, "tiff"):
@@ -180,9 +180,9 @@ def _open(job: Job, options: FileOptions) -> Opened | TiffImage | dict[str, Any]
             _make_folders(job)
             return image
     if job.source is None:
-        photo = read_photo(stdin().read(), name="standard input")
+        photo = read_photo(stdin().read(), "standard input", max_pixels=options.max_pixels)
     else:
-        photo = read_photo(job.source)
+        photo = read_photo(job.source, max_pixels=options.max_pixels)
     format = format or photo.format
     # What cannot be written is noticed before minutes are spent on denoising.
     check_writable(photo, format, options.quality, str(job.target or "The result"))
@@ -227,24 +227,29 @@ def _refuse_existing(job: Job, options: FileOptions) -> None:
         )
 
 
-def _compare_existing(job: Job) -> dict[str, Any]:
+def _compare_existing(job: Job, options: FileOptions) -> dict[str, Any]:
     """Draw the comparison that is missing beside a result, as an interruption can leave it."""
     assert job.source
     assert job.target
     assert job.comparison
-    before, after = read_photo(job.source), read_photo(job.target)
+    before = read_photo(job.source, max_pixels=options.max_pixels)
+    after = read_photo(job.target, max_pixels=options.max_pixels)
     if before.color.shape != after.color.shape:
         raise ImageError(
             f"{job.target} cannot be compared with {job.source}: their sizes differ.",
             "Use --overwrite to make it anew.",
         )
-    write_comparison(Comparison(before.color).picture(after.color), job.comparison)
+    picture = Comparison(before.color).picture(after.color)
+    write_comparison(picture, before.metadata, job.comparison)
     return {**job.skipped, "comparison": str(job.comparison)}
 
 
-def write_comparison(picture: Pixels, path: Path, overwrite: bool = False) -> None:
-    """Write a picture of before and after as a PNG; raises as `write_photo` does."""
-    write_photo(Photo(picture, Metadata(), "png"), path, format="png", overwrite=overwrite)
+def write_comparison(
+    picture: Pixels, metadata: Metadata, path: Path, overwrite: bool = False
+) -> None:
+    """Write a picture of before and after, in the photo's colours; raises as `write_photo` does."""
+    colours = Metadata(icc=metadata.icc, cicp=metadata.cicp)
+    write_photo(Photo(picture, colours, "png"), path, overwrite=overwrite)
 
 
 def _make_folders(job: Job) -> None:

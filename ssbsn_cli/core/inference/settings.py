@@ -125,9 +125,11 @@ class FileOptions:
     skip_existing : bool
         Whether to leave out photos whose result is there, or that another process is making.
     strip_metadata : bool
-        Whether to leave out EXIF, XMP and ICC.
+        Whether to leave out EXIF, XMP, ICC and all else that describes the photo.
     keep_time : bool
         Whether results get the photos' time of change.
+    max_pixels : int, optional
+        The most pixels that a photo may have; `MAX_PIXELS` of ``core/imaging`` if not given.
     """
 
     format: str | None = None
@@ -136,3 +138,4 @@ class FileOptions:
     skip_existing: bool = False
     strip_metadata: bool = False
     keep_time: bool = False
+    max_pixels: int | None = None
