@@ -560,12 +560,16 @@ class TestPython:
             np.zeros((0, 4, 3), np.uint8),
             np.zeros((4, 4, 5), np.uint8),
             np.zeros(4, np.uint8),
-            np.full((4, 4), np.nan, np.float32),
         ],
     )
     def test_what_is_no_image_is_refused(self, denoiser, image):
         with pytest.raises(ImageError):
             denoiser(image)
+
+    def test_what_is_not_a_number_stays_where_it_is(self, denoiser):
+        image = np.random.default_rng(0).random((20, 30), np.float32)
+        image[3, 4] = np.nan
+        assert np.array_equal(np.isnan(denoiser(image)), np.isnan(image))
 
     def test_one_call_does_it_all(self):
         assert denoise_image(noisy(16, 16), "ssbsn-photo", refine="once", device="cpu").shape == (

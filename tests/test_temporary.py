@@ -72,6 +72,14 @@ def test_one_process_makes_a_photo_and_another_goes_on_once_it_is_dead(tmp_path,
     assert not [path for path in tmp_path.iterdir() if path.suffix == ".claim"]
 
 
+def test_a_link_that_is_named_like_a_claim_keeps_nobody_waiting(tmp_path):
+    assert claim(tmp_path / "photo.png")
+    (announced,) = tmp_path.iterdir()
+    give_up_claim(tmp_path / "photo.png")
+    announced.symlink_to("nowhere")
+    assert claim(tmp_path / "photo.png")
+
+
 def test_a_link_that_is_named_like_a_leftover_leads_nowhere(tmp_path):
     kept = tmp_path / "kept"
     kept.mkdir()

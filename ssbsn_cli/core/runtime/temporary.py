@@ -75,6 +75,9 @@ def claim(path: Path) -> bool:
     claimed = _claim_on(path)
     _sweep(path.parent)
     _remove_abandoned(claimed)
+    if claimed.is_symlink():
+        # Nothing of ours: who waited for it to go would wait for ever.
+        return True
     if not _create(claimed, 0o600):
         return False
     if not _lock(_made[claimed]):
