@@ -8,6 +8,8 @@ from typing import BinaryIO
 
 from ssbsn_cli.core.imaging.photo import Alpha, Photo
 
+_MAX_PIXELS = 1 << 30
+
 
 @dataclass(frozen=True)
 class Codec:
@@ -77,6 +79,21 @@ def damaged(label: str) -> Refusal:
 def animation() -> Refusal:
     """Return the refusal of a file with several frames."""
     return Refusal("is an animation, not a photograph", "Export one frame of it first.")
+
+
+def check_size(width: int, height: int, label: str) -> None:
+    """Refuse, before it is decoded, a file that claims to be too large.
+
+    Raises
+    ------
+    Refusal
+        It has more than 2^30 pixels.
+    """
+    if width * height > _MAX_PIXELS:
+        raise Refusal(
+            f"claims to be {width} x {height} pixels, too large for a {label} here",
+            "Export it as TIFF first.",
+        )
 
 
 def camera_raw() -> Refusal:

@@ -26,11 +26,15 @@ class Metadata:
         An XMP packet.
     icc : bytes
         An ICC colour profile.
+    cicp : tuple of int, optional
+        Primaries and transfer function by their code points in ITU-T H.273, if `icc` was made
+        from them. HEIF and AVIF hold them in place of a profile, so HDR stays HDR.
     """
 
     exif: bytes = b""
     xmp: bytes = b""
     icc: bytes = b""
+    cicp: tuple[int, int] | None = field(default=None, kw_only=True)
 
 
 @dataclass
@@ -50,12 +54,15 @@ class Photo:
         What the alpha channel, if any, means: the usual opacity, opacity that the colours are
         already multiplied by, or a channel that the file gives no meaning. Only TIFF can hold
         the last two.
+    bits : int
+        Of a channel in the file, if they were stretched to the 16 of uint16: 10 or 12.
     """
 
     pixels: Pixels
     metadata: Metadata = field(default_factory=Metadata)
     format: str = "png"
     alpha: Alpha = "unassociated"
+    bits: int = 16
 
     @property
     def has_alpha(self) -> bool:
