@@ -10,8 +10,8 @@ import numpy as np
 
 from ssbsn_cli.core.imaging.adjust import narrow, widen
 from ssbsn_cli.core.imaging.boxes import XMP_TYPE, Items, build_box, read_boxes, read_items
-from ssbsn_cli.core.imaging.codec import Codec, animation, check_size
-from ssbsn_cli.core.imaging.heif import coded_bits, coded_colors, metadata_of
+from ssbsn_cli.core.imaging.codec import Codec, animation
+from ssbsn_cli.core.imaging.heif import KEEPS, SRGB, coded_bits, measure, metadata_of
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
 
 _BRAND = slice(8, 12)
@@ -27,7 +27,6 @@ def _decode(stream: BinaryIO) -> Photo:
     if data[_BRAND] == b"avis":
         raise animation()
     items = read_items(data)
-    check_size(*items.size, "AVIF")
     pixels = imagecodecs.avif_decode(data)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
@@ -77,11 +76,11 @@ def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
         pixels = pixels[..., 0]
     elif pixels.shape[2] > 2 and quality < _LOSSLESS:
         options["pixelformat"] = "444" if quality >= _FINE_CHROMA else "420"
-    (primaries, transfer), metadata = coded_colors(photo.metadata)
+    primaries, transfer = (photo.metadata.cicp or SRGB)[:2]
     encoded = imagecodecs.avif_encode(
         pixels, level=quality, primaries=primaries, transfer=transfer, **options
     )
-    stream.write(_add_metadata(bytes(encoded), metadata))
+    stream.write(_add_metadata(bytes(encoded), photo.metadata))
 
 
 def _add_metadata(data: bytes, metadata: Metadata) -> bytes:
@@ -185,4 +184,6 @@ AVIF = Codec(
     encode=_encode,
     alphas=("unassociated",),
     max_side=65536,
+    keeps=KEEPS,
+    measure=measure,
 )

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ssbsn_cli.core.imaging.codec import cut_short
+from ssbsn_cli.core.imaging.codec import animation, cut_short
 
 XMP_TYPE = b"application/rdf+xml"
 _EXIF_TYPE = b"Exif"
@@ -114,7 +114,7 @@ def read_items(data: bytes) -> Items:
     """
     meta = next((box for box in read_boxes(data) if box.kind == b"meta"), None)
     if meta is None:
-        raise cut_short()
+        raise animation() if any(box.kind == b"moov" for box in read_boxes(data)) else cut_short()
     parts = {box.kind: box for box in read_boxes(data, meta.start + 4, meta.end)}
     number = _Numbers(data, parts[b"pitm"].start)
     primary = number.take(2 if number.take(4) >> 24 == 0 else 4)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from ssbsn_cli.core.imaging.photo import Alpha, Photo
 
-_MAX_PIXELS = 1 << 30
+# Any number of bytes.
+UNLIMITED = sys.maxsize
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,12 @@ class Codec:
         The meanings an alpha channel can have; empty if there is no alpha channel.
     max_side : int, optional
         The most pixels in a row or a column.
+    keeps : mapping of str to int
+        Which fields of `Metadata` the format holds, and in how many bytes at most. `encode` gets
+        no others. A format without ``resolution`` or ``cicp`` gets them as EXIF and as a profile.
+    measure : callable, optional
+        Takes a file as `decode` does, and returns the width and height that its header claims,
+        without decoding it. It may raise what `decode` may.
     """
 
     name: str
@@ -48,6 +56,10 @@ class Codec:
     encode: Callable[[Photo, BinaryIO, int], None]
     alphas: tuple[Alpha, ...] = ()
     max_side: int | None = None
+    keeps: Mapping[str, int] = field(
+        default_factory=lambda: dict.fromkeys(("exif", "xmp", "icc"), UNLIMITED)
+    )
+    measure: Callable[[BinaryIO], tuple[int, int]] | None = None
 
 
 class Refusal(Exception):  # noqa: N818 - a decoder's answer, not an error that users meet
@@ -79,21 +91,6 @@ def damaged(label: str) -> Refusal:
 def animation() -> Refusal:
     """Return the refusal of a file with several frames."""
     return Refusal("is an animation, not a photograph", "Export one frame of it first.")
-
-
-def check_size(width: int, height: int, label: str) -> None:
-    """Refuse, before it is decoded, a file that claims to be too large.
-
-    Raises
-    ------
-    Refusal
-        It has more than 2^30 pixels.
-    """
-    if width * height > _MAX_PIXELS:
-        raise Refusal(
-            f"claims to be {width} x {height} pixels, too large for a {label} here",
-            "Export it as TIFF first.",
-        )
 
 
 def camera_raw() -> Refusal:

@@ -11,15 +11,16 @@ import numpy as np
 
 from ssbsn_cli.core.imaging.adjust import narrow, settle_turn, widen
 from ssbsn_cli.core.imaging.boxes import Items, read_items
-from ssbsn_cli.core.imaging.codec import Codec, check_size
+from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec
 from ssbsn_cli.core.imaging.exif import mark_upright
 from ssbsn_cli.core.imaging.photo import Metadata, Photo
-from ssbsn_cli.core.imaging.profiles import profile_of_codes
 
-_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1")
+_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _USUAL_BITS = 10
-_SRGB = (1, 13)
+KEEPS = dict.fromkeys(("exif", "xmp", "icc", "cicp"), UNLIMITED)
+_UNSPECIFIED = (0, 2)
+SRGB = bytes((1, 13, 0, 1))
 
 
 def _decode(stream: BinaryIO) -> Photo:
@@ -28,7 +29,6 @@ def _decode(stream: BinaryIO) -> Photo:
 
     data = stream.read()
     items = read_items(data)
-    check_size(*items.size, "HEIC")
     image = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
     pixels = np.array(image)
     height, width = pixels.shape[:2]
@@ -55,12 +55,14 @@ def metadata_of(items: Items, turned: bool) -> Metadata:
     """
     icc = items.find(b"colr", b"prof") or items.find(b"colr", b"rICC")
     nclx = items.find(b"colr", b"nclx")
-    cicp = None
-    if nclx and not icc:
-        primaries, transfer = struct.unpack_from(">2H", nclx)
-        icc = profile_of_codes(primaries, transfer)
-        cicp = (primaries, transfer) if icc else None
-    _, kept = settle_turn(Metadata(items.exif, items.xmp, icc, cicp=cicp))
+    cicp = b""
+    if len(nclx) >= 4 and not icc:
+        cicp = bytes([nclx[1], nclx[3], 0, 1])
+        # Without these, a picture is sRGB.
+        cicp = b"" if cicp[0] in _UNSPECIFIED or cicp[1] in _UNSPECIFIED else cicp
+    others = f"{items.others} further image" + "s" * (items.others > 1)
+    lost = (others,) if items.others else ()
+    _, kept = settle_turn(Metadata(items.exif, items.xmp, icc, cicp, lost=lost))
     return replace(kept, exif=mark_upright(kept.exif, turned))
 
 
@@ -69,11 +71,9 @@ def coded_bits(photo: Photo) -> int:
     return photo.bits if photo.bits < 16 else _USUAL_BITS
 
 
-def coded_colors(metadata: Metadata) -> tuple[tuple[int, int], Metadata]:
-    """Return the code points to write, and the metadata without a profile made from them."""
-    if metadata.cicp:
-        return metadata.cicp, replace(metadata, icc=b"")
-    return _SRGB, metadata
+def measure(stream: BinaryIO) -> tuple[int, int]:
+    """Return the width and height of the primary image of a HEIF or AVIF."""
+    return read_items(stream.read()).size
 
 
 def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
@@ -87,7 +87,8 @@ def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
         bits = coded_bits(photo)
         pixels = narrow(pixels, bits)
         mode = f"{mode};{bits}"
-    (primaries, transfer), metadata = coded_colors(photo.metadata)
+    metadata = photo.metadata
+    primaries, transfer = (metadata.cicp or SRGB)[:2]
     buffer = io.BytesIO()
     pillow_heif.encode(
         mode,
@@ -115,4 +116,6 @@ HEIC = Codec(
     encode=_encode,
     alphas=("unassociated",),
     max_side=16384,
+    keeps=KEEPS,
+    measure=measure,
 )

@@ -26,15 +26,28 @@ class Metadata:
         An XMP packet.
     icc : bytes
         An ICC colour profile.
-    cicp : tuple of int, optional
-        Primaries and transfer function by their code points in ITU-T H.273, if `icc` was made
-        from them. HEIF and AVIF hold them in place of a profile, so HDR stays HDR.
+    cicp : bytes
+        The colour space in four numbers of a byte each, as ITU-T H.273 lists them: primaries,
+        transfer, matrix (0, since pixels are RGB) and range (1). Also called nclx. Empty if an
+        ICC profile says it.
+    iptc : bytes
+        Captions, keywords and rights as IPTC-IIM records.
+    resolution : tuple of float, optional
+        Pixels per inch in print, across and down. None if only EXIF says it, or nothing does.
+    text : tuple of (str, str)
+        Other comments, each with a keyword such as "Comment" or "Title".
+    lost : tuple of str
+        What the file also held and no result will: "the gain map", for example.
     """
 
     exif: bytes = b""
     xmp: bytes = b""
     icc: bytes = b""
-    cicp: tuple[int, int] | None = field(default=None, kw_only=True)
+    cicp: bytes = b""
+    iptc: bytes = b""
+    resolution: tuple[float, float] | None = None
+    text: tuple[tuple[str, str], ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 @dataclass
