@@ -35,6 +35,7 @@ class Codec:
     encode : callable
         Takes a `Photo`, an empty file, open for writing and reading, and the quality, 1 to 100.
         The photo has one of `dtypes` and of `alphas`, and a colour profile that fits its channels.
+        None if the format can only be read.
     alphas : tuple of {"unassociated", "associated", "unspecified"}
         The meanings an alpha channel can have; empty if there is no alpha channel.
     max_side : int, optional
@@ -53,7 +54,7 @@ class Codec:
     dtypes: tuple[str, ...]
     matches: Callable[[bytes], bool]
     decode: Callable[[BinaryIO], Photo]
-    encode: Callable[[Photo, BinaryIO, int], None]
+    encode: Callable[[Photo, BinaryIO, int], None] | None
     alphas: tuple[Alpha, ...] = ()
     max_side: int | None = None
     keeps: Mapping[str, int] = field(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -58,8 +57,9 @@ def metadata_of(items: Items, turned: bool) -> Metadata:
     cicp = b""
     if len(nclx) >= 4 and not icc:
         cicp = bytes([nclx[1], nclx[3], 0, 1])
-        # Without these, a picture is sRGB.
-        cicp = b"" if cicp[0] in _UNSPECIFIED or cicp[1] in _UNSPECIFIED else cicp
+        # What says nothing is sRGB, too.
+        if cicp == SRGB or cicp[0] in _UNSPECIFIED or cicp[1] in _UNSPECIFIED:
+            cicp = b""
     others = f"{items.others} further image" + "s" * (items.others > 1)
     lost = (others,) if items.others else ()
     _, kept = settle_turn(Metadata(items.exif, items.xmp, icc, cicp, lost=lost))
