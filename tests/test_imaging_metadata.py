@@ -22,7 +22,8 @@ FORMATS = ["jpeg", "png", "webp", "tiff"]
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="%d"/></x:xmpmeta>'
 RGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 GREY_PROFILE = RGB_PROFILE[:16] + b"GRAY" + RGB_PROFILE[20:]
-MAKER_NOTE = bytes(range(256)) * 3
+# Apple's refer to nothing outside themselves, so they may be moved.
+MAKER_NOTE = b"Apple iOS\0\0\1MM" + bytes(range(256)) * 3
 EXIF_IFD, GPS_IFD = ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo
 
 

@@ -10,10 +10,16 @@ from ssbsn_cli.core.imaging.formats import (
     stored_dtype,
 )
 from ssbsn_cli.core.imaging.photo import Metadata, Photo
-from ssbsn_cli.core.imaging.reading import read_photo
-from ssbsn_cli.core.imaging.writing import check_writable, encode_photo, write_photo
+from ssbsn_cli.core.imaging.reading import MAX_PIXELS, read_photo
+from ssbsn_cli.core.imaging.writing import (
+    check_writable,
+    encode_photo,
+    list_losses,
+    write_photo,
+)
 
 __all__ = [
+    "MAX_PIXELS",
     "PHOTO_EXTENSIONS",
     "Metadata",
     "Photo",
@@ -21,6 +27,7 @@ __all__ = [
     "encode_photo",
     "format_of_path",
     "is_photo_name",
+    "list_losses",
     "read_photo",
     "stored_dtype",
     "write_photo",

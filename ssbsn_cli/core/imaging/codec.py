@@ -43,6 +43,10 @@ class Codec:
     keeps : mapping of str to int
         Which fields of `Metadata` the format holds, and in how many bytes at most. `encode` gets
         no others. A format without ``resolution`` or ``cicp`` gets them as EXIF and as a profile.
+    grey : bool
+        Whether it holds grey pixels as such, and not only as RGB.
+    moves_exif : bool
+        Whether EXIF comes to lie elsewhere in its block, which maker notes may not survive.
     measure : callable, optional
         Takes a file as `decode` does, and returns the width and height that its header claims,
         without decoding it. It may raise what `decode` may.
@@ -60,6 +64,8 @@ class Codec:
     keeps: Mapping[str, int] = field(
         default_factory=lambda: dict.fromkeys(("exif", "xmp", "icc"), UNLIMITED)
     )
+    grey: bool = True
+    moves_exif: bool = False
     measure: Callable[[BinaryIO], tuple[int, int]] | None = None
 
 

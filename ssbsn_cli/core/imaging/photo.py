@@ -24,6 +24,8 @@ class Metadata:
         A TIFF-structured EXIF block, without the ``Exif`` marker that JPEG puts before it.
     xmp : bytes
         An XMP packet.
+    xmp_extension : bytes
+        What the packet, which names it by its MD5, was too short for: in JPEG only.
     icc : bytes
         An ICC colour profile.
     cicp : bytes
@@ -43,6 +45,7 @@ class Metadata:
     exif: bytes = b""
     xmp: bytes = b""
     icc: bytes = b""
+    xmp_extension: bytes = b""
     cicp: bytes = b""
     iptc: bytes = b""
     resolution: tuple[float, float] | None = None

@@ -13,10 +13,16 @@ from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging.adjust import upright
 from ssbsn_cli.core.imaging.codec import Refusal, damaged
 from ssbsn_cli.core.imaging.formats import sniff
+from ssbsn_cli.core.imaging.keeping import without_claims
 from ssbsn_cli.core.imaging.photo import Photo
 
+# Larger photos must be asked for: 512 megapixels take some 3 GB while they are decoded.
+MAX_PIXELS = 1 << 29
 
-def read_photo(source: Path | bytes, name: str | None = None) -> Photo:
+
+def read_photo(
+    source: Path | bytes, name: str | None = None, *, max_pixels: int = MAX_PIXELS
+) -> Photo:
     """Read a photo and turn it the right way up.
 
     Parameters
@@ -25,6 +31,9 @@ def read_photo(source: Path | bytes, name: str | None = None) -> Photo:
         A file, or its content, which tells its format.
     name : str, optional
         What to call it in messages; the path if there is one.
+    max_pixels : int
+        The most pixels that a photo may have. What the file claims decides, before anything is
+        decoded.
 
     Returns
     -------
@@ -37,26 +46,39 @@ def read_photo(source: Path | bytes, name: str | None = None) -> Photo:
         It cannot be read; the message names it and says why.
     """
     if isinstance(source, bytes):
-        return _read(io.BytesIO(source), name or "The input")
+        return _read(io.BytesIO(source), name or "The input", max_pixels)
     name = name or str(source)
     try:
         with source.open("rb") as stream:
-            return _read(stream if stream.seekable() else io.BytesIO(stream.read()), name)
+            seekable = stream if stream.seekable() else io.BytesIO(stream.read())
+            return _read(seekable, name, max_pixels)
     except OSError as error:
         raise _unreadable(error, name) from error
 
 
-def _read(stream: BinaryIO, name: str) -> Photo:
+def _read(stream: BinaryIO, name: str, max_pixels: int) -> Photo:
     try:
         with explained(name):
             codec = sniff(stream, PurePath(name).suffix)
         with explained(name, codec.label):
+            if codec.measure:
+                _check_size(*codec.measure(stream), max_pixels)
+                stream.seek(0)
             photo = codec.decode(stream)
+        photo.metadata = without_claims(photo.metadata)
         return upright(photo)
     except MemoryError as error:
         raise ImageError(
             f"{name} does not fit into memory.", "Close other programs, or cut it into parts."
         ) from error
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise Refusal(
+            f"claims to be {width} x {height} pixels, more than the limit of {max_pixels}",
+            "Use --max-pixels to raise the limit if you trust the file.",
+        )
 
 
 @contextmanager

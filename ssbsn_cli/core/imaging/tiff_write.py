@@ -13,6 +13,7 @@ from ssbsn_cli.core.imaging.exif import (
     BROKEN,
     DESCRIPTIVE,
     ICC,
+    IPTC,
     SIZES,
     XMP,
     Directory,
@@ -145,6 +146,8 @@ def _as_directory(metadata: Metadata) -> Directory:
         found[ICC] = Entry(_UNDEFINED, len(metadata.icc), metadata.icc)
     if metadata.xmp:
         found[XMP] = Entry(_BYTE, len(metadata.xmp), metadata.xmp)
+    if metadata.iptc:
+        found[IPTC] = Entry(_UNDEFINED, len(metadata.iptc), metadata.iptc)
     return found
 
 
