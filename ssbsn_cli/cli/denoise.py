@@ -16,7 +16,7 @@ from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import DeviceError, OptionError
 from ssbsn_cli.core.inference.settings import FileOptions, Settings
 from ssbsn_cli.core.runtime.process import stdout
-from ssbsn_cli.core.types import FormatKind
+from ssbsn_cli.core.types import FormatKind, RawSpace
 
 if TYPE_CHECKING:
     from ssbsn_cli.core.inference.denoiser import Denoiser
@@ -32,7 +32,8 @@ def _make_file_options(
         typer.Option(help="Format of the results; by default, their names decide."),
     ] = None,
     quality: Annotated[
-        int, typer.Option(min=1, max=100, help="Quality of JPEG and WebP results.")
+        int,
+        typer.Option(min=1, max=100, help="Quality of JPEG, WebP, HEIC, AVIF and JPEG XL results."),
     ] = 95,
     strip_metadata: Annotated[
         bool, typer.Option("--strip-metadata", help="Leave out EXIF, XMP and ICC.")
@@ -40,9 +41,16 @@ def _make_file_options(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace existing files, even the photo itself.")
     ] = False,
+    raw_space: Annotated[
+        RawSpace, typer.Option(help="Colour space that camera raw files are developed to.")
+    ] = "srgb",
 ) -> FileOptions:
     return FileOptions(
-        format=format, quality=quality, overwrite=overwrite, strip_metadata=strip_metadata
+        format=format,
+        quality=quality,
+        overwrite=overwrite,
+        strip_metadata=strip_metadata,
+        raw_space=raw_space,
     )
 
 

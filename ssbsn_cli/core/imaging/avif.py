@@ -11,8 +11,9 @@ import numpy as np
 from ssbsn_cli.core.imaging.adjust import narrow, widen
 from ssbsn_cli.core.imaging.boxes import XMP_TYPE, Items, build_box, read_boxes, read_items
 from ssbsn_cli.core.imaging.codec import Codec, animation
-from ssbsn_cli.core.imaging.heif import KEEPS, SRGB, coded_bits, measure, metadata_of
+from ssbsn_cli.core.imaging.heif import KEEPS, coded_bits, measure, metadata_of
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
+from ssbsn_cli.core.imaging.profile import SRGB
 
 _BRAND = slice(8, 12)
 _LOSSLESS = 100
@@ -186,4 +187,6 @@ AVIF = Codec(
     max_side=65536,
     keeps=KEEPS,
     measure=measure,
+    modules=("imagecodecs",),
+    extra="formats",
 )

@@ -11,15 +11,15 @@ import numpy as np
 from ssbsn_cli.core.imaging.adjust import narrow, settle_turn, widen
 from ssbsn_cli.core.imaging.boxes import Items, read_items
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec
-from ssbsn_cli.core.imaging.exif import mark_upright
+from ssbsn_cli.core.imaging.exif_fields import mark_upright
 from ssbsn_cli.core.imaging.photo import Metadata, Photo
+from ssbsn_cli.core.imaging.profile import SRGB
 
 _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _USUAL_BITS = 10
 KEEPS = dict.fromkeys(("exif", "xmp", "icc", "cicp"), UNLIMITED)
 _UNSPECIFIED = (0, 2)
-SRGB = bytes((1, 13, 0, 1))
 
 
 def _decode(stream: BinaryIO) -> Photo:
@@ -62,7 +62,7 @@ def metadata_of(items: Items, turned: bool) -> Metadata:
             cicp = b""
     others = f"{items.others} further image" + "s" * (items.others > 1)
     lost = (others,) if items.others else ()
-    _, kept = settle_turn(Metadata(items.exif, items.xmp, icc, cicp, lost=lost))
+    _, kept = settle_turn(Metadata(items.exif, items.xmp, icc, cicp=cicp, lost=lost))
     return replace(kept, exif=mark_upright(kept.exif, turned))
 
 
@@ -118,4 +118,6 @@ HEIC = Codec(
     max_side=16384,
     keeps=KEEPS,
     measure=measure,
+    modules=("pillow_heif",),
+    extra="heif",
 )

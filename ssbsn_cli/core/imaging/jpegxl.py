@@ -14,9 +14,9 @@ import numpy as np
 from ssbsn_cli.core.imaging.adjust import settle_turn
 from ssbsn_cli.core.imaging.boxes import build_box, read_boxes
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, Refusal, animation, cut_short
-from ssbsn_cli.core.imaging.exif import mark_upright
-from ssbsn_cli.core.imaging.heif import SRGB
+from ssbsn_cli.core.imaging.exif_fields import mark_upright
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
+from ssbsn_cli.core.imaging.profile import SRGB
 
 _CODESTREAM = b"\xff\x0a"
 _CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
@@ -164,7 +164,7 @@ def _decode(stream: BinaryIO) -> Photo:
             "Export it as an RGB image first.",
         )
     pixels, icc, cicp = _read_pixels(data)
-    _, metadata = settle_turn(Metadata(exif, xmp, icc, cicp))
+    _, metadata = settle_turn(Metadata(exif, xmp, icc, cicp=cicp))
     metadata = replace(metadata, exif=mark_upright(metadata.exif, header.turned))
     photo = Photo(pixels, metadata, "jxl")
     if header.associated:
@@ -265,4 +265,6 @@ JXL = Codec(
     alphas=("unassociated",),
     keeps=dict.fromkeys(("exif", "xmp", "icc", "cicp"), UNLIMITED),
     measure=_measure,
+    modules=("OpenImageIO", "imagecodecs"),
+    extra="formats",
 )

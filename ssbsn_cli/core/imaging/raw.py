@@ -238,4 +238,6 @@ RAW = Codec(
     encode=None,
     keeps={},
     measure=_measure,
+    modules=("rawpy",),
+    extra="raw",
 )

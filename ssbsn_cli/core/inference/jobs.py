@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssbsn_cli.core.errors import ImageError, OptionError
-from ssbsn_cli.core.imaging import PHOTO_EXTENSIONS, format_of_path, is_photo_name
+from ssbsn_cli.core.imaging import (
+    PHOTO_EXTENSIONS,
+    format_of_path,
+    is_photo_name,
+    result_extension,
+)
 
 STREAM = "-"
 _DEFAULT_SUFFIX = "_denoised"
@@ -233,10 +238,7 @@ def _is_result(path: Path, suffix: str) -> bool:
 
 
 def _result_name(path: Path, suffix: str, format: str | None) -> str:
-    extension = path.suffix
-    if format and not (is_photo_name(path) and format_of_path(path) == format):
-        extension = ".jpg" if format == "jpeg" else f".{format}"
-    return f"{path.stem}{suffix}{extension}"
+    return f"{path.stem}{suffix}{result_extension(path, format)}"
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
