@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,11 +37,15 @@ def _make_file_options(
         typer.Option(min=1, max=100, help="Quality of JPEG, WebP, HEIC, AVIF and JPEG XL results."),
     ] = 95,
     strip_metadata: Annotated[
-        bool, typer.Option("--strip-metadata", help="Leave out EXIF, XMP and ICC.")
+        bool, typer.Option("--strip-metadata", help="Leave out EXIF, XMP, ICC and the like.")
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace existing files, even the photo itself.")
     ] = False,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(min=1, help="Refuse photos of more pixels; by default, 512 megapixels."),
+    ] = None,
     raw_space: Annotated[
         RawSpace, typer.Option(help="Colour space that camera raw files are developed to.")
     ] = "srgb",
@@ -50,6 +55,7 @@ def _make_file_options(
         quality=quality,
         overwrite=overwrite,
         strip_metadata=strip_metadata,
+        max_pixels=max_pixels,
         raw_space=raw_space,
     )
 
@@ -193,6 +199,7 @@ def _denoise_all(out: Output, denoiser: Denoiser, todo: Sequence[Job], files: Fi
     from ssbsn_cli.core.inference.files import denoise_files
 
     failed = 0
+    left_out: Counter[str] = Counter()
     with out.progress() as progress:
         photos = progress.add_task("photos", total=len(todo), visible=len(todo) > 1)
         tiles = progress.add_task("", total=None)
@@ -212,7 +219,13 @@ def _denoise_all(out: Output, denoiser: Denoiser, todo: Sequence[Job], files: Fi
             else:
                 out.record(outcome)
                 out.say(_summary(outcome))
+                left_out.update(outcome["left_out"])
             progress.advance(photos)
+    if left_out:
+        what = (
+            f"{name} (of {number})" if len(todo) > 1 else name for name, number in left_out.items()
+        )
+        out.say(f"The results do not keep: {', '.join(what)}.")
     return failed
 
 

@@ -11,7 +11,7 @@ from ssbsn_cli.core.imaging.formats import (
     stored_dtype,
 )
 from ssbsn_cli.core.imaging.photo import Metadata, Photo
-from ssbsn_cli.core.imaging.reading import MAX_PIXELS, read_photo
+from ssbsn_cli.core.imaging.reading import read_photo
 from ssbsn_cli.core.imaging.writing import (
     check_writable,
     encode_photo,
@@ -20,7 +20,6 @@ from ssbsn_cli.core.imaging.writing import (
 )
 
 __all__ = [
-    "MAX_PIXELS",
     "PHOTO_EXTENSIONS",
     "Metadata",
     "Photo",

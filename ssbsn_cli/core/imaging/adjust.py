@@ -41,7 +41,8 @@ def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
     Returns
     -------
     numpy.ndarray
-        (H, W, C); floats outside [0, 1] are clipped. The same array if it has that type already.
+        (H, W, C); floats outside [0, 1] are clipped, and NaN is black. The same array if it has
+        that type already.
     """
     if pixels.dtype == dtype:
         return pixels
@@ -51,7 +52,7 @@ def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
         part = pixels[rows]
         if pixels.dtype.kind == "f":
             wide = part.astype(np.result_type(pixels.dtype, np.float32))
-            result[rows] = np.rint(np.clip(wide, 0, 1) * white)
+            result[rows] = np.rint(np.clip(np.nan_to_num(wide), 0, 1) * white)
         else:
             result[rows] = (part.astype(np.uint32) + 128) // 257
     return result

@@ -48,13 +48,13 @@ def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
         Its ``lost`` also names what the format does not keep.
     """
     lost = list(metadata.lost)
-    kept, grey = metadata, channels <= 2 and codec.grey
-    if kept.icc and not _fits(kept.icc, grey):
+    kept, grey = metadata, channels <= 2
+    if kept.icc and not (_fits(kept.icc, grey) and (codec.grey or not grey)):
         kept = replace(kept, icc=b"")
         lost.append("a colour profile that does not fit the pixels")
     if kept.cicp and "cicp" not in codec.keeps:
         # Where no profile can be kept either, sRGB is what viewers assume.
-        icc = kept.icc or profile_of_cicp(kept.cicp, grey)
+        icc = kept.icc or profile_of_cicp(kept.cicp, grey and codec.grey)
         plain = kept.cicp == SRGB and "icc" not in codec.keeps
         kept = replace(kept, icc=b"" if plain else icc, cicp=b"" if icc else kept.cicp)
     resolution = kept.resolution or resolution_of(kept.exif)

@@ -132,7 +132,7 @@ def check_image(image: Pixels) -> None:
     Raises
     ------
     ImageError
-        If the shape, type or values are not those of an image.
+        If the shape or type is not that of an image.
     """
     hint = "Give (H, W) or (H, W, 1 to 4) of uint8, uint16, or floats with white at 1."
     if image.ndim not in (2, 3) or 0 in image.shape or (image.ndim == 3 and image.shape[2] > 4):
@@ -140,5 +140,3 @@ def check_image(image: Pixels) -> None:
     floating = np.issubdtype(image.dtype, np.floating)
     if image.dtype not in (np.uint8, np.uint16) and not floating:
         raise ImageError(f"An array of {image.dtype} is no image.", hint)
-    if floating and not np.isfinite(image).all():
-        raise ImageError("The image holds values that are not finite.", hint)

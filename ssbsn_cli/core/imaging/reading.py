@@ -26,7 +26,7 @@ def read_photo(
     source: Path | bytes,
     name: str | None = None,
     *,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
     raw_space: RawSpace = "srgb",
 ) -> Photo:
     """Read a photo and turn it the right way up.
@@ -37,9 +37,9 @@ def read_photo(
         A file, or its content, which tells its format.
     name : str, optional
         What to call it in messages; the path if there is one.
-    max_pixels : int
-        The most pixels that a photo may have. What the file claims decides, before anything is
-        decoded.
+    max_pixels : int, optional
+        The most pixels that a photo may have; `MAX_PIXELS` if not given. What the file claims
+        decides, before anything is decoded.
     raw_space : {"srgb", "p3", "adobe", "prophoto"}
         The colour space that camera raw files are developed to.
 
@@ -53,6 +53,7 @@ def read_photo(
     ImageError
         It cannot be read; the message names it and says why.
     """
+    max_pixels = max_pixels or MAX_PIXELS
     if isinstance(source, bytes):
         return _read(io.BytesIO(source), name or "The input", max_pixels, raw_space)
     name = name or str(source)

@@ -12,6 +12,7 @@ from ssbsn_cli.core.imaging import (
     Photo,
     check_writable,
     encode_photo,
+    list_losses,
     stored_dtype,
     write_photo,
 )
@@ -60,7 +61,8 @@ def denoise_files(
         Each, in order, once its result is written.
     outcome : dict or Exception
         What was done, as plain values for JSON: ``input``, ``output``, ``width``, ``height``,
-        ``channels``, ``dtype`` (of the output) and all of `Denoiser.describe` and
+        ``channels``, ``dtype`` (of the output), ``left_out`` (what the photo's file held beside
+        the picture and the result does not) and all of `Denoiser.describe` and
         `Denoiser.denoise_in_place`. Or what went wrong: ImageError if the photo cannot be read or
         the result cannot be written, DeviceError if the device's memory is too small.
     """
@@ -134,7 +136,8 @@ def _denoise_large(
     with image:
         picture = RowComparison(image.shape) if job.comparison else None
         # One pixel stands for all: only the number of channels and their type matter.
-        check_writable(Photo(image[:1, :1]), "tiff", options.quality, str(job.target))
+        one = Photo(image[:1, :1], image.metadata)
+        check_writable(one, "tiff", options.quality, str(job.target))
         rows = denoiser.stream(image, progress)
         write_rows(
             _watch(rows, image, picture) if picture else rows,
@@ -145,8 +148,9 @@ def _denoise_large(
         )
     speed = describe_speed(image, time.perf_counter() - start)
     if picture:
-        _write_comparison(picture.picture(), job, options)
-    return _describe(job, image.shape, str(image.dtype)) | denoiser.describe() | speed
+        _write_comparison(picture.picture(), image.metadata, job, options)
+    lost = list_losses(one, "tiff", options.strip_metadata)
+    return _describe(job, image.shape, str(image.dtype), lost) | denoiser.describe() | speed
 
 
 def _watch(rows: Iterator[Pixels], image: TiffImage, picture: RowComparison) -> Iterator[Pixels]:
@@ -176,16 +180,20 @@ def _write(opened: Opened, job: Job, options: FileOptions, facts: dict[str, Any]
             strip_metadata=options.strip_metadata,
         )
     if opened.comparison:
-        _write_comparison(opened.comparison.picture(photo.color), job, options)
-    return _describe(job, photo.pixels.shape, str(stored_dtype(photo, format))) | facts
+        picture = opened.comparison.picture(photo.color)
+        _write_comparison(picture, photo.metadata, job, options)
+    lost = list_losses(photo, format, options.strip_metadata)
+    dtype = str(stored_dtype(photo, format))
+    return _describe(job, photo.pixels.shape, dtype, lost) | facts
 
 
-def _write_comparison(picture: Pixels, job: Job, options: FileOptions) -> None:
+def _write_comparison(picture: Pixels, metadata: Metadata, job: Job, options: FileOptions) -> None:
     assert job.comparison
-    write_photo(Photo(picture, Metadata(), "png"), job.comparison, overwrite=options.overwrite)
+    colours = Metadata(icc=metadata.icc, cicp=metadata.cicp)
+    write_photo(Photo(picture, colours, "png"), job.comparison, overwrite=options.overwrite)
 
 
-def _describe(job: Job, shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
+def _describe(job: Job, shape: tuple[int, ...], dtype: str, lost: Sequence[str]) -> dict[str, Any]:
     height, width, channels = shape
     return {
         "input": str(job.source or "-"),
@@ -194,4 +202,5 @@ def _describe(job: Job, shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
         "height": height,
         "channels": channels,
         "dtype": dtype,
+        "left_out": list(lost),
     }

@@ -136,9 +136,11 @@ def _open(job: Job, options: FileOptions) -> Opened | TiffImage:
             _prepare_folders(job)
             return image
     if job.source is None:
-        photo = read_photo(stdin().read(), name="standard input", raw_space=options.raw_space)
+        source: Path | bytes = stdin().read()
+        name = "standard input"
     else:
-        photo = read_photo(job.source, raw_space=options.raw_space)
+        source, name = job.source, str(job.source)
+    photo = read_photo(source, name, max_pixels=options.max_pixels, raw_space=options.raw_space)
     format = format or photo.format
     # What cannot be written is noticed before minutes are spent on denoising.
     check_writable(photo, format, options.quality, str(job.target or "The result"))

@@ -130,7 +130,9 @@ class FileOptions:
     overwrite : bool
         Whether files may be replaced, the photo itself included.
     strip_metadata : bool
-        Whether to leave out EXIF, XMP and ICC.
+        Whether to leave out EXIF, XMP, ICC and all else that describes the photo.
+    max_pixels : int, optional
+        The most pixels that a photo may have; `MAX_PIXELS` of ``core/imaging`` if not given.
     raw_space : {"srgb", "p3", "adobe", "prophoto"}
         The colour space that camera raw files are developed to.
     """
@@ -139,4 +141,5 @@ class FileOptions:
     quality: int = 95
     overwrite: bool = False
     strip_metadata: bool = False
+    max_pixels: int | None = None
     raw_space: RawSpace = "srgb"
