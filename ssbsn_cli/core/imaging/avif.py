@@ -83,10 +83,10 @@ def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
     encoded = imagecodecs.avif_encode(
         pixels, level=quality, speed=_SPEED, primaries=primaries, transfer=transfer, **options
     )
-    stream.write(_add_metadata(bytes(encoded), photo.metadata))
+    stream.write(add_metadata(bytes(encoded), photo.metadata))
 
 
-def _add_metadata(data: bytes, metadata: Metadata) -> bytes:
+def add_metadata(data: bytes, metadata: Metadata) -> bytes:
     """Add metadata to an AVIF as libavif writes it.
 
     Parameters
