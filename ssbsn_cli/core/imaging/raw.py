@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO
@@ -46,7 +48,8 @@ _ORIENTATION = 274
 _NOT_KEPT = {_ORIENTATION, 37500, 40961, 40962, 40963, 40965}
 _CANON_BOX = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 _STEPS = 65536
-_KNEE = 0.5
+# Light from here on is compressed; a sky that the sensor could not hold ends at 95 %.
+_KNEE = 0.8
 
 
 # What LibRaw calls a space; x and y of its white, red, green and blue; its curve as in a profile.
@@ -95,16 +98,8 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
 
     name, corners, curve = _SPACES[space]
     exif = _read_exif(stream)
-    with rawpy.RawPy() as raw:
-        try:
-            stream.seek(0)
-            raw.open_buffer(stream)
-            raw.unpack()
-        except rawpy.LibRawFileUnsupportedError as error:
-            raise Refusal(
-                "is a camera raw file of a kind that LibRaw does not know",
-                "Develop it in the camera's own raw converter and export it as a 16-bit TIFF.",
-            ) from error
+    with _opened(stream) as raw:
+        raw.unpack()
         light = raw.postprocess(
             use_camera_wb=True,
             output_color=rawpy.ColorSpace[name],
@@ -122,6 +117,22 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
     pixels: Pixels = table[light.reshape(*light.shape[:2], -1)]
     icc = make_profile(corners, curve, grey=pixels.shape[2] == 1)
     return Photo(pixels, Metadata(exif, icc=icc), "tiff")
+
+
+@contextmanager
+def _opened(stream: BinaryIO) -> Iterator[rawpy.RawPy]:
+    import rawpy
+
+    stream.seek(0)
+    with rawpy.RawPy() as raw:
+        try:
+            raw.open_buffer(stream)
+        except rawpy.LibRawFileUnsupportedError as error:
+            raise Refusal(
+                "is a camera raw file of a kind that LibRaw does not know",
+                "Develop it in the camera's own raw converter and export it as a 16-bit TIFF.",
+            ) from error
+        yield raw
 
 
 def _gain(raw: rawpy.RawPy) -> float:
@@ -221,10 +232,7 @@ def _matches(head: bytes) -> bool:
 
 
 def _measure(stream: BinaryIO) -> tuple[int, int]:
-    import rawpy
-
-    with rawpy.RawPy() as raw:
-        raw.open_buffer(stream)
+    with _opened(stream) as raw:
         return raw.sizes.raw_width, raw.sizes.raw_height
 
 
