@@ -16,7 +16,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from pictures import Array, noise, pillow_bytes
+from pictures import Array, noise, pillow_bytes, png_chunk
 from PIL import Image
 
 from ssbsn_cli.core.errors import ImageError, OptionError
@@ -42,11 +42,6 @@ LOSSLESS = {
 }
 WRITABLE = [ext for codec in CODECS.values() if codec.encode for ext in codec.extensions]
 KINDS = [(f, d, c) for f, (dtypes, channels) in LOSSLESS.items() for d in dtypes for c in channels]
-
-
-def png_chunk(kind: bytes, content: bytes) -> bytes:
-    body = kind + content
-    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
 
 def same(pixels: Array, expected: Array) -> bool:

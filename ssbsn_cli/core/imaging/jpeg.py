@@ -46,7 +46,8 @@ _FINE_CHROMA = 90
 _MAX_SCANS = 100
 # The mean of a block of 64 pixels takes at least one bit.
 _MOST_PIXELS_PER_BYTE = 512
-_FILL = np.random.default_rng(0).integers(1, 255, 1 << 14, dtype=np.uint8).tobytes()
+# Without data, decoders go on with zeros; this begins with ones.
+_FILL = b"\xfe" + np.random.default_rng(0).integers(1, 255, 1 << 14, dtype=np.uint8).tobytes()
 
 
 def _decode(stream: BinaryIO) -> Photo:

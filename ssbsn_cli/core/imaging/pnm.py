@@ -88,7 +88,7 @@ def _text(data: bytes, at: int, shape: tuple[int, int, int], kind: bytes) -> Pix
         with warnings.catch_warnings():
             # NumPy deprecates that it stops at what is no number, which makes the file too short.
             warnings.simplefilter("ignore", DeprecationWarning)
-            samples = np.fromstring(body, np.int32, number, sep=" ")
+            samples = np.fromstring(body, np.int32, sep=" ")
     if len(samples) < number:
         raise cut_short()
     samples = samples[:number]
