@@ -24,6 +24,7 @@ _FILE_TYPE = _CONTAINER + build_box(b"ftyp", b"jxl \0\0\0\0jxl ")
 _HEADER_BYTES = 64
 # OpenImageIO takes less for damaged.
 _LEAST_BYTES = 128
+_MAX_TEXT = 16 << 20
 _ALPHA = 0
 _TYPES = {"float16": "half", "float32": "float"}
 # Width by height, by a number in the header.
@@ -142,7 +143,7 @@ def _decompress(data: bytes) -> bytes:
     import imagecodecs
 
     try:
-        return bytes(imagecodecs.brotli_decode(data))
+        return bytes(imagecodecs.brotli_decode(data, out=_MAX_TEXT))
     except imagecodecs.BrotliError:
         return b""
 

@@ -129,8 +129,8 @@ def _opened(stream: BinaryIO) -> Iterator[rawpy.RawPy]:
             raw.open_buffer(stream)
         except rawpy.LibRawFileUnsupportedError as error:
             raise Refusal(
-                "is a camera raw file of a kind that LibRaw does not know",
-                "Develop it in the camera's own raw converter and export it as a 16-bit TIFF.",
+                "is a camera raw file that LibRaw does not know, or is cut short",
+                "Copy it again, or export it as a 16-bit TIFF from the camera's raw converter.",
             ) from error
         yield raw
 
