@@ -242,6 +242,18 @@ def test_further_images_are_named() -> None:
     assert list_losses(photo, "heic") == ("1 further image",)
 
 
+@pytest.mark.parametrize(
+    ("urn", "name"),
+    [(b"urn:mpeg:hevc:2015:auxid:2", "the depth map"), (b"aux:hdrgainmap", "the gain map")],
+)
+def test_maps_that_belong_to_an_image_are_named(urn: bytes, name: str) -> None:
+    alpha = b"urn:mpeg:hevc:2015:auxid:1"
+    data = encode_photo(Photo(smooth(4)), "heic")
+    assert data.count(alpha) == 1
+    (lost,) = read_photo(data.replace(alpha, urn.rjust(len(alpha), b":"))).metadata.lost
+    assert lost.startswith(name)
+
+
 def test_animations_are_refused() -> None:
     frames = [Image.fromarray(smooth()), Image.fromarray(smooth()[::-1])]
     buffer = io.BytesIO()

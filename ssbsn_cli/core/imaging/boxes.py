@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ssbsn_cli.core.imaging.codec import animation, cut_short
 
 XMP_TYPE = b"application/rdf+xml"
-_EXIF_TYPE = b"Exif"
+_EXIF_TYPE, _GAIN_MAP = b"Exif", b"tmap"
 _PICTURES = frozenset((b"hvc1", b"av01", b"grid", b"iovl", b"iden", b"jpeg", b"unci"))
 
 
@@ -38,12 +38,15 @@ class Items:
         As in `Metadata`.
     others : int
         How many further images there are, not counting tiles, thumbnails, depth maps and the like.
+    auxiliary : tuple of bytes
+        What such maps are, as URNs, and "tmap" if one makes the image brighter on HDR displays.
     """
 
     properties: tuple[tuple[bytes, bytes], ...]
     exif: bytes
     xmp: bytes
     others: int
+    auxiliary: tuple[bytes, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -130,11 +133,19 @@ def read_items(data: bytes) -> Items:
     # The first four bytes say how many to skip.
     exif = exif[4 + int.from_bytes(exif[:4], "big") :].removeprefix(b"Exif\0\0")
     others = {item for item, kind in kinds.items() if kind in _PICTURES}
+    names = [
+        body[4:].split(b"\0")[0]
+        for own in properties.values()
+        for kind, body in own
+        if kind == b"auxC"
+    ]
+    names += [_GAIN_MAP] * (_GAIN_MAP in kinds.values())
     return Items(
         properties=tuple(properties.get(primary, ())),
         exif=exif,
         xmp=xmp,
         others=len(others - children - {primary}),
+        auxiliary=tuple(names),
     )
 
 

@@ -20,6 +20,15 @@ _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _USUAL_BITS = 10
 KEEPS = dict.fromkeys(("exif", "xmp", "icc", "cicp"), UNLIMITED)
 _UNSPECIFIED = (0, 2)
+# What a result lacks, by parts of the names of maps.
+_MAPS = {
+    b"hdrgainmap": "the gain map for HDR displays",
+    b"tmap": "the gain map for HDR displays",
+    b"auxid:2": "the depth map",
+    b"disparity": "the depth map",
+    b"depth": "the depth map",
+    b"matte": "masks of people",
+}
 # Half as slow as x265's default here, and no worse at such qualities.
 _PRESET = "medium"
 
@@ -62,9 +71,11 @@ def metadata_of(items: Items, turned: bool) -> Metadata:
         # What says nothing is sRGB, too.
         if cicp == SRGB or cicp[0] in _UNSPECIFIED or cicp[1] in _UNSPECIFIED:
             cicp = b""
-    others = f"{items.others} further image" + "s" * (items.others > 1)
-    lost = (others,) if items.others else ()
-    _, kept = settle_turn(Metadata(items.exif, items.xmp, icc, cicp=cicp, lost=lost))
+    lost = [word for part, word in _MAPS.items() if any(part in name for name in items.auxiliary)]
+    if items.others:
+        lost.append(f"{items.others} further image" + "s" * (items.others > 1))
+    named = tuple(dict.fromkeys(lost))
+    _, kept = settle_turn(Metadata(items.exif, items.xmp, icc, cicp=cicp, lost=named))
     return replace(kept, exif=mark_upright(kept.exif, turned))
 
 

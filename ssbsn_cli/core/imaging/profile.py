@@ -69,7 +69,12 @@ def profile_of_gamma(gamma: float | None, corners: tuple[float, ...] | None, gre
         return b""
 
 
-def make_profile(corners: tuple[float, ...], curve: tuple[float, ...], grey: bool) -> bytes:
+def make_profile(
+    corners: tuple[float, ...],
+    curve: tuple[float, ...],
+    grey: bool,
+    title: str = "Colours as the file described them",
+) -> bytes:
     """Write an ICC profile, version 4.
 
     Parameters
@@ -80,6 +85,8 @@ def make_profile(corners: tuple[float, ...], curve: tuple[float, ...], grey: boo
         An exponent g, or g, a, b, c, d: light is (a v + b)^g from d on and c v below.
     grey : bool
         Whether the pixels are grey; the colours of the primaries do not matter then.
+    title : str
+        What programs call it.
 
     References
     ----------
@@ -94,7 +101,7 @@ def make_profile(corners: tuple[float, ...], curve: tuple[float, ...], grey: boo
     kind = 3 if len(curve) > 1 else 0
     light = b"para" + bytes(4) + struct.pack(">HH", kind, 0) + _fixed(curve)
     tags = {
-        b"desc": _text("Colours as the file described them"),
+        b"desc": _text(title),
         b"cprt": _text("No copyright, use freely"),
         b"wtpt": b"XYZ " + bytes(4) + _fixed(_D50),
         b"chad": b"sf32" + bytes(4) + _fixed(adapt.ravel()),

@@ -115,7 +115,7 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
         exif = exif or _describe(raw)
         table = _tone(curve, _gain(raw))
     pixels: Pixels = table[light.reshape(*light.shape[:2], -1)]
-    icc = make_profile(corners, curve, grey=pixels.shape[2] == 1)
+    icc = make_profile(corners, curve, pixels.shape[2] == 1, f"{name}, developed")
     return Photo(pixels, Metadata(exif, icc=icc), "tiff")
 
 
