@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ssbsn_cli.core.imaging.codec import UNLIMITED
 from ssbsn_cli.core.imaging.photo import Metadata
-from ssbsn_cli.core.imaging.photoshop import find_iptc
+from ssbsn_cli.core.imaging.photoshop import find_iptc, wrap_iptc
 from ssbsn_cli.core.imaging.profile import SRGB, profile_of_gamma
 
 KEEPS = dict.fromkeys(("exif", "xmp", "icc", "cicp", "iptc", "resolution", "text"), UNLIMITED)
@@ -20,7 +20,7 @@ _XMP = "XML:com.adobe.xmp"
 _RAW_PROFILE = "Raw profile type "
 _IPTC_PROFILE = _RAW_PROFILE + "iptc"
 # The name of a profile, its length, and its bytes as hexadecimal digits in lines.
-_RAW_BODY = re.compile(rb"\s*\S+\s+\d+\s+([0-9A-Fa-f\s]*)")
+_RAW_BODY = re.compile(rb"\s*+[^\n]*+\n\s*+\d++\s++([0-9A-Fa-f\s]*+)")
 _LINE = 72
 _INCH = 0.0254
 # Bytes of all compressed chunks together, inflated, and the number of texts.
@@ -162,9 +162,10 @@ def write_statements(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
     if metadata.xmp:
         yield b"iTXt", _XMP.encode() + bytes(5) + metadata.xmp
     if metadata.iptc:
-        digits = metadata.iptc.hex()
+        resources = wrap_iptc(metadata.iptc)
+        digits = resources.hex()
         lines = [digits[at : at + _LINE] for at in range(0, len(digits), _LINE)]
-        body = "\n".join(["\niptc", f"{len(metadata.iptc):8d}", *lines, ""])
+        body = "\n".join(["\niptc", f"{len(resources):8d}", *lines, ""])
         yield b"zTXt", _IPTC_PROFILE.encode() + bytes(2) + zlib.compress(body.encode())
     for keyword, text in metadata.text:
         name = keyword.encode("latin-1", "replace")[:79] + b"\0"
