@@ -254,6 +254,24 @@ def test_maps_that_belong_to_an_image_are_named(urn: bytes, name: str) -> None:
     assert lost.startswith(name)
 
 
+@pytest.mark.parametrize("format", ["heic", "avif"])
+def test_the_codec_counts_and_not_the_container(format: str) -> None:
+    data = encode_photo(Photo(smooth()), format)
+    assert read_photo(data.replace(b"ftyp" + data[8:12], b"ftypmif1", 1)).format == format
+
+
+def test_without_room_for_a_temporary_file_a_photo_is_not_called_damaged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = encode_photo(Photo(smooth()), "jxl")
+    monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
+    with pytest.raises(ImageError, match=r"needs a temporary file in /nonexistent") as caught:
+        read_photo(data)
+    assert "TMPDIR" in caught.value.hint
+    with pytest.raises(FileNotFoundError):
+        encode_photo(Photo(smooth()), "jxl")
+
+
 def test_animations_are_refused() -> None:
     frames = [Image.fromarray(smooth()), Image.fromarray(smooth()[::-1])]
     buffer = io.BytesIO()

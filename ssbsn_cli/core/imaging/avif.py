@@ -11,7 +11,13 @@ import numpy as np
 from ssbsn_cli.core.imaging.adjust import narrow, widen
 from ssbsn_cli.core.imaging.boxes import XMP_TYPE, Items, build_box, read_boxes, read_items
 from ssbsn_cli.core.imaging.codec import Codec, animation
-from ssbsn_cli.core.imaging.heif import KEEPS, coded_bits, measure, metadata_of
+from ssbsn_cli.core.imaging.heif import (
+    KEEPS,
+    codec_of_brands,
+    coded_bits,
+    measure,
+    metadata_of,
+)
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
 from ssbsn_cli.core.imaging.profile import SRGB
 
@@ -185,7 +191,7 @@ AVIF = Codec(
     label="AVIF",
     extensions=(".avif",),
     dtypes=("uint8", "uint16"),
-    matches=lambda head: head[4:12] in (b"ftypavif", b"ftypavis"),
+    matches=lambda head: codec_of_brands(head) == "avif",
     decode=_decode,
     encode=_encode,
     alphas=("unassociated",),

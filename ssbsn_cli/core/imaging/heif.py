@@ -15,7 +15,9 @@ from ssbsn_cli.core.imaging.exif_fields import mark_upright
 from ssbsn_cli.core.imaging.photo import Metadata, Photo
 from ssbsn_cli.core.imaging.profile import SRGB
 
-_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_HEVC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
+_AV1_BRANDS = (b"avif", b"avis")
+_ANY_BRANDS = (b"mif1", b"msf1")
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _USUAL_BITS = 10
 KEEPS = dict.fromkeys(("exif", "xmp", "icc", "cicp"), UNLIMITED)
@@ -31,6 +33,18 @@ _MAPS = {
 }
 # Half as slow as x265's default here, and no worse at such qualities.
 _PRESET = "medium"
+
+
+def codec_of_brands(head: bytes) -> str:
+    """Tell by its first bytes what is in a HEIF: "heic", "avif", or "" if it is none."""
+    if head[4:8] != b"ftyp":
+        return ""
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    brands = [head[at : at + 4] for at in (8, *range(16, end, 4))]
+    for brand in brands:
+        if brand in _HEVC_BRANDS or brand in _AV1_BRANDS:
+            return "heic" if brand in _HEVC_BRANDS else "avif"
+    return "heic" if brands[0] in _ANY_BRANDS else ""
 
 
 def _decode(stream: BinaryIO) -> Photo:
@@ -125,7 +139,7 @@ HEIC = Codec(
     label="HEIC",
     extensions=(".heic", ".heif", ".hif"),
     dtypes=("uint8", "uint16"),
-    matches=lambda head: head[4:8] == b"ftyp" and head[8:12] in _BRANDS,
+    matches=lambda head: codec_of_brands(head) == "heic",
     decode=_decode,
     encode=_encode,
     alphas=("unassociated",),

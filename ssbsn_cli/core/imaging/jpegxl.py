@@ -182,20 +182,31 @@ def _file() -> Iterator[Path]:
 
 def _read_pixels(data: bytes) -> tuple[Pixels, bytes, bytes]:
     """Return (H, W, C), and the ICC profile or the four numbers of H.273; neither for sRGB."""
-    import OpenImageIO
-
     if len(data) < _LEAST_BYTES:
         if data.startswith(_CODESTREAM):
             data = _FILE_TYPE + build_box(b"jxlc", data)
         data += build_box(b"free", bytes(_LEAST_BYTES))
-    with _file() as path:
-        path.write_bytes(data)
-        image = OpenImageIO.ImageInput.open(str(path))
-        if image is None:
-            raise ValueError(OpenImageIO.geterror())
-        spec = image.spec()
-        pixels = image.read_image(spec.format)
-        image.close()
+    try:
+        with _file() as path:
+            path.write_bytes(data)
+            return _load(path)
+    except OSError as error:
+        raise Refusal(
+            f"needs a temporary file in {tempfile.gettempdir()}, which cannot be written: "
+            f"{error.strerror}",
+            "Make room there, or set TMPDIR to another folder.",
+        ) from error
+
+
+def _load(path: Path) -> tuple[Pixels, bytes, bytes]:
+    import OpenImageIO
+
+    image = OpenImageIO.ImageInput.open(str(path))
+    if image is None:
+        raise ValueError(OpenImageIO.geterror())
+    spec = image.spec()
+    pixels = image.read_image(spec.format)
+    image.close()
     if pixels is None:
         raise ValueError(image.geterror())
     pixels = np.asarray(pixels).reshape(spec.height, spec.width, spec.nchannels)

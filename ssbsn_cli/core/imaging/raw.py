@@ -27,7 +27,7 @@ from ssbsn_cli.core.imaging.exif import (
     read_header,
 )
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
-from ssbsn_cli.core.imaging.profile import make_profile
+from ssbsn_cli.core.imaging.profile import PRIMARIES, SRGB_CURVE, make_profile
 from ssbsn_cli.core.types import RawSpace
 
 if TYPE_CHECKING:
@@ -53,12 +53,10 @@ _KNEE = 0.8
 
 
 # What LibRaw calls a space; x and y of its white, red, green and blue; its curve as in a profile.
-_SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
-_D65 = (0.3127, 0.3290)
 _SPACES: dict[RawSpace, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
-    "srgb": ("sRGB", (*_D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06), _SRGB_CURVE),
-    "p3": ("P3D65", (*_D65, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06), _SRGB_CURVE),
-    "adobe": ("Adobe", (*_D65, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06), (563 / 256,)),
+    "srgb": ("sRGB", PRIMARIES[1], SRGB_CURVE),
+    "p3": ("P3D65", PRIMARIES[12], SRGB_CURVE),
+    "adobe": ("Adobe", (0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06), (563 / 256,)),
     "prophoto": (
         "ProPhoto", (0.3457, 0.3585, 0.7347, 0.2653, 0.1596, 0.8404, 0.0366, 0.0001), (1.8,)
     ),
