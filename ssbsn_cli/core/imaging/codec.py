@@ -83,7 +83,7 @@ class Codec:
     @property
     def how_to_install(self) -> str:
         """The sentence that says how to get the packages that it needs."""
-        return f'Install what reads and writes it with pip install "ssbsn[{self.extra}]".'
+        return f'Install it with pip install "ssbsn[{self.extra}]".'
 
 
 class Refusal(Exception):  # noqa: N818 - a decoder's answer, not an error that users meet
