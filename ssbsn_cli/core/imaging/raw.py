@@ -220,7 +220,8 @@ def _describe(raw: rawpy.RawPy) -> bytes:
 
 
 def _matches(head: bytes) -> bool:
-    if head.startswith(_MAGIC) or head[4:12] == b"ftypcrx " or head[8:10] == b"CR":
+    is_cr2 = head.startswith(b"II") and head[8:10] == b"CR"
+    if is_cr2 or head.startswith(_MAGIC) or head[4:12] == b"ftypcrx ":
         return True
     try:
         layout, position = read_header(io.BytesIO(head))
