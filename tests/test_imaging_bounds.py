@@ -90,6 +90,14 @@ def test_very_many_directories_are_refused() -> None:
     assert "more than 64 pages" in refusal(data)
 
 
+def test_long_descriptions_are_refused() -> None:
+    text = b"<OME>" * (2 << 20)
+    entries = [(256, 4, 1, 10), (257, 4, 1, 10), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+    entries += [(270, 2, len(text), 134), (273, 4, 1, 8), (277, 3, 1, 1), (278, 4, 1, 10)]
+    entries += [(279, 4, 1, 100)]
+    assert "more text than a photo has" in refusal(tiff_of(entries, tail=text))
+
+
 INFLATE = """
 import resource, sys
 if sys.argv[2] == "without":
