@@ -12,6 +12,7 @@ from ssbsn_cli.core.imaging.adjust import narrow, settle_turn, widen
 from ssbsn_cli.core.imaging.boxes import Items, read_items
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec
 from ssbsn_cli.core.imaging.exif_fields import mark_upright
+from ssbsn_cli.core.imaging.jpeg_segments import OTHER_PICTURES
 from ssbsn_cli.core.imaging.photo import Metadata, Photo
 from ssbsn_cli.core.imaging.profile import SRGB
 
@@ -87,7 +88,7 @@ def metadata_of(items: Items, turned: bool) -> Metadata:
             cicp = b""
     lost = [word for part, word in _MAPS.items() if any(part in name for name in items.auxiliary)]
     if items.others:
-        lost.append(f"{items.others} further image" + "s" * (items.others > 1))
+        lost.append(OTHER_PICTURES)
     named = tuple(dict.fromkeys(lost))
     _, kept = settle_turn(Metadata(items.exif, items.xmp, icc, cicp=cicp, lost=named))
     return replace(kept, exif=mark_upright(kept.exif, turned))
