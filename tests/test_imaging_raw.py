@@ -15,7 +15,9 @@ from PIL import ExifTags, Image, ImageCms
 
 from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging import Photo, encode_photo, read_photo, result_extension, write_photo
+from ssbsn_cli.core.imaging.boxes import build_box
 from ssbsn_cli.core.imaging.exif import Entry, Layout, pack
+from ssbsn_cli.core.imaging.raw import read_raw_exif
 from ssbsn_cli.core.types import RawSpace
 
 # XYZ to linear sRGB, so that the made camera sees sRGB.
@@ -182,6 +184,54 @@ def test_the_result_is_upright_with_the_exif_of_the_raw_file(
     assert (float(inner[33434]), inner[34855], inner[42036]) == (0.005, 1600, "Lens 50mm")
     assert [float(part) for part in gps[2]] == [48, 30, 15.5]
     assert 37500 not in inner
+
+
+def exif_of(**parts: dict[int, Any]) -> bytes:
+    exif = Image.Exif()
+    exif.update(parts.get("first", {}))
+    for name, group in (("inner", ExifTags.IFD.Exif), ("gps", ExifTags.IFD.GPSInfo)):
+        if name in parts:
+            exif.get_ifd(group).update(parts[name])
+    return exif.tobytes().removeprefix(b"Exif\0\0")
+
+
+def facts(blob: bytes) -> tuple[Any, ...]:
+    exif = Image.Exif()
+    exif.load(blob)
+    inner, gps = exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)
+    return exif[271], exif.get(274), inner[34855], 37500 in inner, float(gps[2][0])
+
+
+FIRST, INNER, GPS = {271: "Maker", 274: 6}, {34855: 800, 37500: b"notes"}, {2: (48.0, 30.0, 15.0)}
+
+
+def test_fujis_exif_is_that_of_its_preview() -> None:
+    preview = io.BytesIO()
+    exif = b"Exif\0\0" + exif_of(first=FIRST, inner=INNER, gps=GPS)
+    Image.new("RGB", (16, 16)).save(preview, "JPEG", exif=exif)
+    place = struct.pack(">II", 128, len(preview.getvalue()))
+    raf = (b"FUJIFILMCCD-RAW 0201".ljust(84, b"\0") + place).ljust(128, b"\0") + preview.getvalue()
+    assert facts(read_raw_exif(io.BytesIO(raf))) == ("Maker", None, 800, False, 48.0)
+
+
+def test_canons_exif_is_in_boxes_of_its_own() -> None:
+    tables = {
+        b"CMT1": exif_of(first=FIRST),
+        b"CMT2": exif_of(first=INNER),
+        b"CMT4": exif_of(first=GPS),
+    }
+    uuid = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
+    inside = b"".join(build_box(kind, block) for kind, block in tables.items())
+    cr3 = build_box(b"ftyp", b"crx \0\0\0\1crx isom")
+    cr3 += build_box(b"moov", build_box(b"uuid", uuid + inside)) + build_box(b"mdat", bytes(9))
+    assert facts(read_raw_exif(io.BytesIO(cr3))) == ("Maker", None, 800, False, 48.0)
+
+
+@pytest.mark.parametrize(
+    "data", [b"FUJIFILM" + b"\xff" * 100, b"\0\0\0\x18ftypcrx ", b"II*\0", b""]
+)
+def test_broken_exif_of_raw_files_is_left_out(data: bytes) -> None:
+    assert read_raw_exif(io.BytesIO(data)) == b""
 
 
 def test_results_are_named_as_tiffs() -> None:

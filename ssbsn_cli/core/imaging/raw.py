@@ -95,7 +95,7 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
     import rawpy
 
     name, corners, curve = _SPACES[space]
-    exif = _read_exif(stream)
+    exif = read_raw_exif(stream)
     with _opened(stream) as raw:
         raw.unpack()
         light = raw.postprocess(
@@ -153,8 +153,15 @@ def _tone(curve: tuple[float, ...], gain: float) -> NDArray[np.uint16]:
     return np.rint(65535 * np.interp(light, known, values)).astype(np.uint16)
 
 
-def _read_exif(stream: BinaryIO) -> bytes:
-    """Collect the EXIF of a raw file, which is where its maker put it; empty if there is none."""
+def read_raw_exif(stream: BinaryIO) -> bytes:
+    """Collect the EXIF of a raw file, which is where its maker put it.
+
+    Returns
+    -------
+    bytes
+        As in `Metadata.exif`, without what describes the raw data: orientation, sides, notes of
+        the maker. Empty if there is none or it is broken.
+    """
     stream.seek(0)
     head = stream.read(92)
     try:
