@@ -103,10 +103,10 @@ def test_a_broken_photo_fails_alone(folder):
 
 
 def test_a_photo_that_meets_a_defect_fails_alone_and_says_how_to_report_it(folder, monkeypatch):
-    def read(path, **options):
+    def read(path, *name, **options):
         if path.name == "b.png":
             raise ZeroDivisionError("by chance")
-        return read_photo(path, **options)
+        return read_photo(path, *name, **options)
 
     monkeypatch.setattr(opening, "read_photo", read)
     for name in "abc":
@@ -434,11 +434,11 @@ HUNG = """
 import sys, time
 from ssbsn_cli.core.inference import opening
 read_photo = opening.read_photo
-def read(path, **options):
+def read(path, *name, **options):
     if path.name == "hung.png":
         print("hung", flush=True)
         time.sleep(1000)
-    return read_photo(path, **options)
+    return read_photo(path, *name, **options)
 opening.read_photo = read
 from ssbsn_cli.__main__ import main
 sys.argv = ["ssbsn", "denoise", "photo.png", "hung.png", "-o", "out"]

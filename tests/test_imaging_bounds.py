@@ -23,6 +23,7 @@ from ssbsn_cli.core.imaging.codec import Codec
 from ssbsn_cli.core.imaging.formats import CODECS
 from ssbsn_cli.core.imaging.tiff import TIFF
 
+WRITTEN = {name: codec for name, codec in CODECS.items() if codec.encode}
 SMALL = Image.fromarray(np.full((40, 30, 3), (90, 120, 60), np.uint8))
 
 
@@ -42,17 +43,18 @@ def tiff_of(
     return head + table + struct.pack("<I", following) + tail
 
 
-@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+@pytest.mark.parametrize("codec", WRITTEN.values(), ids=WRITTEN)
 def test_the_limit_of_pixels_is_decided_before_decoding(
     codec: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = encode_photo(Photo(np.asarray(SMALL)), codec.name)
-    assert read_photo(data, max_pixels=1200).pixels.shape == (40, 30, 3)
+    # HEVC stores no sides that are shorter.
+    data = encode_photo(Photo(np.zeros((72, 64, 3), np.uint8)), codec.name)
+    assert read_photo(data, max_pixels=4608).pixels.shape == (72, 64, 3)
     decoded = []
     spy = Codec(**{**vars(codec), "decode": lambda stream: decoded.append(stream)})
     monkeypatch.setattr("ssbsn_cli.core.imaging.reading.sniff", lambda *_: spy)
-    with pytest.raises(ImageError, match="30 x 40 pixels, more than the limit of 1199") as caught:
-        read_photo(data, max_pixels=1199)
+    with pytest.raises(ImageError, match="64 x 72 pixels, more than the limit of 4607") as caught:
+        read_photo(data, max_pixels=4607)
     assert "--max-pixels" in caught.value.hint
     assert not decoded
 
@@ -86,6 +88,14 @@ def test_very_many_directories_are_refused() -> None:
         if len(data) > 1_800_000:
             break
     assert "more than 64 pages" in refusal(data)
+
+
+def test_long_descriptions_are_refused() -> None:
+    text = b"<OME>" * (2 << 20)
+    entries = [(256, 4, 1, 10), (257, 4, 1, 10), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+    entries += [(270, 2, len(text), 134), (273, 4, 1, 8), (277, 3, 1, 1), (278, 4, 1, 10)]
+    entries += [(279, 4, 1, 100)]
+    assert "more text than a photo has" in refusal(tiff_of(entries, tail=text))
 
 
 INFLATE = """

@@ -54,6 +54,7 @@ def extended(xmp: bytes) -> bytes:
     return xmp.replace(b'dc:title="A hill">', b'dc:title="A hill"' + note)
 
 
+WRITTEN = {name: codec for name, codec in CODECS.items() if codec.encode}
 # By the heading of their column in the documentation.
 FIELDS: dict[str, tuple[str, Metadata]] = {
     "EXIF": ("exif", Metadata(exif=exif_block())),
@@ -74,7 +75,7 @@ def table() -> dict[str, dict[str, str]]:
     """Read from the documentation what each format keeps."""
     page = (Path(__file__).parents[1] / "docs/denoise.md").read_text("utf-8")
     head, *lines = re.findall(
-        r"^\| (?:kept in|.*?) \|.*\|$", page.split("### What is kept")[1], re.M
+        r"^\| (?:kept in|.*?) \|.*\|$", page.split("### What is kept")[1].split("\n### ")[0], re.M
     )
     names = [name.strip() for name in head.strip("|").split("|")][1:]
     rows = (line.strip("|").split("|") for line in lines if "---" not in line)
@@ -84,7 +85,8 @@ def table() -> dict[str, dict[str, str]]:
 def kept(codec: Codec, field: str, metadata: Metadata) -> str:
     """Tell how a format keeps a field, by writing and reading a file."""
     photo = Photo(PIXELS, metadata)
-    again = read_photo(encode_photo(photo, codec.name)).metadata
+    # A lossy JPEG XL may put a profile into numbers.
+    again = read_photo(encode_photo(photo, codec.name, quality=100)).metadata
     lost = list_losses(photo, codec.name)
     if field == "resolution" and again.resolution:
         assert again.resolution == pytest.approx((300, 200), rel=0.01)
@@ -104,14 +106,14 @@ def kept(codec: Codec, field: str, metadata: Metadata) -> str:
     return answer
 
 
-@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+@pytest.mark.parametrize("codec", WRITTEN.values(), ids=WRITTEN)
 def test_the_documentation_says_what_each_format_keeps(codec: Codec) -> None:
     row = {name: kept(codec, *what) for name, what in FIELDS.items()}
     assert table()[codec.label] == row
 
 
 def test_the_documentation_lists_no_other_format() -> None:
-    assert sorted(table()) == sorted(codec.label for codec in CODECS.values())
+    assert sorted(table()) == sorted(codec.label for codec in WRITTEN.values())
 
 
 @pytest.mark.parametrize("target", ["jpeg", "png", "tiff"])

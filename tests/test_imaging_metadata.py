@@ -281,6 +281,8 @@ def test_nonsense_for_exif_is_carried_along() -> None:
     assert photo.metadata.exif == exif
     assert np.array_equal(photo.pixels, picture())
     assert read_photo(encode_photo(photo, "tiff")).metadata.exif != exif
+    assert list_losses(photo, "tiff") == ("EXIF, which is damaged",)
+    assert list_losses(photo, "jpeg") == ()
 
 
 def test_a_resolution_without_a_unit_stays_one_in_inches() -> None:

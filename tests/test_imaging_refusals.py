@@ -20,7 +20,7 @@ from PIL import Image
 from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging import Photo, encode_photo, read_photo
 
-FORMATS = ["jpeg", "png", "webp", "bmp", "pnm", "tiff"]
+FORMATS = ["jpeg", "png", "webp", "bmp", "pnm", "tiff", "heic", "avif", "jxl"]
 
 
 def smooth(height: int = 64, width: int = 48) -> Array:
@@ -157,14 +157,10 @@ def test_bytes_are_called_by_their_name() -> None:
     ("head", "what"),
     [
         (b"GIF89a", "GIF"),
-        (b"\0\0\0\x18ftypheic", "HEIC"),
-        (b"\0\0\0\x18ftypavif", "AVIF"),
         (b"\0\0\0\x18ftypcrx ", "camera raw"),
         (b"FUJIFILMCCD-RAW 0201", "camera raw"),
         (b"II*\0\x10\0\0\0CR\x02\0", "camera raw"),
         (b"8BPS\0\1", "Photoshop"),
-        (b"\xff\x0a", "JPEG XL"),
-        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
         (b"%PDF-1.7", "PDF"),
         (b'<?xml version="1.0"?><svg xmlns="">', "SVG"),
@@ -180,13 +176,11 @@ def test_raw_files_are_told_from_the_tiffs_they_look_like() -> None:
     with tifffile.TiffWriter(buffer) as tiff:
         tiff.write(thumbnail, photometric="rgb", subfiletype=1, subifds=1, metadata=None)
         tiff.write(sensor, photometric="cfa", metadata=None)
-    dng = tiff_bytes(
-        thumbnail, photometric="rgb", subfiletype=1, extratags=[(50706, 1, 4, b"\1\4\0\0", True)]
-    )
+    error = refusal(buffer.getvalue())
+    assert "camera raw file, but not named as one" in str(error)
+    assert ".dng" in error.hint
     plain = tiff_bytes(thumbnail, photometric="rgb")
-    for error in (refusal(buffer.getvalue()), refusal(dng), refusal(plain, "photo.NEF")):
-        assert "camera raw" in str(error)
-        assert "16-bit TIFF" in error.hint
+    assert "camera raw" in str(refusal(plain, "photo.NEF"))
 
 
 def test_cmyk_is_refused() -> None:

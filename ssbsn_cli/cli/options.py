@@ -14,6 +14,7 @@ from ssbsn_cli.core.types import (
     DetailKind,
     FormatKind,
     PrecisionKind,
+    RawSpace,
     RefineKind,
 )
 
@@ -104,7 +105,8 @@ def _make_file_options(
         typer.Option(help="Format of the results; by default, their names decide."),
     ] = None,
     quality: Annotated[
-        int, typer.Option(min=1, max=100, help="Quality of JPEG and WebP results.")
+        int,
+        typer.Option(min=1, max=100, help="Quality of JPEG, WebP, HEIC, AVIF and JPEG XL results."),
     ] = 95,
     strip_metadata: Annotated[
         bool, typer.Option("--strip-metadata", help="Leave out EXIF, XMP, ICC and the like.")
@@ -127,6 +129,9 @@ def _make_file_options(
         int | None,
         typer.Option(min=1, help="Refuse photos of more pixels; by default, 512 megapixels."),
     ] = None,
+    raw_space: Annotated[
+        RawSpace, typer.Option(help="Colour space that camera raw files are developed to.")
+    ] = "srgb",
 ) -> FileOptions:
     if overwrite and skip_existing:
         raise OptionError("--overwrite and --skip-existing contradict each other.", "Use one.")
@@ -138,6 +143,7 @@ def _make_file_options(
         strip_metadata=strip_metadata,
         keep_time=keep_time,
         max_pixels=max_pixels,
+        raw_space=raw_space,
     )
 
 

@@ -7,6 +7,7 @@ from ssbsn_cli.core.imaging.formats import (
     PHOTO_EXTENSIONS,
     format_of_path,
     is_photo_name,
+    result_extension,
     stored_dtype,
 )
 from ssbsn_cli.core.imaging.photo import Metadata, Photo
@@ -28,6 +29,7 @@ __all__ = [
     "is_photo_name",
     "list_losses",
     "read_photo",
+    "result_extension",
     "stored_dtype",
     "write_photo",
 ]

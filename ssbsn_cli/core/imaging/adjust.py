@@ -58,6 +58,23 @@ def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
     return result
 
 
+def widen(pixels: Pixels, bits: int) -> Pixels:
+    """Stretch uint16 values of fewer bits, such as 0 to 1023 for 10, over the range of 16 bits."""
+    top = (1 << bits) - 1
+    for rows in pixel_rows(pixels):
+        pixels[rows] = (pixels[rows].astype(np.uint32) * 65535 + top // 2) // top
+    return pixels
+
+
+def narrow(pixels: Pixels, bits: int) -> Pixels:
+    """Return what `widen` made of values of fewer bits, or the nearest to it."""
+    top = (1 << bits) - 1
+    result = np.empty_like(pixels)
+    for rows in pixel_rows(pixels):
+        result[rows] = (pixels[rows].astype(np.uint32) * top + 32767) // 65535
+    return result
+
+
 def straighten_alpha(photo: Photo) -> Photo:
     """Divide the colours by the alpha that they are multiplied by; return others as they are."""
     if photo.alpha != "associated" or not photo.has_alpha:

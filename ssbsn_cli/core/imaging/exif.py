@@ -176,18 +176,16 @@ def list_tags(stream: BinaryIO, layout: Layout, position: int) -> list[tuple[int
     ]
 
 
-def skip_directory(stream: BinaryIO, layout: Layout, position: int) -> int:
-    """Return the position of the directory after one in a file; 0 if it is the last.
+def next_directory(stream: BinaryIO, layout: Layout, position: int, tags: int) -> int:
+    """Return the position of the directory after one with a number of tags; 0 if it is the last.
 
     Raises
     ------
-    ValueError, struct.error
-        It is broken.
+    struct.error
+        The file ends before.
     """
-    stream.seek(position)
-    (number,) = layout.count.unpack(stream.read(layout.count.size))
     size = layout.head.size + layout.offset.size
-    return layout.read_offset(stream, position + layout.count.size + number * size)
+    return layout.read_offset(stream, position + layout.count.size + tags * size)
 
 
 def pack(directory: Directory, layout: Layout, base: int) -> bytes:

@@ -190,13 +190,16 @@ def drop_fixed_note(directory: Directory) -> bool:
     return True
 
 
-def without_fixed_note(blob: bytes) -> bytes:
-    """Return an EXIF block without maker notes that would become garbage when moved.
+def movable_exif(blob: bytes) -> tuple[bytes, str]:
+    """Return an EXIF block without what cannot be written elsewhere, and what that is, or nothing.
 
-    The same block if it has none or is broken.
+    Maker notes that refer to positions become garbage when moved. A block that is broken cannot be
+    moved at all.
     """
     try:
         layout, directory = parse_exif(blob)
-        return build_exif(directory, layout.order) if drop_fixed_note(directory) else blob
+        if drop_fixed_note(directory):
+            return build_exif(directory, layout.order), LOST_NOTES
     except BROKEN:
-        return blob
+        return b"", "EXIF, which is damaged"
+    return blob, ""

@@ -5,12 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ssbsn_cli.core.imaging.codec import Codec
-from ssbsn_cli.core.imaging.exif_fields import (
-    LOST_NOTES,
-    add_resolution,
-    resolution_of,
-    without_fixed_note,
-)
+from ssbsn_cli.core.imaging.exif_fields import add_resolution, movable_exif, resolution_of
 from ssbsn_cli.core.imaging.photo import Metadata
 from ssbsn_cli.core.imaging.profile import SRGB, profile_of_cicp
 from ssbsn_cli.core.imaging.xmp import settle_claims, without_extension
@@ -64,9 +59,10 @@ def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
         if not resolution_of(kept.exif):
             kept = replace(kept, exif=add_resolution(kept.exif, kept.resolution))
         kept = replace(kept, resolution=None)
-    if codec.moves_exif and (exif := without_fixed_note(kept.exif)) != kept.exif:
+    if codec.moves_exif and kept.exif:
+        exif, left_out = movable_exif(kept.exif)
         kept = replace(kept, exif=exif)
-        lost.append(LOST_NOTES)
+        lost += [left_out] if left_out else []
     if kept.xmp_extension and "xmp_extension" not in codec.keeps:
         kept = replace(kept, xmp=without_extension(kept.xmp))
     for field, word in _WORDS.items():

@@ -70,12 +70,15 @@ class Photo:
         What the alpha channel, if any, means: the usual opacity, opacity that the colours are
         already multiplied by, or a channel that the file gives no meaning. Only TIFF can hold
         the last two.
+    bits : int
+        Of a channel in the file, if they were stretched to the 16 of uint16: 10 or 12.
     """
 
     pixels: Pixels
     metadata: Metadata = field(default_factory=Metadata)
     format: str = "png"
     alpha: Alpha = "unassociated"
+    bits: int = 16
 
     @property
     def has_alpha(self) -> bool:

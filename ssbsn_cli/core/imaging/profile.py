@@ -12,7 +12,7 @@ SRGB = bytes((1, 13, 0, 1))
 
 # By their numbers in ITU-T H.273: x and y of white, red, green and blue.
 _D65 = (0.3127, 0.3290)
-_PRIMARIES = {
+PRIMARIES = {
     1: (*_D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06),
     5: (*_D65, 0.64, 0.33, 0.29, 0.60, 0.15, 0.06),
     6: (*_D65, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070),
@@ -21,14 +21,14 @@ _PRIMARIES = {
     12: (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
 }
 # Parameters of an ICC curve: an exponent alone, or also where it becomes a line.
-_SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 _BT709_CURVE = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
 _CURVES: dict[int, tuple[float, ...]] = {
     **dict.fromkeys((1, 6, 14, 15), _BT709_CURVE),
     4: (2.2,),
     5: (2.8,),
     8: (1.0,),
-    13: _SRGB_CURVE,
+    13: SRGB_CURVE,
 }
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _BRADFORD = np.array(
@@ -41,7 +41,7 @@ def profile_of_cicp(cicp: bytes, grey: bool) -> bytes:
 
     PQ and HLG, the curves of HDR, are such: they encode light beyond white.
     """
-    corners, curve = _PRIMARIES.get(cicp[0]), _CURVES.get(cicp[1])
+    corners, curve = PRIMARIES.get(cicp[0]), _CURVES.get(cicp[1])
     return make_profile(corners, curve, grey) if corners and curve else b""
 
 
@@ -62,14 +62,19 @@ def profile_of_gamma(gamma: float | None, corners: tuple[float, ...] | None, gre
     bytes
         Empty if the numbers make no sense.
     """
-    curve = (1 / gamma,) if gamma else _SRGB_CURVE
+    curve = (1 / gamma,) if gamma else SRGB_CURVE
     try:
-        return make_profile(corners or _PRIMARIES[1], curve, grey)
+        return make_profile(corners or PRIMARIES[1], curve, grey)
     except (ArithmeticError, ValueError, struct.error, np.linalg.LinAlgError):
         return b""
 
 
-def make_profile(corners: tuple[float, ...], curve: tuple[float, ...], grey: bool) -> bytes:
+def make_profile(
+    corners: tuple[float, ...],
+    curve: tuple[float, ...],
+    grey: bool,
+    title: str = "Colours as the file described them",
+) -> bytes:
     """Write an ICC profile, version 4.
 
     Parameters
@@ -80,6 +85,8 @@ def make_profile(corners: tuple[float, ...], curve: tuple[float, ...], grey: boo
         An exponent g, or g, a, b, c, d: light is (a v + b)^g from d on and c v below.
     grey : bool
         Whether the pixels are grey; the colours of the primaries do not matter then.
+    title : str
+        What programs call it.
 
     References
     ----------
@@ -94,7 +101,7 @@ def make_profile(corners: tuple[float, ...], curve: tuple[float, ...], grey: boo
     kind = 3 if len(curve) > 1 else 0
     light = b"para" + bytes(4) + struct.pack(">HH", kind, 0) + _fixed(curve)
     tags = {
-        b"desc": _text("Colours as the file described them"),
+        b"desc": _text(title),
         b"cprt": _text("No copyright, use freely"),
         b"wtpt": b"XYZ " + bytes(4) + _fixed(_D50),
         b"chad": b"sf32" + bytes(4) + _fixed(adapt.ravel()),

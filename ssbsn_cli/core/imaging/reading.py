@@ -15,13 +15,19 @@ from ssbsn_cli.core.imaging.codec import Refusal, damaged
 from ssbsn_cli.core.imaging.formats import sniff
 from ssbsn_cli.core.imaging.keeping import without_claims
 from ssbsn_cli.core.imaging.photo import Photo
+from ssbsn_cli.core.imaging.raw import RAW, develop
+from ssbsn_cli.core.types import RawSpace
 
 # Larger photos must be asked for: 512 megapixels take some 3 GB while they are decoded.
 MAX_PIXELS = 1 << 29
 
 
 def read_photo(
-    source: Path | bytes, name: str | None = None, *, max_pixels: int | None = None
+    source: Path | bytes,
+    name: str | None = None,
+    *,
+    max_pixels: int | None = None,
+    raw_space: RawSpace = "srgb",
 ) -> Photo:
     """Read a photo and turn it the right way up.
 
@@ -34,6 +40,8 @@ def read_photo(
     max_pixels : int, optional
         The most pixels that a photo may have; `MAX_PIXELS` if not given. What the file claims
         decides, before anything is decoded.
+    raw_space : {"srgb", "p3", "adobe", "prophoto"}
+        The colour space that camera raw files are developed to.
 
     Returns
     -------
@@ -47,17 +55,17 @@ def read_photo(
     """
     max_pixels = max_pixels or MAX_PIXELS
     if isinstance(source, bytes):
-        return _read(io.BytesIO(source), name or "The input", max_pixels)
+        return _read(io.BytesIO(source), name or "The input", max_pixels, raw_space)
     name = name or str(source)
     try:
         with source.open("rb") as stream:
             seekable = stream if stream.seekable() else io.BytesIO(stream.read())
-            return _read(seekable, name, max_pixels)
+            return _read(seekable, name, max_pixels, raw_space)
     except OSError as error:
         raise _unreadable(error, name) from error
 
 
-def _read(stream: BinaryIO, name: str, max_pixels: int) -> Photo:
+def _read(stream: BinaryIO, name: str, max_pixels: int, raw_space: RawSpace) -> Photo:
     try:
         with explained(name):
             codec = sniff(stream, PurePath(name).suffix)
@@ -65,7 +73,7 @@ def _read(stream: BinaryIO, name: str, max_pixels: int) -> Photo:
             if codec.measure:
                 _check_size(*codec.measure(stream), max_pixels)
                 stream.seek(0)
-            photo = codec.decode(stream)
+            photo = develop(stream, raw_space) if codec is RAW else codec.decode(stream)
         photo.metadata = without_claims(photo.metadata)
         return upright(photo)
     except MemoryError as error:

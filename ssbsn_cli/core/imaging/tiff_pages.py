@@ -11,7 +11,7 @@ from typing import BinaryIO
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
 
 from ssbsn_cli.core.imaging.codec import Refusal, camera_raw, cut_short, damaged
-from ssbsn_cli.core.imaging.exif import BROKEN, read_header, skip_directory
+from ssbsn_cli.core.imaging.exif import BROKEN, list_tags, next_directory, read_header
 
 _DNG_VERSION = 50706
 _SUB_DIRECTORIES = 330
@@ -26,20 +26,23 @@ COLORS: dict[int, int] = {
     PHOTOMETRIC.YCBCR: 3,
 }
 _EXPORT = "Export it as an 8-bit or 16-bit RGB TIFF first."
+_TEXT = 2
+# Characters in a directory. Descriptions of microscopes are long, but tifffile needs much for them.
+_MAX_TEXT = 4 << 20
 # Of a photo, the smaller copies and masks beside it included.
 _MAX_PAGES = 64
 
 
 @contextmanager
 def open_tiff(stream: BinaryIO) -> Iterator[TiffFile]:
-    """Open a TIFF whose directories are few and lead nowhere in a circle.
+    """Open a TIFF whose directories are few, hold little text and do not lead in a circle.
 
     Meanwhile, tifffile does not log what it finds odd in a file.
 
     Raises
     ------
     Refusal
-        They are many, or they do.
+        They are many, hold much, or do lead in a circle.
     """
 
     def nothing(_: logging.LogRecord) -> bool:
@@ -66,7 +69,10 @@ def _check_chain(stream: BinaryIO) -> None:
             seen.add(position)
             if len(seen) > _MAX_PAGES:
                 raise _several(f"more than {_MAX_PAGES} pages", "page")
-            position = skip_directory(stream, layout, position)
+            tags = list_tags(stream, layout, position)
+            if sum(count for _, kind, count, _ in tags if kind == _TEXT) > _MAX_TEXT:
+                raise Refusal("holds more text than a photo has", "Export it anew.")
+            position = next_directory(stream, layout, position, len(tags))
     except BROKEN:
         # Where it is cut off, tifffile stops, too.
         pass

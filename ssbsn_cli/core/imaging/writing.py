@@ -129,8 +129,13 @@ def check_writable(photo: Photo, format: str, quality: int, name: str) -> None:
         There is no such format or quality.
     """
     codec = CODECS.get(format)
-    if codec is None:
-        raise OptionError(f"Unknown format {format!r}.", f"Choose one of {', '.join(CODECS)}.")
+    if codec is None or not codec.encode:
+        known = (name for name, codec in CODECS.items() if codec.encode)
+        raise OptionError(f"Unknown format {format!r}.", f"Choose one of {', '.join(known)}.")
+    if not codec.is_installed:
+        raise ImageError(
+            f"{name} cannot be written: {codec.label} needs another package.", codec.how_to_install
+        )
     if not 1 <= quality <= 100:
         raise OptionError(f"A quality of {quality} is out of range.", "Use a number from 1 to 100.")
     if photo.has_alpha and not codec.alphas and not is_opaque(photo):
@@ -177,6 +182,7 @@ def _encode(
     photo: Photo, stream: BinaryIO, format: str, quality: int, strip_metadata: bool, name: str
 ) -> None:
     codec = CODECS[format]
+    assert codec.encode
     if photo.has_alpha and not codec.alphas:
         photo = replace(photo, pixels=photo.color)
     metadata = _kept(photo.metadata, format, photo.pixels.shape[2], strip_metadata)

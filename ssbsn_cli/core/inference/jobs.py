@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ssbsn_cli.core.errors import ImageError, OptionError
-from ssbsn_cli.core.imaging import format_of_path, is_photo_name
+from ssbsn_cli.core.imaging import format_of_path, is_photo_name, result_extension
 from ssbsn_cli.core.inference.finding import (
     DEFAULT_SUFFIX,
     STREAM,
@@ -217,10 +217,7 @@ def _place(
 
 
 def _result_name(path: Path, suffix: str, format: str | None) -> str:
-    extension = path.suffix
-    if format and not (is_photo_name(path) and format_of_path(path) == format):
-        extension = ".jpg" if format == "jpeg" else f".{format}"
-    return f"{path.stem}{suffix}{extension}"
+    return f"{path.stem}{suffix}{result_extension(path, format)}"
 
 
 def _named(output: str) -> Path:

@@ -180,9 +180,11 @@ def _open(job: Job, options: FileOptions) -> Opened | TiffImage | dict[str, Any]
             _make_folders(job)
             return image
     if job.source is None:
-        photo = read_photo(stdin().read(), "standard input", max_pixels=options.max_pixels)
+        source: Path | bytes = stdin().read()
+        name = "standard input"
     else:
-        photo = read_photo(job.source, max_pixels=options.max_pixels)
+        source, name = job.source, str(job.source)
+    photo = read_photo(source, name, max_pixels=options.max_pixels, raw_space=options.raw_space)
     format = format or photo.format
     # What cannot be written is noticed before minutes are spent on denoising.
     check_writable(photo, format, options.quality, str(job.target or "The result"))
@@ -232,7 +234,7 @@ def _compare_existing(job: Job, options: FileOptions) -> dict[str, Any]:
     assert job.source
     assert job.target
     assert job.comparison
-    before = read_photo(job.source, max_pixels=options.max_pixels)
+    before = read_photo(job.source, max_pixels=options.max_pixels, raw_space=options.raw_space)
     after = read_photo(job.target, max_pixels=options.max_pixels)
     if before.color.shape != after.color.shape:
         raise ImageError(

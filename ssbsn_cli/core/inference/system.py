@@ -10,6 +10,8 @@ import torch
 
 from ssbsn_cli import __version__
 from ssbsn_cli.core.errors import SsbsnError
+from ssbsn_cli.core.imaging.codec import Codec
+from ssbsn_cli.core.imaging.formats import CODECS
 from ssbsn_cli.core.inference.tiles import choose_tile
 from ssbsn_cli.core.runtime.device import (
     DTYPES,
@@ -24,7 +26,18 @@ from ssbsn_cli.core.weights.fetch import local_path
 from ssbsn_cli.core.weights.locate import load_weights
 from ssbsn_cli.core.weights.registry import default_name, entries
 
-_PACKAGES = ("numpy", "opencv-python", "tifffile", "imagecodecs", "safetensors", "typer")
+_PACKAGES = (
+    "numpy",
+    "opencv-python",
+    "pillow",
+    "tifffile",
+    "imagecodecs",
+    "openimageio",
+    "pillow-heif",
+    "rawpy",
+    "safetensors",
+    "typer",
+)
 
 
 def describe_system() -> dict[str, Any]:
@@ -44,6 +57,7 @@ def describe_system() -> dict[str, Any]:
         "system": platform.platform(),
         "torch": torch.__version__,
         **{name: _version(name) for name in _PACKAGES},
+        "formats": [_describe_format(codec) for codec in CODECS.values()],
         "cpu_count": available_cores(),
         "threads": torch.get_num_threads(),
         "devices": [_describe_device(device) for device in _devices()],
@@ -54,6 +68,15 @@ def describe_system() -> dict[str, Any]:
         "default_weights": default_name(),
         "weights_present": present,
     }
+
+
+def _describe_format(codec: Codec) -> str:
+    what = codec.label if codec.encode else f"{codec.label} (only read)"
+    if not codec.extra:
+        return what
+    if codec.is_installed:
+        return f"{what}: by ssbsn[{codec.extra}]"
+    return f'{what}: not installed, needs pip install "ssbsn[{codec.extra}]"'
 
 
 def _devices() -> list[torch.device]:
