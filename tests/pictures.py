@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -36,3 +38,8 @@ def first_page(data: bytes) -> tifffile.TiffPage:
         page = tiff.pages[0]
         assert isinstance(page, tifffile.TiffPage)
         return page
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    body = kind + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
-from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo, read_photo, write_photo
+from ssbsn_cli.core.imaging import (
+    Metadata,
+    Photo,
+    encode_photo,
+    list_losses,
+    read_photo,
+    write_photo,
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -22,7 +30,8 @@ FORMATS = ["jpeg", "png", "webp", "tiff"]
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="%d"/></x:xmpmeta>'
 RGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 GREY_PROFILE = RGB_PROFILE[:16] + b"GRAY" + RGB_PROFILE[20:]
-MAKER_NOTE = bytes(range(256)) * 3
+# Apple's refer to nothing outside themselves, so they may be moved.
+MAKER_NOTE = b"Apple iOS\0\0\1MM" + bytes(range(256)) * 3
 EXIF_IFD, GPS_IFD = ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo
 
 
@@ -113,7 +122,10 @@ def test_png_of_every_kind_holds_metadata(dtype: str, channels: int) -> None:
     icc = RGB_PROFILE if channels > 2 else GREY_PROFILE
     metadata = Metadata(exif_block(), XMP % 1, icc)
     data = encode_photo(Photo(picture(channels).astype(dtype), metadata), "png")
-    assert read_photo(data).metadata == metadata
+    read = read_photo(data).metadata
+    # The resolution of the EXIF is also written where viewers of PNG look.
+    assert read.resolution == pytest.approx((300, 300), abs=0.01)
+    assert replace(read, resolution=None) == metadata
     image = opened(data)
     assert image.info["icc_profile"] == icc
     assert image.info["xmp"] == XMP % 1
@@ -191,7 +203,10 @@ def test_what_jpeg_cannot_hold_is_left_out() -> None:
     assert "exif" not in image.info
     assert "xmp" not in image.info
     assert image.info["icc_profile"] == RGB_PROFILE
-    assert read_photo(encode_photo(photo, "png")).metadata == metadata
+    kept = read_photo(encode_photo(photo, "png")).metadata
+    assert (kept.exif, kept.xmp, kept.icc) == (metadata.exif, metadata.xmp, metadata.icc)
+    assert list_losses(photo, "jpeg") == ("EXIF", "XMP")
+    assert list_losses(photo, "png") == ()
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -266,6 +281,8 @@ def test_nonsense_for_exif_is_carried_along() -> None:
     assert photo.metadata.exif == exif
     assert np.array_equal(photo.pixels, picture())
     assert read_photo(encode_photo(photo, "tiff")).metadata.exif != exif
+    assert list_losses(photo, "tiff") == ("EXIF, which is damaged",)
+    assert list_losses(photo, "jpeg") == ()
 
 
 def test_a_resolution_without_a_unit_stays_one_in_inches() -> None:
@@ -279,3 +296,45 @@ def test_a_resolution_without_a_unit_stays_one_in_inches() -> None:
         assert page.tags.valueof(282) == (240, 1)
         assert page.tags.valueof(296, default=2) == 2
         assert all(tag.valueoffset % 2 == 0 for tag in page.tags)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_exif_that_leads_nowhere_does_not_turn_a_photo_twice(order: str) -> None:
+    exif = bytearray(exif_block(6, order))
+    position = struct.unpack_from(order + "I", exif, 4)[0]
+    for at in range(position + 2, len(exif) - 12, 12):
+        if struct.unpack_from(order + "H", exif, at)[0] == EXIF_IFD:
+            struct.pack_into(order + "I", exif, at + 8, 0xFFFFFF)
+            break
+    photo = read_photo(stored("jpeg", picture(), Metadata(bytes(exif))))
+    assert photo.pixels.shape == (40, 24, 3)
+    again = read_photo(encode_photo(photo, "jpeg"))
+    assert again.pixels.shape == (40, 24, 3)
+    assert opened(encode_photo(photo, "jpeg")).getexif()[274] == 1
+
+
+@pytest.mark.parametrize("source", ["jpeg", "tiff"])
+def test_maker_notes_are_never_garbage(source: str) -> None:
+    exif = Image.Exif()
+    # An entry whose value lies at a position in the block, as Canon and Sony write it.
+    exif.get_ifd(EXIF_IFD)[37500] = b"\1\0" + struct.pack("<HHII", 1, 2, 40, 200) + bytes(60)
+    exif[271] = "Canon"
+    metadata = Metadata(exif.tobytes().removeprefix(b"Exif\0\0"))
+    photo = read_photo(stored(source, picture(), metadata))
+    for target in FORMATS:
+        moved = "tiff" in (source, target)
+        written = opened(encode_photo(photo, target)).getexif()
+        assert written[271] == "Canon"
+        assert (37500 not in written.get_ifd(EXIF_IFD)) == moved
+        assert ("maker notes" in list_losses(photo, target)) == moved
+
+
+def test_turning_exchanges_the_resolutions() -> None:
+    exif = Image.Exif()
+    exif[274], exif[282], exif[283], exif[296] = 6, 300.0, 150.0, 2
+    metadata = Metadata(exif.tobytes().removeprefix(b"Exif\0\0"), resolution=(300.0, 150.0))
+    photo = read_photo(encode_photo(Photo(picture(), metadata), "png"))
+    assert photo.metadata.resolution == pytest.approx((150, 300), abs=0.02)
+    turned = opened(encode_photo(photo, "jpeg"))
+    assert turned.info["dpi"] == (150, 300)
+    assert (turned.getexif()[282], turned.getexif()[283]) == (150, 300)

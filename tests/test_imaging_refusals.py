@@ -20,7 +20,7 @@ from PIL import Image
 from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging import Photo, encode_photo, read_photo
 
-FORMATS = ["jpeg", "png", "webp", "bmp", "pnm", "tiff"]
+FORMATS = ["jpeg", "png", "webp", "bmp", "pnm", "tiff", "heic", "avif", "jxl"]
 
 
 def smooth(height: int = 64, width: int = 48) -> Array:
@@ -45,7 +45,8 @@ def test_half_a_file_is_an_error(
 ) -> None:
     data = encode_photo(Photo(smooth()), format)
     path = tmp_path / "photo.bin"
-    for part in (data[: int(len(data) * share)], data[:-1]):
+    # A JPEG without the last byte of its end marker still has all of its rows.
+    for part in (data[: int(len(data) * share)], data[: -3 if format == "jpeg" else -1]):
         path.write_bytes(part)
         assert "photo.bin" in str(refusal(path))
     assert capfd.readouterr().err == ""
@@ -62,9 +63,31 @@ def test_half_a_tiff_is_an_error(compression: str | None, share: float) -> None:
 
 def test_half_a_progressive_jpeg_is_an_error() -> None:
     data = pillow_bytes(Image.fromarray(smooth()), "JPEG", progressive=True)
-    for size in range(len(data) // 4, len(data), len(data) // 8):
+    # Also where a scan ends and the next ones, which make the picture sharp, are missing.
+    ends = [data.index(b"\xff\xc4", at) for at in range(len(data) // 2, len(data) - 400, 100)]
+    # Without the end marker alone, it is whole.
+    for size in (*range(len(data) // 4, len(data) - 2, len(data) // 8), *ends):
         refusal(data[:size])
         refusal(data[:size] + bytes(len(data) - size))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_without_its_end_marker_is_read_if_all_rows_are_there(progressive: bool) -> None:
+    data = pillow_bytes(Image.fromarray(smooth()), "JPEG", progressive=progressive)
+    expected = read_photo(data).pixels
+    trailer = b"\0\0\1\n\x0e\0\0\0Image_UTC_Data1500000000000" + bytes(range(256)) * 8 + b"SEFT"
+    for tail in (b"", b"\xff", bytes(500), trailer):
+        assert np.array_equal(read_photo(data[:-2] + tail).pixels, expected), tail[:10]
+    for missing in (3, 10, 40):
+        for tail in (b"", bytes(500), b"\xff" * 500):
+            refusal(data[:-missing] + tail)
+
+
+def test_jpegs_of_other_kinds_are_named() -> None:
+    head = b"\xff\xd8\xff%c\0\x0b\x08\0\x28\0\x32\x01\x01\x11\0\xff\xda\0\x08\x01\x01\0\0\0\0"
+    tail = b"\x12" * 90 + b"\xff\xd9"
+    assert "is a JPEG-LS" in str(refusal(head % 0xF7 + tail))
+    assert "is a lossless JPEG" in str(refusal(head % 0xC3 + tail))
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -134,14 +157,10 @@ def test_bytes_are_called_by_their_name() -> None:
     ("head", "what"),
     [
         (b"GIF89a", "GIF"),
-        (b"\0\0\0\x18ftypheic", "HEIC"),
-        (b"\0\0\0\x18ftypavif", "AVIF"),
         (b"\0\0\0\x18ftypcrx ", "camera raw"),
         (b"FUJIFILMCCD-RAW 0201", "camera raw"),
         (b"II*\0\x10\0\0\0CR\x02\0", "camera raw"),
         (b"8BPS\0\1", "Photoshop"),
-        (b"\xff\x0a", "JPEG XL"),
-        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
         (b"%PDF-1.7", "PDF"),
         (b'<?xml version="1.0"?><svg xmlns="">', "SVG"),
@@ -157,13 +176,11 @@ def test_raw_files_are_told_from_the_tiffs_they_look_like() -> None:
     with tifffile.TiffWriter(buffer) as tiff:
         tiff.write(thumbnail, photometric="rgb", subfiletype=1, subifds=1, metadata=None)
         tiff.write(sensor, photometric="cfa", metadata=None)
-    dng = tiff_bytes(
-        thumbnail, photometric="rgb", subfiletype=1, extratags=[(50706, 1, 4, b"\1\4\0\0", True)]
-    )
+    error = refusal(buffer.getvalue())
+    assert "camera raw file, but not named as one" in str(error)
+    assert ".dng" in error.hint
     plain = tiff_bytes(thumbnail, photometric="rgb")
-    for error in (refusal(buffer.getvalue()), refusal(dng), refusal(plain, "photo.NEF")):
-        assert "camera raw" in str(error)
-        assert "16-bit TIFF" in error.hint
+    assert "camera raw" in str(refusal(plain, "photo.NEF"))
 
 
 def test_cmyk_is_refused() -> None:
@@ -187,17 +204,11 @@ def test_tiffs_of_other_numbers_are_refused(dtype: str) -> None:
     assert "bit" in str(refusal(data))
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_floats_must_be_numbers(value: float) -> None:
-    pixels = np.zeros((8, 8, 3), np.float32)
-    pixels[3, 3, 1] = value
-    assert "not numbers" in str(refusal(tiff_bytes(pixels, photometric="rgb")))
-
-
 def test_floats_must_have_white_at_one() -> None:
-    error = refusal(tiff_bytes(smooth().astype(np.float32), photometric="rgb"))
-    assert "white" in str(error)
-    assert "white level" in error.hint
+    for sign in (1, -1):
+        error = refusal(tiff_bytes(sign * smooth().astype(np.float32), photometric="rgb"))
+        assert "white" in str(error)
+        assert "white level" in error.hint
     bright = np.full((4, 4, 1), 15.5, np.float32)
     assert read_photo(tiff_bytes(bright, photometric="minisblack")).pixels.max() == 15.5
 
@@ -211,6 +222,36 @@ def test_pages_are_counted_but_not_thumbnails() -> None:
         tiff.write(smooth(), photometric="rgb", subifds=1, metadata=None)
         tiff.write(smooth()[::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
     assert np.array_equal(read_photo(buffer.getvalue()).pixels, smooth())
+
+
+def test_the_photo_is_found_behind_its_thumbnail() -> None:
+    for thumbnail in ({"subfiletype": 1}, {}):
+        buffer = io.BytesIO()
+        with tifffile.TiffWriter(buffer) as tiff:
+            described = [(315, 2, None, "Someone", True)]
+            options = {"photometric": "rgb", "metadata": None}
+            tiff.write(smooth()[::4, ::4], subifds=1, extratags=described, **thumbnail, **options)
+            tiff.write(smooth(), **options)
+        photo = read_photo(buffer.getvalue())
+        assert np.array_equal(photo.pixels, smooth())
+        assert b"Someone" in photo.metadata.exif
+
+
+def test_several_pictures_below_one_page_are_refused() -> None:
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as tiff:
+        for number in (1, None):
+            tiff.write(smooth(), subifds=number, photometric="rgb", metadata=None)
+    assert "2 pages" in str(refusal(buffer.getvalue()))
+
+
+@pytest.mark.parametrize("options", [{"imagej": True}, {}])
+def test_a_stack_behind_one_directory_is_refused(options: dict[str, bool]) -> None:
+    stack = np.stack([smooth()[..., 0]] * 5)
+    data = tiff_bytes(stack, photometric="minisblack", truncate=True, **options)
+    assert "a stack of 5 pictures" in str(refusal(data))
+    one = tiff_bytes(stack[0], photometric="minisblack", truncate=True, **options)
+    assert np.array_equal(read_photo(one).pixels[..., 0], stack[0])
 
 
 @pytest.mark.parametrize("photometric", ["cielab", "icclab", "ycbcr"])
@@ -231,7 +272,7 @@ def test_a_png_that_claims_to_be_enormous_is_refused(capfd: pytest.CaptureFixtur
     data = bytearray(encode_photo(Photo(smooth()), "png"))
     struct.pack_into(">II", data, 16, 2**31 - 1, 2**31 - 1)
     struct.pack_into(">I", data, 29, zlib.crc32(data[12:29]))
-    assert "too large" in str(refusal(bytes(data)))
+    assert "claims to be 2147483647 x 2147483647 pixels" in str(refusal(bytes(data)))
     assert capfd.readouterr().err == ""
 
 

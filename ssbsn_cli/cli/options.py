@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that belong together, each group as one typed object."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from typing import Annotated
 import typer
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.inference.settings import Settings
-from ssbsn_cli.core.types import AttentionKind, CompileKind, DetailKind, PrecisionKind, RefineKind
+from ssbsn_cli.core.inference.settings import FileOptions, Settings
+from ssbsn_cli.core.types import (
+    AttentionKind,
+    CompileKind,
+    DetailKind,
+    FormatKind,
+    PrecisionKind,
+    RawSpace,
+    RefineKind,
+)
 
 DeviceOption = Annotated[
     str,
@@ -89,6 +97,57 @@ def _make_settings(
 
 
 SettingsOptions = Annotated[Settings, _make_settings]
+
+
+def _make_file_options(
+    format: Annotated[
+        FormatKind | None,
+        typer.Option(help="Format of the results; by default, their names decide."),
+    ] = None,
+    quality: Annotated[
+        int,
+        typer.Option(min=1, max=100, help="Quality of JPEG, WebP, HEIC, AVIF and JPEG XL results."),
+    ] = 95,
+    strip_metadata: Annotated[
+        bool, typer.Option("--strip-metadata", help="Leave out EXIF, XMP, ICC and the like.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing files, even the photo itself.")
+    ] = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-existing",
+            help="Skip photos whose result exists, and share the others with commands that run at "
+            "the same time.",
+        ),
+    ] = False,
+    keep_time: Annotated[
+        bool, typer.Option("--keep-time", help="Give results the photos' time of change.")
+    ] = False,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(min=1, help="Refuse photos of more pixels; by default, 512 megapixels."),
+    ] = None,
+    raw_space: Annotated[
+        RawSpace, typer.Option(help="Colour space that camera raw files are developed to.")
+    ] = "srgb",
+) -> FileOptions:
+    if overwrite and skip_existing:
+        raise OptionError("--overwrite and --skip-existing contradict each other.", "Use one.")
+    return FileOptions(
+        format=format,
+        quality=quality,
+        overwrite=overwrite,
+        skip_existing=skip_existing,
+        strip_metadata=strip_metadata,
+        keep_time=keep_time,
+        max_pixels=max_pixels,
+        raw_space=raw_space,
+    )
+
+
+FileOptionsGroup = Annotated[FileOptions, _make_file_options]
 
 
 def _parse_tile(text: str) -> int | None:

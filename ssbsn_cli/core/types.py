@@ -19,7 +19,8 @@ BlockKind = Literal["light", "plain", "ss"]
 CompileKind = Literal["auto", "on", "off"]
 PrecisionKind = Literal["auto", "fp32", "bf16", "fp16"]
 RefineKind = Literal["r3", "stratified", "once", "none"]
-FormatKind = Literal["jpeg", "png", "webp", "bmp", "tiff", "pnm"]
+FormatKind = Literal["jpeg", "png", "webp", "bmp", "tiff", "pnm", "heic", "avif", "jxl"]
+RawSpace = Literal["srgb", "p3", "adobe", "prophoto"]
 
 # Takes a sentence that a user should know.
 Notify = Callable[[str], None]

@@ -7,11 +7,17 @@ from ssbsn_cli.core.imaging.formats import (
     PHOTO_EXTENSIONS,
     format_of_path,
     is_photo_name,
+    result_extension,
     stored_dtype,
 )
 from ssbsn_cli.core.imaging.photo import Metadata, Photo
 from ssbsn_cli.core.imaging.reading import read_photo
-from ssbsn_cli.core.imaging.writing import check_writable, encode_photo, write_photo
+from ssbsn_cli.core.imaging.writing import (
+    check_writable,
+    encode_photo,
+    list_losses,
+    write_photo,
+)
 
 __all__ = [
     "PHOTO_EXTENSIONS",
@@ -21,7 +27,9 @@ __all__ = [
     "encode_photo",
     "format_of_path",
     "is_photo_name",
+    "list_losses",
     "read_photo",
+    "result_extension",
     "stored_dtype",
     "write_photo",
 ]

@@ -9,7 +9,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from ssbsn_cli.core.imaging.exif import mark_upright, orientation_of
+from ssbsn_cli.core.imaging.exif_fields import mark_upright, orientation_of
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels, pixel_rows
 from ssbsn_cli.core.types import white_of
 
@@ -24,6 +24,8 @@ _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
     7: lambda p: p.swapaxes(0, 1)[::-1, ::-1],
     8: lambda p: p.swapaxes(0, 1)[::-1],
 }
+# From here on, width and height change places.
+_FIRST_ON_SIDE = 5
 
 
 def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
@@ -39,7 +41,8 @@ def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
     Returns
     -------
     numpy.ndarray
-        (H, W, C); floats outside [0, 1] are clipped. The same array if it has that type already.
+        (H, W, C); floats outside [0, 1] are clipped, and NaN is black. The same array if it has
+        that type already.
     """
     if pixels.dtype == dtype:
         return pixels
@@ -49,9 +52,26 @@ def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
         part = pixels[rows]
         if pixels.dtype.kind == "f":
             wide = part.astype(np.result_type(pixels.dtype, np.float32))
-            result[rows] = np.rint(np.clip(wide, 0, 1) * white)
+            result[rows] = np.rint(np.clip(np.nan_to_num(wide), 0, 1) * white)
         else:
             result[rows] = (part.astype(np.uint32) + 128) // 257
+    return result
+
+
+def widen(pixels: Pixels, bits: int) -> Pixels:
+    """Stretch uint16 values of fewer bits, such as 0 to 1023 for 10, over the range of 16 bits."""
+    top = (1 << bits) - 1
+    for rows in pixel_rows(pixels):
+        pixels[rows] = (pixels[rows].astype(np.uint32) * 65535 + top // 2) // top
+    return pixels
+
+
+def narrow(pixels: Pixels, bits: int) -> Pixels:
+    """Return what `widen` made of values of fewer bits, or the nearest to it."""
+    top = (1 << bits) - 1
+    result = np.empty_like(pixels)
+    for rows in pixel_rows(pixels):
+        result[rows] = (pixels[rows].astype(np.uint32) * top + 32767) // 65535
     return result
 
 
@@ -70,6 +90,12 @@ def straighten_alpha(photo: Photo) -> Photo:
     return replace(photo, pixels=pixels, alpha="unassociated")
 
 
+def is_opaque(photo: Photo) -> bool:
+    """Tell whether a photo's alpha channel hides nothing anywhere, so that it can be left out."""
+    alpha = photo.pixels[..., -1]
+    return photo.alpha != "unspecified" and bool((alpha == white_of(alpha.dtype)).all())
+
+
 def swap_red_and_blue(pixels: Pixels) -> Pixels:
     """Turn BGR, (H, W, 3) or with alpha (H, W, 4), into RGB in place; return the same array."""
     code = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
@@ -84,7 +110,10 @@ def upright(photo: Photo) -> Photo:
     if orientation not in _TURNS:
         return replace(photo, metadata=metadata)
     pixels = np.ascontiguousarray(_TURNS[orientation](photo.pixels))
-    metadata = replace(metadata, exif=mark_upright(metadata.exif, turned=orientation >= 5))
+    turned = orientation >= _FIRST_ON_SIDE
+    metadata = replace(metadata, exif=mark_upright(metadata.exif, turned))
+    if turned and metadata.resolution:
+        metadata = replace(metadata, resolution=metadata.resolution[::-1])
     return replace(photo, pixels=pixels, metadata=metadata)
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import BinaryIO
 
 from ssbsn_cli.core.imaging.photo import Alpha, Photo
+
+# Any number of bytes.
+UNLIMITED = sys.maxsize
 
 
 @dataclass(frozen=True)
@@ -31,10 +36,25 @@ class Codec:
     encode : callable
         Takes a `Photo`, an empty file, open for writing and reading, and the quality, 1 to 100.
         The photo has one of `dtypes` and of `alphas`, and a colour profile that fits its channels.
+        None if the format can only be read.
     alphas : tuple of {"unassociated", "associated", "unspecified"}
         The meanings an alpha channel can have; empty if there is no alpha channel.
     max_side : int, optional
         The most pixels in a row or a column.
+    keeps : mapping of str to int
+        Which fields of `Metadata` the format holds, and in how many bytes at most. `encode` gets
+        no others. A format without ``resolution`` or ``cicp`` gets them as EXIF and as a profile.
+    grey : bool
+        Whether it holds grey pixels as such, and not only as RGB.
+    moves_exif : bool
+        Whether EXIF comes to lie elsewhere in its block, which maker notes may not survive.
+    measure : callable, optional
+        Takes a file as `decode` does, and returns the width and height that its header claims,
+        without decoding it. It may raise what `decode` may.
+    modules : tuple of str
+        What it imports of packages that may not be installed.
+    extra : str
+        The extra of this package that installs them, such as "heif".
     """
 
     name: str
@@ -43,9 +63,27 @@ class Codec:
     dtypes: tuple[str, ...]
     matches: Callable[[bytes], bool]
     decode: Callable[[BinaryIO], Photo]
-    encode: Callable[[Photo, BinaryIO, int], None]
+    encode: Callable[[Photo, BinaryIO, int], None] | None
     alphas: tuple[Alpha, ...] = ()
     max_side: int | None = None
+    keeps: Mapping[str, int] = field(
+        default_factory=lambda: dict.fromkeys(("exif", "xmp", "icc"), UNLIMITED)
+    )
+    grey: bool = True
+    moves_exif: bool = False
+    measure: Callable[[BinaryIO], tuple[int, int]] | None = None
+    modules: tuple[str, ...] = ()
+    extra: str = ""
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the packages that it needs are there."""
+        return all(find_spec(module) for module in self.modules)
+
+    @property
+    def how_to_install(self) -> str:
+        """The sentence that says how to get the packages that it needs."""
+        return f'Install it with pip install "ssbsn[{self.extra}]".'
 
 
 class Refusal(Exception):  # noqa: N818 - a decoder's answer, not an error that users meet
@@ -80,8 +118,8 @@ def animation() -> Refusal:
 
 
 def camera_raw() -> Refusal:
-    """Return the refusal of a camera raw file."""
+    """Return the refusal of a camera raw file that is not named as one."""
     return Refusal(
-        "is a camera raw file, which holds no finished picture",
-        "Develop it in a raw converter and export it as a 16-bit TIFF first.",
+        "is a camera raw file, but not named as one",
+        "Save it under the extension of its camera, such as .dng or .nef, to have it developed.",
     )

@@ -104,6 +104,9 @@ def _centre(shape: tuple[int, ...]) -> tuple[slice, slice]:
 
 
 def _resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    if pixels.dtype == np.float16:
+        # OpenCV has no such numbers.
+        pixels = pixels.astype(np.float32)
     resized = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     return resized.reshape(size[1], size[0], pixels.shape[2])
 
@@ -125,5 +128,5 @@ def _column(whole: Pixels, centre: Pixels, label: str) -> NDArray[np.uint8]:
 
 
 def _to_rgb8(pixels: Pixels) -> NDArray[np.uint8]:
-    values = from_unit(to_unit(pixels), np.dtype(np.uint8))
+    values = from_unit(np.nan_to_num(to_unit(pixels)), np.dtype(np.uint8))
     return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)))

@@ -12,22 +12,27 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal, TypeAlias, Union
 
 ORIENTATION, XMP, ICC = 274, 700, 34675
-_EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 34665, 34853, 40965
-_POINTERS = {_EXIF_IFD, _GPS_IFD, _INTEROP_IFD}
-_DIMENSIONS = (40962, 40963)
+# Captions, by themselves and among the image resources of Photoshop.
+IPTC, RESOURCES = 33723, 34377
+X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
+EXIF_IFD, MAKER_NOTE = 34665, 37500
+_GPS_IFD, _INTEROP_IFD = 34853, 40965
+_POINTERS = {EXIF_IFD, _GPS_IFD, _INTEROP_IFD}
 
 # The tags of a first directory that describe the photo rather than how its bytes are laid out:
-# titles, camera, software, dates, people, resolution, rating and the XP tags of Windows.
-DESCRIPTIVE = {269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315, 316, 18246, 18249, 33432}
+# titles, camera, software, dates, people, resolution, rating, the XP tags of Windows, and where on
+# Earth the pixels lie (GeoTIFF and GDAL).
+DESCRIPTIVE = {269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432}
+DESCRIPTIVE |= {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
 DESCRIPTIVE |= {40091, 40092, 40093, 40094, 40095, *_POINTERS}
+DESCRIPTIVE |= {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}
 
 # Bytes of a value by its TIFF type.
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _BIG_SIZES = SIZES | {16: 8, 17: 8, 18: 8}
 _LONG, _LONG8 = 4, 16
-_ENTRY_SIZE = 12
-_ORIENTATION_KINDS = (1, 3, 4)
-_MAX_VALUE = 64 << 20
+# Bytes of all values of a directory.
+_MAX_VALUES = 64 << 20
 _MAX_DEPTH = 2
 
 # What reading a broken block can raise.
@@ -108,7 +113,8 @@ def read_directory(
 ) -> Directory:
     """Read a directory and those that its EXIF, GPS and interoperability tags point to.
 
-    Tags that point outside the file or are of unknown type are left out.
+    Tags that point outside the file or are of unknown type are left out, and so is what makes a
+    directory larger than 64 MiB.
 
     Parameters
     ----------
@@ -125,14 +131,17 @@ def read_directory(
         The directory itself is broken.
     """
     found: Directory = {}
-    for tag, kind, count, place in _list_tags(stream, layout, position):
+    room = _MAX_VALUES
+    for tag, kind, count, place in list_tags(stream, layout, position):
         size = layout.sizes.get(kind, 0) * count
-        if (wanted is not None and tag not in wanted) or not 0 < size <= _MAX_VALUE:
+        # Of a tag that is there twice, the first counts, and a bomb cannot have one tag many times.
+        if tag in found or (wanted is not None and tag not in wanted) or not 0 < size <= room:
             continue
         stream.seek(place if size <= layout.offset.size else layout.read_offset(stream, place))
         data = stream.read(size)
         if len(data) != size:
             continue
+        room -= size
         if tag not in _POINTERS:
             found[tag] = Entry(kind, count, data)
         elif depth < _MAX_DEPTH:
@@ -144,10 +153,15 @@ def read_directory(
     return found
 
 
-def _list_tags(stream: BinaryIO, layout: Layout, position: int) -> list[tuple[int, int, int, int]]:
+def list_tags(stream: BinaryIO, layout: Layout, position: int) -> list[tuple[int, int, int, int]]:
     """List each tag of a directory, its type, the number of its values, and their place.
 
     If the values are too long for that place, their position is there.
+
+    Raises
+    ------
+    ValueError, struct.error
+        The directory is broken.
     """
     stream.seek(position)
     (number,) = layout.count.unpack(stream.read(layout.count.size))
@@ -160,6 +174,18 @@ def _list_tags(stream: BinaryIO, layout: Layout, position: int) -> list[tuple[in
         (*layout.head.unpack_from(table, at), start + at + layout.head.size)
         for at in range(0, number * size, size)
     ]
+
+
+def next_directory(stream: BinaryIO, layout: Layout, position: int, tags: int) -> int:
+    """Return the position of the directory after one with a number of tags; 0 if it is the last.
+
+    Raises
+    ------
+    struct.error
+        The file ends before.
+    """
+    size = layout.head.size + layout.offset.size
+    return layout.read_offset(stream, position + layout.count.size + tags * size)
 
 
 def pack(directory: Directory, layout: Layout, base: int) -> bytes:
@@ -208,11 +234,18 @@ def parse_exif(blob: bytes) -> tuple[Layout, Directory]:
     ValueError, struct.error
         It is broken.
     """
-    stream, layout, position = _open(blob)
+    stream, layout, position = open_exif(blob)
     return layout, read_directory(stream, layout, position)
 
 
-def _open(blob: bytes) -> tuple[io.BytesIO, Layout, int]:
+def open_exif(blob: bytes) -> tuple[io.BytesIO, Layout, int]:
+    """Return an EXIF block as a stream, how it is laid out, and where its first directory is.
+
+    Raises
+    ------
+    ValueError, struct.error
+        It is no EXIF block.
+    """
     stream = io.BytesIO(blob)
     layout, position = read_header(stream)
     if layout.big:
@@ -224,64 +257,3 @@ def build_exif(directory: Directory, order: str) -> bytes:
     """Write an EXIF block as in `Metadata.exif`, of values in the byte order "<" or ">"."""
     head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8)
     return head + pack(directory, Layout(order), len(head))
-
-
-def orientation_of(blob: bytes) -> int:
-    """Read from an EXIF block how to turn its photo: 1 to 8, or 0 if it is broken or silent."""
-    try:
-        layout, directory = parse_exif(blob)
-    except BROKEN:
-        return 0
-    item = directory.get(ORIENTATION)
-    if not isinstance(item, Entry) or item.kind not in _ORIENTATION_KINDS:
-        return 0
-    value = int.from_bytes(item.data[: SIZES[item.kind]], layout.endian)
-    return value if 1 <= value <= 8 else 0
-
-
-def mark_upright(blob: bytes, turned: bool) -> bytes:
-    """Make an EXIF block say that its photo needs no turning any more.
-
-    Every other byte stays where it is, since maker notes may refer to positions in the block.
-
-    Parameters
-    ----------
-    blob : bytes
-        As in `Metadata.exif`.
-    turned : bool
-        Whether width and height have changed places.
-
-    Returns
-    -------
-    bytes
-        Without the thumbnail, which would now be the wrong way up; unchanged if broken.
-    """
-    try:
-        stream, layout, position = _open(blob)
-        tags = _list_tags(stream, layout, position)
-        upright = bytearray(blob)
-        # The position of the next directory, the thumbnail's, follows the tags.
-        end = position + layout.count.size + len(tags) * _ENTRY_SIZE
-        upright[end : end + layout.offset.size] = bytes(layout.offset.size)
-        for tag, kind, _, place in tags:
-            if tag == ORIENTATION and kind in _ORIENTATION_KINDS:
-                size = SIZES[kind]
-                upright[place : place + size] = int.to_bytes(1, size, layout.endian)
-            elif tag == _EXIF_IFD and turned:
-                below = _list_tags(stream, layout, layout.read_offset(stream, place))
-                _swap_dimensions(upright, below)
-    except BROKEN:
-        return blob
-    return bytes(upright)
-
-
-def _swap_dimensions(blob: bytearray, tags: list[tuple[int, int, int, int]]) -> None:
-    """Exchange PixelXDimension and PixelYDimension: type, count and value."""
-    fields = [
-        slice(place - 6, place + 4)
-        for tag, _, count, place in tags
-        if tag in _DIMENSIONS and count == 1 and place + 4 <= len(blob)
-    ]
-    if len(fields) == len(_DIMENSIONS):
-        one, other = fields
-        blob[one], blob[other] = blob[other], blob[one]

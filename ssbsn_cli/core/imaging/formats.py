@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePath
 from typing import BinaryIO
 
 import numpy as np
 
 from ssbsn_cli.core.errors import ImageError
-from ssbsn_cli.core.imaging.codec import Codec, Refusal, camera_raw
+from ssbsn_cli.core.imaging.avif import AVIF
+from ssbsn_cli.core.imaging.codec import Codec, Refusal
+from ssbsn_cli.core.imaging.heif import HEIC
 from ssbsn_cli.core.imaging.jpeg import JPEG
+from ssbsn_cli.core.imaging.jpegxl import JXL
 from ssbsn_cli.core.imaging.photo import Photo
 from ssbsn_cli.core.imaging.pillow import BMP, WEBP
 from ssbsn_cli.core.imaging.png import PNG
 from ssbsn_cli.core.imaging.pnm import PNM
+from ssbsn_cli.core.imaging.raw import RAW
 from ssbsn_cli.core.imaging.tiff import TIFF
 
-CODECS = {codec.name: codec for codec in (JPEG, PNG, WEBP, BMP, TIFF, PNM)}
-_BY_EXTENSION = {ext: codec.name for codec in CODECS.values() for ext in codec.extensions}
-PHOTO_EXTENSIONS = frozenset(_BY_EXTENSION)
+CODECS = {codec.name: codec for codec in (JPEG, PNG, WEBP, BMP, TIFF, PNM, HEIC, AVIF, JXL, RAW)}
+_BY_EXTENSION = {
+    extension: codec.name
+    for codec in CODECS.values()
+    for extension in codec.extensions
+    if codec.encode
+}
+PHOTO_EXTENSIONS = frozenset((*_BY_EXTENSION, *RAW.extensions))
 
 _HEAD = 4096
-_RAW_EXTENSIONS = re.compile(
-    r"\.(3fr|arw|cr[23w]|dcr|dng|erf|fff|iiq|kdc|mef|mos|mrw|n[er][fw]|orf|pef|raf|rw[2l]|sr[2fw]|x3f)",
-    re.IGNORECASE,
-)
-_RAW = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb")
 # What cannot be read here, so that a refusal can name it.
 _FOREIGN = (
     (b"GIF8", "a GIF"),
     (b"8BPS", "a Photoshop document"),
-    (b"\xff\x0a", "a JPEG XL"),
-    (b"\0\0\0\x0cJXL ", "a JPEG XL"),
     (b"\0\0\0\x0cjP  ", "a JPEG 2000"),
     (b"\xff\x4f\xff\x51", "a JPEG 2000"),
     (b"%PDF", "a PDF"),
@@ -42,13 +43,6 @@ _FOREIGN = (
     (b"PF\n", "a PFM image"),
     (b"Pf\n", "a PFM image"),
 )
-_BRANDS = {
-    b"avi": "an AVIF",
-    b"hei": "a HEIC",
-    b"hev": "a HEIC",
-    b"mif": "a HEIF",
-    b"msf": "a HEIF",
-}
 
 
 def format_of_path(path: PurePath | str) -> str:
@@ -75,9 +69,27 @@ def format_of_path(path: PurePath | str) -> str:
         what = f"The extension {path.suffix!r}" if path.suffix else "A name without an extension"
         raise ImageError(
             f"{what} does not say how to write {path}.",
-            f"Use one of {' '.join(sorted(PHOTO_EXTENSIONS))}.",
+            f"Use one of {' '.join(sorted(_BY_EXTENSION))}.",
         )
     return found
+
+
+def result_extension(path: PurePath | str, format: str | None) -> str:
+    """Return the extension of a result: the photo's own where it fits.
+
+    Parameters
+    ----------
+    path : path or str
+        The photo. Camera raw files become ``.tif``, since nothing but a camera writes them.
+    format : str, optional
+        One of `CODECS` that the result is to have.
+    """
+    extension = PurePath(path).suffix
+    if format is None:
+        return ".tif" if extension.lower() in RAW.extensions else extension
+    if _BY_EXTENSION.get(extension.lower()) == format:
+        return extension
+    return ".jpg" if format == "jpeg" else f".{format}"
 
 
 def is_photo_name(path: PurePath | str) -> bool:
@@ -107,13 +119,14 @@ def sniff(stream: BinaryIO, suffix: str) -> Codec:
     stream.seek(0)
     if not head:
         raise Refusal("is empty", "Copy or download it again.")
-    is_cr2 = head[:2] == b"II" and head[8:10] == b"CR"
-    if is_cr2 or _RAW_EXTENSIONS.fullmatch(suffix) or head.startswith(_RAW):
-        raise camera_raw()
-    for codec in CODECS.values():
-        if codec.matches(head):
-            return codec
-    raise _foreign(head)
+    found = next((codec for codec in CODECS.values() if codec.matches(head)), None)
+    if RAW.matches(head) or (suffix.lower() in RAW.extensions and found in (None, TIFF)):
+        found = RAW
+    if not found:
+        raise _foreign(head)
+    if not found.is_installed:
+        raise Refusal(f"is a {found.label}, which needs another package", found.how_to_install)
+    return found
 
 
 def _foreign(head: bytes) -> Refusal:
@@ -122,11 +135,7 @@ def _foreign(head: bytes) -> Refusal:
         if head.startswith(magic):
             return Refusal(f"is {what}, which cannot be read here", export)
     if head[4:8] == b"ftyp":
-        brand = head[8:11]
-        if brand == b"crx":
-            return camera_raw()
-        what = _BRANDS.get(brand, "a video, or a picture stored like one")
-        return Refusal(f"is {what}, which cannot be read here", export)
+        return Refusal("is a video, or a picture stored like one", export)
     if b"<svg" in head:
         return Refusal("is an SVG drawing, not a photograph", export)
     *labels, last = (codec.label for codec in CODECS.values())

@@ -24,13 +24,33 @@ class Metadata:
         A TIFF-structured EXIF block, without the ``Exif`` marker that JPEG puts before it.
     xmp : bytes
         An XMP packet.
+    xmp_extension : bytes
+        What the packet, which names it by its MD5, was too short for: in JPEG only.
     icc : bytes
         An ICC colour profile.
+    cicp : bytes
+        The colour space in four numbers of a byte each, as ITU-T H.273 lists them: primaries,
+        transfer, matrix (0, since pixels are RGB) and range (1). Also called nclx. Empty if an
+        ICC profile says it.
+    iptc : bytes
+        Captions, keywords and rights as IPTC-IIM records.
+    resolution : tuple of float, optional
+        Pixels per inch in print, across and down. None if only EXIF says it, or nothing does.
+    text : tuple of (str, str)
+        Other comments, each with a keyword such as "Comment" or "Title".
+    lost : tuple of str
+        What the file also held and no result will: "the gain map", for example.
     """
 
     exif: bytes = b""
     xmp: bytes = b""
     icc: bytes = b""
+    xmp_extension: bytes = b""
+    cicp: bytes = b""
+    iptc: bytes = b""
+    resolution: tuple[float, float] | None = None
+    text: tuple[tuple[str, str], ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 @dataclass
@@ -50,12 +70,15 @@ class Photo:
         What the alpha channel, if any, means: the usual opacity, opacity that the colours are
         already multiplied by, or a channel that the file gives no meaning. Only TIFF can hold
         the last two.
+    bits : int
+        Of a channel in the file, if they were stretched to the 16 of uint16: 10 or 12.
     """
 
     pixels: Pixels
     metadata: Metadata = field(default_factory=Metadata)
     format: str = "png"
     alpha: Alpha = "unassociated"
+    bits: int = 16
 
     @property
     def has_alpha(self) -> bool:
@@ -109,7 +132,7 @@ def check_image(image: Pixels) -> None:
     Raises
     ------
     ImageError
-        If the shape, type or values are not those of an image.
+        If the shape or type is not that of an image.
     """
     hint = "Give (H, W) or (H, W, 1 to 4) of uint8, uint16, or floats with white at 1."
     if image.ndim not in (2, 3) or 0 in image.shape or (image.ndim == 3 and image.shape[2] > 4):
@@ -117,5 +140,3 @@ def check_image(image: Pixels) -> None:
     floating = np.issubdtype(image.dtype, np.floating)
     if image.dtype not in (np.uint8, np.uint16) and not floating:
         raise ImageError(f"An array of {image.dtype} is no image.", hint)
-    if floating and not np.isfinite(image).all():
-        raise ImageError("The image holds values that are not finite.", hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from types import SimpleNamespace
 from typing import Any, BinaryIO, cast
 
@@ -11,10 +12,13 @@ from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from ssbsn_cli.core.imaging.codec import Codec, animation, cut_short, damaged
+from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, animation, cut_short, damaged
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels, pixel_rows
 
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
+_BMP_WITH_RESOLUTION = 40
+_MOST_PIXELS_PER_BYTE = 128
+_INCH = 0.0254
 
 
 def to_array(image: Image.Image) -> Pixels:
@@ -62,23 +66,40 @@ def _decode_webp(stream: BinaryIO) -> Photo:
 def _encode_webp(photo: Photo, stream: BinaryIO, quality: int) -> None:
     """Write a WebP: lossy even at quality 100, except for alpha."""
     kept = photo.metadata
-    # WebP knows RGB only, so a grey profile would be wrong.
-    icc = kept.icc if photo.pixels.shape[2] > 2 else b""
-    options = {"quality": quality, "exif": kept.exif, "xmp": kept.xmp, "icc_profile": icc}
+    options = {"quality": quality, "exif": kept.exif, "xmp": kept.xmp, "icc_profile": kept.icc}
     save_array(photo.pixels, stream, "WEBP", **options)
 
 
+def _measure_webp(stream: BinaryIO) -> tuple[int, int]:
+    return WebPImageFile(io.BytesIO(stream.read())).size
+
+
 def _decode_bmp(stream: BinaryIO) -> Photo:
-    image = BmpImageFile(io.BytesIO(stream.read()))
+    data = stream.read()
+    image = BmpImageFile(io.BytesIO(data))
     try:
         image.load()
     except OSError as error:
         raise cut_short() if "truncated" in str(error) else damaged("BMP") from error
-    return Photo(to_array(image), format="bmp")
+    resolution = None
+    if len(data) >= 46 and data[14] >= _BMP_WITH_RESOLUTION:
+        across, down = struct.unpack_from("<ii", data, 38)
+        if across > 0 and down > 0:
+            resolution = across * _INCH, down * _INCH
+    return Photo(to_array(image), Metadata(resolution=resolution), "bmp")
+
+
+def _measure_bmp(stream: BinaryIO) -> tuple[int, int]:
+    data = stream.read()
+    width, height = BmpImageFile(io.BytesIO(data)).size
+    # Runs hold up to 255 pixels in two bytes, and no pixel is smaller than a bit otherwise.
+    if width * height > _MOST_PIXELS_PER_BYTE * len(data):
+        raise cut_short()
+    return width, height
 
 
 def _encode_bmp(photo: Photo, stream: BinaryIO, _: int) -> None:
-    save_array(photo.pixels, stream, "BMP")
+    save_array(photo.pixels, stream, "BMP", dpi=photo.metadata.resolution or (0, 0))
 
 
 WEBP = Codec(
@@ -91,6 +112,8 @@ WEBP = Codec(
     encode=_encode_webp,
     alphas=("unassociated",),
     max_side=16383,
+    grey=False,
+    measure=_measure_webp,
 )
 BMP = Codec(
     name="bmp",
@@ -102,4 +125,6 @@ BMP = Codec(
     ),
     decode=_decode_bmp,
     encode=_encode_bmp,
+    keeps={"resolution": UNLIMITED},
+    measure=_measure_bmp,
 )

@@ -1,4 +1,4 @@
-"""PNG: its chunks, its pixels, and the metadata between them."""
+"""PNG: its chunks and its pixels."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ import numpy as np
 
 from ssbsn_cli.core.imaging.adjust import swap_red_and_blue
 from ssbsn_cli.core.imaging.codec import Codec, Refusal, animation, cut_short, damaged
-from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
+from ssbsn_cli.core.imaging.photo import Photo, Pixels
+from ssbsn_cli.core.imaging.png_chunks import KEEPS, Statements, write_statements
 from ssbsn_cli.core.types import white_of
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER_END = 33
-_XMP = b"XML:com.adobe.xmp\0"
 _GREY, _RGB, _PALETTE, _GREY_ALPHA = 0, 2, 3, 4
 _MAX_SIDE = 1_000_000
+# OpenCV's own limit.
 _MAX_PIXELS = 1 << 30
-_MAX_TEXT = 64 << 20
 
 
 def _decode(stream: BinaryIO) -> Photo:
     """Read a PNG: a palette becomes RGB, transparent entries and colours become alpha."""
     data = stream.read()
-    exif = xmp = icc = key = b""
+    key = b""
     depth = color = -1
+    said = Statements()
     # libpng gets only what it needs: it would complain about the rest on stderr.
     plain: list[bytes | memoryview] = [_SIGNATURE]
     view = memoryview(data)
@@ -38,14 +39,10 @@ def _decode(stream: BinaryIO) -> Photo:
             depth, color = _read_header(body)
         elif kind == b"acTL":
             raise animation()
-        elif kind == b"eXIf":
-            exif = body.removeprefix(b"Exif\0\0")
-        elif kind == b"iCCP":
-            icc = _inflate(body[body.find(b"\0") + 2 :])
-        elif kind == b"iTXt" and body.startswith(_XMP):
-            xmp = _read_text(body[len(_XMP) :])
         elif kind == b"tRNS":
             key = body
+        else:
+            said.take(kind, body)
         if _is_critical(kind) or (kind == b"tRNS" and color == _PALETTE):
             plain.append(view[start:end])
     if depth < 0:
@@ -55,7 +52,12 @@ def _decode(stream: BinaryIO) -> Photo:
     pixels = cv2.imdecode(packed, cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise damaged("PNG")
-    return Photo(_as_stored(pixels, depth, color, key), Metadata(exif, xmp, icc), "png")
+    grey = color in (_GREY, _GREY_ALPHA)
+    return Photo(_as_stored(pixels, depth, color, key), said.metadata(grey), "png")
+
+
+def _measure(stream: BinaryIO) -> tuple[int, int]:
+    return struct.unpack(">II", stream.read(24)[16:])
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -94,21 +96,6 @@ def _read_header(body: bytes) -> tuple[int, int]:
     return depth, color
 
 
-def _inflate(data: bytes) -> bytes:
-    try:
-        return zlib.decompressobj().decompress(data, _MAX_TEXT)
-    except zlib.error:
-        return b""
-
-
-def _read_text(body: bytes) -> bytes:
-    """Return the text of an international text chunk, after its keyword."""
-    fields = body[2:].split(b"\0", 2)
-    if len(fields) < 3:
-        return b""
-    return _inflate(fields[2]) if body[0] else fields[2]
-
-
 def _as_stored(pixels: Pixels, depth: int, color: int, key: bytes) -> Pixels:
     """Bring what OpenCV decoded into our order of channels, and apply a colour key."""
     if pixels.ndim == 2:
@@ -137,12 +124,8 @@ def _encode(photo: Photo, stream: BinaryIO, _: int) -> None:
         _, encoded = cv2.imencode(".png", pixels if code is None else cv2.cvtColor(pixels, code))
         plain = encoded.data
     stream.write(plain[:_HEADER_END])
-    if metadata.icc:
-        stream.write(_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)))
-    if metadata.exif:
-        stream.write(_chunk(b"eXIf", metadata.exif))
-    if metadata.xmp:
-        stream.write(_chunk(b"iTXt", _XMP + bytes(4) + metadata.xmp))
+    for kind, content in write_statements(metadata):
+        stream.write(_chunk(kind, content))
     stream.write(plain[_HEADER_END:])
 
 
@@ -180,4 +163,6 @@ PNG = Codec(
     encode=_encode,
     alphas=("unassociated",),
     max_side=_MAX_SIDE,
+    keeps=KEEPS,
+    measure=_measure,
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import warnings
 from typing import BinaryIO
 
 import numpy as np
@@ -11,10 +13,13 @@ from ssbsn_cli.core.imaging.codec import Codec, Refusal, cut_short, damaged
 from ssbsn_cli.core.imaging.photo import Photo, Pixels, pixel_rows
 from ssbsn_cli.core.types import white_of
 
-_NUMBER = re.compile(rb"(?:\s+|#[^\n\r]*[\n\r])+(\d{1,9})")
+# What stands between numbers is told apart by its first byte: there is one way to read it.
+_NUMBER = re.compile(rb"(?:\s|#[^\n\r]*[\n\r])++(\d{1,9})")
+_MAX_HEADER = 1 << 20
 _BITMAPS = b"14"
 _TEXT = b"123"
 _COLOR = b"36"
+_SPACE = b" \t\n\v\f\r"
 
 
 def _matches(head: bytes) -> bool:
@@ -25,16 +30,28 @@ def _decode(stream: BinaryIO) -> Photo:
     """Read a picture as uint8 if its white is at most 255, else as uint16, in full range."""
     data = stream.read()
     kind = data[1:2]
-    width, at = _number(data, 2)
-    height, at = _number(data, at)
-    white, at = (1, at) if kind in _BITMAPS else _number(data, at)
-    if not (width and height and 0 < white < 1 << 16):
-        raise damaged("PNM")
+    width, height, white, at = _read_header(data)
     shape = height, width, 3 if kind in _COLOR else 1
     samples = _text(data, at, shape, kind) if kind in _TEXT else _binary(data, at, shape, white)
     if kind in _BITMAPS:
         samples = 1 - samples
     return Photo(_stretch(samples, white), format="pnm")
+
+
+def _measure(stream: BinaryIO) -> tuple[int, int]:
+    width, height, _, _ = _read_header(stream.read(_MAX_HEADER))
+    return width, height
+
+
+def _read_header(data: bytes) -> tuple[int, int, int, int]:
+    """Return width, height, the value of white, and where the header ends."""
+    head = data[:_MAX_HEADER]
+    width, at = _number(head, 2)
+    height, at = _number(head, at)
+    white, at = (1, at) if head[1:2] in _BITMAPS else _number(head, at)
+    if not (width and height and 0 < white < 1 << 16):
+        raise damaged("PNM")
+    return width, height, white, at
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
@@ -62,13 +79,22 @@ def _binary(data: bytes, at: int, shape: tuple[int, int, int], white: int) -> Pi
 
 
 def _text(data: bytes, at: int, shape: tuple[int, int, int], kind: bytes) -> Pixels:
-    number = shape[0] * shape[1] * shape[2]
+    number = math.prod(shape)
     body = re.sub(rb"#[^\n\r]*", b"", data[at:])
-    # The digits of a bitmap need no space between them.
-    words = re.findall(rb"[01]", body) if kind in _BITMAPS else body.split()
-    if len(words) < number:
+    if kind in _BITMAPS:
+        # The digits of a bitmap need no space between them.
+        samples = np.frombuffer(body.translate(None, _SPACE), np.uint8) - ord("0")
+    else:
+        with warnings.catch_warnings():
+            # NumPy deprecates that it stops at what is no number, which makes the file too short.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            samples = np.fromstring(body, np.int32, sep=" ")
+    if len(samples) < number:
         raise cut_short()
-    return np.array([int(word) for word in words[:number]], np.uint16).reshape(shape)
+    samples = samples[:number]
+    if samples.min() < 0 or samples.max() >= 1 << 16:
+        raise damaged("PNM")
+    return samples.astype(np.uint16).reshape(shape)
 
 
 def _stretch(samples: Pixels, white: int) -> Pixels:
@@ -100,4 +126,6 @@ PNM = Codec(
     matches=_matches,
     decode=_decode,
     encode=_encode,
+    keeps={},
+    measure=_measure,
 )

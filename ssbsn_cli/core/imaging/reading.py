@@ -13,10 +13,22 @@ from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging.adjust import upright
 from ssbsn_cli.core.imaging.codec import Refusal, damaged
 from ssbsn_cli.core.imaging.formats import sniff
+from ssbsn_cli.core.imaging.keeping import without_claims
 from ssbsn_cli.core.imaging.photo import Photo
+from ssbsn_cli.core.imaging.raw import RAW, develop
+from ssbsn_cli.core.types import RawSpace
+
+# Larger photos must be asked for: 512 megapixels take some 3 GB while they are decoded.
+MAX_PIXELS = 1 << 29
 
 
-def read_photo(source: Path | bytes, name: str | None = None) -> Photo:
+def read_photo(
+    source: Path | bytes,
+    name: str | None = None,
+    *,
+    max_pixels: int | None = None,
+    raw_space: RawSpace = "srgb",
+) -> Photo:
     """Read a photo and turn it the right way up.
 
     Parameters
@@ -25,6 +37,11 @@ def read_photo(source: Path | bytes, name: str | None = None) -> Photo:
         A file, or its content, which tells its format.
     name : str, optional
         What to call it in messages; the path if there is one.
+    max_pixels : int, optional
+        The most pixels that a photo may have; `MAX_PIXELS` if not given. What the file claims
+        decides, before anything is decoded.
+    raw_space : {"srgb", "p3", "adobe", "prophoto"}
+        The colour space that camera raw files are developed to.
 
     Returns
     -------
@@ -36,27 +53,41 @@ def read_photo(source: Path | bytes, name: str | None = None) -> Photo:
     ImageError
         It cannot be read; the message names it and says why.
     """
+    max_pixels = max_pixels or MAX_PIXELS
     if isinstance(source, bytes):
-        return _read(io.BytesIO(source), name or "The input")
+        return _read(io.BytesIO(source), name or "The input", max_pixels, raw_space)
     name = name or str(source)
     try:
         with source.open("rb") as stream:
-            return _read(stream if stream.seekable() else io.BytesIO(stream.read()), name)
+            seekable = stream if stream.seekable() else io.BytesIO(stream.read())
+            return _read(seekable, name, max_pixels, raw_space)
     except OSError as error:
         raise _unreadable(error, name) from error
 
 
-def _read(stream: BinaryIO, name: str) -> Photo:
+def _read(stream: BinaryIO, name: str, max_pixels: int, raw_space: RawSpace) -> Photo:
     try:
         with explained(name):
             codec = sniff(stream, PurePath(name).suffix)
         with explained(name, codec.label):
-            photo = codec.decode(stream)
+            if codec.measure:
+                _check_size(*codec.measure(stream), max_pixels)
+                stream.seek(0)
+            photo = develop(stream, raw_space) if codec is RAW else codec.decode(stream)
+        photo.metadata = without_claims(photo.metadata)
         return upright(photo)
     except MemoryError as error:
         raise ImageError(
             f"{name} does not fit into memory.", "Close other programs, or cut it into parts."
         ) from error
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise Refusal(
+            f"claims to be {width} x {height} pixels, more than the limit of {max_pixels}",
+            "Use --max-pixels to raise the limit if you trust the file.",
+        )
 
 
 @contextmanager

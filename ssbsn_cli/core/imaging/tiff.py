@@ -1,52 +1,58 @@
-"""Reading TIFF: which page, whether it is a photo, and its pixels."""
+"""Reading TIFF: its pixels and what it says about them."""
 
 from __future__ import annotations
 
-import logging
+import lzma
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import BinaryIO
+import zlib
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 from cv2.utils import logging as cv2_logging
-from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
+from tifffile import COMPRESSION, PHOTOMETRIC, TiffPage
+from tifffile import TIFF as CODES
 
 from ssbsn_cli.core.imaging.adjust import swap_red_and_blue
-from ssbsn_cli.core.imaging.codec import Codec, Refusal, camera_raw, cut_short, damaged
+from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, Refusal, damaged
 from ssbsn_cli.core.imaging.exif import (
     BROKEN,
     DESCRIPTIVE,
     ICC,
+    IPTC,
     ORIENTATION,
+    RESOURCES,
     XMP,
+    Directory,
     Entry,
     build_exif,
     read_directory,
     read_header,
 )
+from ssbsn_cli.core.imaging.exif_fields import LOST_NOTES, drop_fixed_note
 from ssbsn_cli.core.imaging.photo import Alpha, Metadata, Photo, Pixels, pixel_rows
+from ssbsn_cli.core.imaging.photoshop import find_iptc
+from ssbsn_cli.core.imaging.tiff_pages import COLORS, find_photo, open_tiff
 from ssbsn_cli.core.imaging.tiff_write import write_tiff
 from ssbsn_cli.core.types import white_of
 
-_DNG_VERSION = 50706
-_REDUCED_OR_MASK = 1 | 4
-_RAW_PHOTOMETRICS = {PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW}
-_COLORS: dict[int, int] = {
-    PHOTOMETRIC.MINISWHITE: 1,
-    PHOTOMETRIC.MINISBLACK: 1,
-    PHOTOMETRIC.PALETTE: 1,
-    PHOTOMETRIC.RGB: 3,
-    PHOTOMETRIC.YCBCR: 3,
-}
+_WANTED = DESCRIPTIVE | {ORIENTATION, ICC, XMP, IPTC, RESOURCES}
+_LAYERS = 37724
+_IPTC_MARK = b"\x1c"
 _ALPHAS: dict[int, Alpha] = {0: "unspecified", 1: "associated", 2: "unassociated"}
 _FLOAT_HEADROOM = 16.0
 # How much of a file tifffile holds beside the pixels; by default, often the whole file.
 _BATCH_BYTES = 4 << 20
-_EXPORT = "Export it as an 8-bit or 16-bit RGB TIFF first."
 # OpenCV does not return such pixels as they are stored.
 _ALTERED = {PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.PALETTE}
+_SAVE_AS_ZIP = "Save it with ZIP compression."
+# What tifffile decompresses without the help of imagecodecs.
+_INFLATERS: dict[int, Callable[[], Any]] = {
+    COMPRESSION.ADOBE_DEFLATE: zlib.decompressobj,
+    COMPRESSION.DEFLATE: zlib.decompressobj,
+    COMPRESSION.LZMA: lzma.LZMADecompressor,
+}
 _OPENCV_DECODES = {
     COMPRESSION.LZW,
     COMPRESSION.JPEG,
@@ -58,10 +64,10 @@ _OPENCV_DECODES = {
 
 def _decode(stream: BinaryIO) -> Photo:
     """Read a TIFF: palettes become RGB, bilevel becomes grey, and black is 0 whatever it was."""
-    with quiet_tifffile(), TiffFile(stream) as tiff:
-        page = find_photo(tiff)
+    with open_tiff(stream) as tiff:
+        page, front = find_photo(tiff)
         pixels = normalise(_decode_page(page, stream), page)
-        metadata = read_metadata(stream, page)
+        metadata = read_metadata(stream, page, front)
     if pixels.dtype.kind == "f":
         _check_floats(pixels)
     photo = Photo(pixels, metadata, "tiff")
@@ -70,115 +76,64 @@ def _decode(stream: BinaryIO) -> Photo:
     return photo
 
 
-@contextmanager
-def quiet_tifffile() -> Iterator[None]:
-    """Keep tifffile from logging what it finds odd in a file."""
-
-    def nothing(_: logging.LogRecord) -> bool:
-        return False
-
-    logger = logging.getLogger("tifffile")
-    logger.addFilter(nothing)
-    try:
-        yield
-    finally:
-        logger.removeFilter(nothing)
-
-
-def find_photo(tiff: TiffFile) -> TiffPage:
-    """Return the one picture in the file, past thumbnails, reduced copies and masks.
-
-    Raises
-    ------
-    Refusal
-        There are none or several, or it is no photo of a kind that can be denoised, or the file
-        is damaged or cut short.
-    """
-    pages = [page for page in tiff.pages if isinstance(page, TiffPage)]
-    for page in pages:
-        below = [sub for sub in page.pages or () if isinstance(sub, TiffPage)]
-        if _DNG_VERSION in page.tags or any(
-            candidate.photometric in _RAW_PHOTOMETRICS for candidate in (page, *below)
-        ):
-            raise camera_raw()
-    whole = [page for page in pages if not page.subfiletype & _REDUCED_OR_MASK]
-    if len(whole) > 1:
-        raise Refusal(
-            f"holds {len(whole)} pages, not one photograph", "Split it into one file for each page."
-        )
-    if not pages:
-        raise cut_short()
-    page = (whole or pages)[0]
-    _check_kind(page)
-    _check_complete(page, tiff.filehandle.size)
-    return page
-
-
-def _check_kind(page: TiffPage) -> None:
-    photometric = page.photometric
-    if photometric == PHOTOMETRIC.SEPARATED:
-        raise Refusal(
-            "is a CMYK TIFF, made for printing", "Convert it to sRGB first, in an image editor."
-        )
-    colors = _COLORS.get(photometric)
-    is_jpeg = page.compression == COMPRESSION.JPEG
-    if colors is None or (photometric == PHOTOMETRIC.YCBCR and not is_jpeg):
-        name = getattr(photometric, "name", str(photometric))
-        raise Refusal(f"is a TIFF of kind {name}, which cannot be read here", _EXPORT)
-    _check_depth(page)
-    if page.imagedepth > 1:
-        raise Refusal("is a volume, not a photograph", "Export one layer of it first.")
-    extra = page.samplesperpixel - colors
-    if extra < 0 or extra > (photometric != PHOTOMETRIC.PALETTE):
-        raise Refusal(
-            f"has {page.samplesperpixel} channels, more or fewer than a photograph", _EXPORT
-        )
-
-
-def _check_depth(page: TiffPage) -> None:
-    bits, kind = page.bitspersample, page.dtype.kind if page.dtype else "?"
-    if page.photometric == PHOTOMETRIC.PALETTE:
-        known = kind == "u" and bits in (1, 2, 4, 8)
-    else:
-        known = (
-            (kind in "bu" and bits == 1)
-            or (kind == "u" and bits in (8, 16))
-            or (kind == "f" and bits in (16, 32, 64))
-        )
-    if not known:
-        name = {"i": "signed integer", "u": "unsigned integer", "c": "complex", "f": "float"}
-        raise Refusal(
-            f"has {bits}-bit {name.get(kind, 'unknown')} pixels, which cannot be read here", _EXPORT
-        )
-
-
-def _check_complete(page: TiffPage, size: int) -> None:
-    """Refuse missing strips and tiles, which tifffile would leave black."""
-    segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
-    if len(segments) < math.prod(page.chunked) or any(0 in segment for segment in segments):
-        raise damaged("TIFF")
-    if any(offset + count > size for offset, count in segments):
-        raise cut_short()
+def _measure(stream: BinaryIO) -> tuple[int, int]:
+    with open_tiff(stream) as tiff:
+        photo, _ = find_photo(tiff)
+        return photo.imagewidth, photo.imagelength
 
 
 def _decode_page(page: TiffPage, stream: BinaryIO) -> Pixels:
     """Return (H, W, C), values as in the file."""
+    file = page.parent.filehandle
+    if _inflates_without_limit(page):
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+            file.seek(offset)
+            check_inflation(page, file.read(count))
     try:
         pixels = page.asarray(buffersize=_BATCH_BYTES)
-    except (ImportError, KeyError, ValueError) as error:
+    except (ImportError, KeyError, ValueError, NotImplementedError) as error:
+        if "known COMPRESSION" in str(error):
+            raise Refusal(
+                f"is a TIFF of the unknown compression {page.compression}", _SAVE_AS_ZIP
+            ) from error
         if "imagecodecs" not in str(error) and not isinstance(error, ImportError):
             raise
         found = _decode_with_opencv(page, stream)
         if found is None:
+            what = f"compressed as {COMPRESSION(page.compression).name}"
+            if page.compression == COMPRESSION.NONE:
+                what = f"with {page.bitspersample}-bit pixels"
             raise Refusal(
-                f"is a TIFF compressed as {COMPRESSION(page.compression).name}, "
-                "which needs more codecs",
-                'Install them with pip install "ssbsn[tiff]", or save it with ZIP compression.',
+                f"is a TIFF {what}, which needs more codecs",
+                f'Install them with pip install "ssbsn[tiff]", or {_SAVE_AS_ZIP[0].lower()}'
+                f"{_SAVE_AS_ZIP[1:]}",
             ) from error
         return found
     if page.axes == "SYX":
         pixels = np.moveaxis(pixels, 0, -1)
     return pixels.reshape(page.imagelength, page.imagewidth, -1)
+
+
+def _inflates_without_limit(page: TiffPage) -> bool:
+    """Tell whether tifffile decompresses by itself: what it does so, it takes whole."""
+    if page.compression not in _INFLATERS:
+        return False
+    return str(CODES.DECOMPRESSORS[page.compression].__module__).startswith("tifffile")
+
+
+def check_inflation(page: TiffPage, data: bytes) -> None:
+    """Refuse a strip or tile that inflates to more than its share of the pixels.
+
+    Raises
+    ------
+    Refusal
+        It does.
+    """
+    if _inflates_without_limit(page) and page.dtype is not None:
+        most = math.prod(page.chunks) * page.dtype.itemsize
+        inflater = _INFLATERS[page.compression]()
+        if len(inflater.decompress(data, most + 1)) > most:
+            raise damaged("TIFF")
 
 
 def _decode_with_opencv(page: TiffPage, stream: BinaryIO) -> Pixels | None:
@@ -187,7 +142,7 @@ def _decode_with_opencv(page: TiffPage, stream: BinaryIO) -> Pixels | None:
     # OpenCV multiplies 8-bit colours by their alpha, and reads the first page.
     if page.compression not in _OPENCV_DECODES or page.photometric in _ALTERED or page.index:
         return None
-    if channels != _COLORS[page.photometric] or page.bitspersample < 8 or page.planarconfig != 1:
+    if channels != COLORS[page.photometric] or page.bitspersample < 8 or page.planarconfig != 1:
         return None
     stream.seek(0)
     data = bytearray(stream.read())
@@ -217,12 +172,12 @@ def normalise(pixels: Pixels, page: TiffPage) -> Pixels:
     be changed in place.
     """
     if page.photometric == PHOTOMETRIC.PALETTE:
-        if page.colormap is None:
+        if page.colormap is None or page.colormap.shape != (3, 1 << page.bitspersample):
             raise damaged("TIFF")
         # Palettes hold 16 bits; old writers filled only the lower 8.
         colors = page.colormap.T
         colors = (colors >> 8 if colors.max() > 255 else colors).astype(np.uint8)
-        return np.ascontiguousarray(colors[pixels[..., 0]])
+        return np.ascontiguousarray(colors[pixels[..., 0].astype(np.uint8)])
     if pixels.dtype == bool or page.bitspersample == 1:
         pixels = pixels.astype(np.uint8) * np.uint8(255)
     pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
@@ -234,10 +189,10 @@ def normalise(pixels: Pixels, page: TiffPage) -> Pixels:
 
 
 def _check_floats(pixels: Pixels) -> None:
-    parts = pixel_rows(pixels)
-    if not all(np.isfinite(pixels[rows]).all() for rows in parts):
-        raise Refusal("holds values that are not numbers (NaN or infinite)", "Export it anew.")
-    top = max(float(pixels[rows].max()) for rows in parts)
+    parts = [pixels[rows] for rows in pixel_rows(pixels)]
+    top = max(
+        np.abs(part, where=np.isfinite(part), out=np.zeros_like(part)).max() for part in parts
+    )
     if top > _FLOAT_HEADROOM:
         raise Refusal(
             f"holds floats up to {top:g}, while white is expected at 1",
@@ -245,16 +200,44 @@ def _check_floats(pixels: Pixels) -> None:
         )
 
 
-def read_metadata(stream: BinaryIO, page: TiffPage) -> Metadata:
-    """Collect what describes the photo in a page, empty if broken; EXIF becomes its own block."""
+def read_metadata(stream: BinaryIO, page: TiffPage, front: TiffPage) -> Metadata:
+    """Collect what describes the photo, empty if broken; EXIF becomes its own block.
+
+    Parameters
+    ----------
+    stream : binary file
+        The TIFF.
+    page, front : TiffPage
+        As `find_photo` returns them. What the photo's own page says counts more.
+    """
+    lost = ["the layers of Photoshop"] if _LAYERS in front.tags else []
     try:
         layout, _ = read_header(stream)
-        found = read_directory(stream, layout, page.offset, DESCRIPTIVE | {ORIENTATION, ICC, XMP})
-        icc, xmp = found.pop(ICC, None), found.pop(XMP, None)
+        found: Directory = {}
+        for position in dict.fromkeys((front.offset, page.offset)):
+            found |= read_directory(stream, layout, position, _WANTED)
+        xmp, icc, iptc, resources = (_take(found, tag) for tag in (XMP, ICC, IPTC, RESOURCES))
+        if drop_fixed_note(found):
+            lost.append(LOST_NOTES)
         exif = build_exif(found, layout.order) if found else b""
     except BROKEN:
-        return Metadata()
-    return Metadata(exif, *(item.data if isinstance(item, Entry) else b"" for item in (xmp, icc)))
+        return Metadata(lost=tuple(lost))
+    return Metadata(
+        exif, xmp, icc, iptc=_order_iptc(iptc) or find_iptc(resources), lost=tuple(lost)
+    )
+
+
+def _take(directory: Directory, tag: int) -> bytes:
+    item = directory.pop(tag, None)
+    return item.data if isinstance(item, Entry) else b""
+
+
+def _order_iptc(iptc: bytes) -> bytes:
+    """Return IPTC records in their order: some programs write them as long numbers, swapped."""
+    if not iptc or iptc[:1] == _IPTC_MARK or len(iptc) % 4:
+        return iptc
+    swapped = np.frombuffer(iptc, np.uint32).byteswap().tobytes()
+    return swapped if swapped[:1] == _IPTC_MARK else iptc
 
 
 TIFF = Codec(
@@ -266,4 +249,7 @@ TIFF = Codec(
     decode=_decode,
     encode=write_tiff,
     alphas=("unassociated", "associated", "unspecified"),
+    keeps=dict.fromkeys(("exif", "xmp", "icc", "iptc"), UNLIMITED),
+    moves_exif=True,
+    measure=_measure,
 )

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from tifffile import PHOTOMETRIC, TiffFile, TiffPage
+from tifffile import PHOTOMETRIC, TiffPage
 
 from ssbsn_cli.core.imaging.adjust import settle_turn
 from ssbsn_cli.core.imaging.codec import cut_short, damaged
 from ssbsn_cli.core.imaging.formats import sniff
+from ssbsn_cli.core.imaging.keeping import without_claims
 from ssbsn_cli.core.imaging.photo import Metadata, Pixels
 from ssbsn_cli.core.imaging.reading import explained
-from ssbsn_cli.core.imaging.tiff import TIFF, find_photo, normalise, quiet_tifffile, read_metadata
+from ssbsn_cli.core.imaging.tiff import TIFF, check_inflation, normalise, read_metadata
+from ssbsn_cli.core.imaging.tiff_pages import find_photo, open_tiff
 
 # Pixels of more bytes than this stay in their file.
 STREAM_BYTES = 1 << 30
@@ -45,9 +47,9 @@ def open_large_tiff(path: Path) -> TiffImage | None:
             stream = stack.enter_context(path.open("rb"))
             if sniff(stream, path.suffix) is not TIFF:
                 return None
-            stack.enter_context(quiet_tifffile())
-            page = find_photo(stack.enter_context(TiffFile(stream)))
-            orientation, metadata = settle_turn(read_metadata(stream, page))
+            page, front = find_photo(stack.enter_context(open_tiff(stream)))
+            found = without_claims(read_metadata(stream, page, front))
+            orientation, metadata = settle_turn(found)
             if orientation > 1 or not _can_stream(page):
                 return None
             image = TiffImage(page, metadata, str(path))
@@ -140,6 +142,7 @@ class TiffImage:
     def _decompress(self, index: int) -> Pixels:
         page = self._page
         data = self._read(page.dataoffsets[index], page.databytecounts[index])
+        check_inflation(page, data)
         segment, _, _ = page.decode(
             data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
         )

@@ -13,6 +13,7 @@ from ssbsn_cli.core.imaging.exif import (
     BROKEN,
     DESCRIPTIVE,
     ICC,
+    IPTC,
     SIZES,
     XMP,
     Directory,
@@ -25,7 +26,7 @@ from ssbsn_cli.core.imaging.exif import (
 from ssbsn_cli.core.imaging.photo import Alpha, Metadata, Photo, Pixels
 
 _RESOLUTION = {282, 283, 296}
-_BYTE, _UNDEFINED = 1, 7
+_BYTE, _LONG, _UNDEFINED = 1, 4, 7
 _RATIONALS = (5, 10)
 _ALPHA_CODES: dict[Alpha, str] = {
     "unspecified": "unspecified",
@@ -145,6 +146,10 @@ def _as_directory(metadata: Metadata) -> Directory:
         found[ICC] = Entry(_UNDEFINED, len(metadata.icc), metadata.icc)
     if metadata.xmp:
         found[XMP] = Entry(_BYTE, len(metadata.xmp), metadata.xmp)
+    if metadata.iptc:
+        # As numbers of four bytes, though in the order of their bytes: readers expect just that.
+        padded = metadata.iptc + bytes(-len(metadata.iptc) % 4)
+        found[IPTC] = Entry(_LONG, len(padded) // 4, padded)
     return found
 
 

@@ -11,8 +11,9 @@ from typing import BinaryIO
 import cv2
 
 from ssbsn_cli.core.errors import ImageError, OptionError
-from ssbsn_cli.core.imaging.adjust import convert_depth, straighten_alpha
+from ssbsn_cli.core.imaging.adjust import convert_depth, is_opaque, straighten_alpha
 from ssbsn_cli.core.imaging.formats import CODECS, format_of_path, stored_dtype
+from ssbsn_cli.core.imaging.keeping import keep_metadata
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
 from ssbsn_cli.core.imaging.tiff_stream import TiffImage
 from ssbsn_cli.core.imaging.tiff_write import write_tiff_tiles
@@ -86,7 +87,7 @@ def write_rows(
     ImageError
         The file cannot be written, or `source` turns out to be damaged as the rows are made.
     """
-    kept = _kept(source.metadata, source.shape[2], strip_metadata)
+    kept = _kept(source.metadata, "tiff", source.shape[2], strip_metadata)
     # The source is closed before it may be replaced, which some systems insist on.
     with atomic_output(path, overwrite) as temporary, source, temporary.open("rb+") as stream:
         write_tiff_tiles(stream, rows, source.shape, source.dtype, kept)
@@ -112,7 +113,7 @@ def check_writable(photo: Photo, format: str, quality: int, name: str) -> None:
     Parameters
     ----------
     photo : Photo
-        What is to be written; only its shape and type matter.
+        What is to be written. Of its values, only those of alpha matter.
     format : str
         One of `CODECS`, such as "jpeg".
     quality : int
@@ -128,11 +129,16 @@ def check_writable(photo: Photo, format: str, quality: int, name: str) -> None:
         There is no such format or quality.
     """
     codec = CODECS.get(format)
-    if codec is None:
-        raise OptionError(f"Unknown format {format!r}.", f"Choose one of {', '.join(CODECS)}.")
+    if codec is None or not codec.encode:
+        known = (name for name, codec in CODECS.items() if codec.encode)
+        raise OptionError(f"Unknown format {format!r}.", f"Choose one of {', '.join(known)}.")
+    if not codec.is_installed:
+        raise ImageError(
+            f"{name} cannot be written: {codec.label} needs another package.", codec.how_to_install
+        )
     if not 1 <= quality <= 100:
         raise OptionError(f"A quality of {quality} is out of range.", "Use a number from 1 to 100.")
-    if photo.has_alpha and not codec.alphas:
+    if photo.has_alpha and not codec.alphas and not is_opaque(photo):
         raise ImageError(
             f"{name} cannot be written: {codec.label} has no alpha channel, and the photo has one.",
             "Choose PNG.",
@@ -146,21 +152,40 @@ def check_writable(photo: Photo, format: str, quality: int, name: str) -> None:
         )
 
 
-def _kept(metadata: Metadata, channels: int, strip_metadata: bool) -> Metadata:
-    """Return the metadata to write, without a profile that is broken or for other channels."""
+def list_losses(photo: Photo, format: str, strip_metadata: bool = False) -> tuple[str, ...]:
+    """Return what a file of a format does not keep of what a photo's own file held.
+
+    Parameters
+    ----------
+    photo : Photo
+        As it was read.
+    format : str
+        One of `CODECS`, such as "jpeg".
+    strip_metadata : bool
+        Whether metadata are left out anyway.
+
+    Returns
+    -------
+    tuple of str
+        Such as "EXIF" or "the gain map for HDR displays".
+    """
+    return _kept(photo.metadata, format, photo.pixels.shape[2], strip_metadata).lost
+
+
+def _kept(metadata: Metadata, format: str, channels: int, strip_metadata: bool) -> Metadata:
     if strip_metadata:
-        return Metadata()
-    space = b"GRAY" if channels <= 2 else b"RGB "
-    icc = metadata.icc
-    fits = icc[36:40] == b"acsp" and icc[16:20] == space
-    return metadata if fits else replace(metadata, icc=b"")
+        return Metadata(lost=metadata.lost)
+    return keep_metadata(metadata, CODECS[format], channels)
 
 
 def _encode(
     photo: Photo, stream: BinaryIO, format: str, quality: int, strip_metadata: bool, name: str
 ) -> None:
     codec = CODECS[format]
-    metadata = _kept(photo.metadata, photo.pixels.shape[2], strip_metadata)
+    assert codec.encode
+    if photo.has_alpha and not codec.alphas:
+        photo = replace(photo, pixels=photo.color)
+    metadata = _kept(photo.metadata, format, photo.pixels.shape[2], strip_metadata)
     try:
         if photo.alpha not in codec.alphas:
             photo = straighten_alpha(photo)

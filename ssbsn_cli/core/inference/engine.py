@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import DeviceError
+from ssbsn_cli.core.imaging.levels import level_floats
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
 from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.settings import MIN_TILE
@@ -99,14 +100,18 @@ class Engine:
         if self.strength == 0:
             yield from (image[rows, :] for rows in pixel_rows(image))
             return
-        self._noise = estimate_noise(image) if self.detail else None
-        for top, band in self._bands(image, progress, self.tiling.workers):
+        levelled = level_floats(image)
+        source = levelled or image
+        self._noise = estimate_noise(source) if self.detail else None
+        for top, band in self._bands(source, progress, self.tiling.workers):
             # A few copies of a wide band at once would be most of the memory in use.
             for rows in pixel_rows(band):
                 part = band[rows]
                 if self.strength < 1:
-                    original = to_unit(image[top + rows.start : top + rows.stop, :])
+                    original = to_unit(source[top + rows.start : top + rows.stop, :])
                     part = original + np.float32(self.strength) * (part - original)
+                if levelled:
+                    part = levelled.restore(part, top + rows.start)
                 yield from_unit(part, image.dtype)
 
     def run_batch(self, images: Sequence[Pixels]) -> list[NDArray[np.float32]]:
@@ -128,9 +133,12 @@ class Engine:
             As `stream` does.
         """
         self.current = self.tiling
-        batch = np.stack([to_unit(image) for image in images])
         if self.strength == 0:
-            return list(batch)
+            return [to_unit(image) for image in images]
+        levelled = [level_floats(image) for image in images]
+        batch = np.stack(
+            [to_unit((level or image)[:, :]) for level, image in zip(levelled, images, strict=True)]
+        )
         self._noise = None
         self._pixels = batch[..., 0].size
         try:
@@ -143,7 +151,11 @@ class Engine:
             for image, result in zip(batch, results, strict=True):
                 if noise := estimate_noise(image):
                     result[...] = recover_detail(image, result, noise)
-        return list(batch + np.float32(self.strength) * (results - batch))
+        results = batch + np.float32(self.strength) * (results - batch)
+        return [
+            level.restore(result) if level else result
+            for level, result in zip(levelled, results, strict=True)
+        ]
 
     def _bands(
         self, image: Image, progress: Progress, workers: int

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import get_args
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.types import AttentionKind, CompileKind, DetailKind, PrecisionKind, RefineKind
+from ssbsn_cli.core.types import (
+    AttentionKind,
+    CompileKind,
+    DetailKind,
+    PrecisionKind,
+    RawSpace,
+    RefineKind,
+)
 
 MIN_TILE = 32
 # The refinements that have a number of passes.
@@ -112,21 +119,33 @@ def passes_without_r3(refine: str) -> OptionError:
 
 @dataclass(frozen=True, kw_only=True)
 class FileOptions:
-    """How results are written.
+    """How photos are read and results are written.
 
     Parameters
     ----------
     format : str, optional
         Format of the result; by default that of its name, or of the photo.
     quality : int
-        Of JPEG and WebP, 1 to 100.
+        Of JPEG, WebP, HEIC, AVIF and JPEG XL, 1 to 100; 100 is lossless in the last two.
     overwrite : bool
         Whether files may be replaced, the photo itself included.
+    skip_existing : bool
+        Whether to leave out photos whose result is there, or that another process is making.
     strip_metadata : bool
-        Whether to leave out EXIF, XMP and ICC.
+        Whether to leave out EXIF, XMP, ICC and all else that describes the photo.
+    keep_time : bool
+        Whether results get the photos' time of change.
+    max_pixels : int, optional
+        The most pixels that a photo may have; `MAX_PIXELS` of ``core/imaging`` if not given.
+    raw_space : {"srgb", "p3", "adobe", "prophoto"}
+        The colour space that camera raw files are developed to.
     """
 
     format: str | None = None
     quality: int = 95
     overwrite: bool = False
+    skip_existing: bool = False
     strip_metadata: bool = False
+    keep_time: bool = False
+    max_pixels: int | None = None
+    raw_space: RawSpace = "srgb"

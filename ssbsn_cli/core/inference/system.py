@@ -9,6 +9,9 @@ from typing import Any
 import torch
 
 from ssbsn_cli import __version__
+from ssbsn_cli.core.errors import SsbsnError
+from ssbsn_cli.core.imaging.codec import Codec
+from ssbsn_cli.core.imaging.formats import CODECS
 from ssbsn_cli.core.inference.tiles import choose_tile
 from ssbsn_cli.core.runtime.device import (
     DTYPES,
@@ -23,7 +26,18 @@ from ssbsn_cli.core.weights.fetch import local_path
 from ssbsn_cli.core.weights.locate import load_weights
 from ssbsn_cli.core.weights.registry import default_name, entries
 
-_PACKAGES = ("numpy", "opencv-python", "tifffile", "imagecodecs", "safetensors", "typer")
+_PACKAGES = (
+    "numpy",
+    "opencv-python",
+    "pillow",
+    "tifffile",
+    "imagecodecs",
+    "openimageio",
+    "pillow-heif",
+    "rawpy",
+    "safetensors",
+    "typer",
+)
 
 
 def describe_system() -> dict[str, Any]:
@@ -31,24 +45,38 @@ def describe_system() -> dict[str, Any]:
     use_available_cores()
     auto = resolve_device("auto")
     precision = resolve_precision("auto", auto)
+    try:
+        cache = str(cache_dir())
+        present = [name for name, entry in entries().items() if local_path(entry) is not None]
+    except SsbsnError as error:
+        cache = f"none: {error} {error.hint}"
+        present = [name for name, entry in entries().items() if entry.bundled]
     return {
         "ssbsn": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
         "torch": torch.__version__,
         **{name: _version(name) for name in _PACKAGES},
+        "formats": [_describe_format(codec) for codec in CODECS.values()],
         "cpu_count": available_cores(),
         "threads": torch.get_num_threads(),
         "devices": [_describe_device(device) for device in _devices()],
         "device": str(auto),
         "precision": precision,
         "tile": choose_tile(load_weights(), auto, DTYPES[precision]),
-        "cache": str(cache_dir()),
+        "cache": cache,
         "default_weights": default_name(),
-        "weights_present": [
-            name for name, entry in entries().items() if local_path(entry) is not None
-        ],
+        "weights_present": present,
     }
+
+
+def _describe_format(codec: Codec) -> str:
+    what = codec.label if codec.encode else f"{codec.label} (only read)"
+    if not codec.extra:
+        return what
+    if codec.is_installed:
+        return f"{what}: by ssbsn[{codec.extra}]"
+    return f'{what}: not installed, needs pip install "ssbsn[{codec.extra}]"'
 
 
 def _devices() -> list[torch.device]:

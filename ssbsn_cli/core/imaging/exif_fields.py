@@ -1,0 +1,205 @@
+"""Single facts of EXIF blocks: which way is up, the resolution in print, maker notes.
+
+Blocks are changed where they are, and every other byte stays in its place, since maker notes may
+refer to positions in the block.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from ssbsn_cli.core.imaging.exif import (
+    BROKEN,
+    EXIF_IFD,
+    MAKER_NOTE,
+    ORIENTATION,
+    RESOLUTION_UNIT,
+    SIZES,
+    X_RESOLUTION,
+    Y_RESOLUTION,
+    Directory,
+    Entry,
+    Layout,
+    build_exif,
+    list_tags,
+    open_exif,
+    parse_exif,
+)
+
+_DIMENSIONS = (40962, 40963)
+_ENTRY_SIZE = 12
+_ORIENTATION_KINDS = (1, 3, 4)
+_SHORT, _RATIONAL = 3, 5
+_INCH, _CENTIMETRE = 2, 3
+_CM_PER_INCH = 2.54
+# What is said to be lost with maker notes that refer to positions.
+LOST_NOTES = "maker notes"
+# How maker notes begin that hold no positions outside themselves, and so may be moved.
+_MOVABLE_NOTES = (
+    b"Apple iOS\0",
+    b"FUJIFILM",
+    b"Nikon\0\x02",
+    b"OLYMPUS\0",
+    b"OM SYSTEM\0",
+    b"PENTAX \0",
+)
+
+
+def orientation_of(blob: bytes) -> int:
+    """Read from an EXIF block how to turn its photo: 1 to 8, or 0 if it is broken or silent."""
+    try:
+        layout, directory = parse_exif(blob)
+    except BROKEN:
+        return 0
+    item = directory.get(ORIENTATION)
+    if not isinstance(item, Entry) or item.kind not in _ORIENTATION_KINDS:
+        return 0
+    value = int.from_bytes(item.data[: SIZES[item.kind]], layout.endian)
+    return value if 1 <= value <= 8 else 0
+
+
+def mark_upright(blob: bytes, turned: bool) -> bytes:
+    """Make an EXIF block say that its photo needs no turning any more.
+
+    Parameters
+    ----------
+    blob : bytes
+        As in `Metadata.exif`.
+    turned : bool
+        Whether width and height have changed places.
+
+    Returns
+    -------
+    bytes
+        Without the thumbnail, which would now be the wrong way up; unchanged if broken.
+    """
+    try:
+        stream, layout, position = open_exif(blob)
+        tags = list_tags(stream, layout, position)
+    except BROKEN:
+        return blob
+    upright = bytearray(blob)
+    # The position of the next directory, the thumbnail's, follows the tags.
+    end = position + layout.count.size + len(tags) * _ENTRY_SIZE
+    upright[end : end + layout.offset.size] = bytes(layout.offset.size)
+    for tag, kind, _, place in tags:
+        if tag == ORIENTATION and kind in _ORIENTATION_KINDS:
+            size = SIZES[kind]
+            upright[place : place + size] = int.to_bytes(1, size, layout.endian)
+        elif tag == EXIF_IFD and turned:
+            try:
+                below = list_tags(stream, layout, layout.read_offset(stream, place))
+            except BROKEN:
+                # It leads nowhere, so no viewer finds dimensions there either.
+                continue
+            _swap_values(upright, below, _DIMENSIONS)
+    if turned:
+        _swap_values(upright, tags, (X_RESOLUTION, Y_RESOLUTION))
+    return bytes(upright)
+
+
+def _swap_values(
+    blob: bytearray, tags: list[tuple[int, int, int, int]], pair: tuple[int, int]
+) -> None:
+    """Exchange two tags' type, count and value, or the position of it."""
+    fields = [
+        slice(place - 6, place + 4)
+        for tag, _, count, place in tags
+        if tag in pair and count == 1 and place + 4 <= len(blob)
+    ]
+    if len(fields) == len(pair):
+        one, other = fields
+        blob[one], blob[other] = blob[other], blob[one]
+
+
+def resolution_of(blob: bytes) -> tuple[float, float] | None:
+    """Read from an EXIF block how many pixels an inch has in print, across and down."""
+    try:
+        layout, directory = parse_exif(blob)
+        unit = directory.get(RESOLUTION_UNIT)
+        across, down = (directory[tag] for tag in (X_RESOLUTION, Y_RESOLUTION))
+        assert isinstance(across, Entry)
+        assert isinstance(down, Entry)
+        x, y = (_rational(item, layout) for item in (across, down))
+    except (*BROKEN, KeyError, AssertionError, ZeroDivisionError):
+        return None
+    kind = int.from_bytes(unit.data[:2], layout.endian) if isinstance(unit, Entry) else _INCH
+    scale = {_INCH: 1.0, _CENTIMETRE: _CM_PER_INCH}.get(kind)
+    return (x * scale, y * scale) if scale and x > 0 and y > 0 else None
+
+
+def _rational(item: Entry, layout: Layout) -> float:
+    above, below = struct.unpack_from(layout.order + "II", item.data)
+    return float(above / below)
+
+
+def add_resolution(blob: bytes, resolution: tuple[float, float]) -> bytes:
+    """Write pixels per inch into an EXIF block that states none; the block may be empty.
+
+    Returns
+    -------
+    bytes
+        The block, longer by a new first directory at its end; unchanged if broken.
+    """
+    try:
+        order = parse_exif(blob)[0].order if blob else "<"
+        entries = {
+            X_RESOLUTION: _ratio(resolution[0], order),
+            Y_RESOLUTION: _ratio(resolution[1], order),
+            RESOLUTION_UNIT: Entry(_SHORT, 1, struct.pack(order + "H", _INCH)),
+        }
+        return _append(blob, entries) if blob else build_exif({**entries}, order)
+    except BROKEN:
+        return blob
+
+
+def _ratio(value: float, order: str) -> Entry:
+    return Entry(_RATIONAL, 1, struct.pack(order + "II", round(value * 1000), 1000))
+
+
+def _append(blob: bytes, entries: dict[int, Entry]) -> bytes:
+    """Write the first directory anew at the end of a block, with more entries."""
+    stream, layout, position = open_exif(blob)
+    tags = list_tags(stream, layout, position)
+    records = {tag: blob[place - 8 : place + 4] for tag, _, _, place in tags}
+    thumbnail = position + layout.count.size + len(tags) * _ENTRY_SIZE
+    start = len(blob) + len(blob) % 2
+    values = bytearray()
+    after = start + layout.count.size + len(records | entries) * _ENTRY_SIZE + layout.offset.size
+    for tag, item in entries.items():
+        content = item.data.ljust(4, b"\0")
+        if len(item.data) > 4:
+            content = layout.offset.pack(after + len(values))
+            values += item.data
+        records[tag] = layout.head.pack(tag, item.kind, item.count) + content
+    table = b"".join(record for _, record in sorted(records.items()))
+    head = blob[:4] + layout.offset.pack(start) + blob[8:]
+    following = blob[thumbnail : thumbnail + 4].ljust(4, b"\0")
+    return head.ljust(start, b"\0") + layout.count.pack(len(records)) + table + following + values
+
+
+def drop_fixed_note(directory: Directory) -> bool:
+    """Remove maker notes that would become garbage when moved; tell whether there were any."""
+    below = directory.get(EXIF_IFD)
+    note = below.get(MAKER_NOTE) if isinstance(below, dict) else None
+    if not isinstance(below, dict) or not isinstance(note, Entry):
+        return False
+    if note.data.startswith(_MOVABLE_NOTES):
+        return False
+    del below[MAKER_NOTE]
+    return True
+
+
+def movable_exif(blob: bytes) -> tuple[bytes, str]:
+    """Return an EXIF block without what cannot be written elsewhere, and what that is, or nothing.
+
+    Maker notes that refer to positions become garbage when moved. A block that is broken cannot be
+    moved at all.
+    """
+    try:
+        layout, directory = parse_exif(blob)
+        if drop_fixed_note(directory):
+            return build_exif(directory, layout.order), LOST_NOTES
+    except BROKEN:
+        return b"", "EXIF, which is damaged"
+    return blob, ""

@@ -1,0 +1,92 @@
+"""What of a photo's metadata a format keeps, and what is lost in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ssbsn_cli.core.imaging.codec import Codec
+from ssbsn_cli.core.imaging.exif_fields import add_resolution, movable_exif, resolution_of
+from ssbsn_cli.core.imaging.photo import Metadata
+from ssbsn_cli.core.imaging.profile import SRGB, profile_of_cicp
+from ssbsn_cli.core.imaging.xmp import settle_claims, without_extension
+
+_WORDS = {
+    "exif": "EXIF",
+    "xmp": "XMP",
+    "xmp_extension": "the extended XMP",
+    "icc": "the colour profile",
+    "cicp": "the HDR colour space",
+    "iptc": "the IPTC captions",
+    "resolution": "the print resolution",
+    "text": "comments",
+}
+
+
+def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
+    """Return what is written of a photo's metadata in a format.
+
+    What the format has no field for goes into another where one says the same: a colour space in
+    numbers becomes a profile, and a resolution becomes EXIF.
+
+    Parameters
+    ----------
+    metadata : Metadata
+        Of the photo.
+    codec : Codec
+        The format.
+    channels : int
+        Of the pixels, with alpha.
+
+    Returns
+    -------
+    Metadata
+        Its ``lost`` also names what the format does not keep.
+    """
+    lost = list(metadata.lost)
+    kept, grey = metadata, channels <= 2
+    if kept.icc and not (_fits(kept.icc, grey) and (codec.grey or not grey)):
+        kept = replace(kept, icc=b"")
+        lost.append("a colour profile that does not fit the pixels")
+    if kept.cicp and "cicp" not in codec.keeps:
+        # Where no profile can be kept either, sRGB is what viewers assume.
+        icc = kept.icc or profile_of_cicp(kept.cicp, grey and codec.grey)
+        plain = kept.cicp == SRGB and "icc" not in codec.keeps
+        kept = replace(kept, icc=b"" if plain else icc, cicp=b"" if icc else kept.cicp)
+    resolution = kept.resolution or resolution_of(kept.exif)
+    if resolution and "resolution" in codec.keeps:
+        kept = replace(kept, resolution=resolution)
+    elif kept.resolution and "exif" in codec.keeps:
+        if not resolution_of(kept.exif):
+            kept = replace(kept, exif=add_resolution(kept.exif, kept.resolution))
+        kept = replace(kept, resolution=None)
+    if codec.moves_exif and kept.exif:
+        exif, left_out = movable_exif(kept.exif)
+        kept = replace(kept, exif=exif)
+        lost += [left_out] if left_out else []
+    if kept.xmp_extension and "xmp_extension" not in codec.keeps:
+        kept = replace(kept, xmp=without_extension(kept.xmp))
+    for field, word in _WORDS.items():
+        value = getattr(kept, field)
+        if value and _size(value) > codec.keeps.get(field, 0):
+            kept = replace(kept, **{field: getattr(Metadata(), field)})
+            lost.append(word)
+    return replace(kept, lost=tuple(dict.fromkeys(lost)))
+
+
+def without_claims(metadata: Metadata) -> Metadata:
+    """Make XMP claim no gain map, video or the like: what is read of a file is one picture."""
+    xmp, claimed = settle_claims(metadata.xmp)
+    return replace(metadata, xmp=xmp, lost=tuple(dict.fromkeys((*metadata.lost, *claimed))))
+
+
+def _fits(icc: bytes, grey: bool) -> bool:
+    """Tell whether a profile is one, and for such pixels."""
+    return icc[36:40] == b"acsp" and icc[16:20] == (b"GRAY" if grey else b"RGB ")
+
+
+def _size(value: object) -> int:
+    if isinstance(value, bytes):
+        return len(value)
+    if isinstance(value, tuple):
+        return max(1, sum(len(part) for pair in value if isinstance(pair, tuple) for part in pair))
+    return 1

@@ -1,0 +1,91 @@
+"""Floats as a network can take them: none below black, and each of them a number."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
+from ssbsn_cli.core.types import to_unit
+
+
+class Levelled:
+    """An image whose darkest value is lifted to 0, and whose holes are filled; an `Image` again.
+
+    Networks learn from photos, which have nothing below black: there they darken, and invent
+    colours. Above white, they keep the level. Holes (NaN and infinity) take the nearest value, so
+    that they do not spread.
+
+    Parameters
+    ----------
+    image : Image
+        (H, W, C) of floats with white at 1.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (H, W, C).
+    dtype : numpy.dtype
+        float32.
+    """
+
+    def __init__(self, image: Image) -> None:
+        self.shape = image.shape
+        self.dtype = np.dtype(np.float32)
+        self._image = image
+        self._lift = np.float32(0)
+        self._has_holes = False
+        for rows in pixel_rows(image):
+            values = image[rows, :]
+            finite = np.isfinite(values)
+            lowest = np.min(values, where=finite, initial=0)
+            self._lift = max(self._lift, np.float32(-lowest))
+            self._has_holes = self._has_holes or not finite.all()
+
+    @property
+    def needed(self) -> bool:
+        """Whether it differs from the image at all."""
+        return bool(self._lift > 0) or self._has_holes
+
+    def __getitem__(self, window: tuple[slice, slice], /) -> Pixels:
+        """Return some rows and columns, (h, w, C)."""
+        values = to_unit(self._image[window])
+        if self._has_holes:
+            _fill_holes(values)
+        return values + self._lift
+
+    def restore(self, values: NDArray[np.float32], top: int = 0) -> NDArray[np.float32]:
+        """Bring rows of a result, (h, W, C), back to the level of the image, holes included.
+
+        Parameters
+        ----------
+        values : array
+            What became of some rows.
+        top : int
+            The first of them. They must still be in the image.
+        """
+        values = values - self._lift
+        if self._has_holes:
+            original = to_unit(self._image[top : top + len(values), :])
+            np.copyto(values, original, where=~np.isfinite(original))
+        return values
+
+
+def level_floats(image: Image) -> Levelled | None:
+    """Return an image as a network can take it, or None if it can take it as it is."""
+    if image.dtype.kind != "f":
+        return None
+    levelled = Levelled(image)
+    return levelled if levelled.needed else None
+
+
+def _fill_holes(values: NDArray[np.float32]) -> None:
+    """Replace what is not finite in (h, w, C) by the nearest value of its channel, or by 0."""
+    for plane in np.moveaxis(values, -1, 0):
+        holes = ~np.isfinite(plane)
+        if holes.all():
+            plane[...] = 0
+        elif holes.any():
+            nearest = distance_transform_edt(holes, return_distances=False, return_indices=True)
+            plane[...] = plane[tuple(nearest)]

@@ -1,0 +1,32 @@
+"""IPTC captions, which JPEG and TIFF keep among the image resources of Photoshop."""
+
+from __future__ import annotations
+
+import struct
+
+MARK = b"Photoshop 3.0\0"
+_RESOURCE = b"8BIM"
+_IPTC = 0x0404
+_MOST = 1000
+
+
+def find_iptc(resources: bytes) -> bytes:
+    """Return the IPTC records among image resources, or nothing."""
+    at = 0
+    for _ in range(_MOST):
+        if resources[at : at + 4] != _RESOURCE or len(resources) < at + 12:
+            break
+        number, name = struct.unpack_from(">HB", resources, at + 4)
+        # The name and the content are each padded to an even length.
+        at += 6 + (name + 2) // 2 * 2
+        length = int.from_bytes(resources[at : at + 4], "big")
+        if number == _IPTC:
+            return resources[at + 4 : at + 4 + length]
+        at += 4 + (length + 1) // 2 * 2
+    return b""
+
+
+def wrap_iptc(iptc: bytes) -> bytes:
+    """Return image resources that hold IPTC records."""
+    head = _RESOURCE + struct.pack(">HHI", _IPTC, 0, len(iptc))
+    return head + iptc + bytes(len(iptc) % 2)

@@ -1,0 +1,200 @@
+"""Which page of a TIFF is the photo, and whether it is one of a kind that can be denoised."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
+
+from ssbsn_cli.core.imaging.codec import Refusal, camera_raw, cut_short, damaged
+from ssbsn_cli.core.imaging.exif import BROKEN, list_tags, next_directory, read_header
+
+_DNG_VERSION = 50706
+_SUB_DIRECTORIES = 330
+_REDUCED_OR_MASK = 1 | 4
+_RAW_PHOTOMETRICS = {PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW}
+# Grey or coloured channels by kind.
+COLORS: dict[int, int] = {
+    PHOTOMETRIC.MINISWHITE: 1,
+    PHOTOMETRIC.MINISBLACK: 1,
+    PHOTOMETRIC.PALETTE: 1,
+    PHOTOMETRIC.RGB: 3,
+    PHOTOMETRIC.YCBCR: 3,
+}
+_EXPORT = "Export it as an 8-bit or 16-bit RGB TIFF first."
+_TEXT = 2
+# Characters in a directory. Descriptions of microscopes are long, but tifffile needs much for them.
+_MAX_TEXT = 4 << 20
+# Of a photo, the smaller copies and masks beside it included.
+_MAX_PAGES = 64
+
+
+@contextmanager
+def open_tiff(stream: BinaryIO) -> Iterator[TiffFile]:
+    """Open a TIFF whose directories are few, hold little text and do not lead in a circle.
+
+    Meanwhile, tifffile does not log what it finds odd in a file.
+
+    Raises
+    ------
+    Refusal
+        They are many, hold much, or do lead in a circle.
+    """
+
+    def nothing(_: logging.LogRecord) -> bool:
+        return False
+
+    _check_chain(stream)
+    logger = logging.getLogger("tifffile")
+    logger.addFilter(nothing)
+    try:
+        with TiffFile(stream, _multifile=False) as tiff:
+            yield tiff
+    finally:
+        logger.removeFilter(nothing)
+
+
+def _check_chain(stream: BinaryIO) -> None:
+    """Follow the directories of a file, which tifffile would do for ever."""
+    seen: set[int] = set()
+    try:
+        layout, position = read_header(stream)
+        while position:
+            if position in seen:
+                raise damaged("TIFF")
+            seen.add(position)
+            if len(seen) > _MAX_PAGES:
+                raise _several(f"more than {_MAX_PAGES} pages", "page")
+            tags = list_tags(stream, layout, position)
+            if sum(count for _, kind, count, _ in tags if kind == _TEXT) > _MAX_TEXT:
+                raise Refusal("holds more text than a photo has", "Export it anew.")
+            position = next_directory(stream, layout, position, len(tags))
+    except BROKEN:
+        # Where it is cut off, tifffile stops, too.
+        pass
+    finally:
+        stream.seek(0)
+
+
+def find_photo(tiff: TiffFile) -> tuple[TiffPage, TiffPage]:
+    """Return the one picture in the file, past thumbnails, reduced copies and masks.
+
+    Returns
+    -------
+    photo : TiffPage
+        The picture.
+    front : TiffPage
+        The page that it belongs to and that describes it: itself, or one that holds a thumbnail.
+
+    Raises
+    ------
+    Refusal
+        There are none or several, or it is no photo of a kind that can be denoised, or the file
+        is damaged or cut short.
+    """
+    pages = [page for page in tiff.pages if isinstance(page, TiffPage)]
+    families = [(page, [page, *_pages_below(page)]) for page in pages]
+    for page, family in families:
+        if _DNG_VERSION in page.tags or any(
+            candidate.photometric in _RAW_PHOTOMETRICS for candidate in family
+        ):
+            raise camera_raw()
+    whole = [(page, front) for front, family in families for page in _largest(family)]
+    if len(whole) > 1:
+        raise _several(f"{len(whole)} pages", "page")
+    if not pages:
+        raise cut_short()
+    photo, front = whole[0] if whole else (pages[0], pages[0])
+    _check_kind(photo)
+    _check_complete(photo, tiff.filehandle.size)
+    _check_alone(photo, tiff)
+    return photo, front
+
+
+def _several(what: str, part: str) -> Refusal:
+    return Refusal(f"holds {what}, not one photograph", f"Split it into one file for each {part}.")
+
+
+def _pages_below(page: TiffPage) -> list[TiffPage]:
+    """Return the pages that a page points to: smaller copies as a rule, or the photo itself."""
+    tag = page.tags.get(_SUB_DIRECTORIES)
+    if tag is not None and tag.count > _MAX_PAGES:
+        raise damaged("TIFF")
+    return [below for below in page.pages or () if isinstance(below, TiffPage)]
+
+
+def _largest(family: list[TiffPage]) -> list[TiffPage]:
+    """Return the whole pictures of a family: a smaller one is a copy, whether it says so or not."""
+    whole = [page for page in family if not page.subfiletype & _REDUCED_OR_MASK]
+    largest = max((_count_pixels(page) for page in whole), default=0)
+    return [page for page in whole if _count_pixels(page) == largest]
+
+
+def _count_pixels(page: TiffPage) -> int:
+    return page.imagewidth * page.imagelength
+
+
+def _check_alone(photo: TiffPage, tiff: TiffFile) -> None:
+    """Refuse a stack behind one directory, as ImageJ, MetaMorph and tifffile itself write it."""
+    if photo.parent is not tiff or photo.is_subifd:
+        return
+    try:
+        found = tiff.series
+    except Exception:
+        # A description that tifffile cannot make sense of describes no stack.
+        return
+    for series in found:
+        number = math.prod(series.shape) // max(1, math.prod(photo.shape))
+        if series.keyframe is not None and series.keyframe.index == photo.index and number > 1:
+            raise _several(f"a stack of {number} pictures", "picture")
+
+
+def _check_kind(page: TiffPage) -> None:
+    photometric = page.photometric
+    if photometric == PHOTOMETRIC.SEPARATED:
+        raise Refusal(
+            "is a CMYK TIFF, made for printing", "Convert it to sRGB first, in an image editor."
+        )
+    colors = COLORS.get(photometric)
+    is_jpeg = page.compression == COMPRESSION.JPEG
+    if colors is None or (photometric == PHOTOMETRIC.YCBCR and not is_jpeg):
+        name = getattr(photometric, "name", str(photometric))
+        raise Refusal(f"is a TIFF of kind {name}, which cannot be read here", _EXPORT)
+    _check_depth(page)
+    if page.imagedepth > 1:
+        raise Refusal("is a volume, not a photograph", "Export one layer of it first.")
+    extra = page.samplesperpixel - colors
+    if extra < 0 or extra > (photometric != PHOTOMETRIC.PALETTE):
+        raise Refusal(
+            f"has {page.samplesperpixel} channels, more or fewer than a photograph", _EXPORT
+        )
+
+
+def _check_depth(page: TiffPage) -> None:
+    bits, kind = page.bitspersample, page.dtype.kind if page.dtype else "?"
+    if page.photometric == PHOTOMETRIC.PALETTE:
+        known = kind in "bu" and bits in (1, 2, 4, 8)
+    else:
+        known = (
+            (kind in "bu" and bits == 1)
+            or (kind == "u" and bits in (8, 16))
+            or (kind == "f" and bits in (16, 32, 64))
+        )
+    if not known:
+        name = {"i": "signed integer", "u": "unsigned integer", "c": "complex", "f": "float"}
+        raise Refusal(
+            f"has {bits}-bit {name.get(kind, 'unknown')} pixels, which cannot be read here", _EXPORT
+        )
+
+
+def _check_complete(page: TiffPage, size: int) -> None:
+    """Refuse missing strips and tiles, which tifffile would leave black."""
+    segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    if len(segments) < math.prod(page.chunked) or any(0 in segment for segment in segments):
+        raise damaged("TIFF")
+    if any(offset + count > size for offset, count in segments):
+        raise cut_short()

@@ -1,0 +1,121 @@
+"""XMP packets: taking out what is no longer true of a photo, byte for byte the rest as it was."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from xml.parsers import expat
+
+LOST_VIDEO = "the video of a motion photo"
+# What phones claim in XMP about data beside the picture: the namespace, how the names of its
+# properties begin, and what the data are.
+_GAIN_MAP = "the gain map for HDR displays"
+_CAMERA = "http://ns.google.com/photos/1.0/camera/"
+_CLAIMS = (
+    ("http://ns.adobe.com/hdr-gain-map/1.0/", "", _GAIN_MAP),
+    ("http://ns.apple.com/HDRGainMap/1.0/", "", _GAIN_MAP),
+    (_CAMERA, "MotionPhoto", LOST_VIDEO),
+    (_CAMERA, "MicroVideo", LOST_VIDEO),
+    # Lists of what follows the picture; the claims above say what that is.
+    ("http://ns.google.com/photos/1.0/container/", "", None),
+    ("http://ns.google.com/photos/dd/1.0/device/", "", "the depth map"),
+)
+_EXTENSION = ("http://ns.adobe.com/xmp/note/", "HasExtendedXMP", None)
+_EXTENSION_ID = re.compile(rb"""\bHasExtendedXMP\s*(?:=\s*["']|>)\s*([0-9A-Fa-f]{32})""")
+_ATTRIBUTE = re.compile(rb"""\s+([\w.-]+):([\w.-]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
+
+_Claims = tuple[tuple[str, str, str | None], ...]
+
+
+def settle_claims(xmp: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """Take out claims that more than the picture follows in the file, since a result has only that.
+
+    Returns
+    -------
+    bytes
+        The packet without them.
+    tuple of str
+        What was claimed, such as "the gain map for HDR displays".
+    """
+    return _without(xmp, _CLAIMS)
+
+
+def extension_id(xmp: bytes) -> bytes:
+    """Return the digest by which a packet names the extension that goes on with it, or nothing."""
+    found = _EXTENSION_ID.search(xmp)
+    return found[1].upper() if found else b""
+
+
+def without_extension(xmp: bytes) -> bytes:
+    """Return a packet that no longer says that an extension goes on with it."""
+    return _without(xmp, (_EXTENSION,))[0]
+
+
+def _without(xmp: bytes, claims: _Claims) -> tuple[bytes, tuple[str, ...]]:
+    if not any(namespace.encode() in xmp for namespace, _, _ in claims):
+        return xmp, ()
+    try:
+        cuts, found = _find(xmp.rstrip(b"\0"), claims)
+    except (expat.ExpatError, ValueError):
+        return b"", ("XMP, which is damaged",)
+    for start, end in sorted(cuts, reverse=True):
+        xmp = xmp[:start] + xmp[end:]
+    return xmp, tuple(dict.fromkeys(what for what in found if what))
+
+
+def _find(xmp: bytes, claims: _Claims) -> tuple[list[tuple[int, int]], list[str | None]]:
+    """Return the places of the properties that belong to claims, and what they claim."""
+    cuts: list[tuple[int, int]] = []
+    found: list[str | None] = []
+    prefixes: dict[bytes, str] = {}
+    depth, cut_at, cut_depth = 0, 0, 0
+
+    def claim(namespace: str, name: str) -> bool:
+        for space, start, what in claims:
+            if namespace == space and name.startswith(start):
+                found.append(what)
+                return True
+        return False
+
+    def declare(prefix: str | None, namespace: str) -> None:
+        prefixes[(prefix or "").encode()] = namespace
+
+    def begin(full: str, attributes: dict[str, str]) -> None:
+        nonlocal depth, cut_at, cut_depth
+        depth += 1
+        if cut_depth:
+            return
+        here = parser.CurrentByteIndex
+        namespace, _, name = full.rpartition(" ")
+        if claim(namespace, name):
+            cut_at, cut_depth = here, depth
+            return
+        at = xmp.index(b"<", here) + 1
+        while xmp[at : at + 1] not in (b" ", b"\t", b"\r", b"\n", b"/", b">"):
+            at += 1
+        while attribute := _ATTRIBUTE.match(xmp, at):
+            at = attribute.end()
+            if claim(prefixes.get(attribute[1], ""), attribute[2].decode()):
+                cuts.append(attribute.span())
+
+    def end(_: str) -> None:
+        nonlocal depth, cut_depth
+        if cut_depth == depth:
+            cuts.append((cut_at, xmp.index(b">", parser.CurrentByteIndex) + 1))
+            cut_depth = 0
+        depth -= 1
+
+    def refuse(*_: object) -> None:
+        raise ValueError("entities have no place in XMP")
+
+    parser = expat.ParserCreate(namespace_separator=" ")
+    handlers: dict[str, Callable[..., None]] = {
+        "StartNamespaceDeclHandler": declare,
+        "StartElementHandler": begin,
+        "EndElementHandler": end,
+        "EntityDeclHandler": refuse,
+    }
+    for name, handler in handlers.items():
+        setattr(parser, name, handler)
+    parser.Parse(xmp, True)
+    return cuts, found

@@ -1,0 +1,309 @@
+"""What each format keeps of a photo is what the documentation says, and the rest is named."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import struct
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pictures import pillow_bytes, png_chunk, tiff_bytes
+from PIL import Image, ImageCms, IptcImagePlugin
+
+from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo, list_losses, read_photo
+from ssbsn_cli.core.imaging.codec import Codec
+from ssbsn_cli.core.imaging.exif_fields import resolution_of
+from ssbsn_cli.core.imaging.formats import CODECS
+from ssbsn_cli.core.imaging.profile import SRGB, profile_of_cicp
+
+PIXELS = np.random.default_rng(0).integers(90, 120, (24, 40, 3), dtype=np.uint8)
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+HEAD = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+    b'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+)
+TAIL = b"</rdf:Description></rdf:RDF></x:xmpmeta>"
+XMP = HEAD + b'xmlns:dc="http://purl.org/dc/elements/1.1/" dc:title="A hill">' + TAIL
+EXTENSION = HEAD + b'xmlns:d="http://ns.google.com/photos/1.0/depthmap/" d:Data="%s">' + TAIL
+EXTENSION %= b"A" * 100_000
+DISPLAY_P3, PQ = bytes((12, 13, 0, 1)), bytes((9, 16, 0, 1))
+
+
+def record(number: int, text: bytes) -> bytes:
+    return struct.pack(">BBBH", 0x1C, 2, number, len(text)) + text
+
+
+IPTC = record(116, b"(c) Anna") + record(120, b"A caption..") + record(25, b"keyword")
+
+
+def exif_block() -> bytes:
+    exif = Image.Exif()
+    exif[271] = "Maker"
+    return exif.tobytes().removeprefix(b"Exif\0\0")
+
+
+def extended(xmp: bytes) -> bytes:
+    digest = hashlib.md5(EXTENSION).hexdigest().upper().encode()
+    note = b' xmlns:n="http://ns.adobe.com/xmp/note/" n:HasExtendedXMP="%s">' % digest
+    return xmp.replace(b'dc:title="A hill">', b'dc:title="A hill"' + note)
+
+
+WRITTEN = {name: codec for name, codec in CODECS.items() if codec.encode}
+# By the heading of their column in the documentation.
+FIELDS: dict[str, tuple[str, Metadata]] = {
+    "EXIF": ("exif", Metadata(exif=exif_block())),
+    "XMP": ("xmp", Metadata(xmp=XMP)),
+    "extended XMP": (
+        "xmp_extension",
+        Metadata(xmp=extended(XMP), xmp_extension=EXTENSION),
+    ),
+    "ICC": ("icc", Metadata(icc=PROFILE)),
+    "cICP": ("cicp", Metadata(cicp=DISPLAY_P3)),
+    "IPTC": ("iptc", Metadata(iptc=IPTC)),
+    "print size": ("resolution", Metadata(resolution=(300.0, 200.0))),
+    "comments": ("text", Metadata(text=(("Comment", "Taken at dawn \u2600"),))),
+}
+
+
+def table() -> dict[str, dict[str, str]]:
+    """Read from the documentation what each format keeps."""
+    page = (Path(__file__).parents[1] / "docs/denoise.md").read_text("utf-8")
+    head, *lines = re.findall(
+        r"^\| (?:kept in|.*?) \|.*\|$", page.split("### What is kept")[1].split("\n### ")[0], re.M
+    )
+    names = [name.strip() for name in head.strip("|").split("|")][1:]
+    rows = (line.strip("|").split("|") for line in lines if "---" not in line)
+    return {row[0].strip(): dict(zip(names, map(str.strip, row[1:]), strict=True)) for row in rows}
+
+
+def kept(codec: Codec, field: str, metadata: Metadata) -> str:
+    """Tell how a format keeps a field, by writing and reading a file."""
+    photo = Photo(PIXELS, metadata)
+    # A lossy JPEG XL may put a profile into numbers.
+    again = read_photo(encode_photo(photo, codec.name, quality=100)).metadata
+    lost = list_losses(photo, codec.name)
+    if field == "resolution" and again.resolution:
+        assert again.resolution == pytest.approx((300, 200), rel=0.01)
+        answer = "yes"
+    elif field == "exif":
+        answer = "yes" if b"Maker" in again.exif else ""
+    elif field == "iptc":
+        # TIFF fills them up to a multiple of four bytes.
+        answer = "yes" if again.iptc.rstrip(b"\0") == IPTC else ""
+    elif getattr(again, field) == getattr(metadata, field):
+        answer = "yes"
+    elif field == "resolution":
+        answer = "as EXIF" if resolution_of(again.exif) else ""
+    else:
+        answer = "as ICC" if field == "cicp" and again.icc else ""
+    assert bool(answer) == (not lost), lost
+    return answer
+
+
+@pytest.mark.parametrize("codec", WRITTEN.values(), ids=WRITTEN)
+def test_the_documentation_says_what_each_format_keeps(codec: Codec) -> None:
+    row = {name: kept(codec, *what) for name, what in FIELDS.items()}
+    assert table()[codec.label] == row
+
+
+def test_the_documentation_lists_no_other_format() -> None:
+    assert sorted(table()) == sorted(codec.label for codec in WRITTEN.values())
+
+
+@pytest.mark.parametrize("target", ["jpeg", "png", "tiff"])
+@pytest.mark.parametrize("source", ["jpeg", "png", "tiff"])
+def test_captions_can_be_read_by_others(source: str, target: str) -> None:
+    before = encode_photo(Photo(PIXELS, Metadata(iptc=IPTC)), source)
+    after = encode_photo(read_photo(before), target)
+    if target == "png":
+        assert read_photo(after).metadata.iptc[: len(IPTC)] == IPTC
+        return
+    found = IptcImagePlugin.getiptcinfo(Image.open(io.BytesIO(after)))
+    assert found == {(2, 116): b"(c) Anna", (2, 120): b"A caption..", (2, 25): b"keyword"}
+
+
+@pytest.mark.parametrize("source", ["JPEG", "PNG", "BMP", "TIFF"])
+@pytest.mark.parametrize("target", ["jpeg", "png", "bmp", "tiff", "webp"])
+def test_the_print_size_survives_every_change_of_format(source: str, target: str) -> None:
+    data = pillow_bytes(Image.fromarray(PIXELS), source, dpi=(300, 300))
+    image = Image.open(io.BytesIO(encode_photo(read_photo(data), target)))
+    found = image.getexif()[282] if target == "webp" else image.info["dpi"][0]
+    assert float(found) == pytest.approx(300, abs=0.01)
+
+
+def png(*chunks: bytes, pixels: np.ndarray[Any, Any] = PIXELS) -> bytes:
+    plain = encode_photo(Photo(pixels), "png")
+    return plain[:33] + b"".join(chunks) + plain[33:]
+
+
+def gamma(value: int) -> bytes:
+    return png_chunk(b"gAMA", struct.pack(">I", value))
+
+
+def shown(data: bytes) -> tuple[int, ...]:
+    """Return the first pixel as a viewer that knows profiles shows it."""
+    image = Image.open(io.BytesIO(data))
+    profile = image.info.get("icc_profile")
+    if profile:
+        screen = ImageCms.createProfile("sRGB")
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        changed = ImageCms.profileToProfile(image, source, screen, 1, "RGB")
+        assert changed is not None
+        image = changed
+    return tuple(image.convert("RGB").getpixel((0, 0)))
+
+
+@pytest.mark.parametrize("target", ["png", "tiff", "webp"])
+def test_what_numbers_mean_as_light_is_kept(target: str) -> None:
+    grey = np.full((8, 8, 3), 128, np.uint8)
+    linear = read_photo(png(gamma(100_000), pixels=grey))
+    # Half of the light is sRGB 188.
+    assert shown(encode_photo(linear, target)) == pytest.approx((188,) * 3, abs=2)
+    one = read_photo(png(gamma(100_000), pixels=grey[..., :1]))
+    if target != "webp":
+        assert shown(encode_photo(one, target)) == pytest.approx((188,) * 3, abs=2)
+    corners = (31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+    wide = png_chunk(b"cHRM", struct.pack(">8I", *corners))
+    orange = np.broadcast_to(np.array([255, 128, 0], np.uint8), (8, 8, 3)).copy()
+    red = shown(encode_photo(read_photo(png(wide, pixels=orange)), target))
+    assert red == pytest.approx((255, 119, 0), abs=4)
+
+
+def test_the_numbers_of_srgb_stay_srgb() -> None:
+    for chunks in (png_chunk(b"sRGB", b"\0"), gamma(45455), png_chunk(b"cICP", SRGB)):
+        photo = read_photo(png(chunks))
+        assert photo.metadata == Metadata(cicp=SRGB)
+        assert b"sRGB\0" in encode_photo(photo, "png")
+        # Formats without a word for it are taken for sRGB anyway.
+        assert list_losses(photo, "bmp") == ()
+
+
+def test_hdr_stays_in_png_and_is_named_elsewhere() -> None:
+    photo = read_photo(png(png_chunk(b"cICP", PQ)))
+    assert b"cICP" + PQ in encode_photo(photo, "png")
+    assert list_losses(photo, "png") == ()
+    assert list_losses(photo, "jpeg") == ("the HDR colour space",)
+    assert profile_of_cicp(PQ, grey=False) == b""
+
+
+@pytest.mark.parametrize("kind", ["exif", "xmp", "iptc"])
+def test_profiles_in_the_text_of_old_pngs_are_read(kind: str) -> None:
+    content = {"exif": b"Exif\0\0" + exif_block(), "xmp": XMP, "iptc": IPTC}[kind]
+    digits = content.hex()
+    lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
+    body = f"\n{kind} profile\n{len(content):8d}\n{lines}\n".encode()
+    name = b"Raw profile type " + kind.encode()
+    for chunk in (
+        png_chunk(b"zTXt", name + b"\0\0" + zlib.compress(body)),
+        png_chunk(b"tEXt", name + b"\0" + body),
+    ):
+        metadata = read_photo(png(chunk)).metadata
+        assert getattr(metadata, kind) == content.removeprefix(b"Exif\0\0")
+
+
+def test_texts_of_a_png_survive_and_reach_the_comments_of_a_jpeg() -> None:
+    texts = (("Title", "Hill"), ("Comment", "at dawn"), ("Author", "\u65e5\u672c"))
+    photo = read_photo(encode_photo(Photo(PIXELS, Metadata(text=texts)), "png"))
+    assert photo.metadata.text == texts
+    data = encode_photo(photo, "jpeg")
+    assert [text for _, text in read_photo(data).metadata.text] == [
+        "Title: Hill",
+        "at dawn",
+        "Author: \u65e5\u672c",
+    ]
+
+
+def test_where_on_earth_a_tiff_lies_survives() -> None:
+    tags = [
+        (33550, 12, 3, (10.0, 10.0, 0.0), True),
+        (33922, 12, 6, (0.0, 0.0, 0.0, 440720.0, 3751320.0, 0.0), True),
+        (34735, 3, 8, (1, 1, 0, 1, 1024, 0, 1, 1), True),
+        (34737, 2, None, "UTM zone 11|", True),
+        (42113, 2, None, "-9999", True),
+    ]
+    data = tiff_bytes(PIXELS, photometric="rgb", extratags=tags)
+    after = Image.open(io.BytesIO(encode_photo(read_photo(data), "tiff")))
+    before = Image.open(io.BytesIO(data))
+    for tag, *_ in tags:
+        assert after.tag_v2[tag] == before.tag_v2[tag]
+
+
+def jpeg_with(xmp: bytes, tail: bytes = b"") -> bytes:
+    return encode_photo(Photo(PIXELS, Metadata(xmp=xmp)), "jpeg") + tail
+
+
+@pytest.mark.parametrize("source", ["jpeg", "png", "webp"])
+def test_xmp_claims_nothing_that_is_gone(source: str) -> None:
+    camera = b'xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" '
+    title = b' xmlns:dc="http://purl.org/dc/elements/1.1/" dc:title="A > hill" '
+    container = b'xmlns:C="http://ns.google.com/photos/1.0/container/" '
+    items = (
+        b'<C:Directory><rdf:Seq><rdf:li rdf:parseType="Resource"><C:Item C:Mime="video/mp4"/>'
+        b"</rdf:li></rdf:Seq></C:Directory>"
+    )
+    gain = b"xmlns:hdrgm=\"http://ns.adobe.com/hdr-gain-map/1.0/\" hdrgm:Version='1.0' "
+    motion = b'GCamera:MotionPhoto="1" GCamera:MicroVideoOffset="4000" GCamera:SpecialType="3" '
+    element = b"<GCamera:MicroVideo>1</GCamera:MicroVideo>"
+    xmp = HEAD + camera + motion + title + container + gain + b">" + element + items + TAIL
+    photo = Photo(PIXELS, Metadata(xmp=xmp))
+    found = read_photo(encode_photo(photo, source)).metadata
+    for claim in (b"MotionPhoto", b"MicroVideo", b"C:Directory", b"video/mp4", b"hdrgm:Version"):
+        assert claim not in found.xmp
+    assert b'GCamera:SpecialType="3"' in found.xmp
+    assert b'dc:title="A > hill"' in found.xmp
+    space = gain[: gain.index(b" hdrgm:V")]
+    special = b' GCamera:SpecialType="3" '
+    assert found.xmp == HEAD + camera.strip() + special + title + container + space + b" >" + TAIL
+    assert set(found.lost) == {"the video of a motion photo", "the gain map for HDR displays"}
+
+
+def test_xmp_that_cannot_be_trusted_is_left_out_where_it_claims_something() -> None:
+    bomb = b'<!DOCTYPE x [<!ENTITY a "aaaa">]><x>http://ns.adobe.com/hdr-gain-map/1.0/ &a;</x>'
+    metadata = read_photo(jpeg_with(bomb)).metadata
+    assert metadata.xmp == b""
+    assert metadata.lost == ("XMP, which is damaged",)
+    harmless = b"<not really xml"
+    assert read_photo(jpeg_with(harmless)).metadata.xmp == harmless
+
+
+def test_an_extension_that_stays_behind_is_not_claimed() -> None:
+    photo = Photo(PIXELS, Metadata(xmp=extended(XMP), xmp_extension=EXTENSION))
+    assert b"HasExtendedXMP" in read_photo(encode_photo(photo, "jpeg")).metadata.xmp
+    for target in ("png", "tiff", "webp"):
+        metadata = read_photo(encode_photo(photo, target)).metadata
+        assert b"HasExtendedXMP" not in metadata.xmp
+        assert b"A hill" in metadata.xmp
+    alone = read_photo(jpeg_with(extended(XMP))).metadata
+    assert b"HasExtendedXMP" not in alone.xmp
+    assert alone.lost == ("the extended XMP, which is missing",)
+
+
+def test_what_follows_a_jpeg_is_named() -> None:
+    data = encode_photo(Photo(PIXELS), "jpeg")
+    video = b"\0\0\0\x18ftypmp42" + bytes(4000)
+    assert read_photo(data + video).metadata.lost == ("the video of a motion photo",)
+    assert read_photo(data + data).metadata.lost == ("further pictures in the file",)
+    assert read_photo(data + bytes(100)).metadata.lost == ()
+
+
+@pytest.mark.parametrize("target", ["bmp", "jpeg", "pnm"])
+@pytest.mark.parametrize("channels", [2, 4])
+def test_an_opaque_alpha_is_no_obstacle(target: str, channels: int) -> None:
+    color = PIXELS[..., : channels - 1]
+    pixels = np.dstack([color, np.full(PIXELS.shape[:2], 255, np.uint8)])
+    again = read_photo(encode_photo(Photo(pixels), target)).pixels
+    assert np.array_equal(again, read_photo(encode_photo(Photo(color.copy()), target)).pixels)
+
+
+def test_stripping_names_what_the_file_held_beside_its_metadata() -> None:
+    metadata = Metadata(exif=exif_block(), text=(("Title", "x"),), lost=("the depth map",))
+    photo = Photo(PIXELS, metadata)
+    assert list_losses(photo, "png", strip_metadata=True) == ("the depth map",)
+    assert read_photo(encode_photo(photo, "png", strip_metadata=True)).metadata == Metadata()
+    assert list_losses(replace(photo, metadata=Metadata()), "pnm") == ()

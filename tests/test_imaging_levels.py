@@ -1,0 +1,139 @@
+"""Floats below black, above white and without a value come out where they were."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms
+from typer.testing import CliRunner
+
+from ssbsn_cli import load_denoiser
+from ssbsn_cli.cli.app import app
+from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo, read_photo, write_photo
+from ssbsn_cli.core.imaging.compare import Comparison
+from ssbsn_cli.core.imaging.levels import level_floats
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def noisy(level: float, deviation: float = 0.02, side: int = 96) -> Array:
+    noise = np.random.default_rng(0).normal(level, deviation, (side, side, 3))
+    return noise.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> Any:
+    return load_denoiser(device="cpu")
+
+
+@pytest.mark.parametrize("level", [-2.0, -0.2, 0.0, 0.5, 1.5, 8.0])
+def test_the_mean_of_a_flat_photo_stays(denoiser: Any, level: float) -> None:
+    result = denoiser(noisy(level))
+    assert abs(result.mean() - level) < 0.004 * max(1, abs(level))
+    assert result.std() < 0.02
+
+
+def test_a_dark_photo_is_denoised_as_if_it_were_lifted(denoiser: Any) -> None:
+    photo = noisy(0.3)
+    lifted = photo - photo.min()
+    assert np.allclose(denoiser(lifted - 1) + 1, denoiser(lifted), atol=1e-5)
+
+
+def test_holes_stay_and_do_not_spread(denoiser: Any) -> None:
+    photo = noisy(0.4)
+    expected = denoiser(photo)
+    photo[20:24, 30:40] = np.nan
+    photo[60, 60, 1] = np.inf
+    photo[70, :, 0] = -np.inf
+    for images in ([photo], [photo, photo.copy()]):
+        results = [image.copy() for image in images]
+        denoiser.denoise_in_place(results)
+        for result in results:
+            finite = np.isfinite(photo)
+            assert np.array_equal(result[~finite], photo[~finite], equal_nan=True)
+            assert np.abs(result - expected)[finite].max() < 0.05
+    nothing = np.full((40, 40, 3), np.nan, np.float32)
+    assert np.isnan(denoiser(nothing)).all()
+
+
+def test_photos_that_need_no_lift_are_left_alone() -> None:
+    assert level_floats(np.zeros((4, 4, 3), np.uint16)) is None
+    assert level_floats(np.linspace(0, 3, 48).reshape(4, 4, 3)) is None
+
+
+def test_holes_are_read_and_become_black_where_there_are_none() -> None:
+    pixels = np.full((6, 6, 3), 0.5, np.float32)
+    pixels[2, 3, 1], pixels[4, 4, 2], pixels[5, 5, 0] = np.nan, np.inf, -np.inf
+    photo = read_photo(encode_photo(Photo(pixels), "tiff"))
+    assert np.array_equal(photo.pixels, pixels, equal_nan=True)
+    shallow = read_photo(encode_photo(photo, "png")).pixels
+    assert [shallow[2, 3, 1], shallow[4, 4, 2], shallow[5, 5, 0]] == [0, 65535, 0]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_before_and_after_of_floats_can_be_compared(dtype: str) -> None:
+    pixels = np.full((20, 800, 3), 0.5, dtype)
+    pixels[3, 3] = np.nan
+    picture = Comparison(pixels).picture(pixels)
+    assert picture.dtype == np.uint8
+    assert 120 < np.median(picture) < 135
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def denoise(*arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, ["denoise", *arguments])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+PIXELS = np.full((24, 32, 3), 90, np.uint8)
+
+
+def test_what_is_not_kept_is_said_once(folder: Path) -> None:
+    video = b"\0\0\0\x18ftypmp42" + bytes(5000)
+    for name in "ab":
+        jpeg = encode_photo(Photo(PIXELS, Metadata(text=(("Comment", "x"),))), "jpeg")
+        Path(f"{name}.jpg").write_bytes(jpeg + video)
+    Path("c.png").write_bytes(encode_photo(Photo(PIXELS), "png"))
+    said = denoise("a.jpg", "b.jpg", "c.png", "-o", "out/", "--format", "webp")
+    assert said.count("do not keep") == 1
+    assert "the video of a motion photo (of 2), comments (of 2)." in said
+    record = json.loads(denoise("a.jpg", "-o", "x.jpg", "--json").splitlines()[0])
+    assert record["left_out"] == ["the video of a motion photo"]
+    assert "do not keep" not in denoise("c.png")
+
+
+def test_a_photo_over_the_limit_of_pixels_fails_alone(folder: Path) -> None:
+    Path("big.png").write_bytes(encode_photo(Photo(PIXELS), "png"))
+    Path("small.png").write_bytes(encode_photo(Photo(PIXELS[:8, :8]), "png"))
+    said = denoise("big.png", "small.png", "-o", "out/", "--max-pixels", "100", code=1)
+    assert "more than the limit of 100" in said
+    assert [path.name for path in Path("out").iterdir()] == ["small.png"]
+
+
+def test_comparisons_keep_the_colours(folder: Path) -> None:
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    write_photo(Photo(PIXELS, Metadata(icc=icc, xmp=b"<private/>")), Path("a.jpg"))
+    denoise("a.jpg", "-o", "b.jpg", "--compare", "both.png")
+    with Image.open("both.png") as picture:
+        assert picture.info["icc_profile"] == icc
+    assert b"private" not in Path("both.png").read_bytes()
+
+
+def test_a_float_tiff_keeps_its_level_from_file_to_file(folder: Path) -> None:
+    tifffile.imwrite("dark.tif", noisy(-0.2, 0.0), photometric="rgb")
+    denoise("dark.tif", "-o", "out.tif")
+    result = read_photo(Path("out.tif").read_bytes()).pixels
+    assert np.abs(result + 0.2).max() < 0.01
+    assert tifffile.imread(io.BytesIO(Path("out.tif").read_bytes())).dtype == np.float32

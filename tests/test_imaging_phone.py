@@ -1,0 +1,310 @@
+"""HEIC, AVIF and JPEG XL keep depth, colours and metadata, and are turned upright once."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pillow_heif
+import pytest
+from pictures import Array
+from PIL import ExifTags, Image, ImageCms, ImageOps
+
+from ssbsn_cli.core.errors import ImageError
+from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo, list_losses, read_photo
+from ssbsn_cli.core.imaging.avif import add_metadata
+from ssbsn_cli.core.imaging.boxes import Box, build_box, read_boxes
+from ssbsn_cli.core.imaging.formats import CODECS
+
+FORMATS = ["heic", "avif", "jxl"]
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="%d"/></x:xmpmeta>'
+SRGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+# Display P3 and HDR (BT.2100 PQ).
+P3, PQ = bytes((12, 13, 0, 1)), bytes((9, 16, 0, 1))
+
+
+def smooth(channels: int = 3, dtype: str = "uint8") -> Array:
+    """Draw a smooth picture, different at every corner, wider than high."""
+    down, across = np.mgrid[0:24, 0:40]
+    planes = [across * 2 + down * 4, across * 3 + 60, 200 - across * 2 - down, 255 - down * 9]
+    chosen = {1: [0], 2: [0, 3], 3: [0, 1, 2], 4: [0, 1, 2, 3]}[channels]
+    pixels = np.stack([planes[index] for index in chosen], axis=-1)
+    return (pixels * (257 if dtype == "uint16" else 1)).astype(dtype)
+
+
+def exif_block(orientation: int = 1) -> bytes:
+    exif = Image.Exif()
+    exif[271], exif[272], exif[274] = "Maker", "Phone 1", orientation
+    exif.get_ifd(ExifTags.IFD.Exif).update({34855: 800, 40962: 40, 40963: 24})
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update({1: "N", 2: (48.0, 30.0, 15.5)})
+    return exif.tobytes().removeprefix(b"Exif\0\0")
+
+
+def distance(one: Array, other: Array) -> float:
+    assert one.shape == other.shape
+    white = 65535 if one.dtype == np.uint16 else 255
+    return float(np.abs(one.astype(float) - other.astype(float)).mean() / white * 255)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_pictures_come_back(format: str, dtype: str, channels: int) -> None:
+    pixels = smooth(channels, dtype)
+    read = read_photo(encode_photo(Photo(pixels), format)).pixels
+    assert read.dtype == pixels.dtype
+    if channels == 2 and format != "avif":
+        # What holds no alpha beside grey holds it beside RGB.
+        pixels = pixels[..., [0, 0, 0, 1]]
+    assert distance(read, pixels) < 1.5
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_avif_at_quality_100_is_exact(bits: int, channels: int) -> None:
+    top = (1 << bits) - 1
+    values = np.random.default_rng(bits).integers(0, top + 1, (7, 9, channels))
+    stored = values.astype(np.uint8 if bits == 8 else np.uint16)
+    plain = stored[..., 0] if channels == 1 else stored
+    photo = read_photo(bytes(imagecodecs.avif_encode(plain, level=100, bitspersample=bits)))
+    if bits > 8:
+        assert photo.pixels.max() <= 65535
+        assert np.array_equal(np.rint(photo.pixels / 65535 * top), values)
+    else:
+        assert np.array_equal(photo.pixels, values)
+    again = encode_photo(photo, "avif", quality=100)
+    assert np.array_equal(imagecodecs.avif_decode(again).reshape(values.shape), values)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_jpeg_xl_at_quality_100_is_exact(dtype: str, channels: int) -> None:
+    values = np.random.default_rng(1).random((7, 9, channels))
+    scale = {"uint8": 255, "uint16": 65535, "float32": 1}[dtype]
+    pixels = (values * scale).astype(dtype)
+    data = encode_photo(Photo(pixels), "jxl", quality=100)
+    read = read_photo(data).pixels
+    assert read.dtype == pixels.dtype
+    assert np.array_equal(read, pixels if read.shape == pixels.shape else pixels[..., [0, 0, 0]])
+    seen = imagecodecs.jpegxl_decode(data)
+    assert np.array_equal(seen.reshape(read.shape), read)
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_heic_keeps_its_bits(bits: int) -> None:
+    top = (1 << bits) - 1
+    ramp = np.linspace(0, top, 64 * 64).reshape(64, 64).astype(np.uint16)
+    buffer = io.BytesIO()
+    pillow_heif.encode(f"L;{bits}", (64, 64), ramp.tobytes(), buffer, quality=-1, bit_depth=bits)
+    photo = read_photo(buffer.getvalue())
+    assert photo.pixels.dtype == np.uint16
+    assert np.array_equal(np.rint(photo.pixels[..., 0] / 65535 * top), ramp)
+    again = pillow_heif.open_heif(
+        io.BytesIO(encode_photo(photo, "heic")), convert_hdr_to_8bit=False, hdr_to_16bit=False
+    )
+    assert again.info["bit_depth"] == bits
+
+
+@pytest.mark.parametrize("source", FORMATS)
+@pytest.mark.parametrize("target", [*FORMATS, "jpeg", "png", "tiff"])
+def test_metadata_survive_every_change_of_format(source: str, target: str) -> None:
+    metadata = Metadata(exif_block(), XMP % 1, SRGB_PROFILE)
+    photo = read_photo(encode_photo(Photo(smooth(), metadata), source))
+    kept = read_photo(encode_photo(photo, target)).metadata
+    exif = Image.Exif()
+    exif.load(kept.exif)
+    assert (exif[271], exif.get_ifd(ExifTags.IFD.Exif)[34855]) == ("Maker", 800)
+    assert [float(part) for part in exif.get_ifd(ExifTags.IFD.GPSInfo)[2]] == [48, 30, 15.5]
+    assert kept.xmp == XMP % 1
+    # A lossy JPEG XL says sRGB in its header.
+    assert kept.icc == SRGB_PROFILE or "jxl" in (source, target)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_other_programs_find_the_metadata(format: str) -> None:
+    data = encode_photo(Photo(smooth(), Metadata(exif_block(), XMP % 1, SRGB_PROFILE)), format)
+    if format == "jxl":
+        found = {box.kind: data[box.start : box.end] for box in read_boxes(data)}
+        assert (found[b"Exif"], found[b"xml "]) == (bytes(4) + exif_block(), XMP % 1)
+        return
+    opened: Any = Image.open if format == "avif" else pillow_heif.open_heif
+    info = opened(io.BytesIO(data)).info
+    assert info["exif"].removeprefix(b"Exif\0\0") == exif_block()
+    assert (info["xmp"], info["icc_profile"]) == (XMP % 1, SRGB_PROFILE)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("cicp", [P3, PQ])
+def test_a_space_in_numbers_stays_one_or_becomes_a_profile(format: str, cicp: bytes) -> None:
+    data = encode_photo(Photo(smooth(3, "uint16"), Metadata(cicp=cicp)), format)
+    photo = read_photo(data)
+    assert (photo.metadata.cicp, photo.metadata.icc) == (cicp, b"")
+    as_tiff = read_photo(encode_photo(photo, "tiff")).metadata
+    assert bool(as_tiff.icc) == (cicp == P3)
+    assert ("the HDR colour space" in list_losses(photo, "tiff")) == (cicp == PQ)
+
+
+def turned_file(format: str, orientation: int) -> bytes:
+    """Store a picture on its side by other programs: in the container, and in EXIF and XMP."""
+    buffer = io.BytesIO()
+    block = exif_block(orientation)
+    if format == "avif":
+        image = Image.fromarray(smooth())
+        image.save(
+            buffer, "AVIF", quality=100, subsampling="4:4:4", exif=block, xmp=XMP % orientation
+        )
+    else:
+        options: dict[str, Any] = {
+            "quality": -1,
+            "chroma": 444,
+            "exif": block,
+            "xmp": XMP % orientation,
+        }
+        pillow_heif.encode("RGB", (40, 24), smooth().tobytes(), buffer, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["heic", "avif"])
+def test_pictures_are_turned_upright_once(format: str, orientation: int) -> None:
+    image = Image.fromarray(smooth())
+    image.getexif()[274] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(image))
+    photo = read_photo(turned_file(format, orientation))
+    assert distance(photo.pixels, expected) < 1.5
+    assert photo.metadata.xmp == XMP % 1
+    exif = Image.Exif()
+    exif.load(photo.metadata.exif)
+    assert exif.get(274, 1) == 1
+    sides = [exif.get_ifd(ExifTags.IFD.Exif)[tag] for tag in (40962, 40963)]
+    assert sides == [photo.pixels.shape[1], photo.pixels.shape[0]]
+    again = read_photo(encode_photo(photo, format))
+    assert distance(again.pixels, expected) < 3
+    seen = ImageOps.exif_transpose(Image.open(io.BytesIO(encode_photo(photo, "jpeg"))))
+    assert distance(np.asarray(seen), expected) < 4
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_only_the_container_says_how_to_turn(format: str) -> None:
+    encode = CODECS[format].encode
+    assert encode
+    buffer = io.BytesIO()
+    encode(Photo(smooth(), Metadata(exif_block(6))), buffer, 95)
+    data = buffer.getvalue()
+    # libheif turns what EXIF says into a property of the image.
+    expected = (40, 24, 3) if format == "heic" else (24, 40, 3)
+    assert read_photo(data).pixels.shape == expected
+
+
+def test_a_crop_is_applied() -> None:
+    pixels = smooth()
+    left, top, width, height = 5, 3, 20, 10
+    profile = b"prof" + bytes(28)
+    data = add_metadata(encode_photo(Photo(pixels), "avif", quality=100), Metadata(icc=bytes(28)))
+    offsets = 2 * left + width - 40, 2, 2 * top + height - 24, 2
+    crop = struct.pack(">4I4i", width, 1, height, 1, *offsets)
+    cropped = bytearray(data.replace(b"colr" + profile, b"clap" + crop))
+    assert len(cropped) == len(data)
+    # The last property of the image; whoever does not know it must not show the picture.
+    links = next(box for box in inner_boxes(data, b"meta", b"iprp") if box.kind == b"ipma")
+    cropped[links.end - 1] |= 0x80
+    assert np.array_equal(read_photo(bytes(cropped)).pixels, pixels[3:13, 5:25])
+
+
+def inner_boxes(data: bytes, *path: bytes) -> list[Box]:
+    start, end = 0, len(data)
+    for kind in path:
+        box = next(box for box in read_boxes(data, start, end) if box.kind == kind)
+        start, end = box.start + 4 * (kind == b"meta"), box.end
+    return list(read_boxes(data, start, end))
+
+
+def test_compressed_metadata_of_jpeg_xl_are_read() -> None:
+    codestream = encode_photo(Photo(smooth()), "jxl")
+    assert codestream.startswith(b"\xff\x0a")
+    data = build_box(b"JXL ", b"\r\n\x87\n") + build_box(b"ftyp", b"jxl \0\0\0\0jxl ")
+    for kind, content in ((b"Exif", bytes(4) + exif_block()), (b"xml ", XMP % 1)):
+        data += build_box(b"brob", kind + bytes(imagecodecs.brotli_encode(content)))
+    metadata = read_photo(data + build_box(b"jxlc", codestream)).metadata
+    assert (metadata.exif, metadata.xmp) == (exif_block(), XMP % 1)
+
+
+def test_further_images_are_named() -> None:
+    pillow_image = pillow_heif.from_bytes("RGB", (40, 24), smooth().tobytes())
+    pillow_image.add_frombytes("RGB", (40, 24), smooth()[::-1].tobytes())
+    buffer = io.BytesIO()
+    pillow_image.save(buffer, quality=-1, chroma=444, primary_index=1)
+    photo = read_photo(buffer.getvalue())
+    assert distance(photo.pixels, smooth()[::-1]) < 1.5
+    assert list_losses(photo, "heic") == ("further pictures in the file",)
+
+
+@pytest.mark.parametrize(
+    ("urn", "name"),
+    [(b"urn:mpeg:hevc:2015:auxid:2", "the depth map"), (b"aux:hdrgainmap", "the gain map")],
+)
+def test_maps_that_belong_to_an_image_are_named(urn: bytes, name: str) -> None:
+    alpha = b"urn:mpeg:hevc:2015:auxid:1"
+    data = encode_photo(Photo(smooth(4)), "heic")
+    assert data.count(alpha) == 1
+    (lost,) = read_photo(data.replace(alpha, urn.rjust(len(alpha), b":"))).metadata.lost
+    assert lost.startswith(name)
+
+
+@pytest.mark.parametrize("format", ["heic", "avif"])
+def test_the_codec_counts_and_not_the_container(format: str) -> None:
+    data = encode_photo(Photo(smooth()), format)
+    assert read_photo(data.replace(b"ftyp" + data[8:12], b"ftypmif1", 1)).format == format
+
+
+def test_without_room_for_a_temporary_file_a_photo_is_not_called_damaged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = encode_photo(Photo(smooth()), "jxl")
+    monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
+    with pytest.raises(ImageError, match=r"needs a temporary file in /nonexistent") as caught:
+        read_photo(data)
+    assert "TMPDIR" in caught.value.hint
+    with pytest.raises(FileNotFoundError):
+        encode_photo(Photo(smooth()), "jxl")
+
+
+def test_animations_are_refused() -> None:
+    frames = [Image.fromarray(smooth()), Image.fromarray(smooth()[::-1])]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "AVIF", save_all=True, append_images=frames[1:])
+    with pytest.raises(ImageError, match="animation"):
+        read_photo(buffer.getvalue())
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_claimed_size_is_checked_before_decoding(format: str) -> None:
+    data = bytearray(encode_photo(Photo(smooth()), format))
+    if format == "jxl":
+        # A height of 2^30, in 30 bits after how many they are, then a ratio of 1.
+        codestream = b"\xff\x0a" + ((3 << 1) + ((1 << 30) - 1 << 3) + (1 << 33)).to_bytes(
+            8, "little"
+        )
+        data = bytearray(build_box(b"JXL ", b"\r\n\x87\n") + build_box(b"jxlc", codestream))
+    else:
+        struct.pack_into(">II", data, data.index(b"ispe") + 8, 1 << 30, 1 << 30)
+    with pytest.raises(ImageError, match=r"1073741824 x 1073741824 pixels") as caught:
+        read_photo(bytes(data))
+    assert "--max-pixels" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"), [("heic", "heif"), ("avif", "formats"), ("jxl", "formats")]
+)
+def test_a_missing_package_is_named(name: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode_photo(Photo(smooth()), name)
+    monkeypatch.setattr("ssbsn_cli.core.imaging.codec.find_spec", lambda _: None)
+    for call in (lambda: read_photo(data), lambda: encode_photo(Photo(smooth()), name)):
+        with pytest.raises(ImageError, match="needs another package") as caught:
+            call()
+        assert f'pip install "ssbsn[{extra}]"' in caught.value.hint
+    # All else works without them.
+    assert read_photo(encode_photo(Photo(smooth()), "png")).format == "png"

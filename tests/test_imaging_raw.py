@@ -1,0 +1,270 @@
+"""Camera raw files are developed: white balance, colours, highlights, EXIF, the right way up."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from pictures import Array
+from PIL import ExifTags, Image, ImageCms
+
+from ssbsn_cli.core.errors import ImageError
+from ssbsn_cli.core.imaging import Photo, encode_photo, read_photo, result_extension, write_photo
+from ssbsn_cli.core.imaging.boxes import build_box
+from ssbsn_cli.core.imaging.exif import Entry, Layout, pack
+from ssbsn_cli.core.imaging.raw import read_raw_exif
+from ssbsn_cli.core.types import RawSpace
+
+# XYZ to linear sRGB, so that the made camera sees sRGB.
+TO_SRGB = np.array(
+    [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]]
+)
+# What the sensor answers to white light, in red, green and blue.
+WHITE = np.array([0.5, 1.0, 0.625])
+BLACK, SATURATED = 256, 16383
+EXIF_IFD, GPS_IFD = 34665, 34853
+
+
+def rationals(*values: float) -> tuple[int, ...]:
+    return tuple(part for value in values for part in (round(value * 10_000), 10_000))
+
+
+def packed(*values: float) -> bytes:
+    numbers = rationals(*values)
+    return struct.pack(f"<{len(numbers)}I", *numbers)
+
+
+def dng(light: Array, orientation: int = 1, thumbnail: bool = True) -> bytes:
+    """Make a DNG: a Bayer mosaic (RGGB) of linear sRGB light, (H, W, 3), white at 1.
+
+    Its first picture is a thumbnail that looks like nothing in it, as in files of cameras.
+    """
+    sensor = np.rint(BLACK + np.clip(light * WHITE, 0, 1) * (SATURATED - BLACK)).astype(np.uint16)
+    mosaic = sensor[..., 1].copy()
+    mosaic[::2, ::2], mosaic[1::2, 1::2] = sensor[::2, ::2, 0], sensor[1::2, 1::2, 2]
+    # tifffile writes no EXIF and GPS: they get the places of two tags that mean nothing.
+    first: list[Any] = [
+        (271, 2, 0, "Maker", True), (272, 2, 0, "Camera 7", True), (274, 3, 1, orientation, True),
+        (EXIF_IFD - 1, 4, 1, 0, True), (GPS_IFD - 1, 4, 1, 0, True),
+        (50706, 1, 4, bytes((1, 4, 0, 0)), True), (50708, 2, 0, "Camera 7", True),
+        (50721, 10, 9, rationals(*TO_SRGB.ravel()), True), (50728, 5, 3, rationals(*WHITE), True),
+        (50778, 3, 1, 21, True),
+    ]  # fmt: skip
+    own: list[Any] = [
+        (33421, 3, 2, (2, 2), True), (33422, 1, 4, bytes((0, 1, 1, 2)), True),
+        (50714, 3, 1, BLACK, True), (50717, 3, 1, SATURATED, True),
+    ]  # fmt: skip
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer, byteorder="<") as tiff:
+        if thumbnail:
+            small = np.full((8, 12, 3), (255, 0, 255), np.uint8)
+            tiff.write(
+                small, photometric="rgb", subfiletype=1, subifds=1, extratags=first, metadata=None
+            )
+            tiff.write(mosaic, photometric="cfa", extratags=own, metadata=None)
+        else:
+            tiff.write(mosaic, photometric="cfa", extratags=first + own, metadata=None)
+    data = bytearray(buffer.getvalue())
+    exif = {33434: (5, packed(0.005)), 34855: (3, b"\x40\x06"), 42036: (2, b"Lens 50mm\0")}
+    exif[37500] = (7, b"notes of the maker")
+    gps = {1: (2, b"N\0"), 2: (5, packed(48, 30, 15.5))}
+    sizes = {2: 1, 3: 2, 5: 8, 7: 1}
+    for tag, tags in ((EXIF_IFD, exif), (GPS_IFD, gps)):
+        data += bytes(len(data) % 2)
+        place = data.index(struct.pack("<HHII", tag - 1, 4, 1, 0))
+        struct.pack_into("<HHII", data, place, tag, 4, 1, len(data))
+        entries = {one: Entry(kind, len(v) // sizes[kind], v) for one, (kind, v) in tags.items()}
+        data += pack({**entries}, Layout("<"), len(data))
+    return bytes(data)
+
+
+def scene(*colors: tuple[float, float, float]) -> Array:
+    """Draw flat patches of light side by side, 64 pixels each."""
+    return np.concatenate([np.full((64, 64, 3), color) for color in colors], axis=1)
+
+
+def patches(pixels: Array) -> Array:
+    """Return the mean colour of each patch of a scene."""
+    return np.stack(
+        [
+            pixels[16:48, left + 16 : left + 48].reshape(-1, 3).mean(axis=0)
+            for left in range(0, pixels.shape[1], 64)
+        ]
+    )
+
+
+def encoded(light: Any) -> Array:
+    """Encode light as sRGB in 16 bits."""
+    light = np.asarray(light)
+    values = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.asarray(65535 * values)
+
+
+def developed(data: bytes, **options: Any) -> Photo:
+    return read_photo(data, "photo.dng", **options)
+
+
+@pytest.mark.parametrize("thumbnail", [True, False])
+def test_colours_are_those_of_the_light(thumbnail: bool) -> None:
+    colors = (
+        (0.02, 0.02, 0.02),
+        (0.4, 0.4, 0.4),
+        (0.4, 0.1, 0.05),
+        (0.05, 0.3, 0.1),
+        (1.0, 1.0, 1.0),
+    )
+    photo = developed(dng(scene(*colors), thumbnail=thumbnail))
+    assert photo.pixels.dtype == np.uint16
+    assert photo.pixels.shape == (64, 5 * 64, 3)
+    assert np.abs(patches(photo.pixels)[:4] - encoded(colors[:4])).max() < 400
+    assert (patches(photo.pixels)[4] > 62000).all()
+    assert photo.format == "tiff"
+
+
+def test_what_white_balance_lifts_above_white_is_not_clipped() -> None:
+    reds = (0.8, 0.1, 0.1), (1.2, 0.1, 0.1), (1.9, 0.1, 0.1), (1.0, 1.0, 1.0)
+    bright = patches(developed(dng(scene(*reds))).pixels)[:3, 0]
+    assert bright[0] + 1000 < bright[1]
+    assert bright[1] + 1000 < bright[2] < 65535
+
+
+def test_noise_is_left_for_the_network() -> None:
+    random = np.random.default_rng(0)
+    light = 0.3 + random.normal(0, 0.02, (64, 64, 3))
+    clean, noisy = (developed(dng(each)).pixels for each in (scene((0.3, 0.3, 0.3)), light))
+    # Interpolation alone averages some of it.
+    slope = np.diff(encoded([0.29, 0.31]))[0] / 0.02
+    assert (noisy - clean.astype(float))[8:-8, 8:-8].std() > 0.5 * 0.02 * slope
+
+
+@pytest.mark.parametrize(("space", "white"), [("p3", 0.8225), ("adobe", 0.7152), ("prophoto", 0.3)])
+def test_wide_spaces_come_with_their_profile(space: RawSpace, white: float) -> None:
+    red = dng(scene((0.4, 0.05, 0.05), (0.4, 0.4, 0.4), (0.05, 0.1, 0.4)))
+    wide, plain = developed(red, raw_space=space), developed(red)
+    assert wide.metadata.icc != plain.metadata.icc
+    # Colours are the same once both are shown in sRGB, and less saturated as numbers before.
+    assert np.ptp(patches(wide.pixels)[0]) < np.ptp(patches(plain.pixels)[0])
+    profiles = [ImageCms.ImageCmsProfile(io.BytesIO(photo.metadata.icc)) for photo in (wide, plain)]
+    shown = [
+        np.asarray(
+            ImageCms.profileToProfile(
+                Image.fromarray(np.rint(patches(photo.pixels)[None] / 257).astype(np.uint8)),
+                profile,
+                ImageCms.createProfile("sRGB"),
+            )
+        ).astype(int)
+        for photo, profile in zip((wide, plain), profiles, strict=True)
+    ]
+    assert np.abs(shown[0] - shown[1]).max() <= 4
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_result_is_upright_with_the_exif_of_the_raw_file(
+    orientation: int, tmp_path: Path
+) -> None:
+    light = scene((0.3, 0.3, 0.3), (0.05, 0.05, 0.05), (0.45, 0.45, 0.45))
+    photo = developed(dng(light, orientation))
+    turns = {1: 0, 3: 2, 6: 3, 8: 1}[orientation]
+    expected = np.rot90(encoded(light), turns)
+    assert photo.pixels.shape == expected.shape
+    middle = photo.pixels.shape[0] // 2, photo.pixels.shape[1] // 2
+    for place in ((20, 20), middle, (photo.pixels.shape[0] - 20, photo.pixels.shape[1] - 20)):
+        assert abs(float(photo.pixels[place][1]) - expected[place][1]) < 400
+    path = tmp_path / "result.tif"
+    write_photo(photo, path)
+    with Image.open(path) as seen:
+        exif = seen.getexif()
+        inner, gps = exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)
+    assert (exif[271], exif[272], exif.get(274, 1)) == ("Maker", "Camera 7", 1)
+    assert (float(inner[33434]), inner[34855], inner[42036]) == (0.005, 1600, "Lens 50mm")
+    assert [float(part) for part in gps[2]] == [48, 30, 15.5]
+    assert 37500 not in inner
+
+
+def exif_of(**parts: dict[int, Any]) -> bytes:
+    exif = Image.Exif()
+    exif.update(parts.get("first", {}))
+    for name, group in (("inner", ExifTags.IFD.Exif), ("gps", ExifTags.IFD.GPSInfo)):
+        if name in parts:
+            exif.get_ifd(group).update(parts[name])
+    return exif.tobytes().removeprefix(b"Exif\0\0")
+
+
+def facts(blob: bytes) -> tuple[Any, ...]:
+    exif = Image.Exif()
+    exif.load(blob)
+    inner, gps = exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)
+    return exif[271], exif.get(274), inner[34855], 37500 in inner, float(gps[2][0])
+
+
+FIRST, INNER, GPS = {271: "Maker", 274: 6}, {34855: 800, 37500: b"notes"}, {2: (48.0, 30.0, 15.0)}
+
+
+def test_fujis_exif_is_that_of_its_preview() -> None:
+    preview = io.BytesIO()
+    exif = b"Exif\0\0" + exif_of(first=FIRST, inner=INNER, gps=GPS)
+    Image.new("RGB", (16, 16)).save(preview, "JPEG", exif=exif)
+    place = struct.pack(">II", 128, len(preview.getvalue()))
+    raf = (b"FUJIFILMCCD-RAW 0201".ljust(84, b"\0") + place).ljust(128, b"\0") + preview.getvalue()
+    assert facts(read_raw_exif(io.BytesIO(raf))) == ("Maker", None, 800, False, 48.0)
+
+
+def test_canons_exif_is_in_boxes_of_its_own() -> None:
+    tables = {
+        b"CMT1": exif_of(first=FIRST),
+        b"CMT2": exif_of(first=INNER),
+        b"CMT4": exif_of(first=GPS),
+    }
+    uuid = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
+    inside = b"".join(build_box(kind, block) for kind, block in tables.items())
+    cr3 = build_box(b"ftyp", b"crx \0\0\0\1crx isom")
+    cr3 += build_box(b"moov", build_box(b"uuid", uuid + inside)) + build_box(b"mdat", bytes(9))
+    assert facts(read_raw_exif(io.BytesIO(cr3))) == ("Maker", None, 800, False, 48.0)
+
+
+@pytest.mark.parametrize(
+    "data", [b"FUJIFILM" + b"\xff" * 100, b"\0\0\0\x18ftypcrx ", b"II*\0", b""]
+)
+def test_broken_exif_of_raw_files_is_left_out(data: bytes) -> None:
+    assert read_raw_exif(io.BytesIO(data)) == b""
+
+
+def test_results_are_named_as_tiffs() -> None:
+    assert result_extension("a/IMG_1.CR2", None) == ".tif"
+    assert result_extension("IMG_1.dng", "jpeg") == ".jpg"
+    assert result_extension("IMG_1.HEIC", None) == ".HEIC"
+    assert result_extension("IMG_1.HEIC", "avif") == ".avif"
+    assert result_extension("IMG_1.JPG", "jpeg") == ".JPG"
+
+
+def test_raw_files_are_read_only() -> None:
+    with pytest.raises(ImageError, match=r"\.nef"):
+        write_photo(Photo(np.zeros((4, 4, 3), np.uint8)), Path("out.nef"))
+
+
+def test_the_claimed_size_is_checked_before_decoding() -> None:
+    with pytest.raises(ImageError, match="64 x 64 pixels, more than the limit") as caught:
+        developed(dng(scene((0.3, 0.3, 0.3))), max_pixels=1000)
+    assert "--max-pixels" in caught.value.hint
+
+
+def test_a_file_that_only_claims_to_be_raw() -> None:
+    png = encode_photo(Photo(np.zeros((4, 4, 3), np.uint8)), "png")
+    assert read_photo(png, "photo.nef").format == "png"
+    with pytest.raises(ImageError, match="camera raw file"):
+        read_photo(b"FUJIFILMCCD-RAW 0201" + bytes(400), "photo.raf")
+    whole = dng(scene((0.3, 0.3, 0.3)))
+    with pytest.raises(ImageError, match=r"photo\.dng is a damaged camera raw file"):
+        read_photo(whole[: len(whole) // 2], "photo.dng")
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssbsn_cli.core.imaging.codec.find_spec", lambda _: None)
+    with pytest.raises(ImageError, match="is a camera raw file, which needs") as caught:
+        developed(dng(scene((0.3, 0.3, 0.3))))
+    assert 'pip install "ssbsn[raw]"' in caught.value.hint
