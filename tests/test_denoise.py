@@ -390,7 +390,6 @@ class TestPython:
             np.zeros((0, 4, 3), np.uint8),
             np.zeros((4, 4, 5), np.uint8),
             np.zeros(4, np.uint8),
-            np.full((4, 4), np.nan, np.float32),
         ],
     )
     def test_what_is_no_image_is_refused(self, denoiser, image):
