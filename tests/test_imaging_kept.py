@@ -137,6 +137,13 @@ def test_the_print_size_survives_every_change_of_format(source: str, target: str
     assert float(found) == pytest.approx(300, abs=0.01)
 
 
+@pytest.mark.parametrize("target", CODECS)
+def test_a_print_size_that_makes_no_sense_stops_nothing(target: str) -> None:
+    for value in (0.001, 1e6, 4e9):
+        photo = Photo(PIXELS, Metadata(resolution=(value, 300.0)))
+        assert read_photo(encode_photo(photo, target)).metadata.resolution is None
+
+
 def png(*chunks: bytes, pixels: np.ndarray[Any, Any] = PIXELS) -> bytes:
     plain = encode_photo(Photo(pixels), "png")
     return plain[:33] + b"".join(chunks) + plain[33:]

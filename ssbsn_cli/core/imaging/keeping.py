@@ -20,6 +20,8 @@ _WORDS = {
     "resolution": "the print resolution",
     "text": "comments",
 }
+# Pixels per inch, the most that JPEG holds.
+_MAX_RESOLUTION = 65535
 
 
 def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
@@ -52,7 +54,11 @@ def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
         icc = kept.icc or profile_of_cicp(kept.cicp, grey and codec.grey)
         plain = kept.cicp == SRGB and "icc" not in codec.keeps
         kept = replace(kept, icc=b"" if plain else icc, cicp=b"" if icc else kept.cicp)
+    if kept.resolution and not _is_sane(kept.resolution):
+        kept = replace(kept, resolution=None)
     resolution = kept.resolution or resolution_of(kept.exif)
+    if resolution and not _is_sane(resolution):
+        resolution = None
     if resolution and "resolution" in codec.keeps:
         kept = replace(kept, resolution=resolution)
     elif kept.resolution and "exif" in codec.keeps:
@@ -82,6 +88,11 @@ def without_claims(metadata: Metadata) -> Metadata:
 def _fits(icc: bytes, grey: bool) -> bool:
     """Tell whether a profile is one, and for such pixels."""
     return icc[36:40] == b"acsp" and icc[16:20] == (b"GRAY" if grey else b"RGB ")
+
+
+def _is_sane(resolution: tuple[float, float]) -> bool:
+    """Tell whether a resolution is one that every format can hold."""
+    return all(1 <= value <= _MAX_RESOLUTION for value in resolution)
 
 
 def _size(value: object) -> int:
