@@ -10,13 +10,13 @@ import pytest
 from weights_files import Server, break_off
 
 from ssbsn_cli.core.errors import OptionError, SsbsnError
-from ssbsn_cli.core.evaluation.datasets.addresses import (
+from ssbsn_cli.core.evaluation.datasets.catalogue import (
+    DATASETS,
     Address,
     addresses,
     fetch_dataset,
-    find_address,
+    fetch_files,
 )
-from ssbsn_cli.core.evaluation.datasets.catalogue import DATASETS, needs_of
 
 CONTENT = {f"{name}.png": name.encode() * 1000 for name in ("a_real", "a_mean", "b_real")}
 
@@ -39,7 +39,7 @@ def fetch(server, tmp_path):
     def fetch(said=None, progress=lambda done, total: None):
         home = tmp_path / "home"
         notify = (said if said is not None else []).append
-        fetch_dataset("tiny", address, home, notify, progress, timeout=5)
+        fetch_files("tiny", address, home, notify, progress)
         return {path.name: path.read_bytes() for path in home.iterdir()}
 
     return fetch
@@ -96,7 +96,7 @@ def test_a_folder_that_cannot_be_made_is_named(fetch, tmp_path):
 @pytest.mark.parametrize("name", [n for n in DATASETS if n not in ("cc15", "polyu")])
 def test_what_has_no_address_says_what_to_do(name):
     with pytest.raises(OptionError, match=name) as error:
-        find_address(name, needs_of(name))
+        fetch_dataset(name, pytest.fail, pytest.fail)
     assert "cc15" in error.value.hint
 
 
@@ -117,5 +117,5 @@ def test_a_real_file_is_what_it_was(tmp_path):
     address = addresses()["cc15"]
     (first, digest), *_ = address.files.items()
     one = Address(address.title, address.page, address.terms, address.base, {first: digest})
-    fetch_dataset("cc15", one, tmp_path, lambda _: None)
+    fetch_files("cc15", one, tmp_path, lambda _: None, lambda done, of: None)
     assert (tmp_path / first).is_file()

@@ -114,7 +114,7 @@ def evaluate(
     settings: SettingsOptions,
 ) -> None:
     """Score denoisers: PSNR, SSIM, time and memory, side by side."""
-    from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
+    from ssbsn_cli.core.evaluation.datasets.synthetic import AddedNoise
     from ssbsn_cli.core.evaluation.evaluation_request import EvaluationRequest
 
     if protocol == "paper":
@@ -160,16 +160,12 @@ def _follow_paper(settings: Settings) -> Settings:
 
 
 def _fetch(out: Output, dataset: str) -> None:
-    from ssbsn_cli.core.evaluation.datasets.addresses import fetch_dataset, find_address
-    from ssbsn_cli.core.evaluation.datasets.catalogue import home_of, needs_of
+    from ssbsn_cli.core.evaluation.datasets.catalogue import fetch_dataset
 
-    address = find_address(dataset, needs_of(dataset))
     with out.progress() as progress:
-        bar = progress.add_task("downloading", total=len(address.files))
+        bar = progress.add_task("downloading", total=None)
         fetch_dataset(
             dataset,
-            address,
-            home_of(dataset),
             out.say,
             lambda done, total: progress.update(bar, completed=done, total=total),
         )

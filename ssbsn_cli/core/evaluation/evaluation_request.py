@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
+from ssbsn_cli.core.evaluation.datasets.synthetic import AddedNoise
 from ssbsn_cli.core.inference.settings import Settings
 
 NO_WEIGHTS = "none"
@@ -76,13 +76,12 @@ class EvaluationRequest:
     def __post_init__(self) -> None:
         if NO_WEIGHTS in self.weights and len(self.weights) > 1:
             raise OptionError("--weights none excludes all other weights.", "Drop one.")
-        files = [self.csv, self.report]
+        files = [path for path in (self.csv, self.report) if path]
         if self.submission and self.submission.suffix:
             files.append(self.submission)
-        given = [path for path in files if path]
-        for path in given:
+        for path in files:
             _check_free(path, self.overwrite)
-        if len({path.absolute() for path in given}) < len(given):
+        if len({path.absolute() for path in files}) < len(files):
             raise OptionError("Two results would go into one file.", "Name different files.")
 
 

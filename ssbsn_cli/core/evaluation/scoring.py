@@ -6,53 +6,37 @@ import hashlib
 import io
 import json
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
-from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Sample
+from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result, Sample
 from ssbsn_cli.core.evaluation.methods import Method
-from ssbsn_cli.core.evaluation.metrics import Metric
-from ssbsn_cli.core.evaluation.rounding import reference_of, to_picture
+from ssbsn_cli.core.evaluation.metrics import Metric, to_picture
 from ssbsn_cli.core.runtime.device import PeakMemory
 from ssbsn_cli.core.runtime.storage import write_atomically
 from ssbsn_cli.core.types import Notify
 
 # Raise it when the same settings come to mean something else.
 _VERSION = 1
+# Beyond what any score or time can be, and sums of it do not overflow.
+_ABSURD = 1e12
+_MOST_TOLD = 1 << 16
 
 
-@dataclass(frozen=True, eq=False)
-class Result:
-    """One sample denoised by one method.
+class _Kept(BaseModel):
+    """What the cache tells of a result besides its pixels."""
 
-    Parameters
-    ----------
-    method : str
-        Its name.
-    sample : Sample
-        What was denoised.
-    scores : dict of str to float
-        By metric.
-    seconds : float, optional
-        How long it took; None for the noisy photograph.
-    peak : int, optional
-        Bytes of memory that the method needed beyond what was held before, if that can be told.
-    pixels : numpy.ndarray, optional
-        If they were asked for: (H, W, 3) uint8, or for samples of floats float32 in [0, 1].
-    """
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
-    method: str
-    sample: Sample
-    scores: dict[str, float]
-    seconds: float | None
-    peak: int | None
-    pixels: NDArray[Any] | None
+    scores: dict[str, Annotated[float, Field(ge=-_ABSURD, le=_ABSURD)]]
+    seconds: Annotated[float, Field(ge=0, le=_ABSURD)] | None
+    peak: Annotated[int, Field(ge=0, lt=1 << 63)] | None
 
 
 class ResultCache:
@@ -77,12 +61,17 @@ class ResultCache:
         try:
             # NumPy leaves files open that it cannot read.
             with self._path(key).open("rb") as stream, np.load(stream) as file:
-                told = json.loads(file["told"].tobytes())
+                size = sum(entry.file_size for entry in file.zip.infolist())
+                if size > sample.noisy.size * 4 + _MOST_TOLD:
+                    return None
+                kept = _Kept.model_validate_json(file["told"].tobytes())
                 pixels = file.get("pixels")
-            scores, seconds, peak = told["scores"], told["seconds"], told["peak"]
-            return Result(method.name, sample, scores, seconds, peak, pixels)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        # A damaged or hostile file can raise nearly anything, and costs no more than its time.
+        except Exception:
             return None
+        if pixels is not None and not _fits(pixels, sample):
+            return None
+        return Result(method.name, sample, kept.scores, kept.seconds, kept.peak, pixels)
 
     def put(self, key: str, result: Result) -> None:
         """Keep a result."""
@@ -105,6 +94,15 @@ class ResultCache:
     def _path(self, key: str) -> Path:
         assert self.folder is not None
         return self.folder / key[:2] / f"{key}.npz"
+
+
+def _fits(pixels: NDArray[Any], sample: Sample) -> bool:
+    """Tell whether pixels can be a result for a sample."""
+    if pixels.shape != sample.noisy.shape:
+        return False
+    if sample.noisy.dtype.kind != "f":
+        return pixels.dtype == np.uint8
+    return pixels.dtype == np.float32 and bool(pixels.min() >= 0 and pixels.max() <= 1)
 
 
 def evaluate(
@@ -225,7 +223,7 @@ def _denoise(method: Method, batch: Sequence[_Todo], metrics: Sequence[Metric]) 
     took, peak = (seconds, memory.bytes) if method.timed else (None, None)
     for todo, image in zip(batch, denoised, strict=True):
         picture = to_picture(image)
-        reference = reference_of(todo.sample)
+        reference = todo.sample.reference()
         scores = {metric.name: metric.compute(reference, picture) for metric in metrics}
         pixels: NDArray[Any] | None = None
         if todo.wants_pixels:
