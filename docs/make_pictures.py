@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.cli.app import app
-from ssbsn_cli.core.evaluation.datasets.synthetic import open_demo
+from ssbsn_cli.core.evaluation.datasets.added_noise import open_demo
 
 DOCS = Path(__file__).parent
 PHOTONS_AT_WHITE = 60.0

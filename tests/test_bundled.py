@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.core.evaluation.datasets.synthetic import open_demo
+from ssbsn_cli.core.evaluation.datasets.added_noise import open_demo
 from ssbsn_cli.core.noise.spec import NamedNoise
 from ssbsn_cli.core.training.validation import psnr
 

@@ -12,9 +12,9 @@ from scipy.io import savemat
 from test_data import noise, save, touch
 
 from ssbsn_cli.core.errors import ImageError, OptionError
-from ssbsn_cli.core.evaluation.datasets import dnd, photos, sidd, synthetic
+from ssbsn_cli.core.evaluation.datasets import added_noise, dnd, photo_files, sidd
+from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
 from ssbsn_cli.core.evaluation.datasets.catalogue import DATASETS, open_dataset
-from ssbsn_cli.core.evaluation.datasets.synthetic import AddedNoise
 
 SHAPE = (3, 2, 8, 8, 3)
 KINDS = {
@@ -446,7 +446,9 @@ def test_photos_are_read_when_their_turn_comes(tmp_path, monkeypatch):
     (tmp_path / "2.png").write_bytes(b"broken")
     read = []
     monkeypatch.setattr(
-        photos, "read_pixels", lambda path, real=photos.read_pixels: read.append(path) or real(path)
+        photo_files,
+        "read_pixels",
+        lambda path, real=photo_files.read_pixels: read.append(path) or real(path),
     )
     dataset = open_dataset("folder", [tmp_path])
     assert read == []
@@ -520,5 +522,5 @@ def test_the_demo_needs_no_download_and_is_the_same_every_time(monkeypatch):
 
 
 def test_a_demo_without_its_photos_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(synthetic, "_PHOTOS", {"gone.png": (0, 0)})
+    monkeypatch.setattr(added_noise, "_PHOTOS", {"gone.png": (0, 0)})
     assert "scikit-image" in refusal("demo", [], r"no gone\.png")

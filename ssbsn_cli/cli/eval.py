@@ -114,7 +114,7 @@ def evaluate(
     settings: SettingsOptions,
 ) -> None:
     """Score denoisers: PSNR, SSIM, time and memory, side by side."""
-    from ssbsn_cli.core.evaluation.datasets.synthetic import AddedNoise
+    from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
     from ssbsn_cli.core.evaluation.evaluation_request import EvaluationRequest
 
     if protocol == "paper":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.evaluation.datasets.synthetic import AddedNoise
+from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
 from ssbsn_cli.core.inference.settings import Settings
 
 NO_WEIGHTS = "none"

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ssbsn_cli.core.errors import OptionError, SsbsnError
-from ssbsn_cli.core.evaluation.datasets import dnd, photos, sidd, synthetic
+from ssbsn_cli.core.evaluation.datasets import added_noise, dnd, photo_files, sidd
+from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result
-from ssbsn_cli.core.evaluation.datasets.synthetic import AddedNoise
 from ssbsn_cli.core.runtime.storage import cache_dir
 from ssbsn_cli.core.types import Notify, Progress
 from ssbsn_cli.core.weights.download import download
@@ -46,11 +46,11 @@ _ENTRIES = {
         Submission(sidd.check_submission, sidd.write_submission),
     ),
     "dnd": _Entry(dnd.open_dnd, dnd.NEEDS, Submission(dnd.check_submission, dnd.write_submission)),
-    "nind": _Entry(photos.open_nind, photos.NIND_NEEDS),
-    "cc15": _Entry(partial(photos.open_pairs, name="cc15", title="CC15"), _FETCHED_NEEDS),
-    "polyu": _Entry(partial(photos.open_pairs, name="polyu", title="PolyU"), _FETCHED_NEEDS),
-    "pairs": _Entry(photos.open_pairs, photos.PAIRS_NEEDS),
-    "folder": _Entry(photos.open_folder, photos.FOLDER_NEEDS),
+    "nind": _Entry(photo_files.open_nind, photo_files.NIND_NEEDS),
+    "cc15": _Entry(partial(photo_files.open_pairs, name="cc15", title="CC15"), _FETCHED_NEEDS),
+    "polyu": _Entry(partial(photo_files.open_pairs, name="polyu", title="PolyU"), _FETCHED_NEEDS),
+    "pairs": _Entry(photo_files.open_pairs, photo_files.PAIRS_NEEDS),
+    "folder": _Entry(photo_files.open_folder, photo_files.FOLDER_NEEDS),
 }
 DATASETS = (*_ENTRIES, "synthetic", "demo")
 # Whatever the user has: there is no usual place for it.
@@ -93,14 +93,14 @@ def _open(name: str, data: Sequence[Path], added: AddedNoise | None) -> Dataset:
     if (added is None) == (name == "synthetic"):
         raise OptionError(
             "--noise and the data set synthetic go together.",
-            synthetic.SYNTHETIC_NEEDS
+            added_noise.SYNTHETIC_NEEDS
             if added is None
             else "Add --dataset synthetic, or drop --noise.",
         )
     if name == "demo":
         if data:
             raise OptionError("The data set demo brings its own photos.", "Drop --data.")
-        return synthetic.open_demo()
+        return added_noise.open_demo()
     needs = _needs_of(name)
     if not data and name in _NAMELESS:
         raise OptionError(f"The data set {name} needs to know where its files are.", needs)
@@ -110,7 +110,7 @@ def _open(name: str, data: Sequence[Path], added: AddedNoise | None) -> Dataset:
             needs,
         )
     if added:
-        return synthetic.open_synthetic(data, added)
+        return added_noise.open_synthetic(data, added)
     return _ENTRIES[name].open(data or [_home_of(name)])
 
 
@@ -119,7 +119,7 @@ def _home_of(name: str) -> Path:
 
 
 def _needs_of(name: str) -> str:
-    more = {"synthetic": synthetic.SYNTHETIC_NEEDS, "demo": synthetic.DEMO_NEEDS}
+    more = {"synthetic": added_noise.SYNTHETIC_NEEDS, "demo": added_noise.DEMO_NEEDS}
     needs = more | {key: entry.needs for key, entry in _ENTRIES.items()}
     if name not in needs:
         raise OptionError(f"There is no data set called {name!r}.", suggest(name, DATASETS))

@@ -14,7 +14,7 @@ import numpy as np
 from ssbsn_cli.core.data.draws import NOISE, philox
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.evaluation.datasets.photos import open_folder
+from ssbsn_cli.core.evaluation.datasets.photo_files import open_folder
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Sample
 from ssbsn_cli.core.noise.spec import NamedNoise
 from ssbsn_cli.core.types import from_unit, to_unit
