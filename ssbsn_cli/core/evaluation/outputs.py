@@ -19,7 +19,6 @@ from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result
 from ssbsn_cli.core.evaluation.methods import NOISY, Method
 from ssbsn_cli.core.evaluation.metrics import ROUNDING, Metric, quantise, to_picture
 from ssbsn_cli.core.imaging import Photo, encode_photo
-from ssbsn_cli.core.report.evaluation import Pictures
 from ssbsn_cli.core.runtime.device import available_cores
 from ssbsn_cli.core.runtime.storage import atomic_output
 
@@ -227,7 +226,8 @@ class PictureBook:
         shown = min(count, _MOST_PICTURES)
         self._numbers = {round(i * (count - 1) / max(shown - 1, 1)) for i in range(shown)}
         self._seen: dict[str, bool] = {}
-        self._views: dict[str, dict[str, NDArray[np.uint8]]] = {}
+        #: What was taken, by sample and method; "clean" is the reference.
+        self.pictures: dict[str, dict[str, NDArray[np.uint8]]] = {}
 
     def wants(self, name: str) -> bool:
         """Tell whether a sample is shown; ask for samples in their order."""
@@ -238,14 +238,10 @@ class PictureBook:
         name = result.sample.name
         if not self.wants(name) or result.pixels is None:
             return
-        views = self._views.setdefault(name, {})
+        views = self.pictures.setdefault(name, {})
         if not views and result.sample.references:
             views[_CLEAN] = _middle(quantise(result.sample.reference().astype(np.float64)))
         views[result.method] = _middle(_eight_bits(result))
-
-    def pictures(self) -> list[Pictures]:
-        """Return all that was taken."""
-        return [Pictures(name, views) for name, views in self._views.items()]
 
 
 def _eight_bits(result: Result) -> NDArray[np.uint8]:

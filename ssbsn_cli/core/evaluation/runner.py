@@ -98,7 +98,7 @@ class Evaluation:
         if request.csv:
             write_file(request.csv, to_csv(found), request.overwrite)
         if request.report:
-            page = make_report(found, book.pictures())
+            page = make_report(found, book.pictures)
             write_file(request.report, page, request.overwrite)
         return found
 

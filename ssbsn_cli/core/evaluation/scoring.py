@@ -6,8 +6,8 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,6 +39,13 @@ class _Kept(BaseModel):
     peak: Annotated[int, Field(ge=0, lt=1 << 63)] | None
 
 
+@dataclass(frozen=True, eq=False)
+class _Todo:
+    sample: Sample
+    digest: str
+    wants_pixels: bool
+
+
 class ResultCache:
     """A folder of results by the sample's content, the weights and the options.
 
@@ -54,10 +61,11 @@ class ResultCache:
         self.folder = folder
         self._warn = warn
 
-    def get(self, key: str, method: Method, sample: Sample) -> Result | None:
-        """Return the result that is kept under a key; None if there is none that can be read."""
+    def get(self, key: str, method: str, todo: _Todo, metrics: Iterable[str]) -> Result | None:
+        """Return the result under a key; None if there is none with these metrics, in order."""
         if self.folder is None:
             return None
+        sample = todo.sample
         try:
             # NumPy leaves files open that it cannot read.
             with self._path(key).open("rb") as stream, np.load(stream) as file:
@@ -66,12 +74,13 @@ class ResultCache:
                     return None
                 kept = _Kept.model_validate_json(file["told"].tobytes())
                 pixels = file.get("pixels")
+            scores = {name: kept.scores[name] for name in metrics}
         # A damaged or hostile file can raise nearly anything, and costs no more than its time.
         except Exception:
             return None
-        if pixels is not None and not _fits(pixels, sample):
+        if not _fit(pixels, todo):
             return None
-        return Result(method.name, sample, kept.scores, kept.seconds, kept.peak, pixels)
+        return Result(method, sample, scores, kept.seconds, kept.peak, pixels)
 
     def put(self, key: str, result: Result) -> None:
         """Keep a result."""
@@ -96,11 +105,13 @@ class ResultCache:
         return self.folder / key[:2] / f"{key}.npz"
 
 
-def _fits(pixels: NDArray[Any], sample: Sample) -> bool:
-    """Tell whether pixels can be a result for a sample."""
-    if pixels.shape != sample.noisy.shape:
+def _fit(pixels: NDArray[Any] | None, todo: _Todo) -> bool:
+    """Tell whether pixels can be those of the result, or are not needed."""
+    if pixels is None:
+        return not todo.wants_pixels
+    if pixels.shape != todo.sample.noisy.shape:
         return False
-    if sample.noisy.dtype.kind != "f":
+    if todo.sample.noisy.dtype.kind != "f":
         return pixels.dtype == np.uint8
     return pixels.dtype == np.float32 and bool(pixels.min() >= 0 and pixels.max() <= 1)
 
@@ -149,13 +160,6 @@ def evaluate(
                 yield from _run(method, todo[start : start + size], metrics, cache)
 
 
-@dataclass(frozen=True, eq=False)
-class _Todo:
-    sample: Sample
-    digest: str
-    wants_pixels: bool
-
-
 def _batches(dataset: Dataset, methods: Sequence[Method]) -> Iterator[list[Sample]]:
     """Yield runs of samples of one size and type, as long as the largest batch of a method."""
     batch: list[Sample] = []
@@ -185,22 +189,14 @@ def _run(
     method: Method, batch: Sequence[_Todo], metrics: Sequence[Metric], cache: ResultCache
 ) -> Iterator[Result]:
     """Look a batch up in the cache, and denoise what is missing there."""
-    names = {metric.name for metric in metrics}
+    names = sorted(metric.name for metric in metrics)
     height, width = batch[0].sample.noisy.shape[:2]
 
     def key(todo: _Todo) -> str:
         told = [_VERSION, todo.digest, method.kind, method.settings_for(height, width)]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
-    kept = []
-    for todo in batch:
-        result = cache.get(key(todo), method, todo.sample)
-        complete = (
-            result is not None
-            and names <= result.scores.keys()
-            and not (todo.wants_pixels and result.pixels is None)
-        )
-        kept.append(result if complete else None)
+    kept = [cache.get(key(todo), method.name, todo, names) for todo in batch]
     missing = [todo for todo, result in zip(batch, kept, strict=True) if result is None]
     fresh = _denoise(method, missing, metrics)
     for todo, result in zip(batch, kept, strict=True):
@@ -208,7 +204,7 @@ def _run(
             result = next(fresh)
             # Not the key from before: a precision that failed is another setting by now.
             cache.put(key(todo), result)
-        yield replace(result, scores={name: result.scores[name] for name in sorted(names)})
+        yield result
 
 
 def _denoise(method: Method, batch: Sequence[_Todo], metrics: Sequence[Metric]) -> Iterator[Result]:
@@ -224,7 +220,10 @@ def _denoise(method: Method, batch: Sequence[_Todo], metrics: Sequence[Metric]) 
     for todo, image in zip(batch, denoised, strict=True):
         picture = to_picture(image)
         reference = todo.sample.reference()
-        scores = {metric.name: metric.compute(reference, picture) for metric in metrics}
+        scores = {
+            metric.name: metric.compute(reference, picture)
+            for metric in sorted(metrics, key=lambda metric: metric.name)
+        }
         pixels: NDArray[Any] | None = None
         if todo.wants_pixels:
             pixels = np.clip(image, 0, 1) if todo.sample.noisy.dtype.kind == "f" else picture

@@ -172,6 +172,8 @@ def addresses() -> dict[str, Address]:
 def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
     """Download what is missing of a data set into the user's cache, and check all of it.
 
+    Files that are there and right stay, others are replaced.
+
     Parameters
     ----------
     name : str
@@ -190,24 +192,15 @@ def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
     SsbsnError
         A file has another digest than the known one, or cannot be written.
     """
+    import pooch
+
     needs, known = _needs_of(name), addresses()
     if name not in known:
         raise OptionError(
             f"The data set {name} cannot be fetched: it has no stable public address.",
             f"{needs} {' and '.join(known)} can be fetched.",
         )
-    fetch_files(name, known[name], _home_of(name), notify, progress)
-
-
-def fetch_files(
-    name: str, address: Address, home: Path, notify: Notify, progress: Progress
-) -> None:
-    """Download what is missing in a folder; see `fetch_dataset`.
-
-    Files that are there and right stay, others are replaced.
-    """
-    import pooch
-
+    address, home = known[name], _home_of(name)
     notify(f"{address.title}, from {address.page}: {address.terms}.")
     hint = f"Try again later; what is in {home} is kept. Or download it from {address.page}."
 

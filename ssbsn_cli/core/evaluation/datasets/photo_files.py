@@ -170,20 +170,13 @@ def _found(path: Path) -> list[_Files]:
 
 def _others(root: Path, noisy: Path, clean: Path, index: _Index) -> list[Path]:
     """Return the photos of the same name in the other folders of clean photos."""
-    *folders, stem = _key(root, clean)
-    *beside, _ = _key(root, noisy)
-    differ = [i for i, pair in enumerate(zip(folders, beside, strict=False)) if pair[0] != pair[1]]
-    if len(folders) != len(beside) or len(differ) != 1:
-        return []
-    (place,) = differ
-    if beside[place] != "noisy" or folders[place] not in _CLEAN:
-        return []
-    keys = [
-        (*folders[:place], other, *folders[place + 1 :], stem)
-        for other in _CLEAN
-        if other != folders[place]
-    ]
-    return [_best(index[key], clean) for key in keys if key in index]
+    *folders, _ = _key(root, noisy)
+    ours = _key(root, clean)
+    for place, folder in enumerate(folders):
+        keys = [(*folders[:place], name, *folders[place + 1 :], ours[-1]) for name in _CLEAN]
+        if folder == "noisy" and ours in keys:
+            return [_best(index[key], clean) for key in keys if key != ours and key in index]
+    return []
 
 
 def _given(data: Sequence[Path]) -> list[_Files]:
