@@ -19,6 +19,7 @@ from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result
 from ssbsn_cli.core.evaluation.methods import NOISY, Method
 from ssbsn_cli.core.evaluation.metrics import ROUNDING, Metric, quantise, to_picture
 from ssbsn_cli.core.imaging import Photo, encode_photo
+from ssbsn_cli.core.report.plots import spread
 from ssbsn_cli.core.runtime.device import available_cores
 from ssbsn_cli.core.runtime.storage import atomic_output
 
@@ -223,8 +224,7 @@ class PictureBook:
     """
 
     def __init__(self, count: int) -> None:
-        shown = min(count, _MOST_PICTURES)
-        self._numbers = {round(i * (count - 1) / max(shown - 1, 1)) for i in range(shown)}
+        self._numbers = set(spread(range(count), _MOST_PICTURES))
         self._seen: dict[str, bool] = {}
         #: What was taken, by sample and method; "clean" is the reference.
         self.pictures: dict[str, dict[str, NDArray[np.uint8]]] = {}
