@@ -20,7 +20,6 @@ from ssbsn_cli.core.noise.spec import NamedNoise
 from ssbsn_cli.core.types import from_unit, to_unit
 
 SYNTHETIC_NEEDS = "Give --data clean photos or folders of them, and --noise what to add to them."
-DEMO_NEEDS = "It needs no files."
 # All ship inside scikit-image's wheel. Astronaut (NASA) and rocket (SpaceX) are in the public
 # domain; chelsea (Stefan van der Walt) and coffee (Rachel Michetti) are CC0.
 _PHOTOS = {
@@ -105,8 +104,16 @@ def _read(photos: Dataset, added: AddedNoise) -> Iterator[Sample]:
         )
 
 
-def open_demo() -> Dataset:
-    """Open parts of four photographs, each with noise of several kinds, for trying things out."""
+def open_demo(data: Sequence[Path] = ()) -> Dataset:
+    """Open parts of four photographs, each with noise of several kinds, for trying things out.
+
+    Raises
+    ------
+    OptionError
+        There is `data`, of which it needs none.
+    """
+    if data:
+        raise OptionError("The data set demo brings its own photos.", "Drop --data.")
     protocol = (
         "Parts of 256x256 pixels of four photos, each with synthetic noise of a camera, weak, "
         "medium, strong and without colours, and with white noise of deviation 25, against the "

@@ -31,9 +31,9 @@ class Submission(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """How a data set is opened, and what users are told to do if its files are missing."""
+    """How paths are opened, and what users are told to do if the files are missing."""
 
-    open: Callable[[Sequence[Path]], Dataset]
+    open: Callable[..., Dataset]
     needs: str
     submission: Submission | None = None
 
@@ -51,8 +51,10 @@ _ENTRIES = {
     "polyu": _Entry(partial(photo_files.open_pairs, name="polyu", title="PolyU"), _FETCHED_NEEDS),
     "pairs": _Entry(photo_files.open_pairs, photo_files.PAIRS_NEEDS),
     "folder": _Entry(photo_files.open_folder, photo_files.FOLDER_NEEDS),
+    "synthetic": _Entry(added_noise.open_synthetic, added_noise.SYNTHETIC_NEEDS),
+    "demo": _Entry(added_noise.open_demo, "It needs no files."),
 }
-DATASETS = (*_ENTRIES, "synthetic", "demo")
+DATASETS = tuple(_ENTRIES)
 # Whatever the user has: there is no usual place for it.
 _NAMELESS = ("pairs", "folder", "synthetic")
 
@@ -86,10 +88,6 @@ def open_dataset(
     """
     if limit is not None and limit < 1:
         raise OptionError(f"A limit of {limit} leaves no photo.", "Give a number above 0.")
-    return _open(name, data, added).first(limit)
-
-
-def _open(name: str, data: Sequence[Path], added: AddedNoise | None) -> Dataset:
     if (added is None) == (name == "synthetic"):
         raise OptionError(
             "--noise and the data set synthetic go together.",
@@ -97,33 +95,28 @@ def _open(name: str, data: Sequence[Path], added: AddedNoise | None) -> Dataset:
             if added is None
             else "Add --dataset synthetic, or drop --noise.",
         )
-    if name == "demo":
-        if data:
-            raise OptionError("The data set demo brings its own photos.", "Drop --data.")
-        return added_noise.open_demo()
-    needs = _needs_of(name)
+    entry = _find(name)
     if not data and name in _NAMELESS:
-        raise OptionError(f"The data set {name} needs to know where its files are.", needs)
-    if not data and not _home_of(name).is_dir():
-        raise OptionError(
-            f"The data set {name} is not in {_home_of(name)}, and --data names no other place.",
-            needs,
-        )
-    if added:
-        return added_noise.open_synthetic(data, added)
-    return _ENTRIES[name].open(data or [_home_of(name)])
+        raise OptionError(f"The data set {name} needs to know where its files are.", entry.needs)
+    if not data and name != "demo":
+        data = [_home_of(name)]
+        if not data[0].is_dir():
+            raise OptionError(
+                f"The data set {name} is not in {data[0]}, and --data names no other place.",
+                entry.needs,
+            )
+    dataset = entry.open(data, added) if added else entry.open(data)
+    return dataset.first(limit)
 
 
 def _home_of(name: str) -> Path:
     return cache_dir() / "datasets" / name
 
 
-def _needs_of(name: str) -> str:
-    more = {"synthetic": added_noise.SYNTHETIC_NEEDS, "demo": added_noise.DEMO_NEEDS}
-    needs = more | {key: entry.needs for key, entry in _ENTRIES.items()}
-    if name not in needs:
-        raise OptionError(f"There is no data set called {name!r}.", suggest(name, DATASETS))
-    return needs[name]
+def _find(name: str) -> _Entry:
+    if name not in _ENTRIES:
+        raise OptionError(f"There is no data set called {name!r}.", suggest(name, _ENTRIES))
+    return _ENTRIES[name]
 
 
 def find_submission(name: str) -> Submission:
@@ -194,7 +187,7 @@ def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
     """
     import pooch
 
-    needs, known = _needs_of(name), addresses()
+    needs, known = _find(name).needs, addresses()
     if name not in known:
         raise OptionError(
             f"The data set {name} cannot be fetched: it has no stable public address.",
