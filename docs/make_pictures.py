@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.cli.app import app
-from ssbsn_cli.core.evaluation.datasets.demo import Demo
+from ssbsn_cli.core.evaluation.datasets.added_noise import open_demo
 
 DOCS = Path(__file__).parent
 PHOTONS_AT_WHITE = 60.0
@@ -43,7 +43,7 @@ def crops():
     The last row has no noise to begin with.
     """
     networks = [load_denoiser(name) for name in ("photo", "ssbsn-photo")]
-    samples = {sample.name: sample for sample in Demo()}
+    samples = {sample.name: sample for sample in open_demo()}
     pairs = [(samples[name].noisy, samples[name].references[0]) for name in CROPS]
     pairs.append((pairs[1][1], pairs[1][1]))
     rows = []

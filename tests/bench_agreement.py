@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.core.evaluation.datasets.side_by_side import open_pairs
+from ssbsn_cli.core.evaluation.datasets.photo_files import open_pairs
 
 WAYS: dict[str, dict[str, Any]] = {
     "exact, fp32, R3": {"attention": "exact", "precision": "fp32", "refine": "r3"},

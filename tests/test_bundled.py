@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.core.evaluation.datasets.demo import Demo
+from ssbsn_cli.core.evaluation.datasets.added_noise import open_demo
 from ssbsn_cli.core.noise.spec import NamedNoise
 from ssbsn_cli.core.training.validation import psnr
 
@@ -22,7 +22,7 @@ def denoiser():
 
 @pytest.fixture(scope="module")
 def samples():
-    return list(Demo())
+    return list(open_demo())
 
 
 def test_every_noisy_photo_gets_better(denoiser, samples):

@@ -21,7 +21,6 @@ from weights_files import tiny_checkpoint
 
 from ssbsn_cli.cli.app import app
 from ssbsn_cli.core.evaluation import runner as evaluation
-from ssbsn_cli.core.evaluation import sidd_submission
 from ssbsn_cli.core.evaluation.datasets import sidd
 
 
@@ -225,9 +224,6 @@ def small_sidd(tmp_path, monkeypatch):
     """SIDD's benchmark with fewer and smaller blocks."""
     shape = (3, 2, 16, 16, 3)
     monkeypatch.setattr(sidd, "SHAPE", shape)
-    for name in ("write_sidd_csv", "write_sidd_mat"):
-        function = getattr(sidd_submission, name)
-        monkeypatch.setitem(function.__kwdefaults__, "shape", shape)
     blocks = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     name = "BenchmarkNoisyBlocksSrgb"
     savemat(tmp_path / f"{name}.mat", {name: blocks})

@@ -12,7 +12,7 @@ from scipy.io import savemat
 from test_data import noise, save, touch
 
 from ssbsn_cli.core.errors import ImageError, OptionError
-from ssbsn_cli.core.evaluation.datasets import dnd, folder, sidd
+from ssbsn_cli.core.evaluation.datasets import added_noise, dnd, photo_files, sidd
 from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
 from ssbsn_cli.core.evaluation.datasets.catalogue import DATASETS, open_dataset
 
@@ -430,11 +430,14 @@ def test_a_folder_has_noisy_photos_only(tmp_path):
 
 def test_names_differ_whatever_the_files_are_called(tmp_path):
     files = ["a.jpg", "a.png", "b/c.png", "b_c.png", "d.e.png", 'f:"g.png']
-    named = folder.flat_names([folder.Files(tmp_path, tmp_path / name) for name in files])
-    assert named == ["a_jpg", "a_png", "b_c_png", "b_c_png-2", "d.e", "f__g"]
-    elsewhere = [folder.Files(tmp_path / side, tmp_path / side / "X.png") for side in "pq"]
-    lower = folder.Files(tmp_path, tmp_path / "x_png.png")
-    assert folder.flat_names([*elsewhere, lower]) == ["X_png", "X_png-2", "x_png-3"]
+    for name in files:
+        flat(tmp_path / "one" / name, 7)
+    named = ["a_jpg", "a_png", "b_c_png", "b_c_png-2", "d.e", "f__g"]
+    assert sorted(names(open_dataset("folder", [tmp_path / "one"]))) == named
+    for name in ("p/X.png", "q/X.png", "r/x_png.png"):
+        flat(tmp_path / name, 7)
+    data = [tmp_path / side for side in "pqr"]
+    assert names(open_dataset("folder", data)) == ["X_png", "X_png-2", "x_png-3"]
 
 
 def test_photos_are_read_when_their_turn_comes(tmp_path, monkeypatch):
@@ -443,7 +446,9 @@ def test_photos_are_read_when_their_turn_comes(tmp_path, monkeypatch):
     (tmp_path / "2.png").write_bytes(b"broken")
     read = []
     monkeypatch.setattr(
-        folder, "read_pixels", lambda path, real=folder.read_pixels: read.append(path) or real(path)
+        photo_files,
+        "read_pixels",
+        lambda path, real=photo_files.read_pixels: read.append(path) or real(path),
     )
     dataset = open_dataset("folder", [tmp_path])
     assert read == []
@@ -517,5 +522,5 @@ def test_the_demo_needs_no_download_and_is_the_same_every_time(monkeypatch):
 
 
 def test_a_demo_without_its_photos_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("ssbsn_cli.core.evaluation.datasets.demo._PHOTOS", {"gone.png": (0, 0)})
+    monkeypatch.setattr(added_noise, "_PHOTOS", {"gone.png": (0, 0)})
     assert "scikit-image" in refusal("demo", [], r"no gone\.png")

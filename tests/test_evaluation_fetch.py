@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from weights_files import Server, break_off
 
 from ssbsn_cli.core.errors import OptionError, SsbsnError
-from ssbsn_cli.core.evaluation.datasets.addresses import (
+from ssbsn_cli.core.evaluation.datasets import catalogue
+from ssbsn_cli.core.evaluation.datasets.catalogue import (
+    DATASETS,
     Address,
     addresses,
     fetch_dataset,
-    find_address,
 )
-from ssbsn_cli.core.evaluation.datasets.catalogue import DATASETS, needs_of
 
 CONTENT = {f"{name}.png": name.encode() * 1000 for name in ("a_real", "a_mean", "b_real")}
 
@@ -32,14 +33,19 @@ def server(monkeypatch):
 
 
 @pytest.fixture
-def fetch(server, tmp_path):
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SSBSN_CACHE", str(tmp_path))
+    return tmp_path / "datasets" / "cc15"
+
+
+@pytest.fixture
+def fetch(server, home, monkeypatch):
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
     address = Address("Tiny", "https://example.org", "free", server.url("/"), digests)
+    monkeypatch.setattr(catalogue, "addresses", lambda: {"cc15": address})
 
     def fetch(said=None, progress=lambda done, total: None):
-        home = tmp_path / "home"
-        notify = (said if said is not None else []).append
-        fetch_dataset("tiny", address, home, notify, progress, timeout=5)
+        fetch_dataset("cc15", (said if said is not None else []).append, progress)
         return {path.name: path.read_bytes() for path in home.iterdir()}
 
     return fetch
@@ -52,12 +58,12 @@ def test_every_file_comes_and_the_terms_are_said(fetch):
     assert counts == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
-def test_what_is_there_is_not_fetched_again(fetch, server, tmp_path):
+def test_what_is_there_is_not_fetched_again(fetch, server, home):
     fetch()
     assert len(server.requests) == 3
     fetch()
     assert len(server.requests) == 3
-    (tmp_path / "home" / "a_mean.png").write_bytes(b"damaged")
+    (home / "a_mean.png").write_bytes(b"damaged")
     assert fetch() == CONTENT
     assert server.requests[3:] == ["/a_mean.png"]
 
@@ -72,12 +78,12 @@ def test_an_interrupted_download_goes_on(fetch, server):
     assert server.requests.count("/a_real.png") == 1
 
 
-def test_a_file_that_changed_is_refused_and_not_kept(fetch, server, tmp_path):
+def test_a_file_that_changed_is_refused_and_not_kept(fetch, server, home):
     server.answers["/a_mean.png"] = b"something else"
     with pytest.raises(SsbsnError, match="digest") as error:
         fetch()
     assert "--data" in error.value.hint
-    assert {path.name for path in (tmp_path / "home").iterdir()} == {"a_real.png"}
+    assert {path.name for path in home.iterdir()} == {"a_real.png"}
 
 
 def test_a_missing_file_is_named(fetch, server):
@@ -86,9 +92,9 @@ def test_a_missing_file_is_named(fetch, server):
         fetch()
 
 
-def test_a_folder_that_cannot_be_made_is_named(fetch, tmp_path):
-    (tmp_path / "home").write_text("")
-    with pytest.raises(SsbsnError, match="home") as error:
+def test_a_folder_that_cannot_be_made_is_named(fetch, home):
+    home.parent.write_text("")
+    with pytest.raises(SsbsnError, match="cc15") as error:
         fetch()
     assert "SSBSN_CACHE" in error.value.hint
 
@@ -96,7 +102,7 @@ def test_a_folder_that_cannot_be_made_is_named(fetch, tmp_path):
 @pytest.mark.parametrize("name", [n for n in DATASETS if n not in ("cc15", "polyu")])
 def test_what_has_no_address_says_what_to_do(name):
     with pytest.raises(OptionError, match=name) as error:
-        find_address(name, needs_of(name))
+        fetch_dataset(name, pytest.fail, pytest.fail)
     assert "cc15" in error.value.hint
 
 
@@ -113,9 +119,10 @@ def test_the_addresses_make_sense(name):
 
 
 @pytest.mark.network
-def test_a_real_file_is_what_it_was(tmp_path):
+def test_a_real_file_is_what_it_was(home, monkeypatch):
     address = addresses()["cc15"]
     (first, digest), *_ = address.files.items()
-    one = Address(address.title, address.page, address.terms, address.base, {first: digest})
-    fetch_dataset("cc15", one, tmp_path, lambda _: None)
-    assert (tmp_path / first).is_file()
+    one = replace(address, files={first: digest})
+    monkeypatch.setattr(catalogue, "addresses", lambda: {"cc15": one})
+    fetch_dataset("cc15", lambda _: None, lambda done, of: None)
+    assert (home / first).is_file()

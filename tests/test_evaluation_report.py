@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from browser import Browser
 
-from ssbsn_cli.core.report.evaluation import Pictures, make_report
+from ssbsn_cli.core.report.evaluation import make_report
 
 NASTY = "</script><b>\"&'<!-- x\udcff"
 
@@ -56,12 +56,11 @@ def evaluation(names=("one", "two"), groups=("", ""), referenced=True):
 
 
 def pictures(names=("one", "two"), views=("noisy", "net", "tv", "clean")):
-    for i, name in enumerate(names):
-        ramp = np.add.outer(np.arange(60), np.arange(80)).astype(np.uint8)
-        yield Pictures(
-            name,
-            {v: np.dstack([ramp + 10 * n, ramp, ramp + 5 * i]) for n, v in enumerate(views)},
-        )
+    ramp = np.add.outer(np.arange(60), np.arange(80)).astype(np.uint8)
+    return {
+        name: {v: np.dstack([ramp + 10 * n, ramp, ramp + 5 * i]) for n, v in enumerate(views)}
+        for i, name in enumerate(names)
+    }
 
 
 def test_nothing_is_loaded_from_elsewhere():
@@ -81,7 +80,7 @@ def test_names_of_files_are_harmless():
 
 
 def test_the_best_is_bold_and_the_table_has_all_figures():
-    page = make_report(evaluation(), []).decode()
+    page = make_report(evaluation(), {}).decode()
     assert "<b>33.25</b>" in page
     assert "<b>31.50</b>" not in page
     for figure in ("28.00", "1 of 2", "-0.50", "2.5", "812", "Peak &lt;255&gt;."):
@@ -89,12 +88,12 @@ def test_the_best_is_bold_and_the_table_has_all_figures():
 
 
 def test_groups_have_sections():
-    page = make_report(evaluation(groups=("cats", "dogs")), []).decode()
+    page = make_report(evaluation(groups=("cats", "dogs")), {}).decode()
     assert re.findall(r'class="group"><th colspan="6">(\w+)', page) == ["cats", "dogs", "all"]
 
 
 def test_the_plot_puts_better_higher_and_slower_to_the_right():
-    page = make_report(evaluation(), []).decode()
+    page = make_report(evaluation(), {}).decode()
     dots = re.findall(r'cx="([\d.]+)" cy="([\d.]+)" r="5"><title>Title (\w+)', page)
     places = {name: (float(x), float(y)) for x, y, name in dots}
     assert set(places) == {"net", "tv"}
@@ -109,7 +108,7 @@ def test_without_references_there_is_no_plot():
 
 
 def test_without_pictures_there_is_no_script():
-    assert b"<script" not in make_report(evaluation(), [])
+    assert b"<script" not in make_report(evaluation(), {})
 
 
 def test_pictures_are_those_that_were_given():
@@ -119,11 +118,11 @@ def test_pictures_are_those_that_were_given():
     assert [view["title"] for view in shown[0]["views"]] == [
         "Title noisy", "Title net", "Title tv", "clean reference",
     ]  # fmt: skip
-    for image, given in zip(shown, pictures(), strict=True):
+    for image, given in zip(shown, pictures().values(), strict=True):
         for view, name in zip(image["views"], ("noisy", "net", "tv", "clean"), strict=True):
             content = base64.b64decode(view["picture"].partition(",")[2])
             decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
-            assert np.abs(decoded.astype(int) - given.views[name]).mean() < 4
+            assert np.abs(decoded.astype(int) - given[name]).mean() < 4
 
 
 # The viewer

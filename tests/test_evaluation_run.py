@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gc
+import json
 import weakref
 from dataclasses import dataclass, field
 
@@ -14,14 +16,15 @@ from conftest import make_network
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.samples import Sample
 from ssbsn_cli.core.evaluation.methods import Learned, Method, Noisy, name_rows
-from ssbsn_cli.core.evaluation.metrics import NO_REFERENCE, choose_metrics, psnr
-from ssbsn_cli.core.evaluation.rounding import reference_of
+from ssbsn_cli.core.evaluation.metrics import METRICS, NO_REFERENCE, choose_metrics
+from ssbsn_cli.core.evaluation.outputs import Findings, to_csv
 from ssbsn_cli.core.evaluation.scoring import ResultCache, evaluate
-from ssbsn_cli.core.evaluation.summary import Tally, summarise, table_rows
 from ssbsn_cli.core.inference.load import load_denoiser
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.runtime.device import PeakMemory
 from ssbsn_cli.core.weights.locate import LoadedWeights
+
+psnr = METRICS["psnr"].compute
 
 
 @dataclass
@@ -87,10 +90,10 @@ def no_cache():
 
 def run(dataset, methods, metrics=("psnr",), cache=None, wants_pixels=lambda name: False):
     chosen = choose_metrics(metrics, dataset.referenced)
-    tally = Tally()
+    findings = Findings(dataset, "tiled", methods, chosen)
     for result in evaluate(dataset, methods, chosen, cache or no_cache(), wants_pixels):
-        tally.add(result)
-    return summarise(tally, dataset, "tiled", methods, chosen)
+        findings.add(result)
+    return findings.summary()
 
 
 def row(found, method, group=""):
@@ -125,11 +128,16 @@ def test_times_are_per_pixel_and_the_input_takes_none():
 
 def test_a_table_for_files_has_a_line_for_each_image_and_method():
     found = run(Samples([(20, 24)] * 3), [Noisy(), Shift()])
-    lines = list(table_rows(found))
+    lines = list(csv.DictReader(to_csv(found).decode().splitlines()))
     assert [(line["image"], line["method"]) for line in lines] == [
         (f"s{i}", method) for i in range(3) for method in ("noisy", "shift")
     ]
-    assert len({tuple(line) for line in lines}) == 1
+    scores = [
+        image["results"][method]["scores"]["psnr"]
+        for image in found["images"]
+        for method in ("noisy", "shift")
+    ]
+    assert [float(line["psnr"]) for line in lines] == scores
 
 
 def test_images_of_one_size_go_together_and_no_others():
@@ -185,6 +193,43 @@ def test_what_is_kept_is_used_only_if_it_answers_the_question(tmp_path, change):
     assert len(method.calls) == 1
 
 
+def told(scores=None, seconds=1.0, peak=1):
+    return json.dumps({"scores": scores or {"psnr": 30.0}, "seconds": seconds, "peak": peak})
+
+
+HOSTILE = {
+    "no scores": told().replace('{"psnr": 30.0}', "null"),
+    "scores in text": told({"psnr": "30"}),
+    "time in text": told(seconds="1"),
+    "nested deeply": "[" * 100_000,
+    "a number of 5000 digits": told(seconds=1).replace("1,", "9" * 5000 + ","),
+    "a memory of 400 digits": told(peak=10**400),
+    "scores that overflow": told({"psnr": 1.7e308}),
+    "not a number": told({"psnr": float("nan")}),
+    "no text": b"\xff",
+    "other pixels": {"pixels": np.zeros((3, 3), np.uint8)},
+    "pixels of another type": {"pixels": np.zeros((20, 24, 3), np.int64)},
+    "a bomb": {"pixels": np.zeros((20, 24, 3), np.uint8), "more": np.zeros(1 << 22, np.uint8)},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_kept_result_that_makes_no_sense_is_made_anew(tmp_path, name):
+    cache = ResultCache(tmp_path, pytest.fail)
+    expected = run(Samples([(20, 24)]), [Shift()], cache=cache, wants_pixels=lambda name: True)
+    (path,) = tmp_path.rglob("*.npz")
+    content = HOSTILE[name]
+    arrays = content if isinstance(content, dict) else {}
+    text = told() if arrays else content
+    raw = text if isinstance(text, bytes) else text.encode()
+    np.savez_compressed(path, told=np.frombuffer(raw, np.uint8), **arrays)
+    found = run(Samples([(20, 24)]), [Shift()], cache=cache, wants_pixels=lambda name: bool(arrays))
+    assert (
+        found["images"][0]["results"]["shift"]["scores"]
+        == (expected["images"][0]["results"]["shift"]["scores"])
+    )
+
+
 def test_kept_pixels_are_those_that_were_scored(tmp_path):
     cache = ResultCache(tmp_path, pytest.fail)
     dataset = Samples([(20, 24)] * 3)
@@ -236,9 +281,9 @@ def test_references_of_all_depths_are_brought_to_one_white():
     white = {np.uint8: 255, np.uint16: 65535, np.float32: 1}
     for dtype, value in white.items():
         picture = np.full((4, 4, 3), value, dtype)
-        assert (reference_of(Sample("a", picture, (picture,))) == 255).all()
+        assert (Sample("a", picture, (picture,)).reference() == 255).all()
     two = tuple(np.full((4, 4, 3), value, np.uint8) for value in (10, 11))
-    assert (reference_of(Sample("a", two[0], two)) == 10.5).all()
+    assert (Sample("a", two[0], two).reference() == 10.5).all()
 
 
 def test_rows_have_names_of_their_own():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from ssbsn_cli.cli.options import SettingsOptions
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
+from ssbsn_cli.core.types import Progress
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -160,19 +162,10 @@ def _follow_paper(settings: Settings) -> Settings:
 
 
 def _fetch(out: Output, dataset: str) -> None:
-    from ssbsn_cli.core.evaluation.datasets.addresses import fetch_dataset, find_address
-    from ssbsn_cli.core.evaluation.datasets.catalogue import home_of, needs_of
+    from ssbsn_cli.core.evaluation.datasets.catalogue import fetch_dataset
 
-    address = find_address(dataset, needs_of(dataset))
-    with out.progress() as progress:
-        bar = progress.add_task("downloading", total=len(address.files))
-        fetch_dataset(
-            dataset,
-            address,
-            home_of(dataset),
-            out.say,
-            lambda done, total: progress.update(bar, completed=done, total=total),
-        )
+    with _counting(out, "downloading") as progress:
+        fetch_dataset(dataset, out.say, progress)
 
 
 def _run(out: Output, request: EvaluationRequest) -> None:
@@ -181,11 +174,8 @@ def _run(out: Output, request: EvaluationRequest) -> None:
 
     evaluation = Evaluation(request, out.warn)
     out.say(f"{evaluation.dataset.title}: {len(evaluation.dataset)} images.")
-    with out.progress() as progress:
-        bar = progress.add_task("denoising", total=None)
-        found = evaluation.run(
-            lambda done, total: progress.update(bar, completed=done, total=total)
-        )
+    with _counting(out, "denoising") as progress:
+        found = evaluation.run(progress)
     out.record(found)
     out.show(_result_table(found))
     for line in _footnotes(found):
@@ -193,6 +183,14 @@ def _run(out: Output, request: EvaluationRequest) -> None:
     for path in (request.csv, request.report, request.pictures, request.submission):
         if path:
             out.say(f"Written: {path}")
+
+
+@contextmanager
+def _counting(out: Output, work: str) -> Iterator[Progress]:
+    """Show a progress bar that the yielded function moves."""
+    with out.progress() as bars:
+        bar = bars.add_task(work, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
 
 
 def _result_table(found: Mapping[str, Any]) -> Table:

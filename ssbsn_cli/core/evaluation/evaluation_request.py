@@ -76,13 +76,12 @@ class EvaluationRequest:
     def __post_init__(self) -> None:
         if NO_WEIGHTS in self.weights and len(self.weights) > 1:
             raise OptionError("--weights none excludes all other weights.", "Drop one.")
-        files = [self.csv, self.report]
+        files = [path for path in (self.csv, self.report) if path]
         if self.submission and self.submission.suffix:
             files.append(self.submission)
-        given = [path for path in files if path]
-        for path in given:
+        for path in files:
             _check_free(path, self.overwrite)
-        if len({path.absolute() for path in given}) < len(given):
+        if len({path.absolute() for path in files}) < len(files):
             raise OptionError("Two results would go into one file.", "Name different files.")
 
 

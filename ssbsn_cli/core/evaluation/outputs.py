@@ -1,30 +1,187 @@
-"""What an evaluation leaves in files besides submissions: pictures and tables."""
+"""What an evaluation leaves: figures as plain values and as a table, and pictures."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+import platform
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.errors import ImageError
-from ssbsn_cli.core.evaluation.rounding import quantise, reference_of, to_picture
-from ssbsn_cli.core.evaluation.scoring import Result
+from ssbsn_cli import __version__
+from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result
+from ssbsn_cli.core.evaluation.methods import NOISY, Method
+from ssbsn_cli.core.evaluation.metrics import ROUNDING, Metric, quantise, to_picture
 from ssbsn_cli.core.imaging import Photo, encode_photo
-from ssbsn_cli.core.report.evaluation import Pictures
+from ssbsn_cli.core.report.plots import spread
+from ssbsn_cli.core.runtime.device import available_cores
 from ssbsn_cli.core.runtime.storage import atomic_output
 
+# Nobody would read a table with more sections.
+_MOST_GROUPS = 12
 _CLEAN = "clean"
 # With all methods, this makes a page of about 30 MB.
-_MOST = 40
+_MOST_PICTURES = 40
 _SIDE = 384
 
 
-def save_picture(folder: Path, result: Result, overwrite: bool) -> Path:
+class Findings:
+    """The figures of an evaluation.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Where the images are from.
+    protocol : str
+        How images are run.
+    methods, metrics : sequence
+        In the order of rows and columns.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        protocol: str,
+        methods: Sequence[Method],
+        metrics: Sequence[Metric],
+    ) -> None:
+        self._dataset, self._protocol = dataset, protocol
+        self._methods, self._metrics = methods, metrics
+        self._images: dict[str, dict[str, Any]] = {}
+
+    def add(self, result: Result) -> None:
+        """Take the figures of a result, without its pixels."""
+        sample = result.sample
+        height, width = sample.noisy.shape[:2]
+        image = {"name": sample.name, "group": sample.group, "width": width, "height": height}
+        image = self._images.setdefault(sample.name, image | {"results": {}})
+        image["results"][result.method] = {
+            "scores": result.scores,
+            "seconds": None if result.seconds is None else float(f"{result.seconds:.4g}"),
+            "peak_mib": None if result.peak is None else round(result.peak / 2**20, 1),
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """Return all of it as plain values, as ``docs/eval.md`` describes them."""
+        images = list(self._images.values())
+        groups = list(dict.fromkeys(image["group"] for image in images))
+        if not 1 < len(groups) <= _MOST_GROUPS:
+            groups = []
+        return {
+            "dataset": {
+                "name": self._dataset.name,
+                "title": self._dataset.title,
+                "protocol": self._dataset.protocol,
+                "samples": len(images),
+            },
+            "protocol": self._protocol,
+            "rounding": ROUNDING,
+            "metrics": [
+                {key: value for key, value in vars(metric).items() if key != "compute"}
+                for metric in self._metrics
+            ],
+            "methods": [
+                {
+                    "name": method.name,
+                    "title": method.title,
+                    "description": method.description,
+                    "settings": dict(method.settings),
+                }
+                for method in self._methods
+            ],
+            "rows": [
+                self._row(method.name, group) for group in (*groups, "") for method in self._methods
+            ],
+            "images": images,
+            "machine": _describe_machine(),
+        }
+
+    def _row(self, method: str, group: str) -> dict[str, Any]:
+        """Return the means of a method over a group, or over all images."""
+        images = [each for each in self._images.values() if group in ("", each["group"])]
+        results = [image["results"][method] for image in images]
+        seconds = [result["seconds"] for result in results if result["seconds"] is not None]
+        peaks = [result["peak_mib"] for result in results if result["peak_mib"] is not None]
+        megapixels = sum(image["width"] * image["height"] for image in images) / 1e6
+        gains: list[float] = []
+        if self._dataset.referenced and method != NOISY:
+            name, sign = self._metrics[0].name, 1 if self._metrics[0].higher_is_better else -1
+            gains = [
+                sign * (image["results"][method]["scores"][name] - noisy["scores"][name])
+                for image in images
+                if (noisy := image["results"].get(NOISY))
+            ]
+        return {
+            "method": method,
+            "group": group,
+            "images": len(images),
+            "scores": {
+                metric.name: fmean(result["scores"][metric.name] for result in results)
+                for metric in self._metrics
+            },
+            "worse": sum(gain < 0 for gain in gains) if gains else None,
+            "least_gain": min(gains, default=None),
+            "seconds_per_megapixel": float(f"{sum(seconds) / megapixels:.4g}") if seconds else None,
+            "peak_mib": max(peaks, default=None),
+        }
+
+
+def _describe_machine() -> dict[str, Any]:
+    """Return the machine that times were measured on, and the versions of the software."""
+    machine: dict[str, Any] = {
+        "cpu": _cpu_name(),
+        "cores": available_cores(),
+        "threads": torch.get_num_threads(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "ssbsn": __version__,
+    }
+    if torch.cuda.is_available():
+        machine["gpu"] = torch.cuda.get_device_name()
+    return machine
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, "")
+
+
+def to_csv(summary: Mapping[str, Any]) -> bytes:
+    """Return a CSV table with a row for each image and method of `Findings.summary`, UTF-8."""
+    rows = [
+        {
+            "dataset": summary["dataset"]["name"],
+            "group": image["group"],
+            "image": image["name"],
+            "width": image["width"],
+            "height": image["height"],
+            "method": method,
+            **result["scores"],
+            "seconds": result["seconds"],
+            "peak_mib": result["peak_mib"],
+        }
+        for image in summary["images"]
+        for method, result in image["results"].items()
+    ]
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, rows[0] if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue().encode("utf-8", "backslashreplace")
+
+
+def save_picture(folder: Path, result: Result, overwrite: bool) -> None:
     """Write a result as an 8-bit PNG: ``METHOD/SAMPLE.png``.
 
     Parameters
@@ -36,45 +193,25 @@ def save_picture(folder: Path, result: Result, overwrite: bool) -> Path:
     overwrite : bool
         Whether a file with other content may be replaced.
 
-    Returns
-    -------
-    Path
-        The file.
-
     Raises
     ------
     ImageError
-        It cannot be written.
+        There is another file, or it cannot be written.
+    OSError
+        The folder cannot be made.
     """
     content = encode_photo(Photo(_eight_bits(result)), "png")
     path = folder / result.method / f"{result.sample.name}.png"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # So that an interrupted evaluation can go on.
-        if path.is_file() and path.read_bytes() == content:
-            return path
-    except OSError as error:
-        raise ImageError(
-            f"{path} cannot be written: {error.strerror}.", "Choose another --save-images."
-        ) from error
-    write_file(path, content, overwrite)
-    return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # So that an interrupted evaluation can go on.
+    if not path.is_file() or path.read_bytes() != content:
+        write_file(path, content, overwrite)
 
 
 def write_file(path: Path, content: bytes, overwrite: bool) -> None:
     """Write a file whole or not at all; raise `ImageError` if that fails or it exists."""
     with atomic_output(path, overwrite) as temporary:
         temporary.write_bytes(content)
-
-
-def to_csv(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return rows that have the same keys as a CSV table, UTF-8, with a header."""
-    rows = list(rows)
-    stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, rows[0] if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue().encode("utf-8", "backslashreplace")
 
 
 class PictureBook:
@@ -87,10 +224,10 @@ class PictureBook:
     """
 
     def __init__(self, count: int) -> None:
-        shown = min(count, _MOST)
-        self._numbers = {round(i * (count - 1) / max(shown - 1, 1)) for i in range(shown)}
+        self._numbers = set(spread(range(count), _MOST_PICTURES))
         self._seen: dict[str, bool] = {}
-        self._views: dict[str, dict[str, NDArray[np.uint8]]] = {}
+        #: What was taken, by sample and method; "clean" is the reference.
+        self.pictures: dict[str, dict[str, NDArray[np.uint8]]] = {}
 
     def wants(self, name: str) -> bool:
         """Tell whether a sample is shown; ask for samples in their order."""
@@ -101,14 +238,10 @@ class PictureBook:
         name = result.sample.name
         if not self.wants(name) or result.pixels is None:
             return
-        views = self._views.setdefault(name, {})
+        views = self.pictures.setdefault(name, {})
         if not views and result.sample.references:
-            views[_CLEAN] = _middle(quantise(reference_of(result.sample).astype(np.float64)))
+            views[_CLEAN] = _middle(quantise(result.sample.reference().astype(np.float64)))
         views[result.method] = _middle(_eight_bits(result))
-
-    def pictures(self) -> list[Pictures]:
-        """Return all that was taken."""
-        return [Pictures(name, views) for name, views in self._views.items()]
 
 
 def _eight_bits(result: Result) -> NDArray[np.uint8]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.baselines import BASELINES, open_baseline
-from ssbsn_cli.core.evaluation.baselines.classical import Classical
-from ssbsn_cli.core.evaluation.datasets.catalogue import open_dataset
-from ssbsn_cli.core.evaluation.datasets.samples import Dataset
+from ssbsn_cli.core.evaluation.classical import Classical
+from ssbsn_cli.core.evaluation.datasets.catalogue import Submission, find_submission, open_dataset
+from ssbsn_cli.core.evaluation.datasets.samples import Result
 from ssbsn_cli.core.evaluation.evaluation_request import (
     ALL_BASELINES,
     NO_WEIGHTS,
@@ -17,10 +17,14 @@ from ssbsn_cli.core.evaluation.evaluation_request import (
 )
 from ssbsn_cli.core.evaluation.methods import NOISY, Learned, Method, Noisy, name_rows
 from ssbsn_cli.core.evaluation.metrics import choose_metrics
-from ssbsn_cli.core.evaluation.outputs import PictureBook, save_picture, to_csv, write_file
-from ssbsn_cli.core.evaluation.scoring import Result, ResultCache, evaluate
-from ssbsn_cli.core.evaluation.submissions import check_submission, write_submission
-from ssbsn_cli.core.evaluation.summary import Tally, summarise, table_rows
+from ssbsn_cli.core.evaluation.outputs import (
+    Findings,
+    PictureBook,
+    save_picture,
+    to_csv,
+    write_file,
+)
+from ssbsn_cli.core.evaluation.scoring import ResultCache, evaluate
 from ssbsn_cli.core.inference.load import load_denoiser
 from ssbsn_cli.core.report.evaluation import make_report
 from ssbsn_cli.core.runtime.storage import cache_dir
@@ -45,24 +49,20 @@ class Evaluation:
     """
 
     def __init__(self, request: EvaluationRequest, warn: Notify) -> None:
-        self.request = request
-        self.dataset: Dataset = open_dataset(
-            request.dataset, request.data, request.limit, request.added
-        )
-        self.metrics = choose_metrics(request.metrics, self.dataset.referenced)
+        self._request = request
+        self.dataset = open_dataset(request.dataset, request.data, request.limit, request.added)
+        self._metrics = choose_metrics(request.metrics, self.dataset.referenced)
         baselines = _open_baselines(request.baselines, warn)
         weights = list(request.weights) or [default_name()]
         if weights == [NO_WEIGHTS]:
             weights = []
         names = name_rows(weights, (NOISY, *BASELINES, "clean"))
-        if request.submission:
-            scored = [*names, *(baseline.name for baseline in baselines)]
-            check_submission(request.submission, self.dataset.name, request.limit, scored)
-        self.methods: list[Method] = [Noisy()]
+        self._submission = _find_submission(request, len(names) + len(baselines))
+        self._methods: list[Method] = [Noisy()]
         for weight, name in zip(weights, names, strict=True):
             denoiser = load_denoiser(weight, notify=warn, **vars(request.settings))
-            self.methods.append(Learned(denoiser, name))
-        self.methods += baselines
+            self._methods.append(Learned(denoiser, name))
+        self._methods += baselines
         folder = (request.cache or cache_dir() / "eval") if request.use_cache else None
         self._cache = ResultCache(folder, warn)
 
@@ -77,53 +77,67 @@ class Evaluation:
         Returns
         -------
         dict
-            The findings; see `summarise`.
+            The findings; see `Findings.summary`.
 
         Raises
         ------
         SsbsnError
             A sample cannot be read, or a file cannot be written.
         """
-        request = self.request
-        tally = Tally()
+        request = self._request
+        findings = Findings(self.dataset, request.protocol, self._methods, self._metrics)
         book = PictureBook(len(self.dataset) if request.report else 0)
-        whole = bool(request.pictures or request.submission)
-        results = evaluate(
-            self.dataset,
-            self.methods,
-            self.metrics,
-            self._cache,
-            lambda name: book.wants(name) or whole,
-        )
-        observed = self._observe(results, tally, book, progress)
-        if request.submission:
-            (method,) = (method.name for method in self.methods if method.name != NOISY)
-            write_submission(
-                request.submission, self.dataset.name, observed, method, request.overwrite
-            )
+        results = self._results(findings, book, progress)
+        if request.submission and self._submission:
+            denoised = (result for result in results if result.method != NOISY)
+            self._submission.write(request.submission, denoised, request.overwrite)
         else:
-            for _ in observed:
+            for _ in results:
                 pass
-        found = summarise(tally, self.dataset, request.protocol, self.methods, self.metrics)
+        found = findings.summary()
         if request.csv:
-            write_file(request.csv, to_csv(table_rows(found)), request.overwrite)
+            write_file(request.csv, to_csv(found), request.overwrite)
         if request.report:
-            page = make_report(found, book.pictures())
+            page = make_report(found, book.pictures)
             write_file(request.report, page, request.overwrite)
         return found
 
-    def _observe(
-        self, results: Iterator[Result], tally: Tally, book: PictureBook, progress: Progress
+    def _results(
+        self, findings: Findings, book: PictureBook, progress: Progress
     ) -> Iterator[Result]:
-        total = len(self.dataset) * len(self.methods)
+        """Yield each result once everything but a submission has been made of it."""
+        request, total = self._request, len(self.dataset) * len(self._methods)
+        all_pixels = bool(request.pictures or request.submission)
+
+        def wants_pixels(name: str) -> bool:
+            # The book is asked for every sample.
+            return book.wants(name) or all_pixels
+
         progress(0, total)
+        results = evaluate(self.dataset, self._methods, self._metrics, self._cache, wants_pixels)
         for done, result in enumerate(results, 1):
-            tally.add(result)
+            findings.add(result)
             book.add(result)
-            if self.request.pictures and result.method != NOISY:
-                save_picture(self.request.pictures, result, self.request.overwrite)
+            if request.pictures and result.method != NOISY:
+                save_picture(request.pictures, result, request.overwrite)
             yield result
             progress(done, total)
+
+
+def _find_submission(request: EvaluationRequest, methods: int) -> Submission | None:
+    """Refuse a submission that could not be written at the end."""
+    if request.submission is None:
+        return None
+    submission = find_submission(request.dataset)
+    if request.limit is not None:
+        raise OptionError("A submission needs the whole data set.", "Drop --limit.")
+    if methods != 1:
+        raise OptionError(
+            f"A submission holds the results of one method, not of {methods}.",
+            "Give one --weights and no --baseline, or --weights none and one --baseline.",
+        )
+    submission.check(request.submission)
+    return submission
 
 
 def _open_baselines(names: Sequence[str], warn: Notify) -> list[Classical]:

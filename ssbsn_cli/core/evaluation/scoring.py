@@ -6,53 +6,44 @@ import hashlib
 import io
 import json
 import time
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
-from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Sample
+from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result, Sample
 from ssbsn_cli.core.evaluation.methods import Method
-from ssbsn_cli.core.evaluation.metrics import Metric
-from ssbsn_cli.core.evaluation.rounding import reference_of, to_picture
+from ssbsn_cli.core.evaluation.metrics import Metric, to_picture
 from ssbsn_cli.core.runtime.device import PeakMemory
 from ssbsn_cli.core.runtime.storage import write_atomically
 from ssbsn_cli.core.types import Notify
 
 # Raise it when the same settings come to mean something else.
 _VERSION = 1
+# Beyond what any score or time can be, and sums of it do not overflow.
+_ABSURD = 1e12
+_MOST_TOLD = 1 << 16
+
+
+class _Kept(BaseModel):
+    """What the cache tells of a result besides its pixels."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    scores: dict[str, Annotated[float, Field(ge=-_ABSURD, le=_ABSURD)]]
+    seconds: Annotated[float, Field(ge=0, le=_ABSURD)] | None
+    peak: Annotated[int, Field(ge=0, lt=1 << 63)] | None
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
-    """One sample denoised by one method.
-
-    Parameters
-    ----------
-    method : str
-        Its name.
-    sample : Sample
-        What was denoised.
-    scores : dict of str to float
-        By metric.
-    seconds : float, optional
-        How long it took; None for the noisy photograph.
-    peak : int, optional
-        Bytes of memory that the method needed beyond what was held before, if that can be told.
-    pixels : numpy.ndarray, optional
-        If they were asked for: (H, W, 3) uint8, or for samples of floats float32 in [0, 1].
-    """
-
-    method: str
+class _Todo:
     sample: Sample
-    scores: dict[str, float]
-    seconds: float | None
-    peak: int | None
-    pixels: NDArray[Any] | None
+    digest: str
+    wants_pixels: bool
 
 
 class ResultCache:
@@ -70,19 +61,26 @@ class ResultCache:
         self.folder = folder
         self._warn = warn
 
-    def get(self, key: str, method: Method, sample: Sample) -> Result | None:
-        """Return the result that is kept under a key; None if there is none that can be read."""
+    def get(self, key: str, method: str, todo: _Todo, metrics: Iterable[str]) -> Result | None:
+        """Return the result under a key; None if there is none with these metrics, in order."""
         if self.folder is None:
             return None
+        sample = todo.sample
         try:
             # NumPy leaves files open that it cannot read.
             with self._path(key).open("rb") as stream, np.load(stream) as file:
-                told = json.loads(file["told"].tobytes())
+                size = sum(entry.file_size for entry in file.zip.infolist())
+                if size > sample.noisy.size * 4 + _MOST_TOLD:
+                    return None
+                kept = _Kept.model_validate_json(file["told"].tobytes())
                 pixels = file.get("pixels")
-            scores, seconds, peak = told["scores"], told["seconds"], told["peak"]
-            return Result(method.name, sample, scores, seconds, peak, pixels)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+            scores = {name: kept.scores[name] for name in metrics}
+        # A damaged or hostile file can raise nearly anything, and costs no more than its time.
+        except Exception:
             return None
+        if not _fit(pixels, todo):
+            return None
+        return Result(method, sample, scores, kept.seconds, kept.peak, pixels)
 
     def put(self, key: str, result: Result) -> None:
         """Keep a result."""
@@ -105,6 +103,17 @@ class ResultCache:
     def _path(self, key: str) -> Path:
         assert self.folder is not None
         return self.folder / key[:2] / f"{key}.npz"
+
+
+def _fit(pixels: NDArray[Any] | None, todo: _Todo) -> bool:
+    """Tell whether pixels can be those of the result, or are not needed."""
+    if pixels is None:
+        return not todo.wants_pixels
+    if pixels.shape != todo.sample.noisy.shape:
+        return False
+    if todo.sample.noisy.dtype.kind != "f":
+        return pixels.dtype == np.uint8
+    return pixels.dtype == np.float32 and bool(pixels.min() >= 0 and pixels.max() <= 1)
 
 
 def evaluate(
@@ -151,13 +160,6 @@ def evaluate(
                 yield from _run(method, todo[start : start + size], metrics, cache)
 
 
-@dataclass(frozen=True, eq=False)
-class _Todo:
-    sample: Sample
-    digest: str
-    wants_pixels: bool
-
-
 def _batches(dataset: Dataset, methods: Sequence[Method]) -> Iterator[list[Sample]]:
     """Yield runs of samples of one size and type, as long as the largest batch of a method."""
     batch: list[Sample] = []
@@ -187,22 +189,14 @@ def _run(
     method: Method, batch: Sequence[_Todo], metrics: Sequence[Metric], cache: ResultCache
 ) -> Iterator[Result]:
     """Look a batch up in the cache, and denoise what is missing there."""
-    names = {metric.name for metric in metrics}
+    names = sorted(metric.name for metric in metrics)
     height, width = batch[0].sample.noisy.shape[:2]
 
     def key(todo: _Todo) -> str:
         told = [_VERSION, todo.digest, method.kind, method.settings_for(height, width)]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
-    kept = []
-    for todo in batch:
-        result = cache.get(key(todo), method, todo.sample)
-        complete = (
-            result is not None
-            and names <= result.scores.keys()
-            and not (todo.wants_pixels and result.pixels is None)
-        )
-        kept.append(result if complete else None)
+    kept = [cache.get(key(todo), method.name, todo, names) for todo in batch]
     missing = [todo for todo, result in zip(batch, kept, strict=True) if result is None]
     fresh = _denoise(method, missing, metrics)
     for todo, result in zip(batch, kept, strict=True):
@@ -210,7 +204,7 @@ def _run(
             result = next(fresh)
             # Not the key from before: a precision that failed is another setting by now.
             cache.put(key(todo), result)
-        yield replace(result, scores={name: result.scores[name] for name in sorted(names)})
+        yield result
 
 
 def _denoise(method: Method, batch: Sequence[_Todo], metrics: Sequence[Metric]) -> Iterator[Result]:
@@ -225,8 +219,11 @@ def _denoise(method: Method, batch: Sequence[_Todo], metrics: Sequence[Metric]) 
     took, peak = (seconds, memory.bytes) if method.timed else (None, None)
     for todo, image in zip(batch, denoised, strict=True):
         picture = to_picture(image)
-        reference = reference_of(todo.sample)
-        scores = {metric.name: metric.compute(reference, picture) for metric in metrics}
+        reference = todo.sample.reference()
+        scores = {
+            metric.name: metric.compute(reference, picture)
+            for metric in sorted(metrics, key=lambda metric: metric.name)
+        }
         pixels: NDArray[Any] | None = None
         if todo.wants_pixels:
             pixels = np.clip(image, 0, 1) if todo.sample.noisy.dtype.kind == "f" else picture

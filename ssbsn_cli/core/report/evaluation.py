@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -18,59 +17,42 @@ _QUALITY = 95
 _NOISY, _CLEAN = "noisy", "clean"
 
 
-@dataclass(frozen=True, eq=False)
-class Pictures:
-    """What is shown of one image.
-
-    Parameters
-    ----------
-    name : str
-        As in the evaluation.
-    views : mapping
-        (H, W, 3) uint8 RGB, all of one size, by method; "noisy" is among them, and "clean" if
-        there is a reference.
-    """
-
-    name: str
-    views: Mapping[str, NDArray[np.uint8]]
+#: (H, W, 3) uint8 RGB, by image and method; an image's are all of one size. "noisy" is among the
+#: methods, and "clean" if there is a reference.
+Pictures = Mapping[str, Mapping[str, NDArray[np.uint8]]]
 
 
-def make_report(evaluation: Mapping[str, Any], pictures: Iterable[Pictures]) -> bytes:
+def make_report(evaluation: Mapping[str, Any], pictures: Pictures) -> bytes:
     """Draw an evaluation as one HTML page that needs no network.
 
     Parameters
     ----------
     evaluation : mapping
-        What `ssbsn_cli.core.evaluation.summary.summarise` returns.
-    pictures : iterable of Pictures
-        Of some of its images.
+        What `ssbsn_cli.core.evaluation.outputs.Findings.summary` returns.
+    pictures : mapping of mappings of arrays
+        Some of its images; see `Pictures`.
 
     Returns
     -------
     bytes
         The page, UTF-8.
     """
-    dataset, metrics, rows = evaluation["dataset"], evaluation["metrics"], evaluation["rows"]
+    rows, metrics = evaluation["rows"], evaluation["metrics"]
     titles = {method["name"]: method["title"] for method in evaluation["methods"]}
     groups = {row["group"]: [r for r in rows if r["group"] == row["group"]] for row in rows}
     compared = any(row["worse"] is not None for row in groups[""])
-    images = [_image(each, evaluation, titles) for each in pictures]
+    shown = [_image(name, views, evaluation) for name, views in pictures.items()]
+    values = {**evaluation, "machine": _machine(evaluation["machine"])}
     page = render(
         "evaluation.html",
-        title=f"Denoising of {dataset['title']}",
-        dataset=dataset,
-        protocol=evaluation["protocol"],
-        rounding=evaluation["rounding"],
-        machine=_machine(evaluation["machine"]),
-        metrics=metrics,
-        methods=evaluation["methods"],
+        **values,
+        title=f"Denoising of {evaluation['dataset']['title']}",
         titles=titles,
         groups=groups,
         compared=compared,
         plot=plot_methods(metrics[0], groups[""], titles) if compared else "",
-        all_images=evaluation["images"],
-        images=images,
-        numbers={image["name"]: number for number, image in enumerate(images)},
+        shown=shown,
+        numbers={image["name"]: number for number, image in enumerate(shown)},
         quality=_QUALITY,
     )
     return encode(page)
@@ -83,28 +65,24 @@ def _machine(machine: Mapping[str, Any]) -> str:
 
 
 def _image(
-    pictures: Pictures, evaluation: Mapping[str, Any], titles: Mapping[str, str]
+    image: str, pictures: Mapping[str, NDArray[np.uint8]], evaluation: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what the viewer shows of an image, as plain values."""
-    results = next(i["results"] for i in evaluation["images"] if i["name"] == pictures.name)
-    order = [_NOISY, *(name for name in titles if name != _NOISY), _CLEAN]
+    results = next(each["results"] for each in evaluation["images"] if each["name"] == image)
+    titles = {method["name"]: method["title"] for method in evaluation["methods"]}
+    titles = {_NOISY: titles[_NOISY], **titles, _CLEAN: "clean reference"}
     views = []
-    for name in order:
-        if name not in pictures.views:
+    for name, title in titles.items():
+        if name not in pictures:
             continue
         scores = [
             f"{metric['title']} {results[name]['scores'][metric['name']]:.{metric['digits']}f}"
             for metric in evaluation["metrics"]
             if name in results
         ]
-        views.append(
-            {
-                "title": titles.get(name, "clean reference"),
-                "score": ", ".join(scores),
-                "picture": _encode(pictures.views[name]),
-            }
-        )
-    return {"name": pictures.name, "views": views}
+        picture = _encode(pictures[name])
+        views.append({"title": title, "score": ", ".join(scores), "picture": picture})
+    return {"name": image, "views": views}
 
 
 def _encode(picture: NDArray[np.uint8]) -> str:

@@ -42,17 +42,7 @@ _METHODS = _Frame(720, 320, left=56, right=570, top=16, bottom=276)
 
 
 class _Axis:
-    """From values to places in a picture.
-
-    Parameters
-    ----------
-    low, high : float
-        The ends of the axis; their logarithms if it is logarithmic.
-    start, end : float
-        Where they are in the picture.
-    log : bool
-        Whether it is logarithmic.
-    """
+    """From values to places in a picture; `low` and `high` are logarithms if `log` is set."""
 
     def __init__(
         self, low: float, high: float, start: float, end: float, log: bool = False
@@ -61,7 +51,6 @@ class _Axis:
         self._start, self._end = start, end
 
     def __call__(self, value: float) -> float:
-        """Return the place of a value."""
         if self.log:
             value = math.log10(value)
         share = (value - self.low) / (self.high - self.low)

@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.resources
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ssbsn_cli.core.evaluation.datasets.folder import Photos, open_folder
-from ssbsn_cli.core.evaluation.datasets.samples import Sample
+from ssbsn_cli.core.data.draws import NOISE, philox
+from ssbsn_cli.core.data.pixels import read_pixels
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.evaluation.datasets.photo_files import open_folder
+from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Sample
 from ssbsn_cli.core.noise.spec import NamedNoise
 from ssbsn_cli.core.types import from_unit, to_unit
 
 SYNTHETIC_NEEDS = "Give --data clean photos or folders of them, and --noise what to add to them."
+# All ship inside scikit-image's wheel. Astronaut (NASA) and rocket (SpaceX) are in the public
+# domain; chelsea (Stefan van der Walt) and coffee (Rachel Michetti) are CC0.
+_PHOTOS = {
+    "astronaut.png": (40, 60),
+    "chelsea.png": (20, 110),
+    "coffee.png": (70, 180),
+    "rocket.jpg": (100, 190),
+}
+_SIZE = 256
+# By what their samples are called. Grey photographs keep the traces of a mosaic in their noise.
+_NOISES = {
+    "weak": "camera:6",
+    "medium": "camera:14",
+    "strong": "camera:30",
+    "white": "white:25",
+    "grey": "camera:14+monochrome",
+}
+_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -38,58 +61,7 @@ class AddedNoise:
     clipped: bool = True
 
 
-@dataclass(frozen=True)
-class Synthetic:
-    """Photographs, each with noise of its own that comes again with the same seed.
-
-    Parameters
-    ----------
-    photos : Photos
-        Clean ones.
-    added : AddedNoise
-        What they get.
-    """
-
-    photos: Photos
-    added: AddedNoise
-    name: str = "synthetic"
-    referenced: bool = True
-
-    @property
-    def title(self) -> str:
-        """What people call it."""
-        return f"Synthetic noise {self.added.text}"
-
-    @property
-    def protocol(self) -> str:
-        """What is compared with what."""
-        how = "clipped and rounded" if self.added.clipped else "neither clipped nor rounded"
-        return (
-            f"Every photo with noise {self.added.text} of seed {self.added.seed}, {how}, against "
-            "the photo without it; not to be compared with results on real noise."
-        )
-
-    def __len__(self) -> int:
-        return len(self.photos)
-
-    def __iter__(self) -> Iterator[Sample]:
-        noise = NamedNoise(self.added.text)
-        for sample in self.photos:
-            digest = hashlib.sha256(f"{self.added.seed}/{sample.name}".encode()).digest()
-            rng = np.random.default_rng(list(digest))
-            noisy, clean = noise.pair(to_unit(sample.noisy), rng)
-            kind = sample.noisy.dtype
-            if self.added.clipped:
-                noisy = from_unit(np.clip(noisy, 0, 1), kind)
-            yield Sample(
-                sample.name,
-                np.ascontiguousarray(noisy),
-                (np.ascontiguousarray(from_unit(clean, kind)),),
-                group=sample.group,
-            )
-
-
-def open_synthetic(data: Sequence[Path], added: AddedNoise) -> Synthetic:
+def open_synthetic(data: Sequence[Path], added: AddedNoise) -> Dataset:
     """Open clean photographs that get noise.
 
     Parameters
@@ -99,11 +71,6 @@ def open_synthetic(data: Sequence[Path], added: AddedNoise) -> Synthetic:
     added : AddedNoise
         What they get.
 
-    Returns
-    -------
-    Synthetic
-        In the order of the photographs.
-
     Raises
     ------
     OptionError
@@ -111,4 +78,65 @@ def open_synthetic(data: Sequence[Path], added: AddedNoise) -> Synthetic:
     """
     # A typing error is noticed before a large folder is walked through.
     NamedNoise(added.text)
-    return Synthetic(open_folder(data), added)
+    photos = open_folder(data)
+    how = "clipped and rounded" if added.clipped else "neither clipped nor rounded"
+    protocol = (
+        f"Every photo with noise {added.text} of seed {added.seed}, {how}, against the photo "
+        "without it; not to be compared with results on real noise."
+    )
+    title = f"Synthetic noise {added.text}"
+    return Dataset("synthetic", title, protocol, True, len(photos), partial(_read, photos, added))
+
+
+def _read(photos: Dataset, added: AddedNoise) -> Iterator[Sample]:
+    noise = NamedNoise(added.text)
+    for sample in photos:
+        digest = hashlib.sha256(f"{added.seed}/{sample.name}".encode()).digest()
+        noisy, clean = noise.pair(to_unit(sample.noisy), np.random.default_rng(list(digest)))
+        kind = sample.noisy.dtype
+        if added.clipped:
+            noisy = from_unit(np.clip(noisy, 0, 1), kind)
+        yield Sample(
+            sample.name,
+            np.ascontiguousarray(noisy),
+            (np.ascontiguousarray(from_unit(clean, kind)),),
+            group=sample.group,
+        )
+
+
+def open_demo(data: Sequence[Path] = ()) -> Dataset:
+    """Open parts of four photographs, each with noise of several kinds, for trying things out.
+
+    Raises
+    ------
+    OptionError
+        There is `data`, of which it needs none.
+    """
+    if data:
+        raise OptionError("The data set demo brings its own photos.", "Drop --data.")
+    protocol = (
+        "Parts of 256x256 pixels of four photos, each with synthetic noise of a camera, weak, "
+        "medium, strong and without colours, and with white noise of deviation 25, against the "
+        "parts without it; not to be compared with results on real noise."
+    )
+    return Dataset("demo", "Demo", protocol, True, len(_PHOTOS) * len(_NOISES), _read_demo)
+
+
+def _read_demo() -> Iterator[Sample]:
+    with importlib.resources.as_file(importlib.resources.files("skimage.data")) as folder:
+        for number, (file, (top, left)) in enumerate(_PHOTOS.items()):
+            if not (folder / file).is_file():
+                raise OptionError(
+                    f"scikit-image has no {file} here.",
+                    "Install it anew with: pip install --force-reinstall scikit-image",
+                )
+            part = np.s_[top : top + _SIZE, left : left + _SIZE]
+            clean = np.ascontiguousarray(read_pixels(folder / file)[part])
+            for kind, text in _NOISES.items():
+                # The same colours and the same smear at every strength.
+                rng = np.random.Generator(philox(_SEED, number, NOISE))
+                noisy, reference = (
+                    np.ascontiguousarray(from_unit(each, clean.dtype))
+                    for each in NamedNoise(text).pair(to_unit(clean), rng)
+                )
+                yield Sample(f"{Path(file).stem}_{kind}", noisy, (reference,))

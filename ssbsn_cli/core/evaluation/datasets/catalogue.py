@@ -1,75 +1,62 @@
-"""The data sets that can be evaluated, by name."""
+"""The data sets that can be evaluated, by name: where they are, and how they are opened."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+import errno
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
-from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.evaluation.datasets import dnd, folder, nind, sidd, side_by_side
-from ssbsn_cli.core.evaluation.datasets.added_noise import (
-    SYNTHETIC_NEEDS,
-    AddedNoise,
-    open_synthetic,
-)
-from ssbsn_cli.core.evaluation.datasets.demo import Demo
-from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Sample
+from ssbsn_cli.core.errors import OptionError, SsbsnError
+from ssbsn_cli.core.evaluation.datasets import added_noise, dnd, photo_files, sidd
+from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
+from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result
 from ssbsn_cli.core.runtime.storage import cache_dir
+from ssbsn_cli.core.types import Notify, Progress
+from ssbsn_cli.core.weights.download import download
 from ssbsn_cli.core.weights.registry import suggest
 
 _FETCHED_NEEDS = "Add --fetch to download it, or give --data its folder of pairs X_real and X_mean."
 
 
-def _named(name: str, title: str) -> Callable[[Sequence[Path]], Dataset]:
-    """Return what opens pairs under a name of their own."""
-    return lambda data: replace(side_by_side.open_pairs(data), name=name, title=title)
+class Submission(NamedTuple):
+    """How results are submitted to a benchmark: `check` refuses a path that does not fit it."""
+
+    check: Callable[[Path], None]
+    write: Callable[[Path, Iterable[Result], bool], None]
 
 
-_OPENERS: Mapping[str, tuple[Callable[[Sequence[Path]], Dataset], str]] = {
-    "sidd-val": (sidd.open_validation, sidd.VALIDATION_NEEDS),
-    "sidd-benchmark": (sidd.open_benchmark, sidd.BENCHMARK_NEEDS),
-    "dnd": (dnd.open_dnd, dnd.NEEDS),
-    "nind": (nind.open_nind, nind.NEEDS),
-    "cc15": (_named("cc15", "CC15"), _FETCHED_NEEDS),
-    "polyu": (_named("polyu", "PolyU"), _FETCHED_NEEDS),
-    "pairs": (side_by_side.open_pairs, side_by_side.NEEDS),
-    "folder": (folder.open_folder, folder.FOLDER_NEEDS),
+class _Entry(NamedTuple):
+    """How paths are opened, and what users are told to do if the files are missing."""
+
+    open: Callable[..., Dataset]
+    needs: str
+    submission: Submission | None = None
+
+
+_ENTRIES = {
+    "sidd-val": _Entry(sidd.open_validation, sidd.VALIDATION_NEEDS),
+    "sidd-benchmark": _Entry(
+        sidd.open_benchmark,
+        sidd.BENCHMARK_NEEDS,
+        Submission(sidd.check_submission, sidd.write_submission),
+    ),
+    "dnd": _Entry(dnd.open_dnd, dnd.NEEDS, Submission(dnd.check_submission, dnd.write_submission)),
+    "nind": _Entry(photo_files.open_nind, photo_files.NIND_NEEDS),
+    "cc15": _Entry(partial(photo_files.open_pairs, name="cc15", title="CC15"), _FETCHED_NEEDS),
+    "polyu": _Entry(partial(photo_files.open_pairs, name="polyu", title="PolyU"), _FETCHED_NEEDS),
+    "pairs": _Entry(photo_files.open_pairs, photo_files.PAIRS_NEEDS),
+    "folder": _Entry(photo_files.open_folder, photo_files.FOLDER_NEEDS),
+    "synthetic": _Entry(added_noise.open_synthetic, added_noise.SYNTHETIC_NEEDS),
+    "demo": _Entry(added_noise.open_demo, "It needs no files."),
 }
-DATASETS = (*_OPENERS, "synthetic", "demo")
+DATASETS = tuple(_ENTRIES)
 # Whatever the user has: there is no usual place for it.
 _NAMELESS = ("pairs", "folder", "synthetic")
-
-
-@dataclass(frozen=True)
-class _First:
-    """The first samples of a data set."""
-
-    whole: Dataset
-    limit: int
-
-    @property
-    def name(self) -> str:
-        return self.whole.name
-
-    @property
-    def title(self) -> str:
-        return self.whole.title
-
-    @property
-    def protocol(self) -> str:
-        return f"{self.whole.protocol} Only the first {self.limit} of {len(self.whole)}."
-
-    @property
-    def referenced(self) -> bool:
-        return self.whole.referenced
-
-    def __len__(self) -> int:
-        return self.limit
-
-    def __iter__(self) -> Iterator[Sample]:
-        return islice(self.whole, self.limit)
 
 
 def open_dataset(
@@ -101,53 +88,138 @@ def open_dataset(
     """
     if limit is not None and limit < 1:
         raise OptionError(f"A limit of {limit} leaves no photo.", "Give a number above 0.")
-    dataset = _open(name, data, added)
-    return dataset if limit is None or limit >= len(dataset) else _First(dataset, limit)
-
-
-def _open(name: str, data: Sequence[Path], added: AddedNoise | None) -> Dataset:
     if (added is None) == (name == "synthetic"):
         raise OptionError(
             "--noise and the data set synthetic go together.",
-            SYNTHETIC_NEEDS if added is None else "Add --dataset synthetic, or drop --noise.",
+            added_noise.SYNTHETIC_NEEDS
+            if added is None
+            else "Add --dataset synthetic, or drop --noise.",
         )
-    if name == "demo":
-        if data:
-            raise OptionError("The data set demo brings its own photos.", "Drop --data.")
-        return Demo()
-    if name not in DATASETS:
-        raise OptionError(f"There is no data set called {name!r}.", suggest(name, DATASETS))
-    needs = needs_of(name)
+    entry = _find(name)
     if not data and name in _NAMELESS:
-        raise OptionError(f"The data set {name} needs to know where its files are.", needs)
-    if not data and not home_of(name).is_dir():
-        raise OptionError(
-            f"The data set {name} is not in {home_of(name)}, and --data names no other place.",
-            needs,
-        )
-    if added:
-        return open_synthetic(data, added)
-    opener, _ = _OPENERS[name]
-    return opener(data or [home_of(name)])
+        raise OptionError(f"The data set {name} needs to know where its files are.", entry.needs)
+    if not data and name != "demo":
+        data = [_home_of(name)]
+        if not data[0].is_dir():
+            raise OptionError(
+                f"The data set {name} is not in {data[0]}, and --data names no other place.",
+                entry.needs,
+            )
+    dataset = entry.open(data, added) if added else entry.open(data)
+    return dataset.first(limit)
 
 
-def home_of(name: str) -> Path:
-    """Return the folder in which a data set is looked for if no other is named."""
+def _home_of(name: str) -> Path:
     return cache_dir() / "datasets" / name
 
 
-def needs_of(name: str) -> str:
-    """Return what a user is told to do if the files of a data set are missing.
+def _find(name: str) -> _Entry:
+    if name not in _ENTRIES:
+        raise OptionError(f"There is no data set called {name!r}.", suggest(name, _ENTRIES))
+    return _ENTRIES[name]
+
+
+def find_submission(name: str) -> Submission:
+    """Return how results on a data set are submitted.
 
     Raises
     ------
     OptionError
-        There is no such data set.
+        It takes no submissions.
     """
-    if name in _OPENERS:
-        return _OPENERS[name][1]
-    if name == "synthetic":
-        return SYNTHETIC_NEEDS
-    if name in DATASETS:
-        return "It needs no files."
-    raise OptionError(f"There is no data set called {name!r}.", suggest(name, DATASETS))
+    known = {key: entry.submission for key, entry in _ENTRIES.items() if entry.submission}
+    if name not in known:
+        raise OptionError(
+            f"The data set {name} takes no submissions.", f"Only {' and '.join(known)} do."
+        )
+    return known[name]
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a data set is published.
+
+    Parameters
+    ----------
+    title, page, terms : str
+        For people: its name, its web page, and what it may be used for.
+    base : str
+        The beginning of the URLs of its files.
+    files : mapping of str to str
+        The SHA-256 of each file by its name, which is the rest of its URL.
+    """
+
+    title: str
+    page: str
+    terms: str
+    base: str
+    files: Mapping[str, str]
+
+
+def addresses() -> dict[str, Address]:
+    """Return the addresses of the data sets that can be fetched, by name."""
+    text = (files(__package__) / "addresses.toml").read_text("utf-8")
+    return {name: Address(**facts) for name, facts in tomllib.loads(text).items()}
+
+
+def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
+    """Download what is missing of a data set into the user's cache, and check all of it.
+
+    Files that are there and right stay, others are replaced.
+
+    Parameters
+    ----------
+    name : str
+        One of `DATASETS`.
+    notify : callable
+        Told, in a sentence, what a user should know.
+    progress : callable
+        Called with the number of files that are there and their total.
+
+    Raises
+    ------
+    OptionError
+        It has no stable public address.
+    WeightsError
+        A file cannot be downloaded. Those before it are kept.
+    SsbsnError
+        A file has another digest than the known one, or cannot be written.
+    """
+    import pooch
+
+    needs, known = _find(name).needs, addresses()
+    if name not in known:
+        raise OptionError(
+            f"The data set {name} cannot be fetched: it has no stable public address.",
+            f"{needs} {' and '.join(known)} can be fetched.",
+        )
+    address, home = known[name], _home_of(name)
+    notify(f"{address.title}, from {address.page}: {address.terms}.")
+    hint = f"Try again later; what is in {home} is kept. Or download it from {address.page}."
+
+    def downloader(url: str, path: str, _: object) -> None:
+        download(url, Path(path), hint)
+
+    # It would announce every file.
+    pooch.get_logger().setLevel("WARNING")
+    digests = {file: f"sha256:{digest}" for file, digest in address.files.items()}
+    store = pooch.create(home, address.base, registry=digests)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        for done, file in enumerate(digests):
+            progress(done, len(digests))
+            store.fetch(file, downloader=downloader)
+    except ValueError:
+        raise SsbsnError(
+            f"{address.base}{file} is not the file of {name} that is known here: its digest "
+            "differs.",
+            f"See {address.page}; if the file changed, give your own with --data.",
+        ) from None
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise SsbsnError(
+            f"{home}: {error.strerror or error}.",
+            ("Free some space" if full else "Check the path and its permissions")
+            + ", or choose another place with SSBSN_CACHE.",
+        ) from None
+    progress(len(digests), len(digests))

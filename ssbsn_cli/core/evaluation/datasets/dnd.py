@@ -1,19 +1,32 @@
-"""The Darmstadt Noise Dataset: crops of photographs whose truth is secret."""
+"""The Darmstadt Noise Dataset (DND): crops of photographs whose truth is secret, and submissions.
+
+References
+----------
+.. [1] T. Plötz and S. Roth, "Benchmarking Denoising Algorithms with Real Photographs", CVPR 2017.
+"""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.io import loadmat, savemat
 
-from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.evaluation.datasets.samples import Sample, find_file
+from ssbsn_cli.core.errors import OptionError, SsbsnError
+from ssbsn_cli.core.evaluation.datasets.samples import (
+    Dataset,
+    Result,
+    Sample,
+    find_file,
+    whole_benchmark,
+)
+from ssbsn_cli.core.runtime.storage import atomic_output
 
 NEEDS = (
     "Give --data the folder dnd_2017 with info.mat and images_srgb/0001.mat to 0050.mat, from "
@@ -21,62 +34,11 @@ NEEDS = (
 )
 _IMAGES, _BOXES = 50, 20
 _KEY = "InoisySRGB"
-# h5py raises these on files that are damaged or hold something else.
-_UNREADABLE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError)
+_CROP = "Idenoised_crop"
 
 
-@dataclass(frozen=True, eq=False)
-class Dnd:
-    """The 20 crops of each of 50 photographs, as floats, which is what the files hold.
-
-    Parameters
-    ----------
-    folder : Path
-        Holds ``images_srgb``.
-    boxes : numpy.ndarray
-        (50, 20, 4) int: top, left, bottom and right of each crop, from 1, the last two included.
-
-    Raises
-    ------
-    OptionError
-        A photograph is missing.
-
-    References
-    ----------
-    .. [1] T. Plötz and S. Roth, "Benchmarking Denoising Algorithms with Real Photographs",
-       CVPR 2017.
-    """
-
-    folder: Path
-    boxes: NDArray[np.int64]
-    name: str = "dnd"
-    title: str = "DND"
-    referenced: bool = False
-    protocol: str = (
-        "Each of 1000 crops, 20 of each photo, denoised by itself; only the benchmark's server can "
-        "score them."
-    )
-
-    def __post_init__(self) -> None:
-        for image in range(1, _IMAGES + 1):
-            if not self._path(image).is_file():
-                raise OptionError(f"There is no {self._path(image)}.", NEEDS)
-
-    def __len__(self) -> int:
-        return _IMAGES * _BOXES
-
-    def __iter__(self) -> Iterator[Sample]:
-        for image, boxes in enumerate(self.boxes.tolist(), 1):
-            for number, box in enumerate(boxes, 1):
-                crop = _crop(self._path(image), box)
-                yield Sample(f"{image:04d}_{number:02d}", crop, (), (image, number))
-
-    def _path(self, image: int) -> Path:
-        return self.folder / "images_srgb" / f"{image:04d}.mat"
-
-
-def open_dnd(data: Sequence[Path]) -> Dnd:
-    """Open DND: 1000 samples without a reference.
+def open_dnd(data: Sequence[Path]) -> Dataset:
+    """Open DND: 20 crops of each of 50 photographs, as floats, which is what the files hold.
 
     Parameters
     ----------
@@ -92,6 +54,7 @@ def open_dnd(data: Sequence[Path]) -> Dnd:
     with _opened(path, "of DND's crops") as file:
         # HDF5 has MATLAB's array of structures as a group of arrays of references.
         where = np.asarray(file["info"]["boundingboxes"]).ravel()
+        # Top, left, bottom and right of each crop, from 1, the last two included.
         boxes = np.stack([np.asarray(file[reference]).T for reference in where])
     if boxes.shape != (_IMAGES, _BOXES, 4):
         raise OptionError(
@@ -100,7 +63,22 @@ def open_dnd(data: Sequence[Path]) -> Dnd:
     corners = boxes.astype(np.int64)
     if (corners != boxes).any() or (corners < 1).any() or (corners[..., :2] > boxes[..., 2:]).any():
         raise OptionError(f"{path} has crops that lie outside the photos.", NEEDS)
-    return Dnd(path.parent, corners)
+    photos = [path.parent / "images_srgb" / f"{image:04d}.mat" for image in range(1, _IMAGES + 1)]
+    for photo in photos:
+        if not photo.is_file():
+            raise OptionError(f"There is no {photo}.", NEEDS)
+    protocol = (
+        "Each of 1000 crops, 20 of each photo, denoised by itself; only the benchmark's server can "
+        "score them."
+    )
+    read = partial(_read, photos, corners.tolist())
+    return Dataset("dnd", "DND", protocol, False, _IMAGES * _BOXES, read)
+
+
+def _read(photos: Sequence[Path], boxes: Sequence[Sequence[Sequence[int]]]) -> Iterator[Sample]:
+    for image, (photo, of_photo) in enumerate(zip(photos, boxes, strict=True), 1):
+        for number, box in enumerate(of_photo, 1):
+            yield Sample(f"{image:04d}_{number:02d}", _crop(photo, box), (), (image, number))
 
 
 def _crop(path: Path, box: Sequence[int]) -> NDArray[np.float32]:
@@ -133,7 +111,65 @@ def _opened(path: Path, content: str) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except _UNREADABLE as error:
+    except SsbsnError:
+        raise
+    # h5py raises nearly any exception on files that are damaged or hold something else.
+    except Exception as error:
         raise OptionError(
             f"{path} is damaged, or not a MATLAB 7.3 file {content}.", NEEDS
         ) from error
+
+
+def check_submission(path: Path) -> None:
+    """Raise an OptionError if a submission cannot be a folder."""
+    if path.exists() and not path.is_dir():
+        raise OptionError(f"{path} is a file.", "Give a folder for DND's submission.")
+
+
+def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> None:
+    """Write a submission to the benchmark, sRGB: a file for each crop, bundled for each image.
+
+    The files are those of the benchmark's Python kit.
+
+    Parameters
+    ----------
+    path : Path
+        A folder. It gets ``crops/NNNN_BB.mat`` with ``Idenoised_crop``, float32, and
+        ``bundled/NNNN.mat``, which is what to submit: ``Idenoised``, a row of cells with the crops
+        of an image; ``israw``, false; and ``eval_version``, "1.0". Images and boxes are counted
+        from 1.
+    results : iterable of Result
+        Of all crops in order, with pixels.
+    overwrite : bool
+        Whether existing bundles may be replaced. None appears before all are written.
+
+    Raises
+    ------
+    ImageError
+        A file exists and may not be replaced, or cannot be written.
+    ValueError
+        A crop is missing or out of order. Nothing is bundled then.
+
+    References
+    ----------
+    .. [1] ``dnd_denoise.py`` and ``bundle_submissions.py`` by Tobias Plötz; there is a copy in
+       ``src/util/dnd_submission`` of https://github.com/wooseoklee4/AP-BSN.
+    """
+    crops, bundled = path / "crops", path / "bundled"
+    for folder in (crops, bundled):
+        folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for result in whole_benchmark(results, _IMAGES, _BOXES):
+        written.append(crops / f"{result.sample.name}.mat")
+        # An interrupted evaluation has left crops.
+        with atomic_output(written[-1], overwrite=True) as temporary:
+            savemat(temporary, {_CROP: result.pixels}, appendmat=False)
+    bundles = [bundled / f"{image:04d}.mat" for image in range(1, _IMAGES + 1)]
+    with ExitStack() as stack:
+        temporaries = [stack.enter_context(atomic_output(each, overwrite)) for each in bundles]
+        for image, temporary in enumerate(temporaries):
+            cells = np.empty((1, _BOXES), object)
+            for i, crop in enumerate(written[image * _BOXES : (image + 1) * _BOXES]):
+                cells[0, i] = loadmat(crop)[_CROP]
+            variables = {"Idenoised": cells, "israw": False, "eval_version": "1.0"}
+            savemat(temporary, variables, appendmat=False)

@@ -1,15 +1,18 @@
-"""What is evaluated: noisy photographs, and clean ones to compare with."""
+"""What an evaluation passes around: samples, the data sets that yield them, and results."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.types import white_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,31 +42,112 @@ class Sample:
     place: tuple[int, int] | None = None
     group: str = ""
 
+    def reference(self) -> NDArray[Any]:
+        """Return what results are compared with.
 
-class Dataset(Protocol):
-    """Samples that are read one at a time, in the same order every time."""
+        Returns
+        -------
+        array
+            (H, W, 3) with white at 255: the one reference, as uint8 if it is that; the mean of
+            several, as float64; or the noisy photograph if there are none. The mean is not
+            rounded: its fractions are what averaging gained, and rounding them away would add
+            noise of 1/12 of a squared level to every score. Data sets that publish one 8-bit mean
+            have rounded already.
+        """
+        pictures = [_to_255(picture) for picture in self.references or (self.noisy,)]
+        if len(pictures) == 1:
+            return pictures[0]
+        mean: NDArray[np.float64] = np.mean(pictures, axis=0, dtype=np.float64)
+        return mean
 
-    @property
-    def name(self) -> str:
-        """What the command line calls it."""
 
-    @property
-    def title(self) -> str:
-        """What people call it."""
+def _to_255(picture: NDArray[Any]) -> NDArray[Any]:
+    if picture.dtype == np.uint8:
+        return picture
+    return picture.astype(np.float64) * (255 / white_of(picture.dtype))
 
-    @property
-    def protocol(self) -> str:
-        """What is compared with what, in a sentence."""
 
-    @property
-    def referenced(self) -> bool:
-        """Whether its samples have references: all or none."""
+@dataclass(frozen=True)
+class Dataset:
+    """Samples that are read one at a time, in the same order every time.
+
+    Parameters
+    ----------
+    name : str
+        What the command line calls it.
+    title : str
+        What people call it.
+    protocol : str
+        What is compared with what, in a sentence.
+    referenced : bool
+        Whether its samples have references: all or none.
+    size : int
+        The number of samples.
+    read : callable
+        Reads the samples one by one; a file that cannot be read is an `SsbsnError`.
+    """
+
+    name: str
+    title: str
+    protocol: str
+    referenced: bool
+    size: int
+    read: Callable[[], Iterator[Sample]]
 
     def __len__(self) -> int:
-        """Return the number of samples."""
+        return self.size
 
     def __iter__(self) -> Iterator[Sample]:
-        """Read the samples one by one; a file that cannot be read is an `SsbsnError`."""
+        return self.read()
+
+    def first(self, limit: int | None) -> Dataset:
+        """Return a data set of the first samples; the same one if it has no more."""
+        if limit is None or limit >= self.size:
+            return self
+        protocol = f"{self.protocol} Only the first {limit} of {self.size}."
+        return replace(self, protocol=protocol, size=limit, read=lambda: islice(self.read(), limit))
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One sample denoised by one method.
+
+    Parameters
+    ----------
+    method : str
+        Its name.
+    sample : Sample
+        What was denoised.
+    scores : dict of str to float
+        By metric.
+    seconds : float, optional
+        How long it took; None for the noisy photograph.
+    peak : int, optional
+        Bytes of memory that the method needed beyond what was held before, if that can be told.
+    pixels : numpy.ndarray, optional
+        If they were asked for: (H, W, 3) uint8, or for samples of floats float32 in [0, 1].
+    """
+
+    method: str
+    sample: Sample
+    scores: dict[str, float]
+    seconds: float | None
+    peak: int | None
+    pixels: NDArray[Any] | None
+
+
+def whole_benchmark(results: Iterable[Result], images: int, blocks: int) -> Iterator[Result]:
+    """Pass on the results for a submission.
+
+    Raises
+    ------
+    ValueError
+        A block of an image is missing or not in its place.
+    """
+    for (image, block), result in zip(np.ndindex(images, blocks), results, strict=True):
+        if result.sample.place != (image + 1, block + 1):
+            raise ValueError(f"image {image + 1}, block {block + 1} is missing")
+        yield result
 
 
 def find_file(data: Sequence[Path], name: str, hint: str) -> Path:

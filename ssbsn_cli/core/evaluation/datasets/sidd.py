@@ -1,17 +1,30 @@
-"""The blocks of SIDD: its validation set, and its benchmark, whose truth is secret."""
+"""The blocks of SIDD: its validation set, its benchmark, and submissions to that.
+
+References
+----------
+.. [1] A. Abdelhamed et al., "A High-Quality Denoising Dataset for Smartphone Cameras", CVPR 2018.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import base64
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat, whosmat
+from scipy.io import loadmat, savemat, whosmat
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.evaluation.datasets.samples import Sample, find_file
+from ssbsn_cli.core.evaluation.datasets.samples import (
+    Dataset,
+    Result,
+    Sample,
+    find_file,
+    whole_benchmark,
+)
+from ssbsn_cli.core.runtime.storage import atomic_output
 
 VALIDATION_NEEDS = (
     "Give --data a folder with ValidationNoisyBlocksSrgb.mat and ValidationGtBlocksSrgb.mat, both "
@@ -24,133 +37,153 @@ BENCHMARK_NEEDS = (
 SHAPE = (40, 32, 256, 256, 3)
 
 
-@dataclass(frozen=True)
-class SiddBlocks:
-    """The blocks of 40 photographs, 32 of each.
-
-    Iterating reads each of the files as a whole, about 250 MB in memory.
-
-    Parameters
-    ----------
-    name, title, protocol : str
-        As in `Dataset`.
-    noisy : Path
-        A MATLAB file, version 5, with an array of the file's name.
-    clean : Path, optional
-        Another such file, with the same blocks without noise.
-    needs : str
-        What errors say to do.
-
-    Raises
-    ------
-    OptionError
-        A file is damaged, or holds something else.
-
-    References
-    ----------
-    .. [1] A. Abdelhamed et al., "A High-Quality Denoising Dataset for Smartphone Cameras",
-       CVPR 2018.
-    """
-
-    name: str
-    title: str
-    protocol: str
-    noisy: Path
-    clean: Path | None
-    needs: str
-
-    def __post_init__(self) -> None:
-        for path in (self.noisy, self.clean):
-            if path is not None:
-                self._check(path)
-
-    @property
-    def referenced(self) -> bool:
-        """Whether the truth is known."""
-        return self.clean is not None
-
-    def __len__(self) -> int:
-        return SHAPE[0] * SHAPE[1]
-
-    def __iter__(self) -> Iterator[Sample]:
-        noisy = self._read(self.noisy)
-        clean = None if self.clean is None else self._read(self.clean)
-        for i in range(SHAPE[0]):
-            # MATLAB puts the pixels of one block far apart: picking them one block at a time would
-            # go through the whole array 1280 times.
-            blocks = np.ascontiguousarray(noisy[i])
-            truths = None if clean is None else np.ascontiguousarray(clean[i])
-            for j in range(SHAPE[1]):
-                references = () if truths is None else (truths[j],)
-                yield Sample(f"{i + 1:04d}_{j + 1:02d}", blocks[j], references, (i + 1, j + 1))
-
-    def _check(self, path: Path) -> None:
-        """Refuse a file of anything else, reading no more than its head."""
-        try:
-            held = {name: (shape, kind) for name, shape, kind in whosmat(path)}
-        # SciPy raises nearly any exception on damaged files.
-        except Exception as error:
-            raise self._damaged(path) from error
-        if path.stem not in held:
-            names = ", ".join(sorted(held)) or "nothing"
-            raise OptionError(f"{path} holds {names}, but no {path.stem}.", self.needs)
-        shape, kind = held[path.stem]
-        if tuple(shape) != SHAPE or kind != "uint8":
-            found, wanted = ("x".join(map(str, sizes)) for sizes in (shape, SHAPE))
-            raise OptionError(
-                f"{path} holds {found} {kind} numbers, not {wanted} uint8.", self.needs
-            )
-
-    def _read(self, path: Path) -> NDArray[np.uint8]:
-        try:
-            blocks: NDArray[np.uint8] = loadmat(path, variable_names=[path.stem])[path.stem]
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise self._damaged(path) from error
-        return blocks
-
-    def _damaged(self, path: Path) -> OptionError:
-        return OptionError(f"{path} is damaged, or not a MATLAB file of version 5.", self.needs)
-
-
-def open_validation(data: Sequence[Path]) -> SiddBlocks:
+def open_validation(data: Sequence[Path]) -> Dataset:
     """Open SIDD's validation set: 1280 samples with a reference each.
 
     Parameters
     ----------
     data : sequence of Path
-        Where its two files are.
+        Where its two files are: MATLAB's version 5, with an array of the file's name.
 
     Raises
     ------
     OptionError
         A file is missing or damaged, or holds something else.
     """
-    noisy, clean = (
+    paths = [
         find_file(data, f"Validation{kind}BlocksSrgb.mat", VALIDATION_NEEDS)
         for kind in ("Noisy", "Gt")
-    )
+    ]
     protocol = "Each of 1280 blocks of 256x256 pixels, denoised by itself, against its truth."
-    return SiddBlocks("sidd-val", "SIDD validation", protocol, noisy, clean, VALIDATION_NEEDS)
+    return _open("sidd-val", "SIDD validation", protocol, paths, VALIDATION_NEEDS)
 
 
-def open_benchmark(data: Sequence[Path]) -> SiddBlocks:
-    """Open SIDD's benchmark: 1280 samples without a reference.
-
-    Parameters
-    ----------
-    data : sequence of Path
-        Where its file is.
-
-    Raises
-    ------
-    OptionError
-        The file is missing or damaged, or holds something else.
-    """
-    noisy = find_file(data, "BenchmarkNoisyBlocksSrgb.mat", BENCHMARK_NEEDS)
+def open_benchmark(data: Sequence[Path]) -> Dataset:
+    """Open SIDD's benchmark as `open_validation` opens the other; the truth is secret."""
+    path = find_file(data, "BenchmarkNoisyBlocksSrgb.mat", BENCHMARK_NEEDS)
     protocol = (
         "Each of 1280 blocks of 256x256 pixels, denoised by itself; only the benchmark's server "
         "can score them."
     )
-    return SiddBlocks("sidd-benchmark", "SIDD benchmark", protocol, noisy, None, BENCHMARK_NEEDS)
+    return _open("sidd-benchmark", "SIDD benchmark", protocol, [path], BENCHMARK_NEEDS)
+
+
+def _open(name: str, title: str, protocol: str, paths: Sequence[Path], needs: str) -> Dataset:
+    for path in paths:
+        _check(path, needs)
+    read = partial(_read, paths, needs)
+    return Dataset(name, title, protocol, len(paths) > 1, SHAPE[0] * SHAPE[1], read)
+
+
+def _check(path: Path, needs: str) -> None:
+    """Refuse a file of anything else, reading no more than its head."""
+    try:
+        held = {name: (shape, kind) for name, shape, kind in whosmat(path)}
+    # SciPy raises nearly any exception on damaged files.
+    except Exception as error:
+        raise _damaged(path, needs) from error
+    if path.stem not in held:
+        names = ", ".join(sorted(held)) or "nothing"
+        raise OptionError(f"{path} holds {names}, but no {path.stem}.", needs)
+    shape, kind = held[path.stem]
+    if tuple(shape) != SHAPE or kind != "uint8":
+        found, wanted = ("x".join(map(str, sizes)) for sizes in (shape, SHAPE))
+        raise OptionError(f"{path} holds {found} {kind} numbers, not {wanted} uint8.", needs)
+
+
+def _read(paths: Sequence[Path], needs: str) -> Iterator[Sample]:
+    """Read the noisy and the clean file, each as a whole: about 250 MB in memory."""
+    arrays = [_load(path, needs) for path in paths]
+    for i in range(SHAPE[0]):
+        # MATLAB puts the pixels of one block far apart: picking them one block at a time would go
+        # through the whole array 1280 times.
+        noisy, *clean = [np.ascontiguousarray(array[i]) for array in arrays]
+        for j in range(SHAPE[1]):
+            references = tuple(blocks[j] for blocks in clean)
+            yield Sample(f"{i + 1:04d}_{j + 1:02d}", noisy[j], references, (i + 1, j + 1))
+
+
+def _load(path: Path, needs: str) -> NDArray[np.uint8]:
+    try:
+        blocks: NDArray[np.uint8] = loadmat(path, variable_names=[path.stem])[path.stem]
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _damaged(path, needs) from error
+    return blocks
+
+
+def _damaged(path: Path, needs: str) -> OptionError:
+    return OptionError(f"{path} is damaged, or not a MATLAB file of version 5.", needs)
+
+
+def check_submission(path: Path) -> None:
+    """Raise an OptionError if a name does not say which format to write."""
+    if path.suffix.lower() not in (".csv", ".mat"):
+        raise OptionError(
+            f"The name {path} does not say which format the submission should have.",
+            "End it with .csv (the competition on Kaggle) or .mat (before it).",
+        )
+
+
+def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> None:
+    """Write a submission to the benchmark, sRGB.
+
+    Parameters
+    ----------
+    path : Path
+        ``SubmitSrgb.csv`` for the Kaggle competition: a row for each block with ``ID``, which is
+        32 * image + block from 0, and ``BLOCK``, the base64 of its bytes. Or ``SubmitSrgb.mat``
+        for the website before it: ``DenoisedBlocksSrgb``, a cell array of images x blocks;
+        ``TimeMPSrgb``, the seconds for 1024 * 1024 pixels; and ``OptionalData``, a struct of text.
+        The website's example saves version 7.3; this is version 5, which MATLAB loads as well.
+    results : iterable of Result
+        Of all blocks in order, with pixels. For ``.mat``, they are held in memory, 250 MB.
+    overwrite : bool
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    ImageError
+        The file exists and may not be replaced, or cannot be written.
+    ValueError
+        A block is missing or out of order. Nothing is written then.
+
+    References
+    ----------
+    .. [1] The benchmark's Python example, which ends with "Submit the output file SubmitSrgb.csv
+       at kaggle.com/competitions/sidd-benchmark-srgb-psnr".
+    .. [2] ``DenoiseSrgb.m``, ``SIDD_Denoise.m`` and ``Demo_SIDD.m`` of
+       ``SIDD_Benchmark_Code_v1.2``; there is a copy in https://github.com/MrBled/sidd_eval.
+    """
+    results = whole_benchmark(results, *SHAPE[:2])
+    with atomic_output(path, overwrite) as temporary:
+        if path.suffix.lower() == ".csv":
+            _write_csv(temporary, results)
+        else:
+            _write_mat(temporary, results)
+
+
+def _write_csv(path: Path, results: Iterable[Result]) -> None:
+    with path.open("w", encoding="ascii", newline="\n") as stream:
+        stream.write("ID,BLOCK\n")
+        for number, result in enumerate(results):
+            assert result.pixels is not None
+            block = base64.b64encode(result.pixels.tobytes()).decode("ascii")
+            stream.write(f"{number},{block}\n")
+
+
+def _write_mat(path: Path, results: Iterable[Result]) -> None:
+    cells = np.empty(SHAPE[0] * SHAPE[1], object)
+    method, seconds, pixels = "", 0.0, 0
+    for number, result in enumerate(results):
+        assert result.pixels is not None
+        cells[number] = result.pixels
+        method, seconds = result.method, seconds + (result.seconds or 0)
+        pixels += result.pixels[..., 0].size
+    variables = {
+        "DenoisedBlocksSrgb": cells.reshape(SHAPE[:2]),
+        "TimeMPSrgb": seconds / (pixels / 1024**2),
+        "OptionalData": {"MethodName": method},
+    }
+    savemat(path, variables, appendmat=False)

@@ -80,16 +80,7 @@ class Classical(Method):
         array
             (H, W, 3) float32 with white at 1, in [0, 1]. The image itself if no noise is found in
             it: it is constant, or too small to tell.
-
-        Raises
-        ------
-        TypeError
-            The image has another type or shape, or is empty.
         """
-        if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != "f":
-            raise TypeError(f"image must be uint8, uint16 or floats, not {image.dtype}")
-        if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-            raise TypeError(f"image must be (H, W, 3), not {image.shape}")
         unit = to_unit(image)
         sigmas = estimate_sigmas(unit)
         result = self.remove_noise(unit.astype(np.float64), sigmas) if sigmas.any() else unit
@@ -113,10 +104,10 @@ def estimate_sigmas(image: NDArray[np.floating[Any]]) -> Sigmas:
 
     References
     ----------
-    Donoho, Johnstone: "Ideal spatial adaptation by wavelet shrinkage", Biometrika 81, 1994,
-    section 4.2, with the wavelet of scikit-image's `estimate_sigma`. That function warns of images
-    up to 4 pixels wide, returns NaN for black ones, and counts the rounding errors in blown-out
-    parts as details.
+    .. [1] Donoho, Johnstone: "Ideal spatial adaptation by wavelet shrinkage", Biometrika 81, 1994,
+       section 4.2, with the wavelet of scikit-image's `estimate_sigma`. That function warns of
+       images up to 4 pixels wide, returns NaN for black ones, and counts the rounding errors in
+       blown-out parts as details.
     """
     sigmas = np.zeros(image.shape[2])
     for channel in range(image.shape[2]):
