@@ -19,7 +19,7 @@ from ssbsn_cli.core.data.store import hold_out
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.runtime.storage import HALF_WRITTEN
-from ssbsn_cli.core.training.load_config import load_config
+from ssbsn_cli.core.training.config import load_config
 from ssbsn_cli.core.training.networks import initialise
 from ssbsn_cli.core.training.objectives import distance
 from ssbsn_cli.core.training.sources import Mixture, SelfSource

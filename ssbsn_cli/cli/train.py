@@ -147,7 +147,7 @@ def train(
         cache=cache,
         tensorboard=tensorboard,
     )
-    _train(out, make_request(asked))
+    _train(out, make_request(asked, out.say))
 
 
 def _train(out: Output, request: TrainingRequest) -> None:

@@ -94,8 +94,8 @@ class Trainer:
         ):
             while (progress := self._progress()) < 1:
                 rate = learning_rate(self._config.optimizer, self._learner.step, progress)
-                draw = next(batches)
                 with self._explained():
+                    draw = next(batches)
                     loss = self._learner.learn(draw, rate, pixels)
                     elapsed = time.monotonic() - start
                     loss, stop, self._seconds = self._team.agree(
@@ -103,7 +103,7 @@ class Trainer:
                     )
                 step = self._learner.step
                 if not math.isfinite(loss):
-                    raise self._diverged(loss, step)
+                    raise self._diverged(f"loss of step {step}", loss)
                 speed = (step - first) * training.batch_size / elapsed
                 done = StepDone(step, loss, rate, speed, min(self._progress(), 1), self._seconds)
                 if self._recorder:
@@ -132,15 +132,15 @@ class Trainer:
         assert training.max_minutes is not None
         return math.inf if training.max_minutes >= _WORTH_MINUTES else 0
 
-    def _diverged(self, loss: float, step: int) -> DivergedError:
+    def _diverged(self, what: str, value: float) -> DivergedError:
         return DivergedError(
-            f"The loss of step {step} is {loss}{self._last_checkpoint()}.",
+            f"The {what} is {value}{self._last_checkpoint()}.",
             "Start another run from it with --init, and with a lower --lr, "
             "--set optimizer.gradient_clip=1 or --precision fp32.",
         )
 
     def _last_checkpoint(self) -> str:
-        if not self._recorder:
+        if not self._recorder or not self._recorder.files.state.exists():
             return ""
         return (
             f"; the last good checkpoint is that of step {self._recorder.saved_step}, in "
@@ -190,5 +190,5 @@ class Trainer:
             score = self._data.validation(network)
             picture = preview(network, self._data.picture, self._team.device)
         if not math.isfinite(score.rating):
-            raise self._diverged(score.rating, self._learner.step + 1)
+            raise self._diverged(f"validation after step {self._learner.step}", score.rating)
         self._recorder.save(self._learner.state(self._seconds), network, score, picture)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,9 +12,10 @@ from typing import Any
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.runtime.storage import cache_dir
-from ssbsn_cli.core.training.config import Config
-from ssbsn_cli.core.training.load_config import load_config
+from ssbsn_cli.core.runtime.texts import parse_json
+from ssbsn_cli.core.training.config import Config, load_config
 from ssbsn_cli.core.training.log import RunFiles
+from ssbsn_cli.core.types import Notify
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class DataPath:
     path: Path
     weight: float = 1.0
     photos: tuple[Path, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return absolute paths and the weight, as values for JSON."""
+        photos = [str(photo.absolute()) for photo in self.photos]
+        return {"path": str(self.path.absolute()), "weight": self.weight, "photos": photos}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +69,16 @@ class TrainingRequest:
     resume: bool = False
     tensorboard: bool = False
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to use the same photos again, as values for JSON."""
+        return {
+            "init": self.init,
+            "noisy": [path.to_dict() for path in self.noisy],
+            "pairs": [path.to_dict() for path in self.pairs],
+            "validation": self.validation and str(self.validation.absolute()),
+            "cache": str(self.cache.absolute()),
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
@@ -98,8 +114,11 @@ class TrainingOptions:
     tensorboard: bool = False
 
 
-def make_request(asked: TrainingOptions) -> TrainingRequest:
+def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> TrainingRequest:
     """Fill in what the user left out, from the run to resume or else by defaults.
+
+    `say` is told of a cache that the run names and that is not used. Somebody may have made the
+    run, and what it names is only written to if the user names it, too.
 
     Raises
     ------
@@ -108,10 +127,12 @@ def make_request(asked: TrainingOptions) -> TrainingRequest:
     """
     chosen = asked.config or _usual_config(asked.options.get("training.device") or "auto")
     run = asked.run or Path("runs") / Path(chosen).stem
-    before = RunFiles(run).config
+    files = RunFiles(run)
+    files.refuse_links()
+    before = files.config
     told: dict[str, Any] = {}
     if asked.resume and before.is_file():
-        told = _recall(run, needed=not asked.data and not asked.pairs)
+        told = _recall(files, needed=not asked.data and not asked.pairs)
         if asked.config is None:
             chosen = str(before)
     first = told.get("init")
@@ -120,13 +141,17 @@ def make_request(asked: TrainingOptions) -> TrainingRequest:
             f"{run} began with the weights {first}, not {asked.init}.",
             "Leave --init out to go on with it, or start another run with --out.",
         )
+    cache = asked.cache or cache_dir() / "crops"
+    if told and not asked.cache and told["cache"] != cache.absolute():
+        again = shlex.quote(str(told["cache"]))
+        say(f"The run kept its decoded photos elsewhere; to use those, add --cache {again}")
     request = TrainingRequest(
         run=run,
         config=load_config(chosen, asked.changes, {**asked.options, **_objective(chosen, asked)}),
         noisy=[_parse_data(text) for text in asked.data] or told.get("noisy", ()),
         pairs=[_parse_data(text) for text in asked.pairs] or told.get("pairs", ()),
         validation=asked.validation or told.get("validation"),
-        cache=asked.cache or told.get("cache") or cache_dir() / "crops",
+        cache=cache,
         init=asked.init or first,
         resume=asked.resume,
         tensorboard=asked.tensorboard,
@@ -156,13 +181,12 @@ def _objective(config: str, asked: TrainingOptions) -> dict[str, Any]:
 def _check_used(request: TrainingRequest) -> None:
     """Refuse photos that no objective uses."""
     config = request.config
-    used = [kind for kind, share in config.training.objectives.items() if share > 0]
     of_noisy = ("self", "distill", "pairs") if config.pairs.lifted else ("self", "distill")
     for option, given, kinds in (
         ("data", request.noisy, of_noisy),
         ("pairs", request.pairs, ("pairs",)),
     ):
-        if given and not set(kinds).intersection(used):
+        if given and not set(kinds).intersection(config.training.kinds):
             raise OptionError(
                 f"No objective of the configuration uses --{option}.",
                 f"Leave it out, or give {kinds[0]!r} a share in training.objectives.",
@@ -184,12 +208,12 @@ def _parse_data(text: str) -> DataPath:
     return DataPath(whole)
 
 
-def _recall(run: Path, needed: bool) -> dict[str, Any]:
+def _recall(files: RunFiles, needed: bool) -> dict[str, Any]:
     """Return which photos and initial weights a run was started with."""
     try:
-        told = json.loads(RunFiles(run).data.read_text(encoding="ascii"))["request"]
+        told = parse_json(files.data.read_bytes())["request"]
         return {
-            "init": told["init"],
+            "init": told["init"] and str(told["init"]),
             "noisy": [_path_told(each) for each in told["noisy"]],
             "pairs": [_path_told(each) for each in told["pairs"]],
             "validation": told["validation"] and Path(told["validation"]),
@@ -199,7 +223,8 @@ def _recall(run: Path, needed: bool) -> dict[str, Any]:
         if not needed:
             return {}
         raise OptionError(
-            f"{run} does not say which photos it was trained on.", "Name them with --data."
+            f"{files.directory} does not say which photos it was trained on.",
+            "Name them with --data.",
         ) from None
 
 
