@@ -24,13 +24,13 @@ _UNDERSTOOD = (
     "AP-BSN's dataset/prep (RN/0_0_0.png)."
 )
 _PUBLISHED = {
-    "sidd": "SIDD Medium, photos by smartphones with a clean counterpart of each, is published at "
-    "https://abdokamel.github.io/sidd/; unpack it, and name its folder. Photos of your own do, too.",
-    "nind": "NIND, photos of scenes at several ISOs, is published at "
-    "https://commons.wikimedia.org/wiki/Natural_Image_Noise_Dataset; download it, and name its "
-    "folder.",
-    "dnd": "DND, 50 noisy photos, is published at https://noise.visinf.tu-darmstadt.de/; unpack it, "
-    "and name its folder.",
+    "sidd": "SIDD Medium holds photos by smartphones, with a clean one for each. Download it from "
+    "https://abdokamel.github.io/sidd/, or name a folder of your own photos.",
+    "nind": "NIND holds photos of scenes at several ISOs. Download it from "
+    "https://commons.wikimedia.org/wiki/Natural_Image_Noise_Dataset, or name a folder of your own "
+    "photos.",
+    "dnd": "DND holds 50 noisy photos. Download it from https://noise.visinf.tu-darmstadt.de/, or "
+    "name a folder of your own photos.",
 }
 
 
