@@ -8,11 +8,10 @@ puts noise of `ssbsn_cli.core.noise` on what a `CropSampler` draws. Nothing here
 
 from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.layouts import Found, find_photos
-from ssbsn_cli.core.data.pair_sampler import PairSampler
+from ssbsn_cli.core.data.pair_sampler import PairSampler, SyntheticPairs
 from ssbsn_cli.core.data.pairs import Pair, find_pairs
 from ssbsn_cli.core.data.sampler import CropSampler
-from ssbsn_cli.core.data.store import CropCache, Window
-from ssbsn_cli.core.data.synthetic import SyntheticPairs, lift
+from ssbsn_cli.core.data.store import CropCache
 
 __all__ = [
     "CropCache",
@@ -21,9 +20,7 @@ __all__ = [
     "Pair",
     "PairSampler",
     "SyntheticPairs",
-    "Window",
     "find_pairs",
     "find_photos",
-    "lift",
     "open_cache",
 ]

@@ -90,6 +90,13 @@ class CropCache:
         """How many bytes of pixels it holds."""
         return self.pixels.size
 
+    def by_number(self) -> dict[int, list[Window]]:
+        """Return the windows of each photograph, by its number."""
+        windows: dict[int, list[Window]] = {}
+        for window in self.windows:
+            windows.setdefault(window.number, []).append(window)
+        return windows
+
     def view(self, window: Window) -> NDArray[Any]:
         """Return the pixels of one of `windows`.
 
@@ -150,6 +157,9 @@ def _window(entry: dict[str, Any]) -> Window:
         raise ValueError("no photo")
     if not all(type(number) is int and number >= 0 for number in numbers):
         raise ValueError("no numbers")
+    below, beyond = window.top + window.height, window.left + window.width
+    if below > window.photo_height or beyond > window.photo_width:
+        raise ValueError("no part of its photo")
     return window
 
 

@@ -41,10 +41,8 @@ class TrainingRequest:
 
     Parameters
     ----------
-    run : Path
-        The run's directory.
-    config : Config
-        How to train.
+    run, config : Path, Config
+        The run's directory, and how to train.
     noisy, pairs : sequence of DataPath
         Noisy photos, and photos for the objective "pairs".
     validation : Path, optional
@@ -82,7 +80,7 @@ class TrainingRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """What a user says on the command line.
+    """What a user says on the command line; see `TrainingRequest` for what is not listed here.
 
     Parameters
     ----------
@@ -91,14 +89,12 @@ class TrainingOptions:
         "pairs". If the configuration lacks that objective, it replaces the others. "distill" does
         the same if `options` name its teacher.
     run : Path, optional
-        The run's directory; ``runs/`` and the configuration's name if not given.
+        ``runs/`` and the configuration's name if not given.
     config : str, optional
         See `load_config`. If not given, that of the run which is resumed, else "small" on a CPU
         and "ssbsn-sidd" elsewhere.
     changes, options
         See `load_config`.
-    validation, cache, init, resume, tensorboard
-        See `TrainingRequest`.
     """
 
     data: Sequence[str] = ()
@@ -117,8 +113,8 @@ class TrainingOptions:
 def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> TrainingRequest:
     """Fill in what the user left out, from the run to resume or else by defaults.
 
-    `say` is told of a cache that the run names and that is not used. Somebody may have made the
-    run, and what it names is only written to if the user names it, too.
+    Somebody may have made the run, so a cache that it names is not used unless the user names it,
+    too; `say` is told so.
 
     Raises
     ------
@@ -129,12 +125,11 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
     run = asked.run or Path("runs") / Path(chosen).stem
     files = RunFiles(run)
     files.refuse_links()
-    before = files.config
     told: dict[str, Any] = {}
-    if asked.resume and before.is_file():
+    if asked.resume and files.config.is_file():
         told = _recall(files, needed=not asked.data and not asked.pairs)
         if asked.config is None:
-            chosen = str(before)
+            chosen = str(files.config)
     first = told.get("init")
     if asked.init and first and asked.init != first:
         raise OptionError(
@@ -156,7 +151,7 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
         resume=asked.resume,
         tensorboard=asked.tensorboard,
     )
-    _check_used(request)
+    _refuse_unused(request)
     return request
 
 
@@ -178,7 +173,7 @@ def _objective(config: str, asked: TrainingOptions) -> dict[str, Any]:
     return {"training.objectives": {missing[0]: 1.0}}
 
 
-def _check_used(request: TrainingRequest) -> None:
+def _refuse_unused(request: TrainingRequest) -> None:
     """Refuse photos that no objective uses."""
     config = request.config
     of_noisy = ("self", "distill", "pairs") if config.pairs.lifted else ("self", "distill")
@@ -212,22 +207,26 @@ def _recall(files: RunFiles, needed: bool) -> dict[str, Any]:
     """Return which photos and initial weights a run was started with."""
     try:
         told = parse_json(files.data.read_bytes())["request"]
+        noisy, pairs = (
+            [
+                DataPath(
+                    Path(each["path"]), float(each["weight"]), tuple(map(Path, each["photos"]))
+                )
+                for each in told[key]
+            ]
+            for key in ("noisy", "pairs")
+        )
         return {
             "init": told["init"] and str(told["init"]),
-            "noisy": [_path_told(each) for each in told["noisy"]],
-            "pairs": [_path_told(each) for each in told["pairs"]],
+            "noisy": noisy,
+            "pairs": pairs,
             "validation": told["validation"] and Path(told["validation"]),
             "cache": Path(told["cache"]),
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError):
         if not needed:
             return {}
         raise OptionError(
             f"{files.directory} does not say which photos it was trained on.",
             "Name them with --data.",
         ) from None
-
-
-def _path_told(told: dict[str, Any]) -> DataPath:
-    photos = tuple(Path(photo) for photo in told["photos"])
-    return DataPath(Path(told["path"]), float(told["weight"]), photos)
