@@ -225,9 +225,11 @@ class _Photos:
         if counted:
             self._count(noisy)
         crop = self._config.training.crop
-        return self._of_pairs(
-            PairSampler(pairs, noisy, clean, crop, *share) for share in self._shares
-        )
+        samplers = [PairSampler(pairs, noisy, clean, crop, *share) for share in self._shares]
+        if left_out := samplers[0].left_out:
+            pair, reason = left_out[0]
+            self._warn(f"{len(left_out)} pairs are left out; the first is {pair.noisy}: {reason}")
+        return self._of_pairs(samplers)
 
     def _of_pairs(self, samplers: Iterable[PairSampler | SyntheticPairs]) -> tuple[Source, Source]:
         training, validation = (PairSource(sampler, self._stride) for sampler in samplers)

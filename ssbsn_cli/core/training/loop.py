@@ -112,10 +112,10 @@ class Trainer:
                 if stop:
                     break
                 if time.monotonic() - saved > 60 * training.save_minutes:
-                    self._save_if_possible()
+                    self._save(needed=False)
                     saved = time.monotonic()
             if self._recorder and self._learner.step > self._recorder.saved_step:
-                self._save_at_last()
+                self._save()
             interrupt.leave()
 
     def _progress(self) -> float:
@@ -162,28 +162,8 @@ class Trainer:
                 "Use a smaller --batch-size or --crop, or close other programs.",
             ) from None
 
-    def _save_if_possible(self) -> None:
-        try:
-            self._save()
-        except OSError as error:
-            assert self._recorder
-            # The disk may have room again by the next time.
-            self._recorder.warn(
-                f"A checkpoint could not be written: {error.strerror or error}; training goes on, "
-                f"the last one is that of step {self._recorder.saved_step}."
-            )
-
-    def _save_at_last(self) -> None:
-        try:
-            self._save()
-        except OSError as error:
-            raise SsbsnError(
-                f"The last checkpoint could not be written: {error.strerror or error}"
-                f"{self._last_checkpoint()}.",
-                "Free some space, then start the same command with --resume.",
-            ) from None
-
-    def _save(self) -> None:
+    def _save(self, *, needed: bool = True) -> None:
+        """Score the network and write a checkpoint; if it is not needed, only warn if it fails."""
         if not self._recorder:
             return
         with self._explained(), self._learner.result() as network:
@@ -191,4 +171,15 @@ class Trainer:
             picture = preview(network, self._data.picture, self._team.device)
         if not math.isfinite(score.rating):
             raise self._diverged(f"validation after step {self._learner.step}", score.rating)
-        self._recorder.save(self._learner.state(self._seconds), network, score, picture)
+        try:
+            self._recorder.save(self._learner.state(self._seconds), network, score, picture)
+        except OSError as error:
+            failed = f"A checkpoint could not be written: {error.strerror or error}"
+            if needed:
+                raise SsbsnError(
+                    f"{failed}{self._last_checkpoint()}.",
+                    "Make room, or name a place that can be written to, then start the same "
+                    "command with --resume.",
+                ) from None
+            # The disk may have room again by the next time.
+            self._recorder.warn(f"{failed}; training goes on{self._last_checkpoint()}.")
