@@ -21,7 +21,7 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ssbsn_cli.core.data import CropSampler, cache, find_photos, open_cache, store
+from ssbsn_cli.core.data import CropSampler, cache, find_pairs, find_photos, open_cache, store
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.runtime.threads import prefetch
@@ -121,6 +121,10 @@ def test_any_other_folder_gives_all_its_photos(tmp_path):
 def test_what_cannot_be_trained_on_is_refused_by_name(tmp_path):
     with pytest.raises(OptionError, match="missing does not exist"):
         find_photos(tmp_path / "missing")
+    for find in (find_photos, find_pairs):
+        with pytest.raises(OptionError, match="does not exist") as refusal:
+            find(tmp_path / "SIDD_Medium")
+        assert "abdokamel.github.io/sidd" in refusal.value.hint
     touch(tmp_path, "empty/notes.txt", "gt/0001_GT_SRGB_010.PNG", "x/NIND_x_ISO200.jpg")
     for name in ("empty", "gt", "x"):
         with pytest.raises(OptionError, match=f"no noisy photos in .*{name}") as refusal:
@@ -247,7 +251,7 @@ def test_a_damaged_cache_is_built_anew(tmp_path, photos, damage):
     assert open_cache(photos, tmp_path / "cache").reused
 
 
-@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
 def test_an_interrupted_build_leaves_nothing(tmp_path, photos, monkeypatch, interrupt):
     def read_two(path):
         if path == photos[2]:

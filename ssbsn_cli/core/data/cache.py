@@ -27,7 +27,7 @@ from ssbsn_cli.core.data.store import (
     load,
     write_index,
 )
-from ssbsn_cli.core.errors import ImageError, OptionError
+from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.runtime.storage import locked
 from ssbsn_cli.core.types import Notify
 
@@ -182,8 +182,11 @@ class _Builder:
             photo = self.photos[number]
             try:
                 pixels = read_pixels(photo)
-            except ImageError as error:
-                skipped[number] = str(error)
+            except OptionError:
+                raise
+            # Whatever a decoder raises, one broken photo is skipped alone.
+            except Exception as error:
+                skipped[number] = str(error) or type(error).__name__
                 continue
             room, among = self.limit_bytes - file.tell(), len(self.photos) - done
             for top, left, height, width in self._cut(pixels, number, room, among):
@@ -243,11 +246,8 @@ def _aligned(size: int) -> int:
 
 
 def _unwritable(directory: Path, error: OSError) -> OptionError:
+    reason, hint = error.strerror or str(error), "Choose another place with --cache."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         reason = "the disk is full"
-    else:
-        reason = error.strerror or str(error)
-    return OptionError(
-        f"The crop cache in {directory} cannot be written: {reason}.",
-        "Free some space, keep the cache on another disk, or allow it less room.",
-    )
+        hint = "Free some space, keep the cache on another disk, or allow it less room."
+    return OptionError(f"The crop cache in {directory} cannot be written: {reason}.", hint)
