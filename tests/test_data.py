@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from ssbsn_cli.core.data import CropSampler, cache, find_pairs, find_photos, open_cache, store
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.errors import ImageError, OptionError
+from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
 from ssbsn_cli.core.runtime.threads import prefetch
 
 
@@ -295,7 +296,7 @@ def test_what_a_killed_build_left_is_never_used_and_cleaned_up(tmp_path, photos)
     with start_build(tmp_path / "cache", photos, "os.kill(os.getpid(), signal.SIGKILL)") as process:
         process.communicate()
     (left,) = names_in(tmp_path / "cache")
-    assert left.startswith(".building-")
+    assert left.startswith(HALF_WRITTEN)
     cache = open_cache(photos, tmp_path / "cache")
     assert not cache.reused
     assert names_in(tmp_path / "cache") == [cache.path.name]

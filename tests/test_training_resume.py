@@ -12,7 +12,7 @@ import torch
 from training_runs import Tiny, state
 
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError
-from ssbsn_cli.core.runtime.storage import HALF_WRITTEN
+from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
 from ssbsn_cli.core.training import loop
 from ssbsn_cli.core.training.recorder import Recorder
 from ssbsn_cli.core.training.validation import Score
@@ -176,14 +176,13 @@ def test_a_kill_before_the_first_checkpoint_does_not_block_the_same_command(tiny
     tiny.train()
 
 
-def test_what_a_kill_left_half_done_is_removed(tiny):
+def test_what_a_kill_left_of_later_steps_is_removed(tiny):
     run = tiny.train(options={"training.steps": 1})
     later = [run / "checkpoints" / "step-00000009.safetensors", run / "previews/step-00000009.png"]
-    half = [folder / f"{HALF_WRITTEN}x.part" for folder in (run, run / "checkpoints")]
-    for path in (*later, *half):
-        path.write_bytes(b"half")
+    for path in later:
+        path.write_bytes(b"left")
     tiny.train(resume=True, options={"training.steps": 2})
-    assert not any(path.exists() for path in (*later, *half))
+    assert not any(path.exists() for path in later)
     assert (run / "previews" / "step-00000001.png").exists()
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
-from types import FrameType
+import sys
 from typing import Annotated
 
 import typer
@@ -12,11 +11,17 @@ import typer
 from ssbsn_cli import __version__
 from ssbsn_cli.cli.denoise import denoise
 from ssbsn_cli.cli.eval import evaluate
+from ssbsn_cli.cli.failures import FAILED
 from ssbsn_cli.cli.fetch_weights import fetch_weights
 from ssbsn_cli.cli.info import info
 from ssbsn_cli.cli.registration import register, show_examples
 from ssbsn_cli.cli.train import train
-from ssbsn_cli.core.runtime.process import keep_freed_memory
+from ssbsn_cli.core.runtime.process import (
+    end_on_signals,
+    give_up,
+    keep_freed_memory,
+    prepare_streams,
+)
 
 app = typer.Typer(
     name="ssbsn",
@@ -104,11 +109,12 @@ def main() -> None:
     # twice as long. OpenMP reads this when PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
-    for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
-        signal.signal(number, _exit_by_exception)
-    app()
-
-
-def _exit_by_exception(number: int, _frame: FrameType | None) -> None:
-    """Raise, so that half-written files are removed on the way out."""
-    raise SystemExit(128 + number)
+    prepare_streams()
+    end_on_signals()
+    try:
+        app()
+    except OSError as error:
+        # Only what a command prints itself is explained elsewhere: help and the version are not.
+        give_up(sys.stdout)
+        typer.echo(f"Error: standard output: {error.strerror}", err=True)
+        sys.exit(FAILED)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Sequence
@@ -29,9 +28,9 @@ from ssbsn_cli.core.data.store import (
 )
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.runtime.storage import locked
+from ssbsn_cli.core.runtime.temporary import temporary_folder
 from ssbsn_cli.core.types import Notify
 
-_HALF_BUILT = ".building-"
 _ALIGNMENT = 64
 _SECONDS_BETWEEN_NOTES = 10.0
 _WINDOWS_SEED = 1
@@ -123,12 +122,9 @@ def _load_or_build(path: Path, key: str, builder: _Builder) -> CropCache:
     directory, notify = path.parent, builder.notify
     directory.mkdir(parents=True, exist_ok=True)
     wait = f"Waiting for another process that builds a crop cache in {directory}."
-    with locked(directory, lambda: notify(wait)) as alone:
+    with locked(directory, lambda: notify(wait)):
         if cache := load(path, key, reused=True):
             return cache
-        if alone:
-            for leftover in directory.glob(f"{_HALF_BUILT}*"):
-                shutil.rmtree(leftover, ignore_errors=True)
         if path.exists():
             notify(f"The crop cache {path} is damaged and is built anew.")
         notify(f"Decoding {len(builder.photos)} photos into the crop cache {path}.")
@@ -145,9 +141,7 @@ class _Builder:
 
     def build(self, path: Path, key: str) -> CropCache:
         """Build a cache beside its place, and move it there when it is complete."""
-        temporary = path.with_name(f"{_HALF_BUILT}{secrets.token_hex(6)}")
-        temporary.mkdir()
-        try:
+        with temporary_folder(path.parent) as temporary:
             with (temporary / PIXELS).open("wb") as file:
                 windows, skipped = self._decode(file)
                 file.flush()
@@ -160,11 +154,11 @@ class _Builder:
                     "Name a folder of readable photos.",
                 )
             write_index(temporary, key, windows, skipped)
+            # Whoever may use the folder of caches may use this one.
+            temporary.chmod(path.parent.stat().st_mode & 0o777)
             # A cache that is there is damaged, or it would have been opened.
             shutil.rmtree(path, ignore_errors=True)
             temporary.rename(path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         cache = load(path, key, reused=False)
         if cache is None:
             raise OSError(errno.EIO, "what was written reads back differently")

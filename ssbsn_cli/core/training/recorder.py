@@ -11,7 +11,7 @@ from typing import Any
 from ssbsn_cli import __version__
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.network import Network
-from ssbsn_cli.core.runtime.storage import HALF_WRITTEN, write_atomically
+from ssbsn_cli.core.runtime.storage import write_atomically
 from ssbsn_cli.core.training.card import Origin, model_card
 from ssbsn_cli.core.training.log import MetricsLog, RunFiles, StepDone, TensorBoardLog
 from ssbsn_cli.core.training.state import TrainingState
@@ -146,16 +146,13 @@ class Recorder:
             old.unlink(missing_ok=True)
 
     def _begin(self) -> None:
-        """Make the run's directory, and remove what a kill may have left half-done."""
+        """Make the run's directory, and remove what a kill may have left of later steps."""
         if self._begun:
             return
         files = self.files
         files.directory.mkdir(parents=True, exist_ok=True)
         for directory in (files.directory, files.checkpoints, files.previews):
             directory.mkdir(exist_ok=True)
-            for leftover in directory.glob(f"{HALF_WRITTEN}*"):
-                if not leftover.is_dir():
-                    leftover.unlink()
         if self._resumed:
             # The state is written last: of later steps, there is no state.
             for last in (files.checkpoint(self.saved_step), files.preview(self.saved_step)):
