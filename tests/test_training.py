@@ -71,6 +71,14 @@ def test_the_first_prediction_is_the_mean_of_the_surroundings(family):
     assert error < 0.15 < default
 
 
+def test_scales_begin_as_their_layers_make_them():
+    layer = torch.nn.GroupNorm(1, 4)
+    torch.nn.init.ones_(layer.bias)
+    initialise(layer, 0)
+    assert (layer.weight == 1).all()
+    assert (layer.bias == 0).all()
+
+
 def test_the_seed_decides_everything(tiny):
     one, same = tiny.train("one"), tiny.train("same")
     other = tiny.train("other", options={"training.seed": 1})
@@ -402,6 +410,23 @@ def refusals():
     def huge_model(tiny):
         tiny.train(changes=["model.parameters.channels=100000000000000000000"])
 
+    def wide_model(tiny):
+        tiny.train(changes=["model.parameters.channels=1000000"])
+
+    def deep_model(tiny):
+        tiny.train(changes=[f"model.parameters.blocks={['plain'] * 1001}"])
+
+    def linked_lessons(tiny):
+        tiny.train("teacher")
+        options = {"distill.teacher": str(tiny.place / "teacher")}
+        changes = ["distill.windows=1", "distill.side=24", "distill.refine=once"]
+        tiny.train("student", options=options, changes=changes)
+        (folder,) = (tiny.place / "cache").glob("taught-*")
+        shutil.rmtree(folder)
+        (tiny.place / "mine").mkdir()
+        folder.symlink_to(tiny.place / "mine")
+        tiny.train(options=options, changes=changes)
+
     def empty(tiny):
         (tiny.place / "empty").mkdir()
         tiny.train(data=[str(tiny.place / "empty")])
@@ -469,6 +494,9 @@ def refusals():
         (unknown_model, OptionError, "resnet"),
         (unknown_parameter, OptionError, "depth"),
         (huge_model, OptionError, "model"),
+        (wide_model, OptionError, "too many"),
+        (deep_model, OptionError, "too many"),
+        (linked_lessons, OptionError, "is a link"),
         (empty, OptionError, "no noisy photos"),
         (too_small, OptionError, "200x200"),
         (none_readable, OptionError, "photo0.png"),

@@ -177,8 +177,9 @@ def _train(out: Output, request: TrainingRequest) -> None:
 
             prepared.trainer.train(show)
     except KeyboardInterrupt:
-        run = prepared.summary["run"]
-        out.say(f"Everything is saved in {run}. Continue with ssbsn train --out {run} --resume")
+        if prepared.recorder and prepared.recorder.files.state.exists():
+            run = prepared.summary["run"]
+            out.say(f"Everything is saved in {run}. Continue with ssbsn train --out {run} --resume")
         raise
     finally:
         prepared.close()

@@ -165,7 +165,7 @@ class _Builder:
         return cache
 
     def _decode(self, file: BinaryIO) -> tuple[list[Window], list[tuple[Path, str]]]:
-        windows: dict[int, list[Window]] = {}
+        windows: list[Window] = []
         skipped: dict[int, str] = {}
         noted = time.monotonic()
         # The small ones first, so that the large ones share all the room that those leave.
@@ -183,7 +183,10 @@ class _Builder:
                 skipped[number] = str(error) or type(error).__name__
                 continue
             room, among = self.limit_bytes - file.tell(), len(self.photos) - done
-            for top, left, height, width in self._cut(pixels, number, room, among):
+            parts = self._cut(pixels, number, room, among)
+            if not parts:
+                skipped[number] = "There is no room for it in the crop cache."
+            for top, left, height, width in parts:
                 part = pixels[top : top + height, left : left + width]
                 part = np.ascontiguousarray(part, part.dtype.newbyteorder("<"))
                 window = Window(
@@ -199,15 +202,11 @@ class _Builder:
                     dtype=part.dtype.str,
                     checksum=checksum(part),
                 )
-                windows.setdefault(number, []).append(window)
+                windows.append(window)
                 file.write(part.data)
                 file.write(bytes(-file.tell() % _ALIGNMENT))
-            if number not in windows:
-                skipped[number] = "There is no room for it in the crop cache."
-        return (
-            [window for number in sorted(windows) for window in windows[number]],
-            [(self.photos[number], skipped[number]) for number in sorted(skipped)],
-        )
+        windows.sort(key=lambda window: window.number)
+        return windows, [(self.photos[number], skipped[number]) for number in sorted(skipped)]
 
     def _expected_size(self, number: int) -> int:
         lossy = self.photos[number].suffix.lower() in _LOSSY

@@ -16,22 +16,7 @@ from ssbsn_cli.core.runtime.texts import parse_json
 
 
 class RunFiles:
-    """Where the files of a run are.
-
-    Attributes
-    ----------
-    config, data : Path
-        The whole configuration, TOML; the photos that were found, JSON.
-    metrics : Path
-        Losses and scores, one JSON object a line.
-    state : Path
-        What a resumed training goes on from.
-    weights, card : Path
-        The best weights so far, and their model card.
-    checkpoints, previews, tensorboard : Path
-        The directories of the last weights, of pictures before and after, and of what TensorBoard
-        reads.
-    """
+    """Where the files of a run are; docs/train.md says what each of them holds."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
