@@ -136,7 +136,7 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
             f"{run} began with the weights {first}, not {asked.init}.",
             "Leave --init out to go on with it, or start another run with --out.",
         )
-    cache = asked.cache or cache_dir() / "crops"
+    cache = asked.cache or usual_cache()
     if told and not asked.cache and told["cache"] != cache.absolute():
         again = shlex.quote(str(told["cache"]))
         say(f"The run kept its decoded photos elsewhere; to use those, add --cache {again}")
@@ -153,6 +153,11 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
     )
     _refuse_unused(request)
     return request
+
+
+def usual_cache() -> Path:
+    """Return where crop caches are kept if the user names no other place."""
+    return cache_dir() / "crops"
 
 
 def _objective(config: str, asked: TrainingOptions) -> dict[str, Any]:
