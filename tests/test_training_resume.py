@@ -143,7 +143,13 @@ def test_a_cache_that_a_run_names_is_only_used_if_it_is_named_again(tiny, monkey
 
 @pytest.mark.parametrize(
     "content",
-    ["[" * 100_000, "{}", '{"request": []}', '{"key": 1, "request": {"init": 3, "noisy": 4}}'],
+    [
+        "[" * 100_000,
+        "{}",
+        '{"request": []}',
+        '{"key": 1, "request": {"init": 3, "noisy": 4}}',
+        '{"request": {"init": null, "noisy": [{"path": "\\u0000", "weight": 1, "photos": []}]}}',
+    ],
 )
 def test_a_damaged_list_of_photos_asks_for_them(tiny, content):
     run = tiny.train(options={"training.steps": 1})

@@ -212,21 +212,12 @@ def _recall(files: RunFiles, needed: bool) -> dict[str, Any]:
     """Return which photos and initial weights a run was started with."""
     try:
         told = parse_json(files.data.read_bytes())["request"]
-        noisy, pairs = (
-            [
-                DataPath(
-                    Path(each["path"]), float(each["weight"]), tuple(map(Path, each["photos"]))
-                )
-                for each in told[key]
-            ]
-            for key in ("noisy", "pairs")
-        )
         return {
             "init": told["init"] and str(told["init"]),
-            "noisy": noisy,
-            "pairs": pairs,
-            "validation": told["validation"] and Path(told["validation"]),
-            "cache": Path(told["cache"]),
+            "noisy": [_data_told(each) for each in told["noisy"]],
+            "pairs": [_data_told(each) for each in told["pairs"]],
+            "validation": told["validation"] and _path_told(told["validation"]),
+            "cache": _path_told(told["cache"]),
         }
     except (OSError, ValueError, KeyError, TypeError):
         if not needed:
@@ -235,3 +226,14 @@ def _recall(files: RunFiles, needed: bool) -> dict[str, Any]:
             f"{files.directory} does not say which photos it was trained on.",
             "Name them with --data.",
         ) from None
+
+
+def _data_told(told: dict[str, Any]) -> DataPath:
+    photos = tuple(_path_told(photo) for photo in told["photos"])
+    return DataPath(_path_told(told["path"]), float(told["weight"]), photos)
+
+
+def _path_told(told: str) -> Path:
+    if "\0" in told:
+        raise ValueError("no path")
+    return Path(told)
