@@ -267,9 +267,11 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(tiny):
     whole = tiny.train("whole", init=str(first))
     again = tiny.train("again", init=str(first))
     (again / "state.pt").unlink()
-    leftover = again / f"{HALF_WRITTEN}abc"
+    leftover = again / f"{HALF_WRITTEN}abc.part"
     leftover.touch()
-    tiny.train("again", config=None, data=[], resume=True)
+    # Another process, as after a kill.
+    result = tiny.ssbsn("train", "--out", "again", "--resume", "--cache", "cache")
+    assert result.returncode == 0, result.stderr
     assert_same(state(again), state(whole))
     assert not leftover.exists()
 
