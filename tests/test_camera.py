@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from test_data import noise, save
 from test_noise import correlation, grey, only, photo
 
-from ssbsn_cli.core.data import CropSampler, SyntheticPairs, open_cache
+from ssbsn_cli.core.data.cache import open_cache
+from ssbsn_cli.core.data.pair_sampler import SyntheticPairs
+from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.noise.camera import Camera
 from ssbsn_cli.core.noise.edits import Edits

@@ -21,8 +21,12 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ssbsn_cli.core.data import CropSampler, cache, find_pairs, find_photos, open_cache, store
+from ssbsn_cli.core.data import cache, store
+from ssbsn_cli.core.data.cache import open_cache
+from ssbsn_cli.core.data.layouts import find_photos
+from ssbsn_cli.core.data.pairs import find_pairs
 from ssbsn_cli.core.data.pixels import read_pixels
+from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
 from ssbsn_cli.core.runtime.threads import prefetch
@@ -270,7 +274,8 @@ def test_an_interrupted_build_leaves_nothing(tmp_path, photos, monkeypatch, inte
 KILLED_BUILD = """
     import os, signal, sys
     from pathlib import Path
-    from ssbsn_cli.core.data import cache, open_cache
+    from ssbsn_cli.core.data import cache
+    from ssbsn_cli.core.data.cache import open_cache
 
     def read_one(path):
         if path.name == "1.png":

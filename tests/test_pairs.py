@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from test_data import noise, save, touch
 
-from ssbsn_cli.core.data import CropSampler, Pair, PairSampler, find_pairs, open_cache
+from ssbsn_cli.core.data.cache import open_cache
+from ssbsn_cli.core.data.pair_sampler import PairSampler
+from ssbsn_cli.core.data.pairs import Pair, find_pairs
+from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.runtime.threads import prefetch
 

@@ -14,7 +14,7 @@ import torch
 from training_runs import Tiny, assert_same, losses, state, write_config, write_photos
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.core.data import open_cache
+from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.store import hold_out
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
 from ssbsn_cli.core.model.ssbsn import SSBSN

@@ -12,17 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.data import (
-    CropCache,
-    CropSampler,
-    Pair,
-    PairSampler,
-    SyntheticPairs,
-    find_pairs,
-    find_photos,
-    open_cache,
-)
-from ssbsn_cli.core.data.store import hold_out
+from ssbsn_cli.core.data.cache import open_cache
+from ssbsn_cli.core.data.layouts import find_photos
+from ssbsn_cli.core.data.pair_sampler import PairSampler, SyntheticPairs
+from ssbsn_cli.core.data.pairs import Pair, find_pairs
+from ssbsn_cli.core.data.sampler import CropSampler
+from ssbsn_cli.core.data.store import CropCache, hold_out
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.config import Config, ObjectiveKind

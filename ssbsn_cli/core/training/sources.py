@@ -9,8 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.data import CropCache, CropSampler, PairSampler, SyntheticPairs
 from ssbsn_cli.core.data.draws import STEP, Shares, philox
+from ssbsn_cli.core.data.pair_sampler import PairSampler, SyntheticPairs
+from ssbsn_cli.core.data.sampler import CropSampler
+from ssbsn_cli.core.data.store import CropCache
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.noise.edits import Edits
 from ssbsn_cli.core.noise.flat import cut

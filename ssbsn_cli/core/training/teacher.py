@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.data import CropCache, CropSampler
+from ssbsn_cli.core.data.sampler import CropSampler
+from ssbsn_cli.core.data.store import CropCache
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo
 from ssbsn_cli.core.inference.denoiser import Denoiser
