@@ -70,13 +70,12 @@ def model_card(
     if set(kinds := origin.config.training.kinds) != {"self"}:
         how = f"with the objectives {', '.join(sorted(kinds))}"
     start = "random weights" if origin.init is None else _code(origin.init)
-    licence = (
-        f"{origin.licence.rstrip('.')}." if origin.licence else "None was chosen for these weights."
-    )
+    licence = origin.licence or "None was chosen for these weights"
     card = f"""\
 # {_code(name)}
 
-A network that removes noise from real photographs: {_architecture(descriptor)}. It was trained by
+A network that removes noise from real photographs:
+{describe(descriptor["architecture"], descriptor["parameters"])}. It was trained by
 ssbsn {__version__} {how}.
 
 ## Trained on
@@ -106,8 +105,8 @@ Refinement that suits these weights: {_code(descriptor["refine"])}.
     return card.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _architecture(descriptor: Mapping[str, Any]) -> str:
-    architecture, parameters = descriptor["architecture"], descriptor["parameters"]
+def describe(architecture: str, parameters: Mapping[str, Any]) -> str:
+    """Return in words what network a `Descriptor` with these fields is for."""
     parts = [_TITLES.get(architecture, architecture)]
     if "widths" in parameters:
         parts.append(f"widths {', '.join(map(str, parameters['widths']))}")

@@ -13,6 +13,7 @@ from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.ssbsn import SSBSN, BlindSpotNetwork
 from ssbsn_cli.core.model.unet import ResidualBlock, UNet
+from ssbsn_cli.core.training.card import describe
 from ssbsn_cli.core.training.config import HINT, Config, ModelConfig
 from ssbsn_cli.core.weights.locate import load_weights
 
@@ -118,8 +119,9 @@ def make_network(config: Config, init: str | None) -> tuple[Network, Descriptor]
         for state in (weights, network.state_dict())
     )
     if wanted.architecture != descriptor.architecture or have != need:
+        words = [describe(each.architecture, each.parameters) for each in (descriptor, wanted)]
         raise WeightsError(
-            f"{init} holds {_words(descriptor)}, and the configuration is for {_words(wanted)}.",
+            f"{init} holds {words[0]}, and the configuration is for {words[1]}.",
             "Use weights of the same network, or a configuration without [model], such as adapt.",
         )
     network.load_state_dict(weights)
@@ -171,11 +173,3 @@ def model_of(descriptor: Descriptor) -> ModelConfig:
             for key, value in descriptor.parameters.items()
         },
     )
-
-
-def _words(descriptor: Descriptor) -> str:
-    parameters = descriptor.parameters
-    if "channels" not in parameters:
-        return descriptor.architecture
-    blocks = len(parameters.get("blocks", ()))
-    return f"{descriptor.architecture} with {parameters['channels']} channels and {blocks} blocks"
