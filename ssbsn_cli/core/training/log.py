@@ -193,6 +193,9 @@ class TensorBoardLog:
             self._writer.close()
 
 
+Log = MetricsLog | TensorBoardLog
+
+
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
         record = parse_json(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ssbsn_cli import __version__
@@ -13,7 +13,7 @@ from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.storage import write_atomically
 from ssbsn_cli.core.training.card import Origin, model_card
-from ssbsn_cli.core.training.log import MetricsLog, RunFiles, StepDone, TensorBoardLog
+from ssbsn_cli.core.training.log import Log, RunFiles, StepDone
 from ssbsn_cli.core.training.state import TrainingState
 from ssbsn_cli.core.training.validation import Score
 from ssbsn_cli.core.types import Notify
@@ -37,18 +37,13 @@ class Recorder:
         Where the run goes on from.
     warn, listen : callable
         Told what a user should know; given each line of the metrics.
-    tensorboard : bool
-        Whether TensorBoard gets the metrics, too.
+    logs : sequence of Log
+        Where the metrics are written.
 
     Attributes
     ----------
     saved_step, best_step : int
         Steps of the last checkpoint and of the best one.
-
-    Raises
-    ------
-    OptionError
-        TensorBoard is not installed.
     """
 
     def __init__(
@@ -59,7 +54,7 @@ class Recorder:
         state: TrainingState | None,
         warn: Notify,
         listen: Listen,
-        tensorboard: bool,
+        logs: Sequence[Log],
     ) -> None:
         self.files = files
         self.warn = warn
@@ -70,12 +65,10 @@ class Recorder:
         self._descriptor = dataclasses.replace(descriptor, value_range=1.0)
         self._origin = origin
         self._training = origin.config.training
-        self._logs: list[MetricsLog | TensorBoardLog] = [MetricsLog(files.metrics)]
-        if tensorboard:
-            self._logs.append(TensorBoardLog(files.tensorboard))
+        self._logs = logs
         self._listen = listen
         self._begun = False
-        self._unwritable: set[MetricsLog | TensorBoardLog] = set()
+        self._unwritable: set[Log] = set()
 
     def close(self) -> None:
         """Close the logs."""

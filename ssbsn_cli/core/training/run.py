@@ -14,7 +14,7 @@ from ssbsn_cli.core.training.card import Origin
 from ssbsn_cli.core.training.config import Config, load_config
 from ssbsn_cli.core.training.data import TrainingData, open_data
 from ssbsn_cli.core.training.learner import Learner
-from ssbsn_cli.core.training.log import RunFiles
+from ssbsn_cli.core.training.log import Log, MetricsLog, RunFiles, TensorBoardLog
 from ssbsn_cli.core.training.loop import Trainer
 from ssbsn_cli.core.training.networks import make_network, model_of
 from ssbsn_cli.core.training.recorder import Listen, Recorder
@@ -73,6 +73,9 @@ def prepare_training(
     resuming = request.resume and files.state.is_file()
     if not request.resume:
         files.refuse_run()
+    logs: list[Log] = [MetricsLog(files.metrics)]
+    if request.tensorboard:
+        logs.append(TensorBoardLog(files.tensorboard))
     team = join_team(request.config.training.device)
     before = load_config(str(files.config)) if resuming else None
     network, descriptor, config = _make_network(request, before, team)
@@ -103,7 +106,7 @@ def prepare_training(
     recorder = None
     if team.leads:
         origin = _origin(request, config, data, team)
-        recorder = Recorder(files, descriptor, origin, state, warn, listen, request.tensorboard)
+        recorder = Recorder(files, descriptor, origin, state, warn, listen, logs)
     trainer = Trainer(learner, config, data, recorder, team, steps, seconds)
     summary = {
         "run": str(files.directory),
