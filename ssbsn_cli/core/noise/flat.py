@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from ssbsn_cli.core.imaging.photo import Image
 SIDE = 32
 # How many levels of brightness are told apart, at most, and how many parts each needs on average.
 _LEVELS, _PARTS = 12, 16
-_FEWEST, _MOST = 4, 60
+FEWEST, _MOST = 4, 60
 # Of the parts of one brightness, those that vary least are taken for flat.
 _FLATTEST = 0.08
 # What is nearly black or white is clipped, and so is its noise.
@@ -80,23 +81,14 @@ def find_flat(parts: NDArray[np.float64]) -> FlatParts | None:
     FlatParts or None
         None if there are too few parts that are neither black nor white.
     """
-    brightness = parts.mean(axis=(1, 2, 3))
-    inside = (brightness > _DARKEST) & (brightness < _BRIGHTEST)
+    brightness, inside = neither_black_nor_white(parts)
     parts, brightness = parts[inside], brightness[inside]
-    if len(parts) < _FEWEST:
+    if len(parts) < FEWEST:
         return None
-    residuals = _without_gradients(parts)
+    residuals = without_gradients(parts)
     variance = (residuals**2).mean(axis=(1, 2, 3))
-    count = min(max(len(parts) // _PARTS, 1), _LEVELS)
-    edges = np.quantile(brightness, np.linspace(0, 1, count + 1))
-    level = np.clip(np.searchsorted(edges, brightness, side="right") - 1, 0, count - 1)
     levels, deviations, flat = [], [], []
-    for each in range(count):
-        members = np.flatnonzero(level == each)
-        if len(members) < _FEWEST:
-            continue
-        flattest = min(max(round(len(members) * _FLATTEST), _FEWEST), _MOST)
-        chosen = members[np.argsort(variance[members])[:flattest]]
+    for chosen in flattest(brightness, variance, _FLATTEST):
         levels.append(float(brightness[chosen].mean()))
         deviations.append(np.sqrt((residuals[chosen] ** 2).mean(axis=(0, 1, 2))))
         flat.append(residuals[chosen])
@@ -106,6 +98,28 @@ def find_flat(parts: NDArray[np.float64]) -> FlatParts | None:
     return FlatParts(
         np.array(levels)[sure], np.array(deviations)[sure], [flat[each] for each in sure]
     )
+
+
+def neither_black_nor_white(
+    parts: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the brightness of parts, and which of them show their noise unclipped."""
+    brightness = parts.mean(axis=(1, 2, 3))
+    return brightness, (brightness > _DARKEST) & (brightness < _BRIGHTEST)
+
+
+def flattest(
+    brightness: NDArray[np.float64], variance: NDArray[np.float64], share: float
+) -> Iterator[NDArray[np.intp]]:
+    """Yield, for each level of brightness, which of its parts vary least: a share of them."""
+    count = min(max(len(brightness) // _PARTS, 1), _LEVELS)
+    edges = np.quantile(brightness, np.linspace(0, 1, count + 1))
+    level = np.clip(np.searchsorted(edges, brightness, side="right") - 1, 0, count - 1)
+    for each in range(count):
+        members = np.flatnonzero(level == each)
+        if len(members) >= FEWEST:
+            chosen = min(max(round(len(members) * share), FEWEST), _MOST)
+            yield members[np.argsort(variance[members])[:chosen]]
 
 
 def _believable(levels: NDArray[np.float64], strengths: NDArray[np.float64]) -> list[int]:
@@ -119,7 +133,7 @@ def _believable(levels: NDArray[np.float64], strengths: NDArray[np.float64]) -> 
     return [int(each) for each in np.flatnonzero(strengths <= _SLACK * least)]
 
 
-def _without_gradients(parts: NDArray[np.float64]) -> NDArray[np.float64]:
+def without_gradients(parts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Subtract from each part and colour the plane that fits best."""
     y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
     basis = np.stack([np.ones(SIDE**2), x.ravel(), y.ravel()], axis=1)

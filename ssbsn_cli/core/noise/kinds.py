@@ -48,7 +48,7 @@ class White:
        Super-Resolution" (BSRGAN), ICCV 2021, for the three ways that channels correlate.
     """
 
-    deviation: Range = (0.5, 80.0)
+    deviation: Range = (3.0, 80.0)
     equal: float = 0.15
     coupled: float = 0.2
     blurred: float = 0.2
@@ -80,7 +80,7 @@ class Poisson:
         Photons that white stands for; log-uniform.
     """
 
-    peak: Range = (6.0, 2000.0)
+    peak: Range = (6.0, 600.0)
 
     def add(self, photo: Floats, rng: np.random.Generator) -> Floats:
         """Return (H, W, 3) with noise."""
@@ -103,7 +103,7 @@ class Speckle:
        several looks have a gamma distribution.
     """
 
-    deviation: Range = (0.03, 0.5)
+    deviation: Range = (0.05, 0.5)
 
     def add(self, photo: Floats, rng: np.random.Generator) -> Floats:
         """Return (H, W, 3) with noise."""
@@ -134,7 +134,7 @@ class Grain:
        that is filtered first and scaled by the local brightness.
     """
 
-    deviation: Range = (4.0, 40.0)
+    deviation: Range = (6.0, 40.0)
     size: Range = (0.4, 2.0)
     equal: float = 0.5
 
@@ -195,7 +195,7 @@ class Banding:
         Of the offsets; log-uniform.
     """
 
-    deviation: Range = (0.5, 12.0)
+    deviation: Range = (1.0, 12.0)
 
     def add(self, photo: Floats, rng: np.random.Generator) -> Floats:
         """Return (H, W, 3) with noise."""

@@ -14,7 +14,7 @@ from ssbsn_cli.core.noise.srgb import from_srgb, srgb_slope, to_srgb
 _Floats = NDArray[np.float32]
 
 # In parts that vary less than this, in [0, 1], noise is clipped or was taken away.
-_NO_NOISE = 0.2 / 255
+NO_NOISE = 0.2 / 255
 # Correlations up to the first distance are kept as measured; they fade to zero at the second.
 _SURE, _REACH = 6, 12
 
@@ -46,8 +46,8 @@ class LiftedNoise:
     strengths: NDArray[np.float64]
     kernels: _Floats
 
-    def add(self, photo: _Floats, rng: np.random.Generator) -> _Floats:
-        """Return an sRGB photograph (H, W, 3) with the noise, at half to twice its strength.
+    def add(self, photo: _Floats, rng: np.random.Generator, factor: float | None = None) -> _Floats:
+        """Return an sRGB photograph (H, W, 3) with the noise.
 
         Parameters
         ----------
@@ -55,6 +55,8 @@ class LiftedNoise:
             (H, W, 3) float32 in [0, 1].
         rng : numpy.random.Generator
             Decides everything.
+        factor : float, optional
+            The strength, 1 being that of the photograph it comes from; a half to two by default.
 
         Returns
         -------
@@ -69,7 +71,8 @@ class LiftedNoise:
         noise = fft.irfft2(np.einsum("ijhw,jhw->ihw", filters, fft.rfft2(white)), size)
         noise = noise[:, :height, :width].transpose(1, 2, 0)
         strength = np.interp(photo.mean(axis=2), self.levels, self.strengths)[..., None]
-        factor = 2 ** rng.uniform(-1, 1)
+        if factor is None:
+            factor = 2 ** rng.uniform(-1, 1)
         # Noise is added in linear light, where it arises, so it darkens dark parts as it does in
         # real photographs.
         light = from_srgb(photo)
@@ -94,37 +97,47 @@ def lift_from(parts: NDArray[np.float64]) -> LiftedNoise | None:
     if flat is None:
         return None
     strengths = np.sqrt((flat.deviations**2).mean(axis=1))
-    noisy = strengths > _NO_NOISE
+    noisy = strengths > NO_NOISE
     if not noisy.any():
         return None
     residuals = [
         residuals / strength
         for residuals, strength in zip(flat.residuals, strengths, strict=True)
-        if strength > _NO_NOISE
+        if strength > NO_NOISE
     ]
-    kernels = _kernels(np.concatenate(residuals))
+    found = np.concatenate(residuals)
+    kernels, _ = filters(spectrum(found, found))
     return LiftedNoise(flat.levels[noisy], strengths[noisy], kernels)
 
 
-def _kernels(residuals: NDArray[np.float64]) -> _Floats:
-    """Return filters that give white noise the mean covariance of residuals (n, 32, 32, 3)."""
+def spectrum(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """Return the mean cross-spectrum (64, 64, 3, 3) of two sets of parts (n, 32, 32, 3).
+
+    Only neighbours up to 12 pixels apart count, since noise correlates no further.
+    """
     size = 2 * SIDE
-    spectrum = fft.fft2(residuals, (size, size), axes=(1, 2))
-    power = np.einsum("nhwi,nhwj->hwij", spectrum, spectrum.conj()) / len(residuals)
     # Without wrapping round: each lag's sum over its number of pairs of pixels.
-    covariance = fft.ifft2(power, axes=(0, 1)).real
+    first, second = (fft.fft2(parts, (size, size), axes=(1, 2)) for parts in (one, other))
+    power = np.einsum("nhwi,nhwj->hwij", first, second.conj()) / len(one)
+    covariance = fft.ifft2(power, axes=(0, 1))
     lags = np.abs(fft.fftfreq(size, 1 / size))
-    pairs = np.maximum(SIDE - lags, 1)
     fading = np.clip((lags - _SURE) / (_REACH - _SURE), 0, 1)
-    taper = 0.5 + 0.5 * np.cos(np.pi * fading)
-    weight = np.outer(taper / pairs, taper / pairs)
-    power = fft.fft2(covariance * weight[:, :, None, None], axes=(0, 1))
+    weight = (0.5 + 0.5 * np.cos(np.pi * fading)) / np.maximum(SIDE - lags, 1)
+    covariance *= np.outer(weight, weight)[:, :, None, None]
+    return np.asarray(fft.fft2(covariance, axes=(0, 1)))
+
+
+def filters(power: NDArray[np.complex128]) -> tuple[_Floats, float]:
+    """Return filters (3, 3, 25, 25) that give white noise a spectrum, and its strength.
+
+    The filters are scaled to strength 1.
+    """
     values, vectors = np.linalg.eigh((power + power.conj().swapaxes(-2, -1)) / 2)
     root = (vectors * np.sqrt(np.maximum(values, 0))[..., None, :]) @ vectors.conj().swapaxes(
         -2, -1
     )
     kernels = fft.fftshift(fft.ifft2(root, axes=(0, 1)).real, axes=(0, 1))
-    middle = slice(size // 2 - _REACH, size // 2 + _REACH + 1)
+    middle = slice(SIDE - _REACH, SIDE + _REACH + 1)
     kernels = kernels[middle, middle]
-    kernels /= np.sqrt((kernels**2).sum() / 3)
-    return np.ascontiguousarray(kernels.transpose(2, 3, 0, 1), np.float32)
+    strength = float(np.sqrt((kernels**2).sum() / 3))
+    return np.ascontiguousarray((kernels / strength).transpose(2, 3, 0, 1), np.float32), strength

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ssbsn_cli.core.training.config import LossKind, OptimizerConfig
 
-# One grey level: to come closer than that gains nothing.
-_FLOOR = (1 / 255) ** 2
+# Half a grey level: rounding takes what is closer.
+_FLOOR = (0.5 / 255) ** 2
 
 
 def distance(output: Tensor, target: Tensor, kind: LossKind) -> Tensor:
