@@ -20,7 +20,7 @@ _SHIPPED = Path(__file__).parent / "configs"
 _LENGTHS = ("steps", "epochs", "max_minutes")
 HINT = "docs/train.md lists the keys and their values."
 
-ObjectiveKind = Literal["self", "distill", "pairs"]
+ObjectiveKind = Literal["self", "own", "distill", "pairs"]
 LossKind = Literal["l1", "psnr"]
 _Share = Annotated[float, Field(ge=0, le=1e9)]
 _Stride = Annotated[int, Field(ge=1, le=64)]

@@ -19,8 +19,11 @@ from ssbsn_cli.core.data.pairs import Pair, find_pairs
 from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.data.store import CropCache, hold_out
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.inference.denoiser import Denoiser
+from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.config import Config, ObjectiveKind
+from ssbsn_cli.core.training.own import OwnSource, denoise_parts, measure_parts
 from ssbsn_cli.core.training.request import DataPath, TrainingRequest
 from ssbsn_cli.core.training.sources import Mixture, PairSource, SelfSource, Source, make_recipe
 from ssbsn_cli.core.training.teacher import teach
@@ -33,6 +36,7 @@ from ssbsn_cli.core.training.validation import (
     score_pairs,
 )
 from ssbsn_cli.core.types import Notify
+from ssbsn_cli.core.weights.locate import load_weights
 
 # The same for all trainings, so that those with different seeds can be compared.
 _VALIDATION_SEED = 2**64 - 1
@@ -104,10 +108,9 @@ def open_data(
 def _refuse_objectives(config: Config, network: Network) -> None:
     """Refuse objectives that do not go with the network or the rest of the configuration."""
     training, stride = config.training, network.size_multiple
-    alone = training.kinds == ["self"]
-    if training.hold_out and not alone:
+    if training.hold_out and training.kinds not in (["self"], ["own"]):
         raise OptionError(
-            "The configuration: training.hold_out works with the objective 'self' alone.",
+            "The configuration: training.hold_out works with the objective 'self' or 'own' alone.",
             "Set it to 0, and give pairs to score on with --val-data.",
         )
     if "self" in training.kinds and not network.blind:
@@ -116,7 +119,7 @@ def _refuse_objectives(config: Config, network: Network) -> None:
             "should predict, and would learn to copy them.",
             "Use --config small, or --init with weights of SS-BSN or AP-BSN.",
         )
-    if not alone and training.crop % stride:
+    if training.kinds != ["self"] and training.crop % stride:
         raise OptionError(
             f"A crop of {training.crop} is no multiple of {stride}, which the network needs for "
             "pairs.",
@@ -145,31 +148,24 @@ class _Photos:
         )
         self._weights = [data.weight for data in request.noisy]
         self.noisy: list[CropCache] = []
-        if set(training.kinds) & {"self", "distill"} or self._config.pairs.lifted:
+        if set(training.kinds) & {"self", "own", "distill"} or self._config.pairs.lifted:
             self.noisy = [self._open(path, "noisy") for path in _needed("data", request.noisy)]
 
     def sources(self, kind: ObjectiveKind) -> tuple[Source, Source]:
         """Return the sources of an objective: one to train on, and one to validate on."""
         if kind == "self":
             return self._self()
+        if kind == "own":
+            return self._own()
         if kind == "distill":
             return self._distill()
         return self._real_pairs() if self._config.pairs.real else self._synthetic_pairs()
 
     def _self(self) -> tuple[Source, Source]:
         training = self._config.training
-        caches = held = self.noisy
-        if training.hold_out:
-            halves = [hold_out(cache, training.hold_out, training.crop) for cache in self.noisy]
-            if any(half.windows for _, half in halves):
-                caches = [half for half, _ in halves]
-                # Where nothing could be held out, validate on what is trained on.
-                held = [rest if rest.windows else half for half, rest in halves]
-            else:
-                self._warn("The photos are too small to hold a part of them out of training.")
         crops, checks = (
             CropSampler(part, self._weights, training.crop, *share)
-            for part, share in zip((caches, held), self._shares, strict=True)
+            for part, share in zip(self._halves(), self._shares, strict=True)
         )
         if crops.too_small:
             self._warn(f"{crops.too_small} photos are smaller than the crops and are not used.")
@@ -177,6 +173,42 @@ class _Photos:
             SelfSource(crops, training.pd_a, training.seed),
             SelfSource(checks, training.pd_a, training.seed),
         )
+
+    def _halves(self) -> tuple[list[CropCache], list[CropCache]]:
+        """Return what of the noisy photos is trained on, and what is validated on."""
+        training = self._config.training
+        if not training.hold_out:
+            return self.noisy, self.noisy
+        halves = [hold_out(cache, training.hold_out, training.crop) for cache in self.noisy]
+        if not any(half.windows for _, half in halves):
+            self._warn("The photos are too small to hold a part of them out of training.")
+            return self.noisy, self.noisy
+        # Where nothing could be held out, validate on what is trained on.
+        held = [rest if rest.windows else half for half, rest in halves]
+        return [half for half, _ in halves], held
+
+    def _own(self) -> tuple[Source, Source]:
+        init, distill, crop = self._request.init, self._config.distill, self._config.training.crop
+        if init is None:
+            raise OptionError(
+                "The objective 'own' needs weights that denoise the photos.",
+                "Name them with --init NAME|PATH.",
+            )
+        settings = Settings(device=self._device, refine=distill.refine, ensemble=True)
+        denoiser = Denoiser(load_weights(init), settings)
+        halves = [
+            denoise_parts(caches, count, distill.side, denoiser, self._say)
+            for caches, count in zip(
+                self._halves(), (distill.windows, distill.windows // 4), strict=True
+            )
+        ]
+        noises = measure_parts(halves[0])
+        self._say(f"Measured the noise of {len(noises)} photos.")
+        training, validation = (
+            OwnSource(parts, noises, crop, share, self._stride)
+            for parts, share in zip(halves, self._shares, strict=True)
+        )
+        return training, validation
 
     def _distill(self) -> tuple[Source, Source]:
         distill, folder = self._config.distill, self._request.cache

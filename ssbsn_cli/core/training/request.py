@@ -16,6 +16,10 @@ from ssbsn_cli.core.runtime.texts import parse_json
 from ssbsn_cli.core.training.config import Config, load_config
 from ssbsn_cli.core.training.log import RunFiles
 from ssbsn_cli.core.types import Notify
+from ssbsn_cli.core.weights.locate import load_weights
+from ssbsn_cli.core.weights.registry import default_name
+
+ADAPT = "adapt"
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,10 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
     if told and not asked.cache and told["cache"] != cache.absolute():
         again = shlex.quote(str(told["cache"]))
         say(f"The run kept its decoded photos elsewhere; to use those, add --cache {again}")
+    init = asked.init or first
+    if chosen == ADAPT:
+        init = init or default_name()
+        chosen = adapting_config(init)
     request = TrainingRequest(
         run=run,
         config=load_config(chosen, asked.changes, {**asked.options, **_objective(chosen, asked)}),
@@ -147,12 +155,21 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
         pairs=[_parse_data(text) for text in asked.pairs] or told.get("pairs", ()),
         validation=asked.validation or told.get("validation"),
         cache=cache,
-        init=asked.init or first,
+        init=init,
         resume=asked.resume,
         tensorboard=asked.tensorboard,
     )
     _refuse_unused(request)
     return request
+
+
+def adapting_config(init: str) -> str:
+    """Return the name of the configuration that adapts weights.
+
+    Blind-spot networks learn to predict noisy photos. Others would learn to copy them, so they
+    learn from what they make of the photos.
+    """
+    return ADAPT if load_weights(init).network.blind else "adapt-own"
 
 
 def usual_cache() -> Path:
@@ -181,7 +198,7 @@ def _objective(config: str, asked: TrainingOptions) -> dict[str, Any]:
 def _refuse_unused(request: TrainingRequest) -> None:
     """Refuse photos that no objective uses."""
     config = request.config
-    of_noisy = ("self", "distill", "pairs") if config.pairs.lifted else ("self", "distill")
+    of_noisy = ("self", "own", "distill", *(["pairs"] if config.pairs.lifted else []))
     for option, given, kinds in (
         ("data", request.noisy, of_noisy),
         ("pairs", request.pairs, ("pairs",)),

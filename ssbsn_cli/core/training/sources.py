@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +83,14 @@ class PairSource:
         return [self.draw(0)]
 
 
-Source = SelfSource | PairSource
+class Source(Protocol):
+    """What an objective learns from."""
+
+    def draw(self, step: int) -> Draw:
+        """Draw the batch of one step."""
+
+    def validation(self) -> list[Draw]:
+        """Draw what a network is scored on."""
 
 
 class Mixture:
