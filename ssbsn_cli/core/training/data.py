@@ -194,8 +194,7 @@ class _Photos:
                 "The objective 'own' needs weights that denoise the photos.",
                 "Name them with --init NAME|PATH.",
             )
-        settings = Settings(device=self._device, refine=distill.refine, ensemble=True)
-        denoiser = Denoiser(load_weights(init), settings)
+        denoiser = Denoiser(load_weights(init), Settings(device=self._device, ensemble=True))
         halves = [
             denoise_parts(caches, count, distill.side, denoiser, self._say)
             for caches, count in zip(
