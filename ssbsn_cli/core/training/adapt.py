@@ -11,11 +11,12 @@ from pathlib import Path
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.runtime.storage import cache_dir
-from ssbsn_cli.core.training.load_config import load_config
-from ssbsn_cli.core.training.log import StepDone
+from ssbsn_cli.core.training.config import load_config
+from ssbsn_cli.core.training.log import RunFiles, StepDone
 from ssbsn_cli.core.training.loop import DivergedError
-from ssbsn_cli.core.training.request import DataPath, TrainingRequest
-from ssbsn_cli.core.training.run import prepare_training, refuse_used
+from ssbsn_cli.core.training.own import NoNoiseError
+from ssbsn_cli.core.training.request import DataPath, TrainingRequest, adapting_config
+from ssbsn_cli.core.training.run import prepare_training
 from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 from ssbsn_cli.core.weights.registry import default_name
@@ -31,7 +32,7 @@ def adapt_weights(
     warn: Notify,
     listen: Callable[[StepDone], None],
 ) -> LoadedWeights:
-    """Fine-tune weights on noisy photos, with the configuration "adapt".
+    """Fine-tune weights on noisy photos, with the configuration that `adapting_config` chooses.
 
     A part of each photo is held out, and the weights that do best there are returned. If
     fine-tuning did not help, these are the weights that were given. Their name tells what they
@@ -53,17 +54,11 @@ def adapt_weights(
     Raises
     ------
     OptionError
-        The weights belong to no blind-spot network; or see `prepare_training`.
+        See `prepare_training`.
     WeightsError, DeviceError, SsbsnError
         See `prepare_training` and `Trainer.train`.
     """
     name = weights or default_name()
-    if not load_weights(name).network.blind:
-        raise OptionError(
-            f"The weights {name} cannot be adapted: they see every pixel, and from noisy photos "
-            "alone they would learn to copy it.",
-            "Add --weights ssbsn-photo, or other weights of a blind-spot network.",
-        )
     options = {
         "training.max_minutes": minutes,
         "training.device": settings.device,
@@ -73,15 +68,19 @@ def adapt_weights(
     with ExitStack() as stack:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ssbsn-adapt-")))
         run = keep or temporary / "run"
-        refuse_used(run)
+        RunFiles(run).refuse_run()
         request = TrainingRequest(
             run=run,
-            config=load_config("adapt", options=options),
+            config=load_config(adapting_config(name), options=options),
             noisy=[DataPath(Path(photos[0]).parent, photos=tuple(photos))],
             cache=cache_dir() / "crops" if keep else temporary,
             init=name,
         )
-        prepared = prepare_training(request, say, warn)
+        try:
+            prepared = prepare_training(request, say, warn)
+        except NoNoiseError:
+            warn(f"The photos show no noise to learn from: {name} is used as it is.")
+            return load_weights(name)
         stack.callback(prepared.close)
         if prepared.recorder is None:
             raise OptionError(

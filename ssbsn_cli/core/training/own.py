@@ -1,0 +1,215 @@
+"""Learning from one's own photos: their noise, put on what the network makes of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssbsn_cli.core.data.draws import NOISE, philox
+from ssbsn_cli.core.data.store import CropCache, Window
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.inference.denoiser import Denoiser
+from ssbsn_cli.core.noise.flat import cut
+from ssbsn_cli.core.noise.measured import Measured, measure_noise
+from ssbsn_cli.core.training.sources import Draw
+from ssbsn_cli.core.types import Notify, to_unit
+
+_Floats = NDArray[np.float32]
+
+# How often a pair is two noisy pictures of what the camera saw, and by how much more noise the
+# first of them has.
+_RECORRUPTED = 0.4
+_ALPHA = np.float32(0.5)
+
+
+class NoNoiseError(OptionError):
+    """None of the photos shows noise."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a photo.
+
+    Parameters
+    ----------
+    noisy, denoised : array
+        (H, W, 3) integers, before and after the network.
+    photo : tuple of int
+        Tells its photo from others: the number of the cache, and of the photo in it.
+    """
+
+    noisy: NDArray[Any]
+    denoised: NDArray[np.uint16]
+    photo: tuple[int, int]
+
+
+def denoise_parts(
+    caches: Sequence[CropCache], count: int, side: int, denoiser: Denoiser, say: Notify
+) -> list[Part]:
+    """Denoise parts of photos, about as many of each.
+
+    Parameters
+    ----------
+    caches : sequence of CropCache
+        Noisy photos.
+    count, side : int
+        How many parts of all photos, about, and their largest height and width. Each photo has
+        at least one, unless there are more photos than parts.
+    denoiser, say
+        What denoises them; told how many there are.
+    """
+    photos = [
+        ((number, photo), cache, windows)
+        for number, cache in enumerate(caches)
+        for photo, windows in cache.by_number().items()
+    ]
+    photos = _spread(photos, count)
+    chosen = [
+        (photo, cache.view(window)[place])
+        for photo, cache, windows in photos
+        for window, place in _spread(
+            [(window, place) for window in windows for place in _places(window, side)],
+            max(count // len(photos), 1),
+        )
+    ]
+    say(f"Denoising {len(chosen)} parts of {len(photos)} photos to learn from.")
+    return [
+        Part(noisy, np.rint(np.clip(denoiser(to_unit(noisy)), 0, 1) * 65535).astype("u2"), photo)
+        for photo, noisy in chosen
+    ]
+
+
+def measure_parts(parts: Sequence[Part]) -> dict[tuple[int, int], Measured]:
+    """Measure the noise of each photo that shows enough of it.
+
+    Raises
+    ------
+    NoNoiseError
+        None of them does.
+    """
+    found = {}
+    for photo in dict.fromkeys(part.photo for part in parts):
+        ours = [part for part in parts if part.photo == photo]
+        noisy, denoised = (
+            np.concatenate([cut(getattr(part, side)) for part in ours])
+            for side in ("noisy", "denoised")
+        )
+        if noise := measure_noise(noisy, denoised):
+            found[photo] = noise
+    if not found:
+        raise NoNoiseError(
+            "None of the photos shows noise to learn from.",
+            "Give noisy photos, or more of them.",
+        )
+    return found
+
+
+class OwnSource:
+    """Pairs made of one's own noisy photos alone.
+
+    Most pairs are what the network makes of a photo, with the photo's noise put on it again, at
+    half to twice its strength. They hold the network's own errors. The rest are a photo with more
+    noise of the measured kind, and with as much as makes the noise of the two independent [1]_:
+    their mean error is that towards the unknown clean photo, and a constant.
+
+    Parameters
+    ----------
+    parts, noises
+        From `denoise_parts` and `measure_parts`. Photos whose noise is not known get that of
+        others.
+    crop : int
+        Height and width of the pairs.
+    batch_size, seed, rank, world : int
+        As for `ssbsn_cli.core.data.sampler.Sampler`.
+    stride : int
+        PD stride of the network.
+
+    Raises
+    ------
+    OptionError
+        No part is as large as a crop.
+
+    References
+    ----------
+    .. [1] T. Pang et al., "Recorrupted-to-Recorrupted: Unsupervised Deep Learning for Image
+       Denoising", CVPR 2021.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        noises: dict[tuple[int, int], Measured],
+        crop: int,
+        share: tuple[int, int, int, int],
+        stride: int,
+    ) -> None:
+        self._parts = [part for part in parts if min(part.noisy.shape[:2]) >= crop]
+        if not self._parts:
+            raise OptionError(
+                f"No photo is as large as the crops, {crop}x{crop}.",
+                "Ask for a smaller --crop, or add larger photos.",
+            )
+        self._noises, self._any = noises, list(noises.values())
+        self._crop, self._stride = crop, stride
+        self._batch_size, self._seed, self._rank, self._world = share
+
+    def draw(self, step: int) -> Draw:
+        """Draw the batch of one step."""
+        return self._batch(step, recorrupted=_RECORRUPTED)
+
+    def validation(self) -> list[Draw]:
+        """Draw one batch of photos with more noise and with independent noise, which is fair."""
+        return [self._batch(0, recorrupted=1)]
+
+    def _batch(self, step: int, recorrupted: float) -> Draw:
+        first = (step * self._world + self._rank) * self._batch_size
+        pairs = [
+            self._pair(np.random.Generator(philox(self._seed, number, NOISE)), recorrupted)
+            for number in range(first, first + self._batch_size)
+        ]
+        noisy, target = (np.stack(side) for side in zip(*pairs, strict=True))
+        return Draw(noisy, target, self._stride)
+
+    def _pair(self, rng: np.random.Generator, recorrupted: float) -> tuple[_Floats, _Floats]:
+        part = self._parts[rng.integers(len(self._parts))]
+        noise = self._noises.get(part.photo) or self._any[rng.integers(len(self._any))]
+        top, left = (int(rng.integers(size - self._crop + 1)) for size in part.noisy.shape[:2])
+        turns, mirrored = int(rng.integers(4)), rng.random() < 0.5
+        place = slice(top, top + self._crop), slice(left, left + self._crop)
+        clean = _turned(part.denoised[place], turns, mirrored)
+        if rng.random() < recorrupted:
+            noisy = _turned(part.noisy[place], turns, mirrored)
+            more = noise.cautious.add(clean, rng, factor=1) - clean
+            pair = noisy + _ALPHA * more, noisy - more / _ALPHA
+        else:
+            pair = noise[int(rng.integers(2))].add(clean, rng), clean
+        one, other = (np.ascontiguousarray(side.transpose(2, 0, 1)) for side in pair)
+        return one, other
+
+
+def _spread(things: Sequence[Any], count: int) -> list[Any]:
+    """Return some of the things, at most `count`, evenly spread."""
+    places = np.linspace(0, len(things) - 1, min(count, len(things)))
+    return [things[round(place)] for place in places.tolist()]
+
+
+def _places(window: Window, side: int) -> list[tuple[slice, slice]]:
+    """Return places, at most `side` high and wide, that cover a window."""
+    rows, columns = (_starts(length, side) for length in (window.height, window.width))
+    return [(slice(top, top + side), slice(left, left + side)) for top in rows for left in columns]
+
+
+def _starts(length: int, side: int) -> list[int]:
+    last = max(length - side, 0)
+    return [round(start) for start in np.linspace(0, last, math.ceil(length / side)).tolist()]
+
+
+def _turned(pixels: NDArray[Any], turns: int, mirrored: bool) -> _Floats:
+    if mirrored:
+        pixels = pixels[:, ::-1]
+    return to_unit(np.ascontiguousarray(np.rot90(pixels, turns)))
