@@ -18,7 +18,7 @@ from ssbsn_cli.core.data import open_cache
 from ssbsn_cli.core.data.store import hold_out
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
 from ssbsn_cli.core.model.ssbsn import SSBSN
-from ssbsn_cli.core.runtime.storage import HALF_WRITTEN
+from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
 from ssbsn_cli.core.training.load_config import load_config
 from ssbsn_cli.core.training.networks import initialise
 from ssbsn_cli.core.training.objectives import distance

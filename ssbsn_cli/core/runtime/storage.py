@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import re
-import secrets
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from ssbsn_cli.core.errors import ImageError
+from ssbsn_cli.core.errors import ImageError, SsbsnError
+from ssbsn_cli.core.runtime.temporary import move_into_place, temporary_file
 
 CACHE = "SSBSN_CACHE"
-# How the name of a file begins that is not written to its end yet.
-HALF_WRITTEN = ".ssbsn-"
 _REASONS = {
     errno.ENOSPC: ("the disk is full", "Free some space, or write to another disk."),
     errno.EDQUOT: ("your disk quota is used up", "Free some space, or write to another disk."),
@@ -75,12 +76,32 @@ def locked(directory: Path, waiting: Callable[[], None]) -> Iterator[bool]:
 
 
 def cache_dir() -> Path:
-    """Return the directory of fetched weights: ``SSBSN_CACHE``, or the system's cache."""
+    """Return the directory of fetched weights and of all caches; made, for the user alone.
+
+    It is what ``SSBSN_CACHE`` names, or else a folder in the system's place for caches. If it
+    cannot be made, whoever writes to it finds out.
+
+    Raises
+    ------
+    SsbsnError
+        The user has no home folder, and ``SSBSN_CACHE`` is not set.
+    """
     # It takes longer to import than a command's help may.
     import pooch
 
     chosen = os.environ.get(CACHE)
-    return Path(os.path.expanduser(chosen)) if chosen else Path(pooch.os_cache("ssbsn"))
+    try:
+        path = Path(os.path.expanduser(chosen or pooch.os_cache("ssbsn")))
+    except RuntimeError:
+        path = Path("~")
+    if not chosen and not path.is_absolute():
+        raise SsbsnError(
+            "There is no place for the cache, because this user has no home folder.",
+            f"Set {CACHE} to a folder that you may write to.",
+        )
+    with contextlib.suppress(OSError):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
 
 
 def file_digest(path: Path) -> str:
@@ -133,7 +154,8 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
     path : Path
         Where the result is to be. A link is followed.
     overwrite : bool
-        Whether a file that is there already may be replaced; its permissions are kept.
+        Whether a file that is there already may be replaced; its owner and permissions are kept,
+        and at no time may others read what they could not read before.
 
     Yields
     ------
@@ -145,13 +167,32 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
     ImageError
         There is something at `path` that may not be replaced, or the file cannot be written.
     """
-    try:
+    with explained_as_unwritable(path):
         target = Path(os.path.realpath(path))
-        mode = _check_target(path, target, overwrite)
-        with _appearing(target, lambda: _check_target(path, target, overwrite)) as temporary:
+        old = _check_target(path, target, overwrite)
+        check = partial(_check_target, path, target, overwrite)
+        with _appearing(target, check, 0o600 if old else 0o666) as temporary:
             yield temporary
-            if mode is not None:
-                temporary.chmod(mode)
+            if old:
+                _take_over(temporary, old)
+
+
+def make_folder_of(path: Path) -> None:
+    """Make the folder of a result if it is missing; raise ImageError if that is not possible."""
+    with explained_as_unwritable(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(errno.ENOTDIR, "") from error
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, "")
+
+
+@contextmanager
+def explained_as_unwritable(path: Path) -> Iterator[None]:
+    """Turn an OSError inside into an ImageError that says why `path` cannot be written."""
+    try:
+        yield
     except OSError as error:
         reason, hint = _REASONS.get(
             error.errno or 0, (error.strerror or str(error), "Check the disk and the folder.")
@@ -159,8 +200,8 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
         raise ImageError(f"{path} cannot be written: {reason}.", hint) from error
 
 
-def _check_target(path: Path, target: Path, overwrite: bool) -> int | None:
-    """Return the permissions of the file that would be replaced; None if there is none."""
+def _check_target(path: Path, target: Path, overwrite: bool) -> os.stat_result | None:
+    """Return the state of the file that would be replaced; None if there is none."""
     try:
         status = target.stat()
     except FileNotFoundError:
@@ -174,22 +215,33 @@ def _check_target(path: Path, target: Path, overwrite: bool) -> int | None:
             f"{path} exists already.",
             "Choose another name, or allow replacing it with --overwrite.",
         )
-    return stat.S_IMODE(status.st_mode)
+    return status
+
+
+def _take_over(new: Path, old: os.stat_result) -> None:
+    """Give a file the owner, the group and the permissions of the one that it replaces."""
+    mode = stat.S_IMODE(old.st_mode)
+    if sys.platform != "win32":
+        try:
+            os.chown(new, -1, old.st_gid)
+        except OSError:
+            # Another group, which may do no more than everybody.
+            mode = mode & ~0o070 | (mode & 0o007) << 3
+        with contextlib.suppress(OSError):
+            os.chown(new, old.st_uid, -1)
+    new.chmod(mode)
 
 
 @contextmanager
-def _appearing(path: Path, check: Callable[[], object] = lambda: None) -> Iterator[Path]:
+def _appearing(
+    path: Path, check: Callable[[], object] = lambda: None, mode: int = 0o666
+) -> Iterator[Path]:
     """Give an empty file to write to, which `path` becomes at the end unless `check` raises."""
     # Not in a temporary folder: an interrupt while that is removed can come out as an OSError.
-    temporary = path.with_name(f"{HALF_WRITTEN}{secrets.token_hex(6)}.part")
-    # Unlike tempfile's, the mode of such a file follows the umask.
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    try:
+    with temporary_file(path.parent, mode) as temporary:
         yield temporary
         # Without this, a power cut could leave the new name with nothing behind it.
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         check()
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        move_into_place(temporary, path)

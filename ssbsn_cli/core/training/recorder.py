@@ -10,7 +10,8 @@ from typing import Any
 from ssbsn_cli import __version__
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.network import Network
-from ssbsn_cli.core.runtime.storage import HALF_WRITTEN, write_atomically
+from ssbsn_cli.core.runtime.storage import write_atomically
+from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
 from ssbsn_cli.core.training.card import Origin, model_card
 from ssbsn_cli.core.training.config import TrainingConfig
 from ssbsn_cli.core.training.learner import TrainingState
