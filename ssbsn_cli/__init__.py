@@ -6,11 +6,11 @@ References
    Self-Similarity", IJCAI 2023. https://arxiv.org/abs/2305.09890
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
+# Importing typing would take longer than all else until a signal can be answered.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ssbsn_cli.core.inference.denoiser import Denoiser as Denoiser
     from ssbsn_cli.core.inference.load import denoise_image as denoise_image
     from ssbsn_cli.core.inference.load import load_denoiser as load_denoiser
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 __all__ = ["Denoiser", "__version__", "denoise_image", "load_denoiser"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     # torch takes seconds to import: not before somebody asks for what needs it.
     if name in {"Denoiser", "denoise_image", "load_denoiser"}:
         from ssbsn_cli.core.inference import load

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import re
 import shlex
@@ -10,11 +12,14 @@ from typing import Annotated
 
 import pytest
 import typer
+from rich.panel import Panel
+from rich.progress import Progress, TextColumn
+from rich.table import Table
 from typer.testing import CliRunner
 
 from ssbsn_cli.cli.app import app
 from ssbsn_cli.cli.failures import explain
-from ssbsn_cli.cli.output import Output
+from ssbsn_cli.cli.output import Output, SafeConsole
 from ssbsn_cli.cli.registration import register
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
 
@@ -97,9 +102,65 @@ def test_errors_become_a_sentence_and_an_exit_code(error, code, message):
     assert f"Error: {message}" in result.stderr
 
 
+def test_a_full_disk_is_no_wrong_use():
+    def fail(out: Output) -> None:
+        raise OptionError("The cache is full.") from OSError(errno.ENOSPC, "full")
+
+    assert run(fail).exit_code == 1
+
+
 def test_defects_are_not_explained_away():
     with pytest.raises(ZeroDivisionError):
         explain(ZeroDivisionError())
+
+
+@pytest.mark.parametrize("name", ["\x1b]0;title\x07.png", "\x9b2J.png", "\u202egnp.exe", "a\rb"])
+def test_no_text_commands_the_terminal(name):
+    sent = io.StringIO()
+    console = SafeConsole(file=sent, force_terminal=True, width=200)
+    table = Table(name)
+    table.add_row(name)
+    with Progress(TextColumn("{task.description}", markup=False), console=console) as progress:
+        progress.add_task(name, total=1)
+    console.print(name, markup=False)
+    console.print(table)
+    console.print(Panel(name))
+    # What commands the terminal, such as to colour a text, is rich's own.
+    assert not set(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", sent.getvalue())) & set(
+        "\x1b\x07\x9b\u202e\r"
+    )
+
+
+def test_results_in_a_file_are_never_cut():
+    def tell(out: Output) -> None:
+        table = Table("path")
+        table.add_row("x" * 300)
+        out.show(table)
+
+    assert "x" * 300 in run(tell, COLUMNS="20").stdout
+
+
+def test_an_empty_name_is_refused():
+    def read(
+        out: Output,
+        *,
+        weights: Annotated[str | None, typer.Option("--from", metavar="PATH")] = None,
+        suffix: str | None = None,
+    ) -> None:
+        out.say(f"read {suffix}")
+
+    result = run(read, "--from", "")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: --from is empty.")
+    assert run(read, "--suffix", "").exit_code == 0
+
+
+def test_debug_shows_where_an_error_comes_from():
+    def fail(out: Output) -> None:
+        raise PermissionError(13, "Permission denied", "a.png")
+
+    assert "Traceback" not in run(fail).stderr
+    assert "in fail" in run(fail, "--debug").stderr
 
 
 def test_only_the_leader_of_a_training_speaks():

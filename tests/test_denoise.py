@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 from ssbsn_cli import denoise_image, load_denoiser
 from ssbsn_cli.cli.app import app
 from ssbsn_cli.core.errors import ImageError, OptionError, WeightsError
+from ssbsn_cli.core.imaging import read_photo
+from ssbsn_cli.core.inference import opening
 
 SSBSN = ["--weights", "ssbsn-photo"]
 QUICK = [*SSBSN, "--refine", "none"]
@@ -100,6 +102,25 @@ def test_a_broken_photo_fails_alone(folder):
     assert names("out") == ["photo.png"]
 
 
+def test_a_photo_that_meets_a_defect_fails_alone_and_says_how_to_report_it(folder, monkeypatch):
+    def read(path, **options):
+        if path.name == "b.png":
+            raise ZeroDivisionError("by chance")
+        return read_photo(path, **options)
+
+    monkeypatch.setattr(opening, "read_photo", read)
+    for name in "abc":
+        Image.fromarray(noisy(20, 20)).save(f"{name}.png")
+    result = ssbsn("denoise", "a.png", "b.png", "c.png", "-o", "out", *QUICK, code=1)
+    assert names("out") == ["a.png", "c.png"]
+    assert "b.png cannot be denoised" in result.stderr
+    assert "by chance" in result.stderr
+    assert "report" in result.stderr
+    shown = CliRunner().invoke(app, ["denoise", "b.png", "-o", "x.png", "--debug"]).stderr
+    assert "Traceback" in shown
+    assert "in read" in shown
+
+
 def test_many_photos_come_out_in_order_and_errors_are_told_of_the_right_ones(folder):
     kinds = "gbgggbbg"
     for number, kind in enumerate(kinds):
@@ -141,6 +162,88 @@ def test_a_directory_is_denoised_and_gone_on_with(folder):
     assert sorted(str(p) for p in Path("out").rglob("*.png")) == ["out/one.png", "out/sub/two.png"]
     again = ssbsn("denoise", "in", "-o", "out", "-r", "--skip-existing", "--json", *QUICK)
     assert all(json.loads(line)["skipped"] for line in again.stdout.splitlines())
+
+
+def test_a_comparison_that_an_interruption_left_out_is_drawn_later(folder):
+    ssbsn("denoise", "photo.png", "-o", "out/", "--compare", "seen/", *QUICK)
+    result, picture = Path("out/photo.png"), Path("seen/photo.png_compare.png")
+    before, drawn = result.read_bytes(), picture.read_bytes()
+    for missing in (picture, result):
+        missing.unlink()
+        ssbsn("denoise", "photo.png", "-o", "out/", "--compare", "seen/", "--skip-existing", *QUICK)
+        assert result.read_bytes() == before
+        assert picture.read_bytes() == drawn
+
+
+def test_a_photo_that_another_process_is_at_is_left_to_it_while_it_lives(folder):
+    Image.fromarray(noisy(20, 20)).save("another.png")
+    Path("out").mkdir()
+    busy = (
+        "import pathlib, time; from ssbsn_cli.core.runtime.temporary import claim; "
+        "print(claim(pathlib.Path('out/another.png')), flush=True); time.sleep(8)"
+    )
+    with subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"True\n"
+        result = ssbsn("denoise", ".", "-o", "out", "--skip-existing", "--json", *QUICK)
+        assert other.poll() is not None
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [record["input"] for record in records] == ["photo.png", "another.png"]
+    assert names("out") == ["another.png", "photo.png"]
+
+
+@pytest.mark.slow
+def test_eight_processes_share_a_folder(folder):
+    for number in range(40):
+        Image.fromarray(noisy(60, 40 + number)).save(f"{number}.png")
+    command = [sys.executable, "-m", "ssbsn_cli", "denoise", ".", "-o", "out", "--skip-existing"]
+    processes = [
+        subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True) for _ in range(8)
+    ]
+    told = [process.communicate()[0].splitlines() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8
+    records = [json.loads(line) for lines in told for line in lines]
+    made = [record["input"] for record in records if "skipped" not in record]
+    assert len(made) == len(set(made)) == 41
+    assert len(names("out")) == 41
+
+
+def test_results_go_through_no_link_that_the_user_did_not_name(folder):
+    Path("elsewhere").mkdir()
+    Path("elsewhere/photo.png").write_text("mine")
+    Path("in/sub").mkdir(parents=True)
+    Path("photo.png").rename("in/sub/photo.png")
+    Path("out").mkdir()
+    Path("out/sub").symlink_to("../elsewhere")
+    told = ssbsn("denoise", "in", "-ro", "out", "--overwrite", *QUICK, code=1).stderr
+    assert "out/sub is a link" in told
+    Path("out/sub").unlink()
+    Path("out/sub").mkdir()
+    Path("out/sub/photo.png").symlink_to("../../elsewhere/photo.png")
+    ssbsn("denoise", "in", "-ro", "out", "--overwrite", *QUICK, code=1)
+    assert Path("elsewhere/photo.png").read_text() == "mine"
+    named = ["-o", "out/sub/photo.png", "--overwrite"]
+    ssbsn("denoise", "in/sub/photo.png", *named, *QUICK)
+    assert Path("out/sub/photo.png").is_symlink()
+    assert pixels("elsewhere/photo.png").shape == (24, 40, 3)
+
+
+def test_a_list_names_photos_and_results_keep_their_time(folder):
+    Image.fromarray(noisy(20, 20)).save("a b.png")
+    os.utime("a b.png", (1e9, 1e9))
+    Path("list").write_bytes(b"a b.png\0photo.png\0")
+    options = ["--inputs-from", "list", "-0", "-o", "out", "--keep-time"]
+    ssbsn("denoise", *options, "--shard", "1/1", *QUICK)
+    assert names("out") == ["a b.png", "photo.png"]
+    assert Path("out/a b.png").stat().st_mtime == 1e9
+    ssbsn("denoise", "--inputs-from", "-", "-o", "more/", *QUICK, stdin=b"photo.png\n")
+    assert names("more") == ["photo.png"]
+
+
+def test_a_file_in_place_of_a_folder_is_told(folder):
+    Path("file").touch()
+    told = ssbsn("denoise", "photo.png", "-o", "file/x.png", *QUICK, code=1).stderr
+    assert "file/x.png cannot be written: its folder is not a folder" in told
 
 
 def test_small_photos_computed_together_come_out_as_they_do_alone(folder):
@@ -246,6 +349,10 @@ def test_strength_zero_leaves_the_photo(folder):
         ["--overlap", "100000"],
         ["--compare", "photo.png"],
         ["--tile", "9" * 5000],
+        ["--weights", ""],
+        ["--shard", "3/2"],
+        ["--shard", "0/2"],
+        ["-0"],
     ],
 )
 def test_wrong_use_is_refused(folder, wrong):
@@ -323,11 +430,74 @@ def test_kill_leaves_no_half_written_result(folder):
     assert pixels("out/photo.png").shape == (24, 40, 3)
 
 
+HUNG = """
+import sys, time
+from ssbsn_cli.core.inference import opening
+read_photo = opening.read_photo
+def read(path, **options):
+    if path.name == "hung.png":
+        print("hung", flush=True)
+        time.sleep(1000)
+    return read_photo(path, **options)
+opening.read_photo = read
+from ssbsn_cli.__main__ import main
+sys.argv = ["ssbsn", "denoise", "photo.png", "hung.png", "-o", "out"]
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_reader_that_hangs_does_not_keep_a_signal_waiting(folder, number, code):
+    Path("hung.png").write_bytes(b"?" * (1 << 20))
+    with subprocess.Popen([sys.executable, "-c", HUNG], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        start = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(timeout=60) == code
+    # Two seconds where nothing else runs.
+    assert time.monotonic() - start < 10
+
+
+def test_the_work_goes_on_if_nobody_reads_what_is_said(folder):
+    for number in range(3):
+        Image.fromarray(noisy(20, 20)).save(f"{number}.png")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "ssbsn_cli", "denoise", ".", "-o", "out", *QUICK]
+    assert subprocess.run(command, stderr=writing).returncode == 0
+    os.close(writing)
+    assert len(names("out")) == 4
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("columns", ["0", "20"])
+def test_help_finds_room_or_says_why_not(columns):
+    command = [sys.executable, "-m", "ssbsn_cli", "denoise", "--help"]
+    environment = {**os.environ, "COLUMNS": columns}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert "--strip-metadata" in result.stdout
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1
+    assert result.stderr == "Error: standard output: No space left on device\n"
+
+
 def test_info_says_what_a_bug_report_needs():
     facts = json.loads(ssbsn("info", "--json").stdout)
     for key in ("ssbsn", "torch", "devices", "precision", "tile", "cache", "weights_present"):
         assert facts[key]
     assert facts["torch"] in ssbsn("info").stdout
+
+
+def test_info_needs_no_home(monkeypatch):
+    def expand(path):
+        raise RuntimeError("no home")
+
+    monkeypatch.delenv("SSBSN_CACHE", raising=False)
+    monkeypatch.setattr("pooch.os_cache", expand)
+    assert "SSBSN_CACHE" in ssbsn("info").stdout
+    assert "SSBSN_CACHE" in ssbsn("fetch-weights", "ssbsn-sidd", code=1).stderr
 
 
 def test_version_and_help():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.inference.finding import read_names
 from ssbsn_cli.core.inference.jobs import plan_jobs
 
 
@@ -70,6 +71,75 @@ def test_only_results_of_photos_that_are_there_are_taken_for_results(photos):
     assert "photos/mine_denoised_denoised.png" in targets("photos")
 
 
+def test_a_folder_whose_results_went_elsewhere_may_hold_results_of_an_earlier_run(photos):
+    Path("photos/a_denoised.png").touch()
+    assert targets("photos", output="out") == ["out/a.png", "out/b.JPG"]
+
+
+def test_a_pattern_run_again_does_not_denoise_its_results():
+    for output in (None, "out"):
+        plan = plan_jobs(["a.png", "a_denoised.png", "b.png"], output)
+        assert [str(job.source) for job in plan.jobs] == ["a.png", "b.png"]
+        assert [path.name for path, _ in plan.passed_over] == ["a_denoised.png"]
+
+
+def test_a_result_that_is_named_alone_is_denoised():
+    assert targets("a_denoised.png") == ["a_denoised_denoised.png"]
+
+
+def test_a_folder_of_folders_is_said_to_need_recursive(photos):
+    Path("years").mkdir()
+    Path("photos").rename("years/2024")
+    ((path, reason),) = plan_jobs(["years"], "out").passed_over
+    assert str(path) == "years"
+    assert "--recursive" in reason
+
+
+def test_a_link_to_a_folder_is_named_and_not_followed(photos):
+    Path("photos/self").symlink_to(".")
+    Path("photos/elsewhere").symlink_to("sub")
+    plan = plan_jobs(["photos"], "out", recursive=True)
+    linked = [str(path) for path, reason in plan.passed_over if "link" in reason]
+    assert linked == ["photos/elsewhere", "photos/self"]
+    assert len(plan.jobs) == 4
+    assert targets("photos/elsewhere", output="out") == ["out/c.tif"]
+
+
+@pytest.mark.parametrize("output", ["out", None])
+def test_photos_that_differ_by_their_extensions_get_results_of_their_own(photos, output):
+    for name in ("b.jpg", "b.png", "c.jpg", "c.tif", "d.jpg"):
+        Path("photos/sub", name).touch()
+    found = {Path(name).name for name in targets("photos/sub", output=output, format="png")}
+    middle = "" if output else "_denoised"
+    stems = ("b.jpg", "b", "c.jpg", "c.tif", "d")
+    assert found == {f"{stem}{middle}.png" for stem in stems}
+
+
+def test_shards_hold_every_photo_once_and_always_the_same():
+    names = [f"photos/{number}.png" for number in range(200)]
+    shards = []
+    for number in (1, 2, 3):
+        plan = plan_jobs(names, "out")
+        plan.keep_shard(number, 3)
+        shards.append({str(job.source) for job in plan.jobs})
+    assert sorted(name for shard in shards for name in shard) == sorted(names)
+    assert min(map(len, shards)) > 40
+    moved = plan_jobs([name.replace("photos", "/mnt") for name in names[:50]], "out")
+    moved.keep_shard(1, 3)
+    assert {job.source.name for job in moved.jobs} == {
+        Path(name).name for name in shards[0] & set(names[:50])
+    }
+
+
+def test_lists_of_names():
+    assert read_names(b"a.png\n\nb c.png\n", b"\n") == ["a.png", "b c.png"]
+    assert read_names(b"a\nb.png\0c.png\0", b"\0") == ["a\nb.png", "c.png"]
+    for wrong in (b"a.png\0b.png\0", b"-\n"):
+        with pytest.raises(OptionError):
+            read_names(wrong, b"\n")
+    assert targets("a.png", output="out", listed=True) == ["out/a.png"]
+
+
 def test_a_photo_named_twice_is_denoised_once():
     assert targets("a.png", "a.png") == ["a_denoised.png"]
 
@@ -116,7 +186,6 @@ def test_streams():
         (["a.png"], "x.png", {"compare": "a.png"}),
         (["a.png"], "x.png", {"compare": "picture"}),
         (["a.png", "b.png"], None, {"compare": "one.png"}),
-        (["a.png", "a_denoised.png"], None, {}),
     ],
 )
 def test_contradictions_are_refused_with_a_hint(photos, inputs, output, options):

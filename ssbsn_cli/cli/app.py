@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
-from types import FrameType
+import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -12,11 +12,21 @@ import typer
 from ssbsn_cli import __version__
 from ssbsn_cli.cli.denoise import denoise
 from ssbsn_cli.cli.eval import evaluate
+from ssbsn_cli.cli.failures import FAILED
 from ssbsn_cli.cli.fetch_weights import fetch_weights
 from ssbsn_cli.cli.info import info
+from ssbsn_cli.cli.output import visible
 from ssbsn_cli.cli.registration import register, show_examples
 from ssbsn_cli.cli.train import train
-from ssbsn_cli.core.runtime.process import keep_freed_memory
+from ssbsn_cli.core.runtime.process import (
+    end_if_interrupted,
+    end_on_signals,
+    flush_streams,
+    give_up,
+    keep_freed_memory,
+    prepare_streams,
+)
+from ssbsn_cli.core.runtime.temporary import remove_all
 
 app = typer.Typer(
     name="ssbsn",
@@ -70,6 +80,7 @@ register(
 )
 register(app, "info", info, "ssbsn info", "ssbsn info --json")
 
+_NARROWEST = 40
 _EXAMPLES = show_examples(
     "ssbsn denoise photo.png",
     "ssbsn denoise photos/ -o clean/ --recursive",
@@ -104,11 +115,27 @@ def main() -> None:
     # twice as long. OpenMP reads this when PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
-    for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
-        signal.signal(number, _exit_by_exception)
-    app()
-
-
-def _exit_by_exception(number: int, _frame: FrameType | None) -> None:
-    """Raise, so that half-written files are removed on the way out."""
-    raise SystemExit(128 + number)
+    prepare_streams()
+    if not sys.warnoptions:
+        # Libraries warn those who write programs, not those who denoise photos.
+        warnings.simplefilter("ignore")
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) < _NARROWEST:
+        # Some programs start others with 0, in which no text has room.
+        del os.environ["COLUMNS"]
+    end_on_signals()
+    # An error of usage repeats what it does not know, such as a file name that begins with a dash.
+    sys.argv[1:] = [visible(word) if word.startswith("-") else word for word in sys.argv[1:]]
+    try:
+        app()
+    except OSError as error:
+        # Only what a command prints itself is explained elsewhere: help and the version are not.
+        give_up(sys.stdout)
+        typer.echo(f"Error: standard output: {error.strerror}", err=True)
+        sys.exit(FAILED)
+    except SystemExit as ended:
+        end_if_interrupted(ended.code)
+        raise
+    finally:
+        remove_all()
+        flush_streams()

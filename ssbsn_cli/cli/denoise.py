@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ssbsn_cli.cli.failures import FAILED, explain
+from ssbsn_cli.cli.failures import FAILED, explain, explain_photo
 from ssbsn_cli.cli.options import SettingsOptions
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import DeviceError, OptionError
 from ssbsn_cli.core.inference.settings import FileOptions, Settings
-from ssbsn_cli.core.runtime.process import stdout
+from ssbsn_cli.core.runtime.process import stdin, stdout, undeferred_interrupts
 from ssbsn_cli.core.types import FormatKind
 
 if TYPE_CHECKING:
@@ -40,9 +40,27 @@ def _make_file_options(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace existing files, even the photo itself.")
     ] = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-existing",
+            help="Skip photos whose result exists, and share the others with commands that run at "
+            "the same time.",
+        ),
+    ] = False,
+    keep_time: Annotated[
+        bool, typer.Option("--keep-time", help="Give results the photos' time of change.")
+    ] = False,
 ) -> FileOptions:
+    if overwrite and skip_existing:
+        raise OptionError("--overwrite and --skip-existing contradict each other.", "Use one.")
     return FileOptions(
-        format=format, quality=quality, overwrite=overwrite, strip_metadata=strip_metadata
+        format=format,
+        quality=quality,
+        overwrite=overwrite,
+        skip_existing=skip_existing,
+        strip_metadata=strip_metadata,
+        keep_time=keep_time,
     )
 
 
@@ -50,9 +68,9 @@ def denoise(
     out: Output,
     *,
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="INPUT...", help="Photos, directories, or - for standard input."),
-    ],
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -96,15 +114,28 @@ def denoise(
     keep_adapted: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Directory to keep the adapted weights in.")
     ] = None,
-    skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Skip photos whose result exists.")
+    inputs_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also denoise what a list names, a line each; - is stdin."
+        ),
+    ] = None,
+    nul: Annotated[
+        bool,
+        typer.Option("--null", "-0", help="That list is separated by NULs, as by find -print0."),
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Denoise only the I-th of N parts of the photos."),
+    ] = None,
 ) -> None:
     """Remove noise from photos: files, whole directories, or a pipe."""
     from ssbsn_cli.core.inference.jobs import plan_jobs
 
-    if files.overwrite and skip_existing:
-        raise OptionError("--overwrite and --skip-existing contradict each other.", "Use one.")
+    inputs = [*(inputs or []), *_read_list(inputs_from, nul)]
+    if not inputs and not inputs_from:
+        raise OptionError("No photo was named.", "Name photos, folders, or - for standard input.")
+    part = _parse_shard(shard) if shard else None
     if keep_adapted and adapt is None:
         raise OptionError("--keep-adapted needs --adapt.", "Say for how many minutes to adapt.")
     if adapt is not None and not 0 < adapt < math.inf:
@@ -112,15 +143,23 @@ def denoise(
     if adapt and _STREAM in inputs:
         raise OptionError("Weights cannot adapt to a photo from a pipe.", "Save it to a file.")
     plan = plan_jobs(
-        inputs, output, suffix=suffix, format=files.format, recursive=recursive, compare=compare
+        inputs,
+        output,
+        suffix=suffix,
+        format=files.format,
+        recursive=recursive,
+        compare=compare,
+        listed=inputs_from is not None,
     )
+    if part:
+        plan.keep_shard(*part)
     _check_stdout(out, plan)
     for path, reason in plan.passed_over:
         out.say(f"Passed over {path}: {reason}.")
     failed = len(plan.unreadable)
     for trouble in plan.unreadable:
         out.error(explain(trouble)[1], input=str(trouble.filename))
-    todo = [job for job in plan.jobs if not (skip_existing and _exists(out, job))]
+    todo = [job for job in plan.jobs if not (files.skip_existing and _is_done(out, job))]
     if not plan.jobs:
         out.say("No photos found.")
     if todo:
@@ -141,13 +180,31 @@ def _check_stdout(out: Output, plan: Plan) -> None:
         stdout()
 
 
-def _exists(out: Output, job: Job) -> bool:
+def _read_list(path: Path | None, nul: bool) -> list[str]:
+    """Return the inputs that a file names, or standard input."""
+    from ssbsn_cli.core.inference.finding import STREAM, read_names
+
+    if path is None:
+        if nul:
+            raise OptionError("-0 needs --inputs-from.", "Say which list is to be read.")
+        return []
+    content = stdin().read() if str(path) == STREAM else path.read_bytes()
+    return read_names(content, b"\0" if nul else b"\n")
+
+
+def _parse_shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise OptionError(f"A shard of {text[:20]!r} makes no sense.", "Use 1/8 to 8/8 of 8 parts.")
+    return int(number), int(count)
+
+
+def _is_done(out: Output, job: Job) -> bool:
     """Tell whether a job's results exist, and say so."""
-    exist = bool(job.written) and all(map(os.path.exists, job.written))
-    if exist:
-        out.say(f"{job.target} exists, skipped")
-        out.record({"input": str(job.source), "output": str(job.target), "skipped": True})
-    return exist
+    done = job.is_done
+    if done:
+        _show(out, job, job.skipped)
+    return done
 
 
 def _load(
@@ -165,7 +222,8 @@ def _load(
     if minutes:
         from ssbsn_cli.core.training.adapt import adapt_weights
 
-        with out.progress(counted=False) as progress:
+        saved = contextlib.nullcontext() if keep else undeferred_interrupts()
+        with out.progress(counted=False) as progress, saved:
             bar = progress.add_task("adapting", total=1)
             chosen = adapt_weights(
                 [job.source for job in todo if job.source],
@@ -200,21 +258,27 @@ def _denoise_all(out: Output, denoiser: Denoiser, todo: Sequence[Job], files: Fi
                 raise outcome
             if isinstance(outcome, Exception):
                 failed += 1
-                out.error(explain(outcome)[1], input=_name(job))
+                out.error(explain_photo(outcome, _name(job)), input=str(job.source or _STREAM))
             else:
-                out.record(outcome)
-                out.say(_summary(outcome))
+                _show(out, job, outcome)
             progress.advance(photos)
     return failed
 
 
 def _name(job: Job) -> str:
-    return str(job.source or _STREAM)
+    return str(job.source or "standard input")
 
 
-def _summary(result: dict[str, Any]) -> str:
-    megapixels = result["width"] * result["height"] / 1e6
-    return (
-        f"{result['input']} -> {result['output']}  ({megapixels:.2g} Mpx in "
-        f"{result['seconds']:.1f} s on {result['device']})"
-    )
+def _show(out: Output, job: Job, result: dict[str, Any]) -> None:
+    """Say what became of a photo."""
+    out.record(result)
+    if "comparison" in result:
+        out.say(f"{job.target} exists, and {job.comparison} was drawn from it")
+    elif "skipped" in result:
+        out.say(f"{job.target} exists, skipped")
+    else:
+        megapixels = result["width"] * result["height"] / 1e6
+        out.say(
+            f"{_name(job)} -> {job.target or 'standard output'}  ({megapixels:.2g} Mpx in "
+            f"{result['seconds']:.1f} s on {result['device']})"
+        )

@@ -12,6 +12,7 @@ import typer
 
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
+from ssbsn_cli.core.runtime.process import give_up
 
 FAILED = 1
 USAGE = 2
@@ -70,8 +71,30 @@ def explain(error: Exception) -> tuple[int, SsbsnError]:
     for kind in type(error).__mro__:
         if kind in ERRORS:
             code, make = ERRORS[kind]
-            return code, make(error)
+            explained = make(error)
+            # No other use of the command would help.
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+                code = FAILED
+            if explained is not error:
+                explained.__cause__ = error
+            return code, explained
     raise error
+
+
+def explain_photo(error: Exception, name: str) -> SsbsnError:
+    """Say what is wrong with one photo of several, even if it is a defect of this program."""
+    try:
+        return explain(error)[1]
+    except Exception:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        defect = SsbsnError(
+            f"{name} cannot be denoised, because ssbsn has a defect ({reason}).",
+            "Please report it with the photo, the output of ssbsn info, and what this command "
+            "says with --debug.",
+        )
+        defect.__cause__ = error
+        return defect
 
 
 @contextlib.contextmanager
@@ -84,7 +107,7 @@ def reported(out: Output) -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
         # The reader of stdout has gone, so nobody is left to tell.
-        sys.stderr.close()
+        give_up(sys.stdout)
         raise typer.Exit(FAILED) from None
     except (SsbsnError, MemoryError, OSError) as error:
         code, explained = explain(error)

@@ -10,14 +10,14 @@ def info(out: Output) -> None:
 
     Paste this into a bug report.
     """
-    from rich.table import Table
-
     from ssbsn_cli.core.inference.system import describe_system
 
     facts = describe_system()
     out.record(facts)
-    table = Table(show_header=False, box=None)
+    # No table, which would fold long paths: people paste this.
+    width = max(map(len, facts)) + 2
     for key, value in facts.items():
-        lines = value if isinstance(value, list) else [value]
-        table.add_row(key.replace("_", " "), "\n".join(str(line) for line in lines))
-    out.show(table)
+        heading = key.replace("_", " ")
+        for line in value if isinstance(value, list) else [value]:
+            out.show(f"{heading:<{width}}{line}")
+            heading = ""

@@ -5,16 +5,45 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from ssbsn_cli.core.errors import OptionError, SsbsnError
-from ssbsn_cli.core.runtime.process import stdout
+from ssbsn_cli.core.runtime.process import give_up, stdout
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+
+# Characters in a line.
+_ENDLESS = 10**6
+
+
+class SafeConsole(Console):
+    """Shows control characters in texts, which could come from a file name, and obeys none."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Render as the console does, but for control characters."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+    def on_broken_pipe(self) -> None:
+        """Say so by an exception."""
+        # The console's own answer is to end the process with nobody told.
+        raise BrokenPipeError
+
+
+def visible(text: str) -> str:
+    """Return a text whose control characters, but for line feeds, are spelled out."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 class Output:
@@ -26,14 +55,20 @@ class Output:
         Print each result as one line of JSON.
     quiet : bool
         Print nothing but errors, and JSON if asked for.
+    debug : bool
+        Print where errors come from, too.
     """
 
-    def __init__(self, *, json_lines: bool, quiet: bool) -> None:
+    def __init__(self, *, json_lines: bool, quiet: bool, debug: bool = False) -> None:
         self.json_lines = json_lines
         self.quiet = quiet
+        self.debug = debug
         self._follows = False
-        self._out = Console(highlight=False, soft_wrap=True, emoji=False)
-        self._err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+        self._out = SafeConsole(highlight=False, soft_wrap=True, emoji=False)
+        self._err = SafeConsole(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+        if not self._out.is_terminal:
+            # Nothing is cut or wrapped that goes into a file or a bug report.
+            self._out.width = _ENDLESS
 
     def leave_to_leader(self) -> None:
         """Fall silent, unless this process is the first of those that ``torchrun`` started.
@@ -68,17 +103,21 @@ class Output:
         """Say what went wrong and what to do next, even if quiet; record it with `about`."""
         if self._follows and isinstance(error, OptionError):
             return
+        if self.debug:
+            import traceback
+
+            self._talk("".join(traceback.format_exception(error)))
         self._talk(f"Error: {error}", "bold red")
         if error.hint:
             self._talk(error.hint)
         self.record({**about, "error": str(error), "hint": error.hint})
 
     def _talk(self, text: str, style: str | None = None) -> None:
-        # File names can hold anything, even control sequences of terminals.
-        shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
         # The work goes on even if nobody can be told.
-        with contextlib.suppress(OSError):
-            self._err.print(shown, style=style, markup=False)
+        try:
+            self._err.print(text, style=style, markup=False)
+        except OSError:
+            give_up(sys.stderr)
 
     @contextlib.contextmanager
     def progress(self, *, counted: bool = True) -> Iterator[Progress]:

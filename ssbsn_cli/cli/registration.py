@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
+from typer.models import OptionInfo
 
 from ssbsn_cli.cli.failures import EXIT_CODES, reported
 from ssbsn_cli.cli.output import Output
+from ssbsn_cli.core.errors import OptionError
 
 
 def register(app: typer.Typer, name: str, command: Callable[..., None], *examples: str) -> None:
     """Add a command to the application.
 
-    Every command gets ``--json`` and ``--quiet``, and ends with an exit code of `failures`.
+    Every command gets ``--json``, ``--quiet`` and ``--debug``. It refuses names that are empty, and
+    ends with an exit code of `failures`.
 
     Parameters
     ----------
@@ -40,11 +43,13 @@ def register(app: typer.Typer, name: str, command: Callable[..., None], *example
             options |= members
         else:
             options[parameter.name] = parameter
+    named = {name: text for name, option in options.items() if (text := _names_something(option))}
     options |= inspect.signature(_make_output, eval_str=True).parameters
 
     def run(**given: Any) -> None:
-        out = _make_output(given.pop("json_lines"), given.pop("quiet"))
+        out = _make_output(given.pop("json_lines"), given.pop("quiet"), given.pop("debug"))
         with reported(out):
+            _refuse_empty(named, given)
             for group, (make, members) in groups.items():
                 given[group] = make(**{member: given.pop(member) for member in members})
             command(out, **given)
@@ -54,6 +59,24 @@ def register(app: typer.Typer, name: str, command: Callable[..., None], *example
     run.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
     text = f"{inspect.getdoc(command)}\n\n{show_examples(*examples)}\n\n{EXIT_CODES}"
     app.command(name, help=text)(run)
+
+
+def _names_something(option: inspect.Parameter) -> str | None:
+    """Return how users spell an option that takes the name of a file, weights and the like."""
+    for each in getattr(option.annotation, "__metadata__", ()):
+        if isinstance(each, OptionInfo) and each.metavar:
+            # Inside Annotated, the first spelling takes the place of the default.
+            spellings = [each.default, *(each.param_decls or ())]
+            spoken = (text for text in spellings if isinstance(text, str))
+            return next(spoken, f"--{option.name.replace('_', '-')}")
+    return None
+
+
+def _refuse_empty(named: Mapping[str, str], given: Mapping[str, Any]) -> None:
+    for name, spelling in named.items():
+        value = given[name]
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise OptionError(f"{spelling} is empty.", "Check the variable that it comes from.")
 
 
 def show_examples(*examples: str) -> str:
@@ -66,5 +89,8 @@ def _make_output(
         bool, typer.Option("--json", help="Print results to stdout as JSON, one object a line.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print where in the program errors come from.")
+    ] = False,
 ) -> Output:
-    return Output(json_lines=json_lines, quiet=quiet)
+    return Output(json_lines=json_lines, quiet=quiet, debug=debug)

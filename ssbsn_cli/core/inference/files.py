@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, cast
 
-from ssbsn_cli.core.imaging import (
-    Metadata,
-    Photo,
-    check_writable,
-    encode_photo,
-    stored_dtype,
-    write_photo,
-)
+from ssbsn_cli.core.errors import ImageError
+from ssbsn_cli.core.imaging import Photo, check_writable, encode_photo, stored_dtype, write_photo
 from ssbsn_cli.core.imaging.compare import RowComparison
 from ssbsn_cli.core.imaging.photo import Pixels
 from ssbsn_cli.core.imaging.tiff_stream import TiffImage
 from ssbsn_cli.core.imaging.writing import write_rows
 from ssbsn_cli.core.inference.denoiser import Denoiser, describe_speed
+from ssbsn_cli.core.inference.finding import STREAM
 from ssbsn_cli.core.inference.jobs import Job
-from ssbsn_cli.core.inference.opening import Opened, Opening, open_groups
+from ssbsn_cli.core.inference.opening import (
+    Opened,
+    Opening,
+    Outcome,
+    open_groups,
+    write_comparison,
+)
 from ssbsn_cli.core.inference.settings import FileOptions
 from ssbsn_cli.core.runtime.process import stdout
+from ssbsn_cli.core.runtime.temporary import give_up_claim
+from ssbsn_cli.core.runtime.threads import background_thread
 from ssbsn_cli.core.types import Progress
-
-# What was done, as plain values for JSON, or what went wrong.
-Outcome = dict[str, Any] | Exception
 
 
 def denoise_files(
@@ -57,36 +59,45 @@ def denoise_files(
     Yields
     ------
     job : Job
-        Each, in order, once its result is written.
+        Each, once its result is written; in order but for those that other processes were at.
     outcome : dict or Exception
         What was done, as plain values for JSON: ``input``, ``output``, ``width``, ``height``,
         ``channels``, ``dtype`` (of the output) and all of `Denoiser.describe` and
-        `Denoiser.denoise_in_place`. Or what went wrong: ImageError if the photo cannot be read or
-        the result cannot be written, DeviceError if the device's memory is too small.
+        `Denoiser.denoise_in_place`. If the result was there, ``input``, ``output`` and ``skipped``
+        alone, and ``comparison`` if that was missing. Or what went wrong: ImageError if the photo
+        cannot be read or the result cannot be written, DeviceError if the device's memory is too
+        small, and anything else if this program has a defect.
     """
-    with ThreadPoolExecutor(1) as writer:
+    with background_thread() as writer:
         last: list[tuple[Job, Outcome | Future[Outcome]]] = []
         for group in open_groups(jobs, options, denoiser.batch_size):
             for job, _ in group:
                 begin(job)
             outcomes = _compute(denoiser, group, options, progress, writer)
             for job, outcome in last:
-                yield job, _wait_for(outcome)
+                yield job, _conclude(job, outcome, options)
             last = [(job, outcome) for (job, _), outcome in zip(group, outcomes, strict=True)]
             # Report what is done already, since the next photo may take minutes.
             while last and _is_done(last[0][1]):
                 job, outcome = last.pop(0)
-                yield job, _wait_for(outcome)
+                yield job, _conclude(job, outcome, options)
         for job, outcome in last:
-            yield job, _wait_for(outcome)
+            yield job, _conclude(job, outcome, options)
 
 
 def _is_done(outcome: Outcome | Future[Outcome]) -> bool:
     return not isinstance(outcome, Future) or outcome.done()
 
 
-def _wait_for(outcome: Outcome | Future[Outcome]) -> Outcome:
-    return outcome.result() if isinstance(outcome, Future) else outcome
+def _conclude(job: Job, outcome: Outcome | Future[Outcome], options: FileOptions) -> Outcome:
+    """Wait for a job, and leave its files to others from now on."""
+    result = outcome.result() if isinstance(outcome, Future) else outcome
+    if options.skip_existing and job.written:
+        give_up_claim(job.written[0])
+        # Another program may have made them meanwhile.
+        if isinstance(result, ImageError) and job.is_done:
+            return job.skipped
+    return result
 
 
 def _attempt(work: Callable[..., dict[str, Any]], *arguments: Any) -> Outcome:
@@ -94,6 +105,15 @@ def _attempt(work: Callable[..., dict[str, Any]], *arguments: Any) -> Outcome:
         return work(*arguments)
     except Exception as error:
         return error
+
+
+def _write_and_release(
+    opened: Opened, job: Job, options: FileOptions, facts: dict[str, Any]
+) -> Outcome:
+    """Write results, and let other processes go on that wait for them."""
+    outcome = _attempt(_write, opened, job, options, facts)
+    give_up_claim(job.written[0])
+    return outcome
 
 
 def _compute(
@@ -105,7 +125,7 @@ def _compute(
 ) -> Sequence[Outcome | Future[Outcome]]:
     """Denoise a group that was opened; its results may still be on their way to the disk."""
     job, first = group[0]
-    if isinstance(first, Exception):
+    if isinstance(first, Exception | dict):
         return [first]
     if isinstance(first, TiffImage):
         return [_attempt(_denoise_large, denoiser, first, job, options, progress)]
@@ -114,13 +134,20 @@ def _compute(
     try:
         speed = denoiser.denoise_in_place(pixels, progress)
     except Exception as error:
-        return [error] * len(photos)
+        if len(group) == 1:
+            return [error]
+        # One photo may be at fault, which fails alone.
+        return [
+            outcome
+            for one in group
+            for outcome in _compute(denoiser, [one], options, progress, writer)
+        ]
     facts = {**denoiser.describe(), **speed}
     if job.target is None:
         # Nobody may be reading there, and a thread that waits cannot be interrupted.
         return [_attempt(_write, photos[0], job, options, facts)]
     return [
-        writer.submit(_attempt, _write, opened, job, options, facts)
+        writer.submit(_write_and_release, opened, job, options, facts)
         for (job, _), opened in zip(group, photos, strict=True)
     ]
 
@@ -131,6 +158,7 @@ def _denoise_large(
     """Denoise rows as they are read, and write them as they are done."""
     assert job.target
     start = time.perf_counter()
+    changed = job.source.stat() if job.source and options.keep_time else None
     with image:
         picture = RowComparison(image.shape) if job.comparison else None
         # One pixel stands for all: only the number of channels and their type matter.
@@ -143,9 +171,10 @@ def _denoise_large(
             overwrite=options.overwrite,
             strip_metadata=options.strip_metadata,
         )
+    _keep_time(job.target, changed)
     speed = describe_speed(image, time.perf_counter() - start)
     if picture:
-        _write_comparison(picture.picture(), job, options)
+        _add_comparison(picture.picture(), job, options)
     return _describe(job, image.shape, str(image.dtype)) | denoiser.describe() | speed
 
 
@@ -160,6 +189,7 @@ def _watch(rows: Iterator[Pixels], image: TiffImage, picture: RowComparison) -> 
 
 def _write(opened: Opened, job: Job, options: FileOptions, facts: dict[str, Any]) -> dict[str, Any]:
     photo, format = opened.photo, opened.format
+    changed = job.source.stat() if job.source and options.keep_time else None
     if job.target is None:
         data = encode_photo(
             photo, format, quality=options.quality, strip_metadata=options.strip_metadata
@@ -175,21 +205,30 @@ def _write(opened: Opened, job: Job, options: FileOptions, facts: dict[str, Any]
             overwrite=options.overwrite,
             strip_metadata=options.strip_metadata,
         )
+        _keep_time(job.target, changed)
     if opened.comparison:
-        _write_comparison(opened.comparison.picture(photo.color), job, options)
+        _add_comparison(opened.comparison.picture(photo.color), job, options)
     return _describe(job, photo.pixels.shape, str(stored_dtype(photo, format))) | facts
 
 
-def _write_comparison(picture: Pixels, job: Job, options: FileOptions) -> None:
+def _add_comparison(picture: Pixels, job: Job, options: FileOptions) -> None:
     assert job.comparison
-    write_photo(Photo(picture, Metadata(), "png"), job.comparison, overwrite=options.overwrite)
+    # With this option, a comparison may be there whose result was missing.
+    if not (options.skip_existing and job.comparison.exists()):
+        write_comparison(picture, job.comparison, options.overwrite)
+
+
+def _keep_time(path: Path, changed: os.stat_result | None) -> None:
+    """Give a result the time at which its photo was changed."""
+    if changed:
+        os.utime(path, ns=(changed.st_atime_ns, changed.st_mtime_ns))
 
 
 def _describe(job: Job, shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
     height, width, channels = shape
     return {
-        "input": str(job.source or "-"),
-        "output": str(job.target or "-"),
+        "input": str(job.source or STREAM),
+        "output": str(job.target or STREAM),
         "width": width,
         "height": height,
         "channels": channels,

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import zlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ssbsn_cli.core.errors import ImageError, OptionError
-from ssbsn_cli.core.imaging import PHOTO_EXTENSIONS, format_of_path, is_photo_name
+from ssbsn_cli.core.imaging import format_of_path, is_photo_name
+from ssbsn_cli.core.inference.finding import (
+    DEFAULT_SUFFIX,
+    STREAM,
+    Finder,
+    Found,
+    is_folder,
+    is_special,
+)
 
-STREAM = "-"
-_DEFAULT_SUFFIX = "_denoised"
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """One photo to denoise.
 
@@ -26,16 +35,33 @@ class Job:
         Where the result goes; None is standard output.
     comparison : Path, optional
         Where a picture of before and after goes.
+    below : Path
+        The last folders of these paths, which the user did not name.
     """
 
     source: Path | None
     target: Path | None
     comparison: Path | None = None
+    below: Path = Path()
 
     @property
     def written(self) -> list[Path]:
         """The files that the job writes."""
         return [path for path in (self.target, self.comparison) if path is not None]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all files are there that the job writes."""
+        return bool(self.written) and all(map(os.path.exists, self.written))
+
+    @property
+    def skipped(self) -> dict[str, Any]:
+        """What is told of the job if it is done already, as plain values for JSON."""
+        return {
+            "input": str(self.source or STREAM),
+            "output": str(self.target or STREAM),
+            "skipped": True,
+        }
 
 
 @dataclass
@@ -56,6 +82,19 @@ class Plan:
     passed_over: list[tuple[Path, str]] = field(default_factory=list)
     unreadable: list[OSError] = field(default_factory=list)
 
+    def keep_shard(self, number: int, count: int) -> None:
+        """Keep one of `count` parts of the jobs, from 1, by their photos' names.
+
+        A photo belongs to the same part on every machine, whatever other photos there are: its
+        path below the named folder decides, or its name if it was itself named.
+        """
+
+        def shard(job: Job) -> int:
+            name = job.below / job.source.name if job.source else STREAM
+            return zlib.crc32(os.fsencode(name)) % count + 1
+
+        self.jobs = [job for job in self.jobs if shard(job) == number]
+
 
 def plan_jobs(
     inputs: Sequence[str],
@@ -65,8 +104,12 @@ def plan_jobs(
     format: str | None = None,
     recursive: bool = False,
     compare: str | None = None,
+    listed: bool = False,
 ) -> Plan:
     """Find the photos and name their results.
+
+    Photos that differ only by their extensions, and would get results of one name, keep their
+    extensions in it: with the format "png", b.jpg becomes b.jpg.png.
 
     Parameters
     ----------
@@ -84,6 +127,8 @@ def plan_jobs(
         Whether to include subdirectories, whose tree is kept below `output`.
     compare : str, optional
         A file for the picture of before and after; a directory if there are several inputs.
+    listed : bool
+        Whether a list names the inputs, which then count as several even if it names one.
 
     Raises
     ------
@@ -94,7 +139,7 @@ def plan_jobs(
         raise OptionError("A path is empty.", "Check the variable that it comes from.")
     if STREAM in inputs and len(inputs) > 1:
         raise OptionError("Standard input cannot be mixed with other inputs.", "Give '-' alone.")
-    many = len(inputs) > 1 or any(_is_dir(Path(text)) for text in inputs)
+    many = listed or len(inputs) > 1 or any(is_folder(Path(text)) for text in inputs)
     if many and output == STREAM:
         raise OptionError("Several photos cannot go to one stream.", "Name a directory with -o.")
     into = _directory(output, many)
@@ -102,49 +147,28 @@ def plan_jobs(
         if suffix is not None:
             raise OptionError("--suffix and a file as output contradict each other.", "Use one.")
         _check_file(Path(str(output)), format)
-    suffix = suffix if suffix is not None else "" if output else _DEFAULT_SUFFIX
+    suffix = suffix if suffix is not None else "" if output else DEFAULT_SUFFIX
     if os.sep in suffix or (os.altsep and os.altsep in suffix):
         raise OptionError(f"The suffix {suffix!r} names another directory.", "Use -o for that.")
     compare_into = _directory(compare, many)
     if compare and not compare_into:
         _check_file(Path(compare), None)
 
-    plan = Plan()
-    for source, below in _find(inputs, output, into, suffix, recursive, plan):
-        target: Path | None
-        if output == STREAM or (source is None and output is None):
-            target = None
-        elif into is None and output is not None:
-            target = Path(output)
-        elif source is None:
-            raise OptionError("Standard input has no name.", "Name the output file with -o.")
-        else:
-            base = into / below if into else source.parent
-            target = base / _result_name(source, suffix, format)
-        comparison = Path(compare) if compare else None
+    finder = Finder(recursive, into, suffix)
+    jobs = []
+    for found in finder.find(inputs):
+        target = _place(found, output, into, suffix, format)
+        comparison = _named(compare) if compare else None
         if compare_into:
-            name = source.name if source else "stdin"
-            comparison = compare_into / below / f"{name}_compare.png"
-        plan.jobs.append(Job(source, target, comparison))
+            name = found.path.name if found.path else "stdin"
+            comparison = compare_into / found.below / f"{name}_compare.png"
+        jobs.append(Job(found.path, target, comparison, found.below))
     # The same photo may be named twice, by a pattern and by itself.
-    plan.jobs = list(dict.fromkeys(plan.jobs))
+    jobs = list(dict.fromkeys(jobs))
+    plan = Plan(_tell_apart(jobs, suffix), finder.passed_over, finder.unreadable)
+    _pass_over_results(plan, suffix)
     _refuse_collisions(plan.jobs)
     return plan
-
-
-def _is_dir(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
-def _is_special(path: Path) -> bool:
-    """Tell whether a path is a pipe, a device or the like."""
-    try:
-        return path.exists() and not path.is_file() and not path.is_dir()
-    except OSError:
-        return False
 
 
 def _directory(text: str | None, many: bool) -> Path | None:
@@ -152,7 +176,7 @@ def _directory(text: str | None, many: bool) -> Path | None:
     if text is None or text == STREAM:
         return None
     path = Path(text)
-    if _is_dir(path) or text.endswith(("/", os.sep)):
+    if is_folder(path) or text.endswith(("/", os.sep)):
         return path
     if not many:
         return None
@@ -162,7 +186,7 @@ def _directory(text: str | None, many: bool) -> Path | None:
 
 
 def _check_file(path: Path, format: str | None) -> None:
-    if _is_special(path):
+    if is_special(path):
         raise OptionError(f"{path} is not a regular file.", "Use -o - for standard output.")
     try:
         by_name = format_of_path(path)
@@ -176,60 +200,20 @@ def _check_file(path: Path, format: str | None) -> None:
         )
 
 
-def _find(
-    inputs: Sequence[str],
-    output: str | None,
-    into: Path | None,
-    suffix: str,
-    recursive: bool,
-    plan: Plan,
-) -> Iterator[tuple[Path | None, Path]]:
-    """Yield each photo and its directory, relative to the input that led there."""
-    here = Path()
-    for text in inputs:
-        source = Path(text)
-        if text == STREAM:
-            yield None, here
-        elif not _is_dir(source):
-            if not output and _is_special(source):
-                raise OptionError(f"{source} has no name to call the result by.", "Use -o FILE.")
-            yield source, here
-        else:
-            skip = into.resolve() if into else None
-            for path in _walk(source, recursive, skip, plan):
-                if not is_photo_name(path):
-                    plan.passed_over.append((path, "not a photo by its name"))
-                elif _is_special(path):
-                    plan.passed_over.append((path, "not a regular file"))
-                elif _is_result(path, suffix):
-                    plan.passed_over.append((path, f"a result, by {suffix!r} in its name"))
-                else:
-                    yield path, path.relative_to(source).parent
-
-
-def _walk(directory: Path, recursive: bool, skip: Path | None, plan: Plan) -> Iterator[Path]:
-    try:
-        entries = sorted(directory.iterdir())
-    except OSError as error:
-        plan.unreadable.append(error)
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if _is_dir(entry):
-            if recursive and not entry.is_symlink() and entry.resolve() != skip:
-                yield from _walk(entry, recursive, skip, plan)
-        else:
-            yield entry
-
-
-def _is_result(path: Path, suffix: str) -> bool:
-    """Tell whether a photo is the result of another one that is still beside it."""
-    stem = path.stem.removesuffix(suffix)
-    if not suffix or stem == path.stem:
-        return False
-    extensions = {path.suffix, *PHOTO_EXTENSIONS, *map(str.upper, PHOTO_EXTENSIONS)}
-    return any(path.with_name(stem + extension).exists() for extension in extensions if stem)
+def _place(
+    found: Found, output: str | None, into: Path | None, suffix: str, format: str | None
+) -> Path | None:
+    """Return where a result goes; None is standard output."""
+    if output == STREAM or (found.path is None and output is None):
+        return None
+    if output is not None and into is None:
+        return _named(output)
+    if found.path is None:
+        raise OptionError("Standard input has no name.", "Name the output file with -o.")
+    if into is None and is_special(found.path):
+        raise OptionError(f"{found.path} has no name to call the result by.", "Use -o FILE.")
+    base = into / found.below if into else found.path.parent
+    return base / _result_name(found.path, suffix, format)
 
 
 def _result_name(path: Path, suffix: str, format: str | None) -> str:
@@ -239,20 +223,69 @@ def _result_name(path: Path, suffix: str, format: str | None) -> str:
     return f"{path.stem}{suffix}{extension}"
 
 
+def _named(output: str) -> Path:
+    """Return a file that the user named: a link leads to the file that is meant."""
+    path = Path(output)
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _tell_apart(jobs: Sequence[Job], suffix: str) -> list[Job]:
+    """Give results of their own to photos that differ only by their extensions."""
+    alike = defaultdict(list)
+    for job in jobs:
+        alike[job.target].append(job.source)
+
+    def own(job: Job) -> Job:
+        source, target = job.source, job.target
+        if source is None or target is None or len(alike[target]) == 1:
+            return job
+        folders = {each.parent for each in alike[target] if each}
+        if len(folders) > 1 or source.suffix == target.suffix:
+            return job
+        return replace(job, target=target.with_name(f"{source.name}{suffix}{target.suffix}"))
+
+    return [own(job) for job in jobs]
+
+
+def _pass_over_results(plan: Plan, suffix: str) -> None:
+    """Leave out photos that are results of others, as in a second `ssbsn denoise *.jpg`."""
+    photos = {(job.source.parent, job.source.stem) for job in plan.jobs if job.source}
+    kept = []
+    for job in plan.jobs:
+        for ending in {suffix, DEFAULT_SUFFIX} - {""}:
+            stem = job.source.stem.removesuffix(ending) if job.source else ""
+            if job.source and stem != job.source.stem and (job.source.parent, stem) in photos:
+                plan.passed_over.append((job.source, f"a result, by {ending!r} in its name"))
+                break
+        else:
+            kept.append(job)
+    plan.jobs = kept
+
+
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
-    sources = {os.path.realpath(job.source): job for job in jobs if job.source}
+    # Links in folders are followed, but no result is written through a link that is a file.
+    real_folder = cache(os.path.realpath)
+
+    def real(path: Path) -> str:
+        return os.path.join(real_folder(path.parent), path.name)  # noqa: PTH118 - for speed
+
+    sources = {real(job.source): job for job in jobs if job.source}
+    for job in jobs:
+        if job.source and job.source.is_symlink():
+            sources[os.path.realpath(job.source)] = job
     writers: dict[str, Job] = {}
     for job in jobs:
         for path in job.written:
-            real = os.path.realpath(path)
-            if real in writers:
+            place = real(path)
+            if place in writers:
                 raise OptionError(
-                    f"{path} would be written twice, for {writers[real].source or 'standard input'}"
-                    f" and for {job.source or 'standard input'}.",
+                    f"{path} would be written twice, for "
+                    f"{writers[place].source or 'standard input'} and for "
+                    f"{job.source or 'standard input'}.",
                     "Name different outputs, or use two commands.",
                 )
-            writers[real] = job
-            read_by = sources.get(real)
+            writers[place] = job
+            read_by = sources.get(place)
             if read_by and (read_by is not job or path == job.comparison):
                 raise OptionError(
                     f"{path} is to be read and to be written.", "Name another output."

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ssbsn_cli.core.errors import ImageError
-from ssbsn_cli.core.imaging import Photo, check_writable, format_of_path, read_photo
+from ssbsn_cli.core.imaging import (
+    Metadata,
+    Photo,
+    check_writable,
+    format_of_path,
+    read_photo,
+    write_photo,
+)
 from ssbsn_cli.core.imaging.compare import Comparison
+from ssbsn_cli.core.imaging.photo import Pixels
 from ssbsn_cli.core.imaging.tiff_stream import TiffImage, open_large_tiff
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import FileOptions
-from ssbsn_cli.core.runtime.process import stdin
+from ssbsn_cli.core.runtime.process import silenced_libraries, stdin
+from ssbsn_cli.core.runtime.storage import make_folder_of
+from ssbsn_cli.core.runtime.temporary import claim
+from ssbsn_cli.core.runtime.threads import background_thread
 
 # Larger files are opened when it is their turn: their pixels may need all of the memory.
 _SMALL = 8 << 20
 # Smaller ones are opened together, this many at most.
 _TINY = 1 << 19
 _MANY = 16
+_SECONDS_BETWEEN_LOOKS = 0.2
 
 
 @dataclass
@@ -42,8 +55,10 @@ class Opened:
     comparison: Comparison | None
 
 
-# A job and what opening its photo gave.
-Opening = tuple[Job, Opened | TiffImage | Exception]
+# What was done, as plain values for JSON, or what went wrong.
+Outcome = dict[str, Any] | Exception
+# A job, and its photo or what became of it already.
+Opening = tuple[Job, Opened | TiffImage | Outcome]
 
 
 def open_groups(
@@ -56,28 +71,38 @@ def open_groups(
     jobs : sequence of Job
         From where to where.
     options : FileOptions
-        How to write.
+        How to write. With `skip_existing`, photos that other processes are at come last: then
+        their results are there, or those processes are not any more.
     together : callable
         Tells how many images of a height and a width are best computed together.
 
     Yields
     ------
-    list of (Job, Opened or TiffImage or Exception)
-        The next jobs, in order: one of any kind, or several photos of one size and type.
+    list of (Job, Opened or TiffImage or Outcome)
+        The next jobs: one of any kind, or several photos of one size and type.
     """
     runs = _runs(jobs)
     ahead: Future[list[Opening]] | None = None
-    with ThreadPoolExecutor(1) as reader:
+    postponed: list[Job] = []
+    with background_thread() as reader:
         for run, following in zip(runs, [*runs[1:], []], strict=True):
-            openings = ahead.result() if ahead else _open_all(run, options)
+            openings = ahead.result() if ahead else _open_all(run, options, postponed)
             # No reference to a photo stays here while it is computed.
             ahead = None
             if following and _size(following[0]) < _SMALL:
-                ahead = reader.submit(_open_all, following, options)
+                ahead = reader.submit(_open_all, following, options, postponed)
             while openings:
                 count = _count_alike(openings, together)
                 group, openings = openings[:count], openings[count:]
                 yield group
+    for job in postponed:
+        busy = [job]
+        while busy:
+            waiting, busy = busy, []
+            if openings := _open_all(waiting, options, busy):
+                yield openings
+            else:
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 def _runs(jobs: Sequence[Job]) -> list[list[Job]]:
@@ -117,23 +142,42 @@ def _count_alike(openings: Sequence[Opening], together: Callable[[int, int], int
     return count
 
 
-def _open_all(jobs: Sequence[Job], options: FileOptions) -> list[Opening]:
+def _open_all(jobs: Sequence[Job], options: FileOptions, postponed: list[Job]) -> list[Opening]:
+    """Open photos; note those that another process is at."""
     openings: list[Opening] = []
     for job in jobs:
         try:
-            openings.append((job, _open(job, options)))
+            if options.skip_existing and not job.is_done and not _claim(job):
+                postponed.append(job)
+            # It may have become so just now, before it was claimed.
+            elif options.skip_existing and job.is_done:
+                openings.append((job, job.skipped))
+            else:
+                # Decoders in C write warnings to the standard error, which do not name the photo.
+                with silenced_libraries():
+                    openings.append((job, _open(job, options)))
         except Exception as error:
             openings.append((job, error))
     return openings
 
 
-def _open(job: Job, options: FileOptions) -> Opened | TiffImage:
+def _claim(job: Job) -> bool:
+    """Tell whether a photo is left to this process, and keep others from it if it is."""
+    _refuse_links(job)
+    _make_folders(job)
+    return claim(job.written[0]) if job.written else True
+
+
+def _open(job: Job, options: FileOptions) -> Opened | TiffImage | dict[str, Any]:
+    _refuse_links(job)
+    if options.skip_existing and job.target and job.target.exists():
+        return _compare_existing(job)
     _refuse_existing(job, options)
     format = options.format or _format_of_target(job.target)
     if job.source and job.target and format in (None, "tiff"):
         image = open_large_tiff(job.source)
         if image:
-            _prepare_folders(job)
+            _make_folders(job)
             return image
     if job.source is None:
         photo = read_photo(stdin().read(), name="standard input")
@@ -142,7 +186,7 @@ def _open(job: Job, options: FileOptions) -> Opened | TiffImage:
     format = format or photo.format
     # What cannot be written is noticed before minutes are spent on denoising.
     check_writable(photo, format, options.quality, str(job.target or "The result"))
-    _prepare_folders(job)
+    _make_folders(job)
     comparison = Comparison(photo.color) if job.comparison else None
     return Opened(photo, format, comparison)
 
@@ -155,12 +199,23 @@ def _format_of_target(target: Path | None) -> str | None:
         return None
 
 
+def _refuse_links(job: Job) -> None:
+    """Notice links that lead out of the folders that the user named."""
+    for path in job.written:
+        for part in (path, *list(path.parents)[: len(job.below.parts)]):
+            if part.is_symlink():
+                raise ImageError(
+                    f"{path} cannot be written: {part} is a link, and might lead anywhere.",
+                    "Remove it, or name the place that it leads to with -o.",
+                )
+
+
 def _refuse_existing(job: Job, options: FileOptions) -> None:
     """Notice what is there already before minutes are spent on denoising."""
     if options.overwrite:
         return
     for path in job.written:
-        if not path.exists():
+        if not path.exists() or (options.skip_existing and path == job.comparison):
             continue
         if job.source and job.source.exists() and path.samefile(job.source):
             raise ImageError(
@@ -172,12 +227,26 @@ def _refuse_existing(job: Job, options: FileOptions) -> None:
         )
 
 
-def _prepare_folders(job: Job) -> None:
-    """Make the folders of the results, and refuse those that cannot be written to."""
+def _compare_existing(job: Job) -> dict[str, Any]:
+    """Draw the comparison that is missing beside a result, as an interruption can leave it."""
+    assert job.source
+    assert job.target
+    assert job.comparison
+    before, after = read_photo(job.source), read_photo(job.target)
+    if before.color.shape != after.color.shape:
+        raise ImageError(
+            f"{job.target} cannot be compared with {job.source}: their sizes differ.",
+            "Use --overwrite to make it anew.",
+        )
+    write_comparison(Comparison(before.color).picture(after.color), job.comparison)
+    return {**job.skipped, "comparison": str(job.comparison)}
+
+
+def write_comparison(picture: Pixels, path: Path, overwrite: bool = False) -> None:
+    """Write a picture of before and after as a PNG; raises as `write_photo` does."""
+    write_photo(Photo(picture, Metadata(), "png"), path, format="png", overwrite=overwrite)
+
+
+def _make_folders(job: Job) -> None:
     for path in job.written:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(path.parent, os.W_OK):
-            raise ImageError(
-                f"{path} cannot be written: you may not write in its folder.",
-                "Choose a folder that you may write to.",
-            )
+        make_folder_of(path)

@@ -122,11 +122,17 @@ class FileOptions:
         Of JPEG and WebP, 1 to 100.
     overwrite : bool
         Whether files may be replaced, the photo itself included.
+    skip_existing : bool
+        Whether to leave out photos whose result is there, or that another process is making.
     strip_metadata : bool
         Whether to leave out EXIF, XMP and ICC.
+    keep_time : bool
+        Whether results get the photos' time of change.
     """
 
     format: str | None = None
     quality: int = 95
     overwrite: bool = False
+    skip_existing: bool = False
     strip_metadata: bool = False
+    keep_time: bool = False

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ssbsn_cli import __version__
+from ssbsn_cli.core.errors import SsbsnError
 from ssbsn_cli.core.inference.tiles import choose_tile
 from ssbsn_cli.core.runtime.device import (
     DTYPES,
@@ -31,6 +32,12 @@ def describe_system() -> dict[str, Any]:
     use_available_cores()
     auto = resolve_device("auto")
     precision = resolve_precision("auto", auto)
+    try:
+        cache = str(cache_dir())
+        present = [name for name, entry in entries().items() if local_path(entry) is not None]
+    except SsbsnError as error:
+        cache = f"none: {error} {error.hint}"
+        present = [name for name, entry in entries().items() if entry.bundled]
     return {
         "ssbsn": __version__,
         "python": platform.python_version(),
@@ -43,11 +50,9 @@ def describe_system() -> dict[str, Any]:
         "device": str(auto),
         "precision": precision,
         "tile": choose_tile(load_weights(), auto, DTYPES[precision]),
-        "cache": str(cache_dir()),
+        "cache": cache,
         "default_weights": default_name(),
-        "weights_present": [
-            name for name, entry in entries().items() if local_path(entry) is not None
-        ],
+        "weights_present": present,
     }
 
 

@@ -1,17 +1,23 @@
-"""The process: standard input and output, the memory it keeps, signals to stop."""
+"""The process: its standard streams, the memory it keeps, signals to stop."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import io
+import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.runtime.temporary import remove_all
 
 
 def stdin() -> BinaryIO:
@@ -27,6 +33,62 @@ def stdout() -> BinaryIO:
         raise OptionError("Standard output is closed.", "Write to a file with -o FILE.")
     return sys.stdout.buffer
 
+
+def give_up(stream: TextIO) -> None:
+    """Send nowhere what is still to come from a stream whose reader is gone or disk is full."""
+    # What is left in its buffer would fail again when the process ends.
+    with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def flush_streams() -> None:
+    """Flush the standard streams; give up those that fail, or Python would end with a complaint."""
+    for stream in (sys.stdout, sys.stderr):
+        # Either is None if it was closed.
+        if stream:
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                give_up(stream)
+
+
+def prepare_streams() -> None:
+    """Make the standard streams fit for any text, and part Python's stderr from that of libraries.
+
+    Afterwards, `silenced_libraries` silences them alone.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # Where a code page lacks a character, as on Windows, it is written as a number.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        own, encoding = os.dup(sys.stderr.fileno()), sys.stderr.encoding
+        # Never closed, as the original.
+        sys.stderr = os.fdopen(own, "w", 1, encoding, "backslashreplace", closefd=False)
+
+
+@contextmanager
+def silenced_libraries() -> Iterator[None]:
+    """Drop what libraries in C write to the standard error, such as warnings about one photo.
+
+    One thread at a time may do so.
+    """
+    try:
+        kept = os.dup(_STDERR)
+    except OSError:
+        # It is closed.
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), _STDERR)
+        yield
+    finally:
+        os.dup2(kept, _STDERR)
+        os.close(kept)
+
+
+_STDERR = 2
 
 # From malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -62,6 +124,68 @@ def _glibc() -> ctypes.CDLL | None:
     return libc if hasattr(libc, "gnu_get_libc_version") else None
 
 
+_STOP = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+# Seconds that a process gets to end in order.
+_GRACE = 1.5
+_SHOW_CURSOR = "\x1b[?25h"
+# Whether the next signal to stop is only noted, see `deferred_interrupts`.
+_deferring = threading.Event()
+# Whether that is forbidden, see `undeferred_interrupts`.
+_undeferred = threading.Event()
+
+
+def end_on_signals() -> None:
+    """Let Ctrl-C, SIGTERM and SIGHUP end the process in order, and at the latest in two seconds.
+
+    They raise KeyboardInterrupt or SystemExit in the main thread. But that may be in the middle of
+    a long call, or waiting for a thread that is. Another thread therefore ends the process, after
+    some time, whatever it is at; temporary files are removed even then. A signal that was ignored
+    before, as `nohup` has it, still is.
+    """
+    reading, writing = os.pipe()
+    if sys.platform != "win32":
+        os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=_end_after_grace, args=(reading,), daemon=True).start()
+    for number in _STOP:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _raise)
+
+
+def _raise(number: int, _frame: FrameType | None) -> None:
+    """Unwind the main thread, so that half-written files are removed on the way out."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
+
+
+def end_if_interrupted(code: object) -> None:
+    """End the process at once if its exit code is that of a signal, whatever its threads are at."""
+    if isinstance(code, int) and code - 128 in _STOP:
+        flush_streams()
+        _end(code)
+
+
+def _end(code: int) -> None:
+    remove_all()
+    os._exit(code)
+
+
+def _end_after_grace(reading: int) -> None:
+    """Wait for a signal to stop, and end the process some time after it."""
+    while True:
+        number = os.read(reading, 1)[0]
+        if number in _STOP:
+            if not _deferring.is_set():
+                break
+            _deferring.clear()
+    time.sleep(_GRACE)
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        if sys.stderr.isatty():
+            os.write(sys.stderr.fileno(), _SHOW_CURSOR.encode())
+    _end(128 + number)
+
+
 class Interrupt:
     """Whether a signal has asked to stop.
 
@@ -83,25 +207,37 @@ class Interrupt:
 
 
 @contextmanager
+def undeferred_interrupts() -> Iterator[None]:
+    """Let no `deferred_interrupts` defer any while inside, because there is nothing to save."""
+    _undeferred.set()
+    try:
+        yield
+    finally:
+        _undeferred.clear()
+
+
+@contextmanager
 def deferred_interrupts() -> Iterator[Interrupt]:
     """Only note a signal that asks to stop while inside; a second one takes effect at once."""
     interrupt = Interrupt()
-    if threading.current_thread() is not threading.main_thread():
+    if _undeferred.is_set() or threading.current_thread() is not threading.main_thread():
         # Only the main thread receives signals.
         yield interrupt
         return
-    numbers = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
-    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: signal.getsignal(number) for number in _STOP}
+    before = {number: what for number, what in before.items() if what != signal.SIG_IGN}
 
     def note(number: int, _frame: FrameType | None) -> None:
         interrupt.number = number
-        for each in numbers:
+        for each in before:
             signal.signal(each, before[each])
 
-    for number in numbers:
+    _deferring.set()
+    for number in before:
         signal.signal(number, note)
     try:
         yield interrupt
     finally:
-        for number in numbers:
+        _deferring.clear()
+        for number in before:
             signal.signal(number, before[number])

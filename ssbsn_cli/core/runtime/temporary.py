@@ -7,10 +7,8 @@ makes one in the same folder removes those that nobody holds.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
-import secrets
 import shutil
 import sys
 from collections.abc import Iterator
@@ -86,8 +84,10 @@ def claim(path: Path) -> bool:
 
 def give_up_claim(path: Path) -> None:
     """Let other processes make a file, if this one had announced it."""
-    if (claimed := _claim_on(path)) in _made:
-        _remove(claimed)
+    claimed = _claim_on(path)
+    # Two threads may do so at once, and by then, the claim may be another process's.
+    if (descriptor := _made.pop(claimed, None)) is not None:
+        _delete(claimed, descriptor)
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
@@ -106,12 +106,15 @@ def remove_all() -> None:
 
 
 def _claim_on(path: Path) -> Path:
+    # Imported here, so that --help need not wait for it.
+    import hashlib
+
     name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
     return path.parent / f"{HALF_WRITTEN}{name}.claim"
 
 
 def _unused_name(folder: Path) -> Path:
-    return folder / f"{HALF_WRITTEN}{secrets.token_hex(6)}.part"
+    return folder / f"{HALF_WRITTEN}{os.urandom(6).hex()}.part"
 
 
 def _create(path: Path, mode: int) -> bool:
@@ -130,7 +133,11 @@ def _create(path: Path, mode: int) -> bool:
 
 
 def _remove(path: Path) -> None:
-    descriptor = _made.pop(path, None)
+    _delete(path, _made.pop(path, None))
+
+
+def _delete(path: Path, descriptor: int | None) -> None:
+    """Remove a file or a folder, and free its lock only then."""
     if sys.platform == "win32" and descriptor is not None:
         # There, what is open cannot be removed.
         os.close(descriptor)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import Protocol, TypeVar
 
@@ -15,6 +16,21 @@ _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
 
 _thread = threading.local()
+
+
+@contextmanager
+def background_thread() -> Iterator[ThreadPoolExecutor]:
+    """Give a thread that does one job after the other, and wait for the last one at the end.
+
+    After an exception, such as an interrupt, nobody waits: its job may take for ever.
+    """
+    pool = ThreadPoolExecutor(1)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 class UnwantedError(Exception):

@@ -1,0 +1,92 @@
+"""What a process does with its streams and with signals to stop."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+BEGIN = "import os, signal, sys, threading, time\nfrom ssbsn_cli.core.runtime.process import *\n"
+STUCK = """
+end_on_signals()
+# Python's own threads end the process only when they are done.
+threading.Thread(target=time.sleep, args=(100,)).start()
+print("ready", flush=True)
+time.sleep(100)
+"""
+SAVING = """
+end_on_signals()
+with deferred_interrupts() as interrupt:
+    print("ready", flush=True)
+    while not interrupt.number:
+        time.sleep(0.01)
+    deadline = time.monotonic() + 4
+    while time.monotonic() < deadline:
+        time.sleep(0.01)
+    print("saved", flush=True)
+    interrupt.leave()
+"""
+
+
+def start(code, **options):
+    process = subprocess.Popen(
+        [sys.executable, "-c", BEGIN + code], stdout=subprocess.PIPE, text=True, **options
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_process_whose_threads_do_not_end(number):
+    process = start(STUCK)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+
+
+def test_what_has_to_be_saved_is_saved_even_if_it_takes_longer():
+    process = start(SAVING, stderr=subprocess.DEVNULL)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[0] == "saved\n"
+
+
+def test_a_second_signal_does_not_wait_for_that():
+    process = start(SAVING, stderr=subprocess.DEVNULL)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[0] == ""
+
+
+def test_a_signal_that_was_ignored_still_is():
+    code = "end_on_signals()\nprint('ready', flush=True)\ntime.sleep(1)\nprint('done')"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = start(code)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    process.send_signal(signal.SIGHUP)
+    assert process.communicate(timeout=30)[0] == "done\n"
+
+
+def test_libraries_are_silenced_and_this_program_is_not():
+    code = """
+prepare_streams()
+with silenced_libraries():
+    os.write(2, b"theirs ")
+    print("ours", file=sys.stderr)
+os.write(2, b"later")
+"""
+    result = subprocess.run([sys.executable, "-c", BEGIN + code], capture_output=True, text=True)
+    assert result.stderr == "ours\nlater"
+
+
+def test_a_code_page_without_a_character_is_no_error():
+    code = "prepare_streams()\nprint('кэш')\nflush_streams()"
+    command = [sys.executable, "-X", "utf8=0", "-c", BEGIN + code]
+    result = subprocess.run(command, env={"PYTHONIOENCODING": "cp1252"}, capture_output=True)
+    assert result.stdout == rb"\u043a\u044d\u0448" + b"\n"
