@@ -9,13 +9,16 @@ from hypothesis import strategies as st
 from test_data import noise, save
 from test_noise import correlation, grey, only, photo
 
-from ssbsn_cli.core.data import CropSampler, SyntheticPairs, lift, open_cache
+from ssbsn_cli.core.data.cache import open_cache
+from ssbsn_cli.core.data.pair_sampler import SyntheticPairs
+from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.noise.camera import Camera
 from ssbsn_cli.core.noise.edits import Edits
 from ssbsn_cli.core.noise.scenes import Scenes
 from ssbsn_cli.core.noise.srgb import from_srgb, srgb_slope, to_srgb
 from ssbsn_cli.core.noise.tone import Tone
+from ssbsn_cli.core.training.sources import lift
 
 PARTS = (
     "mosaic",

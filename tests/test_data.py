@@ -21,9 +21,14 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ssbsn_cli.core.data import CropSampler, cache, find_photos, open_cache, store
+from ssbsn_cli.core.data import cache, store
+from ssbsn_cli.core.data.cache import open_cache
+from ssbsn_cli.core.data.layouts import find_photos
+from ssbsn_cli.core.data.pairs import find_pairs
 from ssbsn_cli.core.data.pixels import read_pixels
+from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.errors import ImageError, OptionError
+from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
 from ssbsn_cli.core.runtime.threads import prefetch
 
 
@@ -121,6 +126,10 @@ def test_any_other_folder_gives_all_its_photos(tmp_path):
 def test_what_cannot_be_trained_on_is_refused_by_name(tmp_path):
     with pytest.raises(OptionError, match="missing does not exist"):
         find_photos(tmp_path / "missing")
+    for find in (find_photos, find_pairs):
+        with pytest.raises(OptionError, match="does not exist") as refusal:
+            find(tmp_path / "SIDD_Medium")
+        assert "abdokamel.github.io/sidd" in refusal.value.hint
     touch(tmp_path, "empty/notes.txt", "gt/0001_GT_SRGB_010.PNG", "x/NIND_x_ISO200.jpg")
     for name in ("empty", "gt", "x"):
         with pytest.raises(OptionError, match=f"no noisy photos in .*{name}") as refusal:
@@ -247,7 +256,7 @@ def test_a_damaged_cache_is_built_anew(tmp_path, photos, damage):
     assert open_cache(photos, tmp_path / "cache").reused
 
 
-@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
 def test_an_interrupted_build_leaves_nothing(tmp_path, photos, monkeypatch, interrupt):
     def read_two(path):
         if path == photos[2]:
@@ -265,7 +274,8 @@ def test_an_interrupted_build_leaves_nothing(tmp_path, photos, monkeypatch, inte
 KILLED_BUILD = """
     import os, signal, sys
     from pathlib import Path
-    from ssbsn_cli.core.data import cache, open_cache
+    from ssbsn_cli.core.data import cache
+    from ssbsn_cli.core.data.cache import open_cache
 
     def read_one(path):
         if path.name == "1.png":
@@ -291,7 +301,7 @@ def test_what_a_killed_build_left_is_never_used_and_cleaned_up(tmp_path, photos)
     with start_build(tmp_path / "cache", photos, "os.kill(os.getpid(), signal.SIGKILL)") as process:
         process.communicate()
     (left,) = names_in(tmp_path / "cache")
-    assert left.startswith(".building-")
+    assert left.startswith(HALF_WRITTEN)
     cache = open_cache(photos, tmp_path / "cache")
     assert not cache.reused
     assert names_in(tmp_path / "cache") == [cache.path.name]

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from test_data import noise, save
 
-from ssbsn_cli.core.data import CropSampler, SyntheticPairs, open_cache
+from ssbsn_cli.core.data.cache import open_cache
+from ssbsn_cli.core.data.pair_sampler import SyntheticPairs
+from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.noise.edits import Edits
 from ssbsn_cli.core.noise.scenes import Scenes

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from test_data import noise, save, touch
 
-from ssbsn_cli.core.data import CropSampler, Pair, PairSampler, find_pairs, open_cache
+from ssbsn_cli.core.data.cache import open_cache
+from ssbsn_cli.core.data.pair_sampler import PairSampler
+from ssbsn_cli.core.data.pairs import Pair, find_pairs
+from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.runtime.threads import prefetch
 
@@ -253,7 +256,7 @@ def test_caches_without_a_common_part_ask_for_room(tmp_path):
     pairs = related(tmp_path / "photos", [(100, 150)])
     noisy = open_cache([pairs[0].noisy], tmp_path / "cache", side=32, limit_bytes=9000)
     clean = open_cache([pairs[0].clean], tmp_path / "cache", side=40, limit_bytes=9000)
-    with pytest.raises(OptionError, match="same part of no photo") as refusal:
+    with pytest.raises(OptionError, match="no part of both") as refusal:
         PairSampler(pairs, noisy, clean, 16, 1, seed=0)
     assert "more room" in refusal.value.hint
 

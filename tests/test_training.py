@@ -14,12 +14,12 @@ import torch
 from training_runs import Tiny, assert_same, losses, state, write_config, write_photos
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.core.data import open_cache
+from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.store import hold_out
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
-from ssbsn_cli.core.training.load_config import load_config
+from ssbsn_cli.core.training.config import load_config
 from ssbsn_cli.core.training.networks import initialise
 from ssbsn_cli.core.training.objectives import distance
 from ssbsn_cli.core.training.sources import Mixture, SelfSource
@@ -69,6 +69,14 @@ def test_the_first_prediction_is_the_mean_of_the_surroundings(family):
         error = (network(noisy, 1) - colors)[..., 4:-4, 4:-4].abs().mean().item()
         default = (SSBSN(48)(noisy, 1) - colors).abs().mean().item()
     assert error < 0.15 < default
+
+
+def test_scales_begin_as_their_layers_make_them():
+    layer = torch.nn.GroupNorm(1, 4)
+    torch.nn.init.ones_(layer.bias)
+    initialise(layer, 0)
+    assert (layer.weight == 1).all()
+    assert (layer.bias == 0).all()
 
 
 def test_the_seed_decides_everything(tiny):
@@ -259,9 +267,11 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(tiny):
     whole = tiny.train("whole", init=str(first))
     again = tiny.train("again", init=str(first))
     (again / "state.pt").unlink()
-    leftover = again / f"{HALF_WRITTEN}abc"
+    leftover = again / f"{HALF_WRITTEN}abc.part"
     leftover.touch()
-    tiny.train("again", config=None, data=[], resume=True)
+    # Another process, as after a kill.
+    result = tiny.ssbsn("train", "--out", "again", "--resume", "--cache", "cache")
+    assert result.returncode == 0, result.stderr
     assert_same(state(again), state(whole))
     assert not leftover.exists()
 
@@ -402,6 +412,23 @@ def refusals():
     def huge_model(tiny):
         tiny.train(changes=["model.parameters.channels=100000000000000000000"])
 
+    def wide_model(tiny):
+        tiny.train(changes=["model.parameters.channels=1000000"])
+
+    def deep_model(tiny):
+        tiny.train(changes=[f"model.parameters.blocks={['plain'] * 1001}"])
+
+    def linked_lessons(tiny):
+        tiny.train("teacher")
+        options = {"distill.teacher": str(tiny.place / "teacher")}
+        changes = ["distill.windows=1", "distill.side=24", "distill.refine=once"]
+        tiny.train("student", options=options, changes=changes)
+        (folder,) = (tiny.place / "cache").glob("taught-*")
+        shutil.rmtree(folder)
+        (tiny.place / "mine").mkdir()
+        folder.symlink_to(tiny.place / "mine")
+        tiny.train(options=options, changes=changes)
+
     def empty(tiny):
         (tiny.place / "empty").mkdir()
         tiny.train(data=[str(tiny.place / "empty")])
@@ -469,6 +496,9 @@ def refusals():
         (unknown_model, OptionError, "resnet"),
         (unknown_parameter, OptionError, "depth"),
         (huge_model, OptionError, "model"),
+        (wide_model, OptionError, "too many"),
+        (deep_model, OptionError, "too many"),
+        (linked_lessons, OptionError, "is a link"),
         (empty, OptionError, "no noisy photos"),
         (too_small, OptionError, "200x200"),
         (none_readable, OptionError, "photo0.png"),

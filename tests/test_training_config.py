@@ -12,8 +12,7 @@ from training_runs import TINY, write_config
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.descriptor import Descriptor
-from ssbsn_cli.core.training.config import Config, OptimizerConfig
-from ssbsn_cli.core.training.load_config import config_names, load_config
+from ssbsn_cli.core.training.config import Config, OptimizerConfig, config_names, load_config
 from ssbsn_cli.core.training.objectives import learning_rate
 
 DOCS = Path(__file__).parents[1] / "docs" / "train.md"
@@ -62,6 +61,9 @@ def test_a_written_configuration_reads_back_equal(tmp_path, name):
         (["training.objectives.guess=1"], {}, "guess"),
         (["training.objectives={self=0}"], {}, "objectives"),
         (["training.pd_a=[]"], {}, "training.pd_a"),
+        (["data.cache_gb=1e308"], {}, "data.cache_gb"),
+        ([f"optimizer.warmup_steps={'9' * 5000}"], {}, "optimizer.warmup_steps"),
+        ([], {"training.steps": 10**400}, "training.steps"),
         (["training.pd_a=[7]"], {}, "stride 7"),
         (["training"], {}, "key=value"),
         (["training.crop.x=1"], {}, "training.crop.x"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -147,11 +148,12 @@ def train(
         cache=cache,
         tensorboard=tensorboard,
     )
-    _train(out, make_request(asked))
+    _train(out, make_request(asked, out.say))
 
 
 def _train(out: Output, request: TrainingRequest) -> None:
     # Imported here, since PyTorch takes seconds.
+    from ssbsn_cli.core.training.request import usual_cache
     from ssbsn_cli.core.training.run import prepare_training
 
     def listen(record: Mapping[str, Any]) -> None:
@@ -177,8 +179,11 @@ def _train(out: Output, request: TrainingRequest) -> None:
 
             prepared.trainer.train(show)
     except KeyboardInterrupt:
-        run = prepared.summary["run"]
-        out.say(f"Everything is saved in {run}. Continue with ssbsn train --out {run} --resume")
+        if prepared.recorder and prepared.recorder.files.state.exists():
+            again = ["ssbsn", "train", "--out", str(request.run), "--resume"]
+            if request.cache != usual_cache():
+                again += ["--cache", str(request.cache)]
+            out.say(f"Everything is saved in {request.run}. Continue with: {shlex.join(again)}")
         raise
     finally:
         prepared.close()
@@ -223,5 +228,5 @@ def _conclude(out: Output, prepared: Prepared) -> None:
     )
     out.say(
         f"The weights of step {prepared.recorder.best_step} are the best: {files.weights}. Use "
-        f"them with: ssbsn denoise PHOTO --weights {files.directory}"
+        f"them with: ssbsn denoise PHOTO --weights {shlex.quote(str(files.directory))}"
     )

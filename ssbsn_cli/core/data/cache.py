@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Sequence
@@ -27,11 +26,11 @@ from ssbsn_cli.core.data.store import (
     load,
     write_index,
 )
-from ssbsn_cli.core.errors import ImageError, OptionError
+from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.runtime.storage import locked
+from ssbsn_cli.core.runtime.temporary import temporary_folder
 from ssbsn_cli.core.types import Notify
 
-_HALF_BUILT = ".building-"
 _ALIGNMENT = 64
 _SECONDS_BETWEEN_NOTES = 10.0
 _WINDOWS_SEED = 1
@@ -123,12 +122,9 @@ def _load_or_build(path: Path, key: str, builder: _Builder) -> CropCache:
     directory, notify = path.parent, builder.notify
     directory.mkdir(parents=True, exist_ok=True)
     wait = f"Waiting for another process that builds a crop cache in {directory}."
-    with locked(directory, lambda: notify(wait)) as alone:
+    with locked(directory, lambda: notify(wait)):
         if cache := load(path, key, reused=True):
             return cache
-        if alone:
-            for leftover in directory.glob(f"{_HALF_BUILT}*"):
-                shutil.rmtree(leftover, ignore_errors=True)
         if path.exists():
             notify(f"The crop cache {path} is damaged and is built anew.")
         notify(f"Decoding {len(builder.photos)} photos into the crop cache {path}.")
@@ -145,9 +141,7 @@ class _Builder:
 
     def build(self, path: Path, key: str) -> CropCache:
         """Build a cache beside its place, and move it there when it is complete."""
-        temporary = path.with_name(f"{_HALF_BUILT}{secrets.token_hex(6)}")
-        temporary.mkdir()
-        try:
+        with temporary_folder(path.parent) as temporary:
             with (temporary / PIXELS).open("wb") as file:
                 windows, skipped = self._decode(file)
                 file.flush()
@@ -160,18 +154,18 @@ class _Builder:
                     "Name a folder of readable photos.",
                 )
             write_index(temporary, key, windows, skipped)
+            # Whoever may use the folder of caches may use this one.
+            temporary.chmod(path.parent.stat().st_mode & 0o777)
             # A cache that is there is damaged, or it would have been opened.
             shutil.rmtree(path, ignore_errors=True)
             temporary.rename(path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         cache = load(path, key, reused=False)
         if cache is None:
             raise OSError(errno.EIO, "what was written reads back differently")
         return cache
 
     def _decode(self, file: BinaryIO) -> tuple[list[Window], list[tuple[Path, str]]]:
-        windows: dict[int, list[Window]] = {}
+        windows: list[Window] = []
         skipped: dict[int, str] = {}
         noted = time.monotonic()
         # The small ones first, so that the large ones share all the room that those leave.
@@ -182,11 +176,17 @@ class _Builder:
             photo = self.photos[number]
             try:
                 pixels = read_pixels(photo)
-            except ImageError as error:
-                skipped[number] = str(error)
+            except OptionError:
+                raise
+            # Whatever a decoder raises, one broken photo is skipped alone.
+            except Exception as error:
+                skipped[number] = str(error) or type(error).__name__
                 continue
             room, among = self.limit_bytes - file.tell(), len(self.photos) - done
-            for top, left, height, width in self._cut(pixels, number, room, among):
+            parts = self._cut(pixels, number, room, among)
+            if not parts:
+                skipped[number] = "There is no room for it in the crop cache."
+            for top, left, height, width in parts:
                 part = pixels[top : top + height, left : left + width]
                 part = np.ascontiguousarray(part, part.dtype.newbyteorder("<"))
                 window = Window(
@@ -202,15 +202,11 @@ class _Builder:
                     dtype=part.dtype.str,
                     checksum=checksum(part),
                 )
-                windows.setdefault(number, []).append(window)
+                windows.append(window)
                 file.write(part.data)
                 file.write(bytes(-file.tell() % _ALIGNMENT))
-            if number not in windows:
-                skipped[number] = "There is no room for it in the crop cache."
-        return (
-            [window for number in sorted(windows) for window in windows[number]],
-            [(self.photos[number], skipped[number]) for number in sorted(skipped)],
-        )
+        windows.sort(key=lambda window: window.number)
+        return windows, [(self.photos[number], skipped[number]) for number in sorted(skipped)]
 
     def _expected_size(self, number: int) -> int:
         lossy = self.photos[number].suffix.lower() in _LOSSY
@@ -243,11 +239,8 @@ def _aligned(size: int) -> int:
 
 
 def _unwritable(directory: Path, error: OSError) -> OptionError:
+    reason, hint = error.strerror or str(error), "Choose another place with --cache."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         reason = "the disk is full"
-    else:
-        reason = error.strerror or str(error)
-    return OptionError(
-        f"The crop cache in {directory} cannot be written: {reason}.",
-        "Free some space, keep the cache on another disk, or allow it less room.",
-    )
+        hint = "Free some space, keep the cache on another disk, or allow it less room."
+    return OptionError(f"The crop cache in {directory} cannot be written: {reason}.", hint)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
 import numpy as np
 
 from ssbsn_cli.core.errors import OptionError
@@ -13,9 +18,20 @@ CROP, NOISE, STEP = 0, 2, 3
 def philox(seed: int, number: int, stream: int) -> np.random.Philox:
     """Return the random numbers that belong to one crop, or one step, and to no other.
 
-    `stream` says what they are for: `CROP` or `NOISE` for the number of a crop, `STEP` for that of
-    a step. The seed is from 0 to 2**64 - 1.
+    Parameters
+    ----------
+    seed, number : int
+        The seed, from 0 to 2**64 - 1, and the number of the crop or the step.
+    stream : int
+        What they are for: `CROP` or `NOISE` of a crop, or `STEP`.
+
+    Raises
+    ------
+    OptionError
+        The seed is out of range.
     """
+    if not 0 <= seed < 1 << 64:
+        raise OptionError(f"The seed is {seed}.", "Give a number from 0 to 2**64 - 1.")
     # The raw numbers of Philox are the same in all releases of NumPy; those of its distributions
     # are not. Key and counter give every crop numbers of its own.
     return np.random.Philox(
@@ -24,7 +40,24 @@ def philox(seed: int, number: int, stream: int) -> np.random.Philox:
     )
 
 
-def check_seed(seed: int) -> None:
-    """Raise an OptionError if a seed is not from 0 to 2**64 - 1, as Philox needs."""
-    if not 0 <= seed < 1 << 64:
-        raise OptionError(f"The seed is {seed}.", "Give a number from 0 to 2**64 - 1.")
+class Shares:
+    """How often each of several things is drawn, relative to the others; 0 is never.
+
+    Raises
+    ------
+    OptionError
+        The shares are not numbers from 0, or none is above 0.
+    """
+
+    def __init__(self, shares: Sequence[float]) -> None:
+        if not all(0 <= share < math.inf for share in shares) or not any(shares):
+            raise OptionError(
+                f"The weights {', '.join(map(str, shares))} do not say how often to draw.",
+                "Give numbers from 0, at least one of them above 0.",
+            )
+        ends = list(accumulate(shares))
+        self._ends = [end / ends[-1] for end in ends]
+
+    def pick(self, word: int) -> int:
+        """Return the index of the thing that 64 random bits lead to."""
+        return bisect_right(self._ends, (word >> 11) * 2.0**-53)

@@ -23,6 +23,15 @@ _UNDERSTOOD = (
     "(NIND_scene_ISO6400.jpg, at least two ISOs of a scene), DND (images_srgb/0001.mat) or "
     "AP-BSN's dataset/prep (RN/0_0_0.png)."
 )
+_PUBLISHED = {
+    "sidd": "SIDD Medium holds photos by smartphones, with a clean one for each. Download it from "
+    "https://abdokamel.github.io/sidd/, or name a folder of your own photos.",
+    "nind": "NIND holds photos of scenes at several ISOs. Download it from "
+    "https://commons.wikimedia.org/wiki/Natural_Image_Noise_Dataset, or name a folder of your own "
+    "photos.",
+    "dnd": "DND holds 50 noisy photos. Download it from https://noise.visinf.tu-darmstadt.de/, or "
+    "name a folder of your own photos.",
+}
 
 
 @dataclass(frozen=True)
@@ -64,8 +73,7 @@ def find_photos(path: Path) -> Found:
     OptionError
         There is nothing to train on, or there are several data sets, which cannot be one.
     """
-    if not path.exists():
-        raise OptionError(f"{path} does not exist.", "Check the spelling of the path.")
+    refuse_missing(path)
     if path.is_file():
         kind = "dnd" if path.suffix.lower() == ".mat" else "folder"
         if kind == "folder" and not is_photo_name(path):
@@ -77,6 +85,13 @@ def find_photos(path: Path) -> Found:
         raise OptionError(f"There are no noisy photos in {path}.", _UNDERSTOOD)
     taken = set(photos)
     return Found(kind, photos, [file for file in files if file not in taken])
+
+
+def refuse_missing(path: Path) -> None:
+    """Raise an OptionError if a path does not exist; say where the data set in its name is from."""
+    if not path.exists():
+        known = (told for name, told in _PUBLISHED.items() if name in path.name.lower())
+        raise OptionError(f"{path} does not exist.", next(known, "Check the spelling of the path."))
 
 
 def survey(path: Path) -> tuple[str, list[Path], list[Path]]:

@@ -1,17 +1,20 @@
-"""Random crops of pairs of photographs: the same place of the noisy one and of the clean one."""
+"""Random crops of pairs: of two photographs of the same, or of a clean one and what noise makes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssbsn_cli.core.data.draws import NOISE, Shares, philox
 from ssbsn_cli.core.data.pairs import Pair
-from ssbsn_cli.core.data.sampler import Pictures, Sampler, Views, nothing_large_enough
+from ssbsn_cli.core.data.sampler import CropSampler, Pictures, Sampler, Views
 from ssbsn_cli.core.data.store import CropCache, Window
 from ssbsn_cli.core.errors import OptionError
+
+_Floats = NDArray[np.float32]
 
 
 class PairSampler(Sampler):
@@ -56,13 +59,10 @@ class PairSampler(Sampler):
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        super().__init__(crop, batch_size, seed, rank, world)
         noisy_windows, clean_windows = (_by_number(cache, len(pairs)) for cache in (noisy, clean))
         unread = dict(noisy.skipped) | dict(clean.skipped)
         self.left_out: list[tuple[Pair, str]] = []
-        pictures: list[tuple[int, Views]] = []
-        apart = False
-        too_small: list[Window] = []
+        views: list[tuple[str, Views]] = []
         for number, pair in enumerate(pairs):
             ours, theirs = noisy_windows.get(number), clean_windows.get(number)
             if not ours or not theirs:
@@ -71,32 +71,27 @@ class PairSampler(Sampler):
                 continue
             _check_sizes(pair, ours[0], theirs[0])
             common = [(a, b) for a in ours for b in theirs if _match(a, b)]
-            large = [(a, b) for a, b in common if min(a.height, a.width, b.height, b.width) >= crop]
             if not common:
-                apart = True
-                self.left_out.append((pair, "The crop caches hold different parts of the two."))
-            elif not large:
-                too_small.extend(window for window, _ in common)
-                self.left_out.append((pair, f"It is smaller than {crop}x{crop}."))
-            pictures += [(number, (_part(noisy, a, b), _part(clean, b, a))) for a, b in large]
-        if not pictures:
-            if apart:
-                raise OptionError(
-                    "The crop caches of the noisy and the clean photos hold the same part of no "
-                    "photo.",
-                    "Allow the crop caches more room.",
-                )
-            if too_small:
-                raise nothing_large_enough(too_small, crop)
+                self.left_out.append((pair, "The crop caches hold no part of both."))
+            views += [
+                (str(pair.noisy), (_part(noisy, a, b), _part(clean, b, a))) for a, b in common
+            ]
+        if not views:
             pair, reason = self.left_out[0]
             raise OptionError(
                 f"None of the {len(pairs)} pairs of photos can be used; the first is "
                 f"{pair.noisy} and {pair.clean}: {reason}",
-                "Name a folder of pairs of readable photos.",
+                "Name a folder of pairs of readable photos, or allow the crop caches more room.",
             )
-        self._sources, self._ends = [Pictures(pictures, crop)], [1.0]
+        pictures = Pictures(views, crop)
+        self.left_out += [
+            (pair, f"It is smaller than {crop}x{crop}.")
+            for pair in pairs
+            if str(pair.noisy) in pictures.too_small
+        ]
+        super().__init__([pictures], Shares([1.0]), crop, batch_size, seed, rank, world)
 
-    def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def batch(self, step: int) -> tuple[_Floats, _Floats]:
         """Draw the crops of one step, from 0, both of a pair flipped and turned alike.
 
         Returns
@@ -108,10 +103,51 @@ class PairSampler(Sampler):
         return noisy, clean
 
 
+class Recipe(Protocol):
+    """Makes pairs of clean pictures."""
+
+    def pair(self, source: _Floats, rng: np.random.Generator) -> tuple[_Floats, _Floats]:
+        """Make a noisy and a clean (3, H, W) float32 in [0, 1] of a clean one, twice as large."""
+
+
+class SyntheticPairs:
+    """Noisy and clean pictures made of crops of clean photographs.
+
+    Parameters
+    ----------
+    sampler : CropSampler
+        Draws the crops.
+    recipe : Recipe
+        Makes pairs of them.
+    seed : int
+        0 to 2**64 - 1. A pair is decided by this and by the number of its crop, so it is the same
+        however a training is resumed or split over processes; but another release of NumPy may
+        draw other noise.
+
+    Raises
+    ------
+    OptionError
+        The seed makes no sense.
+    """
+
+    def __init__(self, sampler: CropSampler, recipe: Recipe, seed: int) -> None:
+        philox(seed, 0, NOISE)
+        self._sampler = sampler
+        self._recipe = recipe
+        self._seed = seed
+
+    def batch(self, step: int) -> tuple[_Floats, _Floats]:
+        """Draw the pairs of one step, from 0, as `PairSampler.batch` does."""
+        numbers = self._sampler.numbers(step)
+        pairs = [
+            self._recipe.pair(crop, np.random.Generator(philox(self._seed, number, NOISE)))
+            for crop, number in zip(self._sampler.batch(step), numbers, strict=True)
+        ]
+        return np.stack([noisy for noisy, _ in pairs]), np.stack([clean for _, clean in pairs])
+
+
 def _by_number(cache: CropCache, photos: int) -> dict[int, list[Window]]:
-    windows: dict[int, list[Window]] = {}
-    for window in cache.windows:
-        windows.setdefault(window.number, []).append(window)
+    windows = cache.by_number()
     # Each photograph is either in a cache or skipped.
     if len(windows) + len(cache.skipped) != photos or max(windows) >= photos:
         raise ValueError(f"The crop cache {cache.path} was not opened with these {photos} pairs.")

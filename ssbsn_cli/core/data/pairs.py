@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssbsn_cli.core.data.layouts import NIND, SIDD, absolute, nind_scenes, survey
+from ssbsn_cli.core.data.layouts import NIND, SIDD, absolute, nind_scenes, refuse_missing, survey
 from ssbsn_cli.core.errors import OptionError
 
 # Names of folders side by side, and ends of names of files, all in lower case.
@@ -58,8 +58,7 @@ def find_pairs(path: Path) -> list[Pair]:
     OptionError
         There are no pairs, or there are several data sets.
     """
-    if not path.exists():
-        raise OptionError(f"{path} does not exist.", "Check the spelling of the path.")
+    refuse_missing(path)
     if not path.is_dir():
         raise OptionError(f"{path} is a file, not a folder of pairs of photos.", _UNDERSTOOD)
     kind, files, _ = survey(path)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.data.draws import CROP, check_seed, philox
-from ssbsn_cli.core.data.store import CropCache, Window
+from ssbsn_cli.core.data.draws import CROP, Shares, philox
+from ssbsn_cli.core.data.store import CropCache
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.types import white_of
 
@@ -25,18 +24,43 @@ class Pictures:
 
     Parameters
     ----------
-    pictures : iterable of (hashable, Views)
-        The photograph that the views are part of, and the views, (H, W, 3), none of them smaller
-        than the crop.
+    pictures : iterable of (str, Views)
+        Path of a photograph, and views, (H, W, 3), of a part of it; all views of a part have the
+        same size.
     crop : int
         Height and width of the crops.
+
+    Attributes
+    ----------
+    too_small : set of str
+        Photographs without a part that is as large as a crop.
+
+    Raises
+    ------
+    OptionError
+        No part is as large as a crop.
     """
 
-    def __init__(self, pictures: Iterable[tuple[Hashable, Views]], crop: int) -> None:
+    def __init__(self, pictures: Iterable[tuple[str, Views]], crop: int) -> None:
         self._crop = crop
-        photos: dict[Hashable, list[Views]] = {}
+        self.too_small: set[str] = set()
+        photos: dict[str, list[Views]] = {}
+        largest = (0, 0, "")
         for photo, views in pictures:
-            photos.setdefault(photo, []).append(views)
+            height, width, _ = views[0].shape
+            if min(height, width) >= crop:
+                photos.setdefault(photo, []).append(views)
+            else:
+                self.too_small.add(photo)
+                largest = max(largest, (height, width, photo), key=lambda each: min(each[:2]))
+        self.too_small -= photos.keys()
+        if not photos:
+            height, width, photo = largest
+            raise OptionError(
+                f"No photo is as large as the crops, {crop}x{crop}: the largest, {photo}, has "
+                f"{width}x{height} pixels.",
+                "Ask for smaller crops, or add larger photos.",
+            )
         self._photos = [
             (parts, list(accumulate(self._rows(part) * self._columns(part) for part in parts)))
             for parts in photos.values()
@@ -71,10 +95,10 @@ class Sampler:
 
     Parameters
     ----------
-    crop : int
-        Height and width of the crops.
-    batch_size : int
-        Crops per step of this process.
+    sources, shares
+        Data sets, and how often each is drawn.
+    crop, batch_size : int
+        Height and width of crops, and how many this process takes a step.
     seed : int
         0 to 2**64 - 1; another seed, other crops.
     rank, world : int
@@ -86,21 +110,28 @@ class Sampler:
         A number makes no sense.
     """
 
-    def __init__(self, crop: int, batch_size: int, seed: int, rank: int, world: int) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Pictures],
+        shares: Shares,
+        crop: int,
+        batch_size: int,
+        seed: int,
+        rank: int,
+        world: int,
+    ) -> None:
         for name, value in (("crop size", crop), ("batch size", batch_size)):
             if value < 1:
                 raise OptionError(f"The {name} is {value}.", "Give a number above 0.")
-        check_seed(seed)
         if not 0 <= rank < world:
             raise OptionError(
                 f"There is no process {rank} of {world}.",
                 "Count processes from 0 to one below their number.",
             )
+        philox(seed, 0, CROP)
+        self._sources, self._shares = sources, shares
         self._crop, self._batch_size, self._seed = crop, batch_size, seed
         self._rank, self._world = rank, world
-        self._sources: list[Pictures] = []
-        # Where the shares of the sources end, the last one at 1.
-        self._ends: list[float] = []
 
     def numbers(self, step: int) -> range:
         """Return the numbers of the crops that `batch` draws at a step, from 0.
@@ -118,7 +149,7 @@ class Sampler:
         for place, number in enumerate(self.numbers(step)):
             words = philox(self._seed, number, CROP).random_raw(3)
             which, where, how = (int(word) for word in words)
-            source = self._sources[bisect_right(self._ends, (which >> 11) * 2.0**-53)]
+            source = self._sources[self._shares.pick(which)]
             for pixels, target in zip(source.at(where), crops[:, place], strict=True):
                 _put(pixels, how, target)
         return crops
@@ -157,18 +188,15 @@ class CropSampler(Sampler):
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        super().__init__(crop, batch_size, seed, rank, world)
-        check_weights(len(caches), weights)
-        self.too_small = 0
+        Shares(weights)
         drawn = [(cache, weight) for cache, weight in zip(caches, weights, strict=True) if weight]
-        for cache, _ in drawn:
-            large = [w for w in cache.windows if min(w.height, w.width) >= crop]
-            if not large:
-                raise nothing_large_enough(cache.windows, crop)
-            self.too_small += len({w.photo for w in cache.windows} - {w.photo for w in large})
-            self._sources.append(Pictures(((w.photo, (cache.view(w),)) for w in large), crop))
-        ends = list(accumulate(weight for _, weight in drawn))
-        self._ends = [end / ends[-1] for end in ends]
+        sources = [
+            Pictures(((w.photo, (cache.view(w),)) for w in cache.windows), crop)
+            for cache, _ in drawn
+        ]
+        shares = Shares([weight for _, weight in drawn])
+        super().__init__(sources, shares, crop, batch_size, seed, rank, world)
+        self.too_small = sum(len(source.too_small) for source in sources)
 
     def batch(self, step: int) -> NDArray[np.float32]:
         """Draw the crops of one step, from 0, flipped and turned at random.
@@ -180,30 +208,6 @@ class CropSampler(Sampler):
         """
         crops: NDArray[np.float32] = self._draw(step, 1)[0]
         return crops
-
-
-def check_weights(caches: int, weights: Sequence[float]) -> None:
-    """Raise an OptionError if weights do not say how often each of some data sets is drawn."""
-    if not caches or caches != len(weights):
-        raise OptionError(
-            f"There are {caches} data sets and {len(weights)} weights.",
-            "Give one weight for each data set.",
-        )
-    if not all(w >= 0 and math.isfinite(w) for w in weights) or not sum(weights) > 0:
-        raise OptionError(
-            f"The weights {', '.join(map(str, weights))} do not say how often to draw.",
-            "Give numbers from 0, at least one of them above 0.",
-        )
-
-
-def nothing_large_enough(windows: Iterable[Window], crop: int) -> OptionError:
-    """Return the error that says that none of some windows is as large as a crop."""
-    largest = max(windows, key=lambda w: (min(w.height, w.width), w.height * w.width))
-    return OptionError(
-        f"No photo is as large as the crops, {crop}x{crop}: the largest, {largest.photo}, has "
-        f"{largest.width}x{largest.height} pixels.",
-        "Ask for smaller crops, or add larger photos.",
-    )
 
 
 def _put(pixels: NDArray[Any], how: int, target: NDArray[np.float32]) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssbsn_cli.core.runtime.texts import parse_json
+
 # A part of the keys of caches, which runs that are resumed compare.
 VERSION = 2
 PIXELS = "pixels.raw"
@@ -88,6 +90,13 @@ class CropCache:
         """How many bytes of pixels it holds."""
         return self.pixels.size
 
+    def by_number(self) -> dict[int, list[Window]]:
+        """Return the windows of each photograph, by its number."""
+        windows: dict[int, list[Window]] = {}
+        for window in self.windows:
+            windows.setdefault(window.number, []).append(window)
+        return windows
+
     def view(self, window: Window) -> NDArray[Any]:
         """Return the pixels of one of `windows`.
 
@@ -123,10 +132,10 @@ def write_index(
 def load(directory: Path, key: str, *, reused: bool) -> CropCache | None:
     """Open a cache; return None if it is missing, cut short, damaged, or of another key."""
     try:
-        content = json.loads((directory / INDEX).read_text(encoding="ascii"))
+        content = parse_json((directory / INDEX).read_bytes())
         if (content["version"], content["key"]) != (VERSION, key):
             return None
-        windows = [Window(**entry) for entry in content["windows"]]
+        windows = [_window(entry) for entry in content["windows"]]
         skipped = [(Path(path), str(reason)) for path, reason in content["skipped"]]
         pixels = np.memmap(directory / PIXELS, np.uint8, "r")
         # A plain array over the same memory: slicing a memmap is several times slower.
@@ -138,6 +147,20 @@ def load(directory: Path, key: str, *, reused: bool) -> CropCache | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         pass
     return None
+
+
+def _window(entry: dict[str, Any]) -> Window:
+    """Return a window whose fields are what they should be."""
+    window = Window(**entry)
+    numbers = [value for name, value in entry.items() if name not in ("photo", "dtype")]
+    if not isinstance(window.photo, str) or window.dtype not in ("|u1", "<u2"):
+        raise ValueError("no photo")
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError("no numbers")
+    below, beyond = window.top + window.height, window.left + window.width
+    if below > window.photo_height or beyond > window.photo_width:
+        raise ValueError("no part of its photo")
+    return window
 
 
 def hold_out(cache: CropCache, fraction: float, crop: int) -> tuple[CropCache, CropCache]:

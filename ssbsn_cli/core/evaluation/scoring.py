@@ -21,6 +21,7 @@ from ssbsn_cli.core.evaluation.metrics import Metric
 from ssbsn_cli.core.evaluation.rounding import reference_of, to_picture
 from ssbsn_cli.core.runtime.device import PeakMemory
 from ssbsn_cli.core.runtime.storage import write_atomically
+from ssbsn_cli.core.runtime.texts import parse_json
 from ssbsn_cli.core.types import Notify
 
 # Raise it when the same settings come to mean something else.
@@ -77,11 +78,17 @@ class ResultCache:
         try:
             # NumPy leaves files open that it cannot read.
             with self._path(key).open("rb") as stream, np.load(stream) as file:
-                told = json.loads(file["told"].tobytes())
+                told = parse_json(file["told"].tobytes())
                 pixels = file.get("pixels")
-            scores, seconds, peak = told["scores"], told["seconds"], told["peak"]
+            scores = {name: float(score) for name, score in told["scores"].items()}
+            seconds, peak = told["seconds"], told["peak"]
+            if not all(each is None or isinstance(each, int | float) for each in (seconds, peak)):
+                return None
             return Result(method.name, sample, scores, seconds, peak, pixels)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        # What others wrote may be anything.
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return None
+        except (EOFError, zipfile.BadZipFile):
             return None
 
     def put(self, key: str, result: Result) -> None:

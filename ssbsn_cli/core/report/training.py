@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -16,6 +14,7 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.report.pages import encode, render, show
 from ssbsn_cli.core.report.plots import Curve, Point, plot_curves, smooth, spread
 from ssbsn_cli.core.runtime.storage import write_atomically
+from ssbsn_cli.core.runtime.texts import parse_json, parse_toml
 from ssbsn_cli.core.training.log import read_metrics
 
 _PICTURES = 8
@@ -191,14 +190,14 @@ def _is_png(path: Path) -> bool:
 def _data(path: Path) -> list[list[str]] | str:
     """Return the rows of the table of sources, or why there are none."""
     try:
-        sources = json.loads(path.read_bytes())["sources"]
+        sources = parse_json(path.read_bytes())["sources"]
         return [
             [str(source["path"]), str(source.get("kind", "")), *_counts(source)]
             for source in sources
         ]
     except FileNotFoundError:
         return "This run has not recorded its data."
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return "data.json cannot be read."
 
 
@@ -210,10 +209,10 @@ def _counts(source: Record) -> list[str]:
 def _configuration(path: Path) -> list[tuple[str, str]] | str:
     """Return the rows of the table of settings, or why there are none."""
     try:
-        return list(_settings(tomllib.loads(path.read_text("utf-8"))))
+        return list(_settings(parse_toml(path.read_bytes())))
     except FileNotFoundError:
         return "This run has not recorded its configuration."
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return "config.toml cannot be read."
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.runtime.storage import cache_dir
-from ssbsn_cli.core.training.load_config import load_config
-from ssbsn_cli.core.training.log import StepDone
+from ssbsn_cli.core.training.config import load_config
+from ssbsn_cli.core.training.log import RunFiles, StepDone
 from ssbsn_cli.core.training.loop import DivergedError
 from ssbsn_cli.core.training.request import DataPath, TrainingRequest
-from ssbsn_cli.core.training.run import prepare_training, refuse_used
+from ssbsn_cli.core.training.run import prepare_training
 from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 from ssbsn_cli.core.weights.registry import default_name
@@ -73,7 +73,7 @@ def adapt_weights(
     with ExitStack() as stack:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ssbsn-adapt-")))
         run = keep or temporary / "run"
-        refuse_used(run)
+        RunFiles(run).refuse_run()
         request = TrainingRequest(
             run=run,
             config=load_config("adapt", options=options),

@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from ssbsn_cli import __version__
+from ssbsn_cli.core.training.config import Config
 
 _TITLES = {"ssbsn": "SS-BSN", "apbsn": "AP-BSN", "unet": "U-Net"}
 _MEANINGS = {
@@ -27,21 +28,19 @@ class Origin:
 
     Parameters
     ----------
-    sources : list of dict
-        The photos, with "path", "kind", "photos", "skipped" and "weight".
-    objectives : sequence of str
-        What they learn from: "self", "distill", "pairs".
-    config_text : str
-        The whole configuration as TOML.
+    config : Config
+        How they are trained.
+    record : dict
+        For JSON: which photos they learn from. Its "sources" have "path", "kind", "photos",
+        "skipped" and "weight".
     licence : str
         Of the weights; may be empty if nobody chose one.
     init : str, optional
         The weights that training started from; None if they were random.
     """
 
-    sources: list[dict[str, Any]]
-    objectives: Sequence[str]
-    config_text: str
+    config: Config
+    record: dict[str, Any]
     licence: str
     init: str | None
 
@@ -68,21 +67,20 @@ def model_card(
         By name, as in the log of the run.
     """
     how = "on noisy photographs alone, without clean ones"
-    if set(origin.objectives) != {"self"}:
-        how = f"with the objectives {', '.join(sorted(origin.objectives))}"
+    if set(kinds := origin.config.training.kinds) != {"self"}:
+        how = f"with the objectives {', '.join(sorted(kinds))}"
     start = "random weights" if origin.init is None else _code(origin.init)
-    licence = (
-        f"{origin.licence.rstrip('.')}." if origin.licence else "None was chosen for these weights."
-    )
+    licence = origin.licence or "None was chosen for these weights"
     card = f"""\
 # {_code(name)}
 
-A network that removes noise from real photographs: {_architecture(descriptor)}. It was trained by
+A network that removes noise from real photographs:
+{describe(descriptor["architecture"], descriptor["parameters"])}. It was trained by
 ssbsn {__version__} {how}.
 
 ## Trained on
 
-{_sources(origin.sources)}
+{_sources(origin.record["sources"])}
 Training began with {start} and took {steps:,} steps in {minutes:,.1f} minutes.
 
 ## Scores
@@ -102,13 +100,13 @@ Refinement that suits these weights: {_code(descriptor["refine"])}.
 
 ## Configuration
 
-{_fenced(origin.config_text, "toml")}"""
+{_fenced(origin.config.to_toml(), "toml")}"""
     # File names that are not UTF-8 contain lone surrogates, which cannot be encoded.
     return card.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _architecture(descriptor: Mapping[str, Any]) -> str:
-    architecture, parameters = descriptor["architecture"], descriptor["parameters"]
+def describe(architecture: str, parameters: Mapping[str, Any]) -> str:
+    """Return in words what network a `Descriptor` with these fields is for."""
     parts = [_TITLES.get(architecture, architecture)]
     if "widths" in parameters:
         parts.append(f"widths {', '.join(map(str, parameters['widths']))}")

@@ -1,31 +1,28 @@
-"""The photos of a training, turned into batches, scores and a preview."""
+"""The photos of a training: found, decoded, recorded, and turned into batches and scores."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.data import (
-    CropCache,
-    CropSampler,
-    Pair,
-    PairSampler,
-    SyntheticPairs,
-    find_pairs,
-)
-from ssbsn_cli.core.data.store import hold_out
+from ssbsn_cli.core.data.cache import open_cache
+from ssbsn_cli.core.data.layouts import find_photos
+from ssbsn_cli.core.data.pair_sampler import PairSampler, SyntheticPairs
+from ssbsn_cli.core.data.pairs import Pair, find_pairs
+from ssbsn_cli.core.data.sampler import CropSampler
+from ssbsn_cli.core.data.store import CropCache, hold_out
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.network import Network
-from ssbsn_cli.core.training.config import ObjectiveKind
-from ssbsn_cli.core.training.photos import Photos
-from ssbsn_cli.core.training.recipe import make_recipe
+from ssbsn_cli.core.training.config import Config, ObjectiveKind
 from ssbsn_cli.core.training.request import DataPath, TrainingRequest
-from ssbsn_cli.core.training.sources import Mixture, PairSource, SelfSource, Source
+from ssbsn_cli.core.training.sources import Mixture, PairSource, SelfSource, Source, make_recipe
 from ssbsn_cli.core.training.teacher import teach
 from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.training.validation import (
@@ -39,9 +36,6 @@ from ssbsn_cli.core.types import Notify
 
 # The same for all trainings, so that those with different seeds can be compared.
 _VALIDATION_SEED = 2**64 - 1
-
-# Batch size, seed, rank and world, as samplers take them.
-_Share = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -79,40 +73,12 @@ def open_data(
     OptionError
         There is nothing usable.
     """
-    config = request.config
-    training = config.training
+    config, training = request.config, request.config.training
     # A batch that cannot be shared is noticed before anything is decoded.
     team.share(training.batch_size)
-    kinds = [kind for kind, share in training.objectives.items() if share > 0]
-    if training.hold_out and kinds != ["self"]:
-        raise OptionError(
-            "The configuration: training.hold_out works with the objective 'self' alone.",
-            "Set it to 0, and give pairs to score on with --val-data.",
-        )
-    if "self" in kinds and not network.blind:
-        raise OptionError(
-            "The objective 'self' needs a blind-spot network: this one sees the pixels that it "
-            "should predict, and would learn to copy them.",
-            "Use --config small, or --init with weights of SS-BSN or AP-BSN.",
-        )
-    stride = network.size_multiple
-    if kinds != ["self"] and training.crop % stride:
-        raise OptionError(
-            f"A crop of {training.crop} is no multiple of {stride}, which the network needs for "
-            "pairs.",
-            f"Use a --crop that is a multiple of {stride}.",
-        )
-    photos = Photos(request, say, warn)
-    noisy: list[CropCache] = []
-    if "self" in kinds or "distill" in kinds or ("pairs" in kinds and config.pairs.lifted):
-        noisy = [photos.open(path, "noisy") for path in _needed("data", request.noisy)]
-    maker = _SourceMaker(request, team, photos, noisy, stride)
-    sources = {kind: maker.make(kind) for kind in kinds}
-    batches = Mixture(
-        {kind: source for kind, (source, _) in sources.items()},
-        training.objectives,
-        training.seed,
-    )
+    _refuse_objectives(config, network)
+    photos = _Photos(request, team, network.size_multiple, say, warn)
+    sources = {kind: photos.sources(kind) for kind in training.kinds}
     draws = [
         (training.objectives[kind], draw)
         for kind, (_, source) in sources.items()
@@ -124,48 +90,66 @@ def open_data(
         validation = partial(score_pairs, scored, team.device)
     # Scores on other photos cannot be compared, so these photos are part of the key.
     photos.keys.append(request.validation and str(request.validation.absolute()))
-    if noisy:
-        picture = centre(noisy[0].view(noisy[0].windows[0]))
+    if photos.noisy:
+        picture = centre(photos.noisy[0].view(photos.noisy[0].windows[0]))
     else:
         picture = np.ascontiguousarray(draws[0][1].noisy[0].transpose(1, 2, 0))
-    return TrainingData(batches, validation, picture, photos.pixels, photos.record())
+    taught = {kind: source for kind, (source, _) in sources.items()}
+    batches = Mixture(taught, training.objectives, training.seed)
+    key = hashlib.sha256(repr(photos.keys).encode()).hexdigest()[:32]
+    record = {"key": key, "sources": photos.records}
+    return TrainingData(batches, validation, picture, photos.pixels, record)
 
 
-def _needed(option: str, paths: Sequence[DataPath]) -> Sequence[DataPath]:
-    if not paths:
+def _refuse_objectives(config: Config, network: Network) -> None:
+    """Refuse objectives that do not go with the network or the rest of the configuration."""
+    training, stride = config.training, network.size_multiple
+    alone = training.kinds == ["self"]
+    if training.hold_out and not alone:
         raise OptionError(
-            f"There are no photos to train on: --{option} is missing.",
-            f"Name a folder with --{option} DIR.",
+            "The configuration: training.hold_out works with the objective 'self' alone.",
+            "Set it to 0, and give pairs to score on with --val-data.",
         )
-    return paths
+    if "self" in training.kinds and not network.blind:
+        raise OptionError(
+            "The objective 'self' needs a blind-spot network: this one sees the pixels that it "
+            "should predict, and would learn to copy them.",
+            "Use --config small, or --init with weights of SS-BSN or AP-BSN.",
+        )
+    if not alone and training.crop % stride:
+        raise OptionError(
+            f"A crop of {training.crop} is no multiple of {stride}, which the network needs for "
+            "pairs.",
+            f"Use a --crop that is a multiple of {stride}.",
+        )
 
 
-class _SourceMaker:
-    """Makes the sources of an objective: one to train on, and one to validate on."""
+class _Photos:
+    """Decodes photos, remembers which, and makes the sources of each objective of them."""
 
     def __init__(
-        self,
-        request: TrainingRequest,
-        team: Team,
-        photos: Photos,
-        noisy: Sequence[CropCache],
-        stride: int,
+        self, request: TrainingRequest, team: Team, stride: int, say: Notify, warn: Notify
     ) -> None:
-        self._request = request
-        self._config = request.config
-        self._device = team.device
-        self._photos = photos
-        self._say, self._warn = photos.say, photos.warn
-        self._noisy = noisy
-        self._weights = [data.weight for data in request.noisy]
-        self._stride = stride
-        training = request.config.training
-        self._shares: tuple[_Share, _Share] = (
+        self._request, self._config = request, request.config
+        self._device, self._stride = str(team.device), stride
+        self._say, self._warn = say, warn
+        # What `TrainingData.record` is made of: the sources, and what tells them from others.
+        self.records: list[dict[str, Any]] = []
+        self.keys: list[object] = []
+        self.pixels = 0
+        training = self._config.training
+        # Batch size, seed, rank and world of the samplers to train on, and to validate on.
+        self._shares = (
             (team.share(training.batch_size), training.seed, team.rank, team.world),
             (training.validation_crops, _VALIDATION_SEED, 0, 1),
         )
+        self._weights = [data.weight for data in request.noisy]
+        self.noisy: list[CropCache] = []
+        if set(training.kinds) & {"self", "distill"} or self._config.pairs.lifted:
+            self.noisy = [self._open(path, "noisy") for path in _needed("data", request.noisy)]
 
-    def make(self, kind: ObjectiveKind) -> tuple[Source, Source]:
+    def sources(self, kind: ObjectiveKind) -> tuple[Source, Source]:
+        """Return the sources of an objective: one to train on, and one to validate on."""
         if kind == "self":
             return self._self()
         if kind == "distill":
@@ -174,9 +158,9 @@ class _SourceMaker:
 
     def _self(self) -> tuple[Source, Source]:
         training = self._config.training
-        caches = held = self._noisy
+        caches = held = self.noisy
         if training.hold_out:
-            halves = [hold_out(cache, training.hold_out, training.crop) for cache in self._noisy]
+            halves = [hold_out(cache, training.hold_out, training.crop) for cache in self.noisy]
             if any(half.windows for _, half in halves):
                 caches = [half for half, _ in halves]
                 # Where nothing could be held out, validate on what is trained on.
@@ -195,12 +179,11 @@ class _SourceMaker:
         )
 
     def _distill(self) -> tuple[Source, Source]:
-        distill = self._config.distill
-        device = str(self._device)
-        folder = teach(self._noisy, self._weights, distill, self._request.cache, device, self._say)
+        distill, folder = self._config.distill, self._request.cache
+        taught = teach(self.noisy, self._weights, distill, folder, self._device, self._say)
         # The name of the folder says what its files were made of; they may be made anew.
-        self._photos.keys.append((folder.name, distill.windows))
-        return self._decoded_pairs(DataPath(folder), find_pairs(folder)[: distill.windows])
+        self.keys.append((taught.name, distill.windows))
+        return self._decoded_pairs(DataPath(taught), find_pairs(taught)[: distill.windows])
 
     def _real_pairs(self) -> tuple[Source, Source]:
         paths = _needed("pairs", self._request.pairs)
@@ -211,15 +194,14 @@ class _SourceMaker:
             )
         pairs = find_pairs(paths[0].path)
         sources = self._decoded_pairs(paths[0], pairs, counted=True)
-        self._photos.keys.append([str(pair) for pair in pairs])
+        self.keys.append([str(pair) for pair in pairs])
         return sources
 
     def _synthetic_pairs(self) -> tuple[Source, Source]:
-        pairs = self._config.pairs
         paths = _needed("pairs", self._request.pairs)
         weights = [path.weight for path in paths]
-        recipe = make_recipe(pairs, self._noisy, self._weights, self._say)
-        caches = [self._photos.open(path, "clean") for path in paths]
+        recipe = make_recipe(self._config.pairs, self.noisy, self._weights, self._say)
+        caches = [self._open(path, "clean") for path in paths]
         # A recipe takes crops twice as large, so that it can halve them.
         side = 2 * self._config.training.crop
         crops = [CropSampler(caches, weights, side, *share) for share in self._shares]
@@ -233,16 +215,65 @@ class _SourceMaker:
     def _decoded_pairs(
         self, data: DataPath, pairs: Sequence[Pair], *, counted: bool = False
     ) -> tuple[Source, Source]:
-        decode = self._photos.decode
-        noisy = decode([pair.noisy for pair in pairs], "pairs", data, "noisy sides of pairs")
-        clean = decode([pair.clean for pair in pairs], "pairs", data, "clean sides of pairs")
+        noisy = self._decode([pair.noisy for pair in pairs], "pairs", data, "noisy sides of pairs")
+        clean = self._decode([pair.clean for pair in pairs], "pairs", data, "clean sides of pairs")
         if counted:
-            self._photos.count(noisy)
+            self._count(noisy)
         crop = self._config.training.crop
-        return self._of_pairs(
-            PairSampler(pairs, noisy, clean, crop, *share) for share in self._shares
-        )
+        samplers = [PairSampler(pairs, noisy, clean, crop, *share) for share in self._shares]
+        if left_out := samplers[0].left_out:
+            pair, reason = left_out[0]
+            self._warn(f"{len(left_out)} pairs are left out; the first is {pair.noisy}: {reason}")
+        return self._of_pairs(samplers)
 
     def _of_pairs(self, samplers: Iterable[PairSampler | SyntheticPairs]) -> tuple[Source, Source]:
         training, validation = (PairSource(sampler, self._stride) for sampler in samplers)
         return training, validation
+
+    def _open(self, data: DataPath, what: str) -> CropCache:
+        """Decode "noisy" or "clean" photos: those of a folder, or those that are named."""
+        photos, kind = list(data.photos), "files"
+        if not photos:
+            found = find_photos(data.path)
+            photos, kind = found.photos, found.kind
+            if found.passed_over:
+                self._say(f"{data.path}: {len(found.passed_over)} other files are passed over.")
+        cache = self._decode(photos, kind, data, f"{what} photos")
+        self.keys.append((cache.key, data.weight))
+        if data.weight > 0:
+            self._count(cache)
+        return cache
+
+    def _count(self, cache: CropCache) -> None:
+        """Add the pixels of all photos in a cache, of which an epoch is made."""
+        sizes = {w.number: w.photo_height * w.photo_width for w in cache.windows}
+        self.pixels += sum(sizes.values())
+
+    def _decode(self, photos: Sequence[Path], kind: str, data: DataPath, what: str) -> CropCache:
+        """Decode the photos of a folder, `kind` being its layout, and say what they are."""
+        cache = open_cache(
+            photos,
+            self._request.cache,
+            side=max(self._config.training.crop, 512),
+            limit_bytes=round(self._config.data.cache_gb * 1e9),
+            notify=self._say,
+        )
+        skipped = len(cache.skipped)
+        for photo, reason in cache.skipped[:3]:
+            self._warn(f"{photo} is skipped: {reason}")
+        if skipped > 3:
+            self._warn(f"{skipped} photos are skipped.")
+        read = len(photos) - skipped
+        told = {"path": str(data.path), "kind": kind, "photos": read, "skipped": skipped}
+        self.records.append({**told, "weight": data.weight})
+        self._say(f"{data.path}: {len(photos)} {what} ({kind}), {skipped} skipped.")
+        return cache
+
+
+def _needed(option: str, paths: Sequence[DataPath]) -> Sequence[DataPath]:
+    if not paths:
+        raise OptionError(
+            f"There are no photos to train on: --{option} is missing.",
+            f"Name a folder with --{option} DIR.",
+        )
+    return paths

@@ -1,78 +1,27 @@
-"""A network that learns: a step of it, its optimiser, the average of its weights, its state."""
+"""A network that learns: a step of it, its optimiser, the average of its weights."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import io
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ssbsn_cli.core.errors import SsbsnError
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.compiling import Compiler
-from ssbsn_cli.core.runtime.storage import write_atomically
 from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.training.muon import Muon
 from ssbsn_cli.core.training.objectives import distance
 from ssbsn_cli.core.training.sources import Draw
+from ssbsn_cli.core.training.state import TrainingState, load_state
 from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.training.validation import to_device
 from ssbsn_cli.core.types import Notify
-
-_VERSION = 1
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """A training between two steps. Crops, strides and noise follow from the seed and the step.
-
-    Parameters
-    ----------
-    step, seconds : int, float
-        Steps done, and the time that they took.
-    network, average : dict
-        Weights by name, and their moving average, if there is one.
-    optimizer : dict
-        State of the optimiser.
-    best, best_step : float or None, int
-        Best rating of a checkpoint so far, where lower is better, and its step.
-    """
-
-    step: int
-    seconds: float
-    network: dict[str, Tensor]
-    average: dict[str, Tensor] | None
-    optimizer: dict[str, Any]
-    best: float | None = None
-    best_step: int = 0
-
-    def save(self, path: Path) -> None:
-        """Write the state, whole or not at all: one that is there stays until then."""
-        buffer = io.BytesIO()
-        torch.save({"version": _VERSION, **asdict(self)}, buffer)
-        write_atomically(path, buffer.getvalue())
-
-
-def load_state(path: Path, device: torch.device) -> TrainingState:
-    """Read what `TrainingState.save` wrote, without running any code in it."""
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-        if content.pop("version") != _VERSION:
-            raise ValueError("another version")
-        return TrainingState(**content)
-    # Damaged bytes can make the unpickler raise anything.
-    except Exception as error:
-        raise SsbsnError(
-            f"{path} is damaged and training cannot go on from it.",
-            "Start a new run from the run's weights with --init.",
-        ) from error
 
 
 class Learner:
@@ -86,8 +35,6 @@ class Learner:
         How to train; the precision is "fp32" or "bf16".
     team : Team
         The processes.
-    state : TrainingState, optional
-        Where to go on from.
     notify : callable, optional
         Told, in a sentence, what a user should know.
 
@@ -107,7 +54,6 @@ class Learner:
         network: Network,
         config: Config,
         team: Team,
-        state: TrainingState | None = None,
         notify: Notify = lambda _: None,
     ) -> None:
         self._config = config
@@ -133,13 +79,18 @@ class Learner:
             self._optimizer = torch.optim.Adam(network.parameters(), fused=fused)
         self._average = copy.deepcopy(network).eval() if config.optimizer.ema else None
         self.step = 0
-        if state:
-            self.step = state.step
-            network.load_state_dict(state.network)
-            self._optimizer.load_state_dict(state.optimizer)
-            if self._average is not None and state.average is not None:
-                self._average.load_state_dict(state.average)
         self._parallel: nn.Module = team.wrap(network)
+
+    def resume(self, path: Path) -> TrainingState:
+        """Go on from a file that holds a state; raises as `load_state` does."""
+        network, average = self._network, self._average
+        state = load_state(path, network, self._optimizer, average=average is not None)
+        self.step = state.step
+        network.load_state_dict(state.network)
+        self._optimizer.load_state_dict(state.optimizer)
+        if average is not None and state.average is not None:
+            average.load_state_dict(state.average)
+        return state
 
     def learn(self, draw: Draw, rate: float, pixels: float) -> float:
         """Take one step at a learning rate, and return the loss of this process' part of it.

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.runtime.texts import parse_json
 
 
 class RunFiles:
-    """Where the files of a run are.
-
-    Attributes
-    ----------
-    config, data : Path
-        The whole configuration, TOML; the photos that were found, JSON.
-    metrics : Path
-        Losses and scores, one JSON object a line.
-    state : Path
-        What a resumed training goes on from.
-    weights, card : Path
-        The best weights so far, and their model card.
-    checkpoints, previews : Path
-        The directories of the last weights, and of pictures before and after.
-    """
+    """Where the files of a run are; docs/train.md says what each of them holds."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -39,6 +28,40 @@ class RunFiles:
         self.card = directory / "weights.md"
         self.checkpoints = directory / "checkpoints"
         self.previews = directory / "previews"
+        self.tensorboard = directory / "tensorboard"
+
+    def refuse_links(self) -> None:
+        """Raise an OptionError if writing to the run could change anything outside of it.
+
+        Somebody may have made the run with links in it. The directory itself may be one, since the
+        user named it.
+        """
+        folders = (self.checkpoints, self.previews, self.tensorboard)
+        files = (self.config, self.data, self.metrics, self.state, self.weights, self.card)
+        for path in (*folders, *files):
+            try:
+                mode = path.lstat().st_mode
+            except FileNotFoundError:
+                continue
+            except NotADirectoryError:
+                raise OptionError(
+                    f"{self.directory} is a file, not a folder.", "Name another folder with --out."
+                ) from None
+            kind = "folder" if path in folders else "file"
+            if not (stat.S_ISDIR(mode) if kind == "folder" else stat.S_ISREG(mode)):
+                raise OptionError(
+                    f"{path} is not a {kind} but a link or something else, and training writes to "
+                    f"nothing outside of {self.directory}.",
+                    f"Put a real {kind} in its place, or train in another folder.",
+                )
+
+    def refuse_run(self) -> None:
+        """Raise an OptionError if the directory holds a run already."""
+        if self.state.exists() or self.weights.exists():
+            raise OptionError(
+                f"{self.directory} holds a run already.",
+                "Choose another directory, or let ssbsn train --resume go on with it.",
+            )
 
     def checkpoint(self, step: int) -> Path:
         """Return the file of the weights after some steps."""
@@ -108,16 +131,21 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 class MetricsLog:
     """Appends to the log of a run, one line at a time; a kill costs the last line at most.
 
-    Only one process may have it open.
+    Only one process may have it open. The file is made by the first line.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a+b", buffering=0)
-        if self._file.tell():
-            self._file.seek(-1, 2)
+        self._path = path
+        self._file: BinaryIO | None = None
+
+    def _open(self) -> BinaryIO:
+        file: BinaryIO = self._path.open("a+b", buffering=0)
+        if file.tell():
+            file.seek(-1, 2)
             # Otherwise the first new line would continue one that a kill cut short.
-            if self._file.read(1) != b"\n":
-                self._file.write(b"\n")
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        return file
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append one line of plain values, "event" and "step" among them.
@@ -128,15 +156,17 @@ class MetricsLog:
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in record.items()
         }
+        self._file = self._file or self._open()
         self._file.write(json.dumps(values, allow_nan=False).encode("ascii") + b"\n")
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file:
+            self._file.close()
 
 
 class TensorBoardLog:
-    """Writes for TensorBoard what `MetricsLog` writes."""
+    """Writes for TensorBoard what `MetricsLog` writes, and makes its files as that does."""
 
     def __init__(self, directory: Path) -> None:
         try:
@@ -146,10 +176,12 @@ class TensorBoardLog:
                 "TensorBoard is not installed.",
                 "Install it with pip install 'ssbsn[tensorboard]', or leave --tensorboard out.",
             ) from None
-        self._writer: Any = SummaryWriter(str(directory))
+        self._make_writer = partial(SummaryWriter, str(directory))
+        self._writer: Any = None
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Add the numbers of a record, and nothing else in it, as scalars named ``event/key``."""
+        self._writer = self._writer or self._make_writer()
         for key, value in record.items():
             if key != "step" and isinstance(value, int | float) and not isinstance(value, bool):
                 self._writer.add_scalar(f"{record['event']}/{key}", value, record["step"])
@@ -157,14 +189,17 @@ class TensorBoardLog:
 
     def close(self) -> None:
         """Finish the files."""
-        self._writer.close()
+        if self._writer:
+            self._writer.close()
+
+
+Log = MetricsLog | TensorBoardLog
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
-        record = json.loads(line)
-    # ValueError: not JSON, or not UTF-8. RecursionError: nested too deeply for the parser.
-    except (ValueError, RecursionError):
+        record = parse_json(line)
+    except ValueError:
         return None
     if not isinstance(record, dict) or not isinstance(record.get("event"), str):
         return None

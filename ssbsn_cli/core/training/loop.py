@@ -94,8 +94,8 @@ class Trainer:
         ):
             while (progress := self._progress()) < 1:
                 rate = learning_rate(self._config.optimizer, self._learner.step, progress)
-                draw = next(batches)
                 with self._explained():
+                    draw = next(batches)
                     loss = self._learner.learn(draw, rate, pixels)
                     elapsed = time.monotonic() - start
                     loss, stop, self._seconds = self._team.agree(
@@ -103,7 +103,7 @@ class Trainer:
                     )
                 step = self._learner.step
                 if not math.isfinite(loss):
-                    raise self._diverged(loss, step)
+                    raise self._diverged(f"loss of step {step}", loss)
                 speed = (step - first) * training.batch_size / elapsed
                 done = StepDone(step, loss, rate, speed, min(self._progress(), 1), self._seconds)
                 if self._recorder:
@@ -112,10 +112,10 @@ class Trainer:
                 if stop:
                     break
                 if time.monotonic() - saved > 60 * training.save_minutes:
-                    self._save_if_possible()
+                    self._save(needed=False)
                     saved = time.monotonic()
             if self._recorder and self._learner.step > self._recorder.saved_step:
-                self._save_at_last()
+                self._save()
             interrupt.leave()
 
     def _progress(self) -> float:
@@ -132,15 +132,15 @@ class Trainer:
         assert training.max_minutes is not None
         return math.inf if training.max_minutes >= _WORTH_MINUTES else 0
 
-    def _diverged(self, loss: float, step: int) -> DivergedError:
+    def _diverged(self, what: str, value: float) -> DivergedError:
         return DivergedError(
-            f"The loss of step {step} is {loss}{self._last_checkpoint()}.",
+            f"The {what} is {value}{self._last_checkpoint()}.",
             "Start another run from it with --init, and with a lower --lr, "
             "--set optimizer.gradient_clip=1 or --precision fp32.",
         )
 
     def _last_checkpoint(self) -> str:
-        if not self._recorder:
+        if not self._recorder or not self._recorder.files.state.exists():
             return ""
         return (
             f"; the last good checkpoint is that of step {self._recorder.saved_step}, in "
@@ -162,33 +162,24 @@ class Trainer:
                 "Use a smaller --batch-size or --crop, or close other programs.",
             ) from None
 
-    def _save_if_possible(self) -> None:
-        try:
-            self._save()
-        except OSError as error:
-            assert self._recorder
-            # The disk may have room again by the next time.
-            self._recorder.warn(
-                f"A checkpoint could not be written: {error.strerror or error}; training goes on, "
-                f"the last one is that of step {self._recorder.saved_step}."
-            )
-
-    def _save_at_last(self) -> None:
-        try:
-            self._save()
-        except OSError as error:
-            raise SsbsnError(
-                f"The last checkpoint could not be written: {error.strerror or error}"
-                f"{self._last_checkpoint()}.",
-                "Free some space, then start the same command with --resume.",
-            ) from None
-
-    def _save(self) -> None:
+    def _save(self, *, needed: bool = True) -> None:
+        """Score the network and write a checkpoint; if it is not needed, only warn if it fails."""
         if not self._recorder:
             return
         with self._explained(), self._learner.result() as network:
             score = self._data.validation(network)
             picture = preview(network, self._data.picture, self._team.device)
         if not math.isfinite(score.rating):
-            raise self._diverged(score.rating, self._learner.step + 1)
-        self._recorder.save(self._learner.state(self._seconds), network, score, picture)
+            raise self._diverged(f"validation after step {self._learner.step}", score.rating)
+        try:
+            self._recorder.save(self._learner.state(self._seconds), network, score, picture)
+        except OSError as error:
+            failed = f"A checkpoint could not be written: {error.strerror or error}"
+            if needed:
+                raise SsbsnError(
+                    f"{failed}{self._last_checkpoint()}.",
+                    "Make room, or name a place that can be written to, then start the same "
+                    "command with --resume.",
+                ) from None
+            # The disk may have room again by the next time.
+            self._recorder.warn(f"{failed}; training goes on{self._last_checkpoint()}.")

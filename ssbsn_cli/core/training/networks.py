@@ -13,10 +13,13 @@ from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.ssbsn import SSBSN, BlindSpotNetwork
 from ssbsn_cli.core.model.unet import ResidualBlock, UNet
-from ssbsn_cli.core.training.config import Config, ModelConfig
+from ssbsn_cli.core.training.card import describe
+from ssbsn_cli.core.training.config import HINT, Config, ModelConfig
 from ssbsn_cli.core.weights.locate import load_weights
 
 _LAST_SCALE = 0.1
+_MOST_LAYERS = 1000
+_MOST_PARAMETERS = 10**9
 _COLORS = 3
 # The narrowest layers are half as wide.
 _FEWEST_CHANNELS = 6
@@ -45,8 +48,9 @@ def initialise(network: Network, seed: int) -> None:
             nn.init.xavier_uniform_(parameter, gain=2**0.5, generator=generator)
         elif parameter.ndim == 4:
             nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=generator)
-        else:
+        elif name.endswith("bias"):
             nn.init.zeros_(parameter)
+        # Others, such as scales, begin as their layers make them.
     if isinstance(network, SSBSN):
         _open_path(network.bsn)
     elif isinstance(network, UNet):
@@ -115,8 +119,9 @@ def make_network(config: Config, init: str | None) -> tuple[Network, Descriptor]
         for state in (weights, network.state_dict())
     )
     if wanted.architecture != descriptor.architecture or have != need:
+        words = [describe(each.architecture, each.parameters) for each in (descriptor, wanted)]
         raise WeightsError(
-            f"{init} holds {_words(descriptor)}, and the configuration is for {_words(wanted)}.",
+            f"{init} holds {words[0]}, and the configuration is for {words[1]}.",
             "Use weights of the same network, or a configuration without [model], such as adapt.",
         )
     network.load_state_dict(weights)
@@ -133,15 +138,25 @@ def _descriptor_of(model: ModelConfig) -> Descriptor:
             detail=model.detail,
         )
         # First without memory, so that a width of a million is refused before it fills it.
+        if any(
+            len(value) > _MOST_LAYERS
+            for value in model.parameters.values()
+            if isinstance(value, list)
+        ):
+            raise ValueError(f"more than {_MOST_LAYERS} layers are too many")
         with torch.device("meta"):
-            descriptor.build()
+            size = sum(parameter.numel() for parameter in descriptor.build().parameters())
+        if size > _MOST_PARAMETERS:
+            raise ValueError(
+                f"{size:.0e} parameters are too many; {_MOST_PARAMETERS:.0e} can be trained"
+            )
         if model.parameters.get("channels", _FEWEST_CHANNELS) < _FEWEST_CHANNELS:
             raise ValueError("with so few channels, colours find no way through")
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         reason = " ".join(str(error).split())[:200]
         raise OptionError(
             f"The configuration: model: {reason}.",
-            "docs/train.md lists the keys and their values.",
+            HINT,
         ) from None
     return descriptor
 
@@ -158,11 +173,3 @@ def model_of(descriptor: Descriptor) -> ModelConfig:
             for key, value in descriptor.parameters.items()
         },
     )
-
-
-def _words(descriptor: Descriptor) -> str:
-    parameters = descriptor.parameters
-    if "channels" not in parameters:
-        return descriptor.architecture
-    blocks = len(parameters.get("blocks", ()))
-    return f"{descriptor.architecture} with {parameters['channels']} channels and {blocks} blocks"

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ssbsn_cli import __version__
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.storage import write_atomically
-from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
 from ssbsn_cli.core.training.card import Origin, model_card
-from ssbsn_cli.core.training.config import TrainingConfig
-from ssbsn_cli.core.training.learner import TrainingState
-from ssbsn_cli.core.training.log import MetricsLog, RunFiles, StepDone, TensorBoardLog
+from ssbsn_cli.core.training.log import Log, RunFiles, StepDone
+from ssbsn_cli.core.training.state import TrainingState
 from ssbsn_cli.core.training.validation import Score
 from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.checkpoints import save_checkpoint
@@ -27,18 +26,19 @@ Listen = Callable[[Mapping[str, Any]], None]
 class Recorder:
     """Writes what a run leaves; only the leading process calls it.
 
+    Nothing is written before there is a first checkpoint or step, so a training that fails to
+    start leaves no run behind.
+
     Parameters
     ----------
     files, descriptor, origin
-        Where to write, and what the model card says about the weights.
-    training : TrainingConfig
-        Says how many checkpoints to keep, and in which precision.
+        Where to write, the network, and what its weights come from.
     state : TrainingState or None
         Where the run goes on from.
     warn, listen : callable
         Told what a user should know; given each line of the metrics.
-    tensorboard : bool
-        Whether TensorBoard gets the metrics, too.
+    logs : sequence of Log
+        Where the metrics are written.
 
     Attributes
     ----------
@@ -51,30 +51,24 @@ class Recorder:
         files: RunFiles,
         descriptor: Descriptor,
         origin: Origin,
-        training: TrainingConfig,
         state: TrainingState | None,
         warn: Notify,
         listen: Listen,
-        tensorboard: bool,
+        logs: Sequence[Log],
     ) -> None:
         self.files = files
         self.warn = warn
         self.saved_step = state.step if state else 0
         self.best_step = state.best_step if state else 0
         self._best = state.best if state else None
+        self._resumed = state is not None
         self._descriptor = dataclasses.replace(descriptor, value_range=1.0)
         self._origin = origin
-        self._training = training
-        for directory in (files.directory, files.checkpoints, files.previews):
-            directory.mkdir(exist_ok=True)
-            # A kill may have left half-written files.
-            for leftover in directory.glob(f"{HALF_WRITTEN}*"):
-                leftover.unlink()
-        self._logs: list[MetricsLog | TensorBoardLog] = [MetricsLog(files.metrics)]
-        if tensorboard:
-            self._logs.append(TensorBoardLog(files.directory / "tensorboard"))
+        self._training = origin.config.training
+        self._logs = logs
         self._listen = listen
-        self._silent = False
+        self._begun = False
+        self._unwritable: set[Log] = set()
 
     def close(self) -> None:
         """Close the logs."""
@@ -84,6 +78,7 @@ class Recorder:
 
     def log_step(self, done: StepDone) -> None:
         """Log a step."""
+        self._begin()
         self._log(
             {
                 "event": "step",
@@ -110,6 +105,7 @@ class Recorder:
         OSError
             Something cannot be written.
         """
+        self._begin()
         step = state.step
         better = self._best is None or score.rating < self._best
         best, best_step = (score.rating, step) if better else (self._best, self.best_step)
@@ -142,13 +138,31 @@ class Recorder:
         for old in checkpoints[: -self._training.keep]:
             old.unlink(missing_ok=True)
 
+    def _begin(self) -> None:
+        """Make the run's directory, and remove what a kill may have left of later steps."""
+        if self._begun:
+            return
+        files = self.files
+        files.directory.mkdir(parents=True, exist_ok=True)
+        for directory in (files.directory, files.checkpoints, files.previews):
+            directory.mkdir(exist_ok=True)
+        if self._resumed:
+            # The state is written last: of later steps, there is no state.
+            for last in (files.checkpoint(self.saved_step), files.preview(self.saved_step)):
+                for later in last.parent.glob(f"step-*{last.suffix}"):
+                    if later.name > last.name:
+                        later.unlink()
+        write_atomically(files.config, self._origin.config.to_toml().encode())
+        write_atomically(files.data, json.dumps(self._origin.record, indent=2).encode("ascii"))
+        self._begun = True
+
     def _log(self, record: Mapping[str, Any]) -> None:
         self._listen(record)
         for log in self._logs:
             try:
                 log.write(record)
-                self._silent = False
+                self._unwritable.discard(log)
             except OSError as error:
-                if not self._silent:
+                if log not in self._unwritable:
                     self.warn(f"The metrics could not be written: {error.strerror or error}.")
-                self._silent = True
+                self._unwritable.add(log)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,9 +12,10 @@ from typing import Any
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.runtime.storage import cache_dir
-from ssbsn_cli.core.training.config import Config
-from ssbsn_cli.core.training.load_config import load_config
+from ssbsn_cli.core.runtime.texts import parse_json
+from ssbsn_cli.core.training.config import Config, load_config
 from ssbsn_cli.core.training.log import RunFiles
+from ssbsn_cli.core.types import Notify
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class DataPath:
     weight: float = 1.0
     photos: tuple[Path, ...] = ()
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return absolute paths and the weight, as values for JSON."""
+        photos = [str(photo.absolute()) for photo in self.photos]
+        return {"path": str(self.path.absolute()), "weight": self.weight, "photos": photos}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRequest:
@@ -35,10 +41,8 @@ class TrainingRequest:
 
     Parameters
     ----------
-    run : Path
-        The run's directory.
-    config : Config
-        How to train.
+    run, config : Path, Config
+        The run's directory, and how to train.
     noisy, pairs : sequence of DataPath
         Noisy photos, and photos for the objective "pairs".
     validation : Path, optional
@@ -63,10 +67,20 @@ class TrainingRequest:
     resume: bool = False
     tensorboard: bool = False
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to use the same photos again, as values for JSON."""
+        return {
+            "init": self.init,
+            "noisy": [path.to_dict() for path in self.noisy],
+            "pairs": [path.to_dict() for path in self.pairs],
+            "validation": self.validation and str(self.validation.absolute()),
+            "cache": str(self.cache.absolute()),
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """What a user says on the command line.
+    """What a user says on the command line; see `TrainingRequest` for what is not listed here.
 
     Parameters
     ----------
@@ -75,14 +89,12 @@ class TrainingOptions:
         "pairs". If the configuration lacks that objective, it replaces the others. "distill" does
         the same if `options` name its teacher.
     run : Path, optional
-        The run's directory; ``runs/`` and the configuration's name if not given.
+        ``runs/`` and the configuration's name if not given.
     config : str, optional
         See `load_config`. If not given, that of the run which is resumed, else "small" on a CPU
         and "ssbsn-sidd" elsewhere.
     changes, options
         See `load_config`.
-    validation, cache, init, resume, tensorboard
-        See `TrainingRequest`.
     """
 
     data: Sequence[str] = ()
@@ -98,8 +110,11 @@ class TrainingOptions:
     tensorboard: bool = False
 
 
-def make_request(asked: TrainingOptions) -> TrainingRequest:
+def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> TrainingRequest:
     """Fill in what the user left out, from the run to resume or else by defaults.
+
+    Somebody may have made the run, so a cache that it names is not used unless the user names it,
+    too; `say` is told so.
 
     Raises
     ------
@@ -108,31 +123,41 @@ def make_request(asked: TrainingOptions) -> TrainingRequest:
     """
     chosen = asked.config or _usual_config(asked.options.get("training.device") or "auto")
     run = asked.run or Path("runs") / Path(chosen).stem
-    before = RunFiles(run).config
+    files = RunFiles(run)
+    files.refuse_links()
     told: dict[str, Any] = {}
-    if asked.resume and before.is_file():
-        told = _recall(run, needed=not asked.data and not asked.pairs)
+    if asked.resume and files.config.is_file():
+        told = _recall(files, needed=not asked.data and not asked.pairs)
         if asked.config is None:
-            chosen = str(before)
+            chosen = str(files.config)
     first = told.get("init")
     if asked.init and first and asked.init != first:
         raise OptionError(
             f"{run} began with the weights {first}, not {asked.init}.",
             "Leave --init out to go on with it, or start another run with --out.",
         )
+    cache = asked.cache or usual_cache()
+    if told and not asked.cache and told["cache"] != cache.absolute():
+        again = shlex.quote(str(told["cache"]))
+        say(f"The run kept its decoded photos elsewhere; to use those, add --cache {again}")
     request = TrainingRequest(
         run=run,
         config=load_config(chosen, asked.changes, {**asked.options, **_objective(chosen, asked)}),
         noisy=[_parse_data(text) for text in asked.data] or told.get("noisy", ()),
         pairs=[_parse_data(text) for text in asked.pairs] or told.get("pairs", ()),
         validation=asked.validation or told.get("validation"),
-        cache=asked.cache or told.get("cache") or cache_dir() / "crops",
+        cache=cache,
         init=asked.init or first,
         resume=asked.resume,
         tensorboard=asked.tensorboard,
     )
-    _check_used(request)
+    _refuse_unused(request)
     return request
+
+
+def usual_cache() -> Path:
+    """Return where crop caches are kept if the user names no other place."""
+    return cache_dir() / "crops"
 
 
 def _objective(config: str, asked: TrainingOptions) -> dict[str, Any]:
@@ -153,16 +178,15 @@ def _objective(config: str, asked: TrainingOptions) -> dict[str, Any]:
     return {"training.objectives": {missing[0]: 1.0}}
 
 
-def _check_used(request: TrainingRequest) -> None:
+def _refuse_unused(request: TrainingRequest) -> None:
     """Refuse photos that no objective uses."""
     config = request.config
-    used = [kind for kind, share in config.training.objectives.items() if share > 0]
     of_noisy = ("self", "distill", "pairs") if config.pairs.lifted else ("self", "distill")
     for option, given, kinds in (
         ("data", request.noisy, of_noisy),
         ("pairs", request.pairs, ("pairs",)),
     ):
-        if given and not set(kinds).intersection(used):
+        if given and not set(kinds).intersection(config.training.kinds):
             raise OptionError(
                 f"No objective of the configuration uses --{option}.",
                 f"Leave it out, or give {kinds[0]!r} a share in training.objectives.",
@@ -184,25 +208,32 @@ def _parse_data(text: str) -> DataPath:
     return DataPath(whole)
 
 
-def _recall(run: Path, needed: bool) -> dict[str, Any]:
+def _recall(files: RunFiles, needed: bool) -> dict[str, Any]:
     """Return which photos and initial weights a run was started with."""
     try:
-        told = json.loads(RunFiles(run).data.read_text(encoding="ascii"))["request"]
+        told = parse_json(files.data.read_bytes())["request"]
         return {
-            "init": told["init"],
-            "noisy": [_path_told(each) for each in told["noisy"]],
-            "pairs": [_path_told(each) for each in told["pairs"]],
-            "validation": told["validation"] and Path(told["validation"]),
-            "cache": Path(told["cache"]),
+            "init": told["init"] and str(told["init"]),
+            "noisy": [_data_told(each) for each in told["noisy"]],
+            "pairs": [_data_told(each) for each in told["pairs"]],
+            "validation": told["validation"] and _path_told(told["validation"]),
+            "cache": _path_told(told["cache"]),
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError):
         if not needed:
             return {}
         raise OptionError(
-            f"{run} does not say which photos it was trained on.", "Name them with --data."
+            f"{files.directory} does not say which photos it was trained on.",
+            "Name them with --data.",
         ) from None
 
 
-def _path_told(told: dict[str, Any]) -> DataPath:
-    photos = tuple(Path(photo) for photo in told["photos"])
-    return DataPath(Path(told["path"]), float(told["weight"]), photos)
+def _data_told(told: dict[str, Any]) -> DataPath:
+    photos = tuple(_path_told(photo) for photo in told["photos"])
+    return DataPath(_path_told(told["path"]), float(told["weight"]), photos)
+
+
+def _path_told(told: str) -> Path:
+    if "\0" in told:
+        raise ValueError("no path")
+    return Path(told)

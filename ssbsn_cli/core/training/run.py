@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.device import resolve_precision
-from ssbsn_cli.core.runtime.storage import write_atomically
+from ssbsn_cli.core.runtime.texts import parse_json
 from ssbsn_cli.core.training.card import Origin
-from ssbsn_cli.core.training.config import Config
+from ssbsn_cli.core.training.config import Config, load_config
 from ssbsn_cli.core.training.data import TrainingData, open_data
-from ssbsn_cli.core.training.learner import Learner, load_state
-from ssbsn_cli.core.training.load_config import load_config
-from ssbsn_cli.core.training.log import RunFiles
+from ssbsn_cli.core.training.learner import Learner
+from ssbsn_cli.core.training.log import Log, MetricsLog, RunFiles, TensorBoardLog
 from ssbsn_cli.core.training.loop import Trainer
 from ssbsn_cli.core.training.networks import make_network, model_of
 from ssbsn_cli.core.training.recorder import Listen, Recorder
@@ -72,19 +69,25 @@ def prepare_training(
         Something is wrong; nothing was changed.
     """
     files = RunFiles(request.run)
+    files.refuse_links()
     resuming = request.resume and files.state.is_file()
     if not request.resume:
-        refuse_used(request.run)
+        files.refuse_run()
+    logs: list[Log] = [MetricsLog(files.metrics)]
+    if request.tensorboard:
+        logs.append(TensorBoardLog(files.tensorboard))
     team = join_team(request.config.training.device)
     before = load_config(str(files.config)) if resuming else None
     network, descriptor, config = _make_network(request, before, team)
     if before:
         _refuse_other_config(files, before, config)
     data = open_data(request, network, team, say, warn)
+    with team.together():
+        learner = Learner(network, config, team, warn)
     state = None
-    if resuming:
-        _refuse_other_data(files, data)
-        state = load_state(files.state, team.device)
+    if before:
+        _compare_records(files, data, before, config, team, warn)
+        state = learner.resume(files.state)
         say(f"Going on after step {state.step} of {files.directory}.")
     elif request.resume:
         say(f"There is nothing to resume in {files.directory}: starting from the beginning.")
@@ -102,12 +105,8 @@ def prepare_training(
         )
     recorder = None
     if team.leads:
-        origin = _start_run(files, request, config, data)
-        recorder = Recorder(
-            files, descriptor, origin, training, state, warn, listen, request.tensorboard
-        )
-    with team.together():
-        learner = Learner(network, config, team, state, warn)
+        origin = _origin(request, config, data, team)
+        recorder = Recorder(files, descriptor, origin, state, warn, listen, logs)
     trainer = Trainer(learner, config, data, recorder, team, steps, seconds)
     summary = {
         "run": str(files.directory),
@@ -121,16 +120,6 @@ def prepare_training(
         "resumed_at": resumed_at,
     }
     return Prepared(trainer, recorder, team, summary)
-
-
-def refuse_used(run: Path) -> None:
-    """Raise an OptionError if a directory holds a run already."""
-    files = RunFiles(run)
-    if files.config.exists() or files.weights.exists():
-        raise OptionError(
-            f"{files.directory} holds a run already.",
-            "Choose another directory, or let ssbsn train --resume go on with it.",
-        )
 
 
 def _make_network(
@@ -166,40 +155,34 @@ def _refuse_other_config(files: RunFiles, before: Config, now: Config) -> None:
                 )
 
 
-def _refuse_other_data(files: RunFiles, data: TrainingData) -> None:
+def _compare_records(
+    files: RunFiles, data: TrainingData, before: Config, now: Config, team: Team, warn: Notify
+) -> None:
+    """Refuse other photos; warn of what makes other numbers."""
     try:
-        key = json.loads(files.data.read_text(encoding="ascii"))["key"]
-    except (OSError, ValueError, KeyError, TypeError):
-        key = None
+        record = parse_json(files.data.read_bytes())
+        key, device = record["key"], record.get("device")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        key = device = None
     if key != data.record["key"]:
         raise OptionError(
             f"{files.directory} was trained or scored on other photos, or they have changed since.",
             "Resume it with the same photos, or start another run from its weights with --init.",
         )
+    for old, new in (
+        (before.training.precision, now.training.precision),
+        (device or team.device.type, team.device.type),
+    ):
+        if old != new:
+            warn(
+                f"The run was trained in {old} before and goes on in {new}: its numbers will not "
+                "be those of a run that was never stopped."
+            )
 
 
-def _start_run(
-    files: RunFiles, request: TrainingRequest, config: Config, data: TrainingData
-) -> Origin:
-    """Write the configuration and the photos of a run, and return what its card says of them."""
-    # What `make_request` needs to ask for the same photos again.
-    told = {
-        "init": request.init,
-        "noisy": [asdict(path) for path in request.noisy],
-        "pairs": [asdict(path) for path in request.pairs],
-        "validation": request.validation,
-        "cache": request.cache,
-    }
-    record = json.dumps({**data.record, "request": told}, indent=2, default=_absolute)
-    files.directory.mkdir(parents=True, exist_ok=True)
-    write_atomically(files.config, config.to_toml().encode())
-    write_atomically(files.data, record.encode())
+def _origin(request: TrainingRequest, config: Config, data: TrainingData, team: Team) -> Origin:
     licence = config.data.licence
     if not licence and request.init in entries():
         licence = f"{entries()[request.init].licence} (that of {request.init})"
-    objectives = [kind for kind, share in config.training.objectives.items() if share]
-    return Origin(data.record["sources"], objectives, config.to_toml(), licence, request.init)
-
-
-def _absolute(path: Path) -> str:
-    return str(path.absolute())
+    record = {**data.record, "device": team.device.type, "request": request.to_dict()}
+    return Origin(config, record, licence, request.init)

@@ -1,19 +1,29 @@
-"""What a step learns from: noisy crops, what to compare the prediction with, the PD stride."""
+"""What a step learns from: noisy pictures, what to compare the prediction with, the PD stride."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.data import CropSampler, PairSampler, SyntheticPairs
-from ssbsn_cli.core.data.draws import STEP, philox
-from ssbsn_cli.core.training.config import ObjectiveKind
+from ssbsn_cli.core.data.draws import STEP, Shares, philox
+from ssbsn_cli.core.data.pair_sampler import PairSampler, SyntheticPairs
+from ssbsn_cli.core.data.sampler import CropSampler
+from ssbsn_cli.core.data.store import CropCache
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.noise.edits import Edits
+from ssbsn_cli.core.noise.flat import cut
+from ssbsn_cli.core.noise.lifted import LiftedNoise, lift_from
+from ssbsn_cli.core.noise.scenes import Scenes
+from ssbsn_cli.core.noise.wide import Wide
+from ssbsn_cli.core.training.config import ObjectiveKind, PairsConfig
+from ssbsn_cli.core.types import Notify
+
+# As many parts of a photograph's windows are looked at for noise, however large those are.
+_MOST_PARTS = 4096
 
 
 class Draw(NamedTuple):
@@ -89,16 +99,59 @@ class Mixture:
         seed: int,
     ) -> None:
         self._sources = list(sources.values())
-        total = sum(shares[kind] for kind in sources)
-        self._ends = [end / total for end in accumulate(shares[kind] for kind in sources)]
+        self._shares = Shares([shares[kind] for kind in sources])
         self._seed = seed
 
     def batch(self, step: int) -> Draw:
         """Draw the batch of one step."""
-        where = (_random(self._seed, step, 0) >> 11) * 2.0**-53
-        return self._sources[bisect_right(self._ends, where)].draw(step)
+        return self._sources[self._shares.pick(_random(self._seed, step, 0))].draw(step)
 
 
 def _random(seed: int, step: int, which: int) -> int:
     """Return 64 random bits that depend on nothing but the arguments."""
     return int(philox(seed, step, STEP).random_raw(which + 1)[which])
+
+
+def make_recipe(
+    pairs: PairsConfig, noisy: Sequence[CropCache], weights: Sequence[float], say: Notify
+) -> Wide:
+    """Return what makes pairs of clean photos; `noisy` are the photos to lift noise from.
+
+    Raises
+    ------
+    OptionError
+        The noise makes no sense, or there is none to lift.
+    """
+    if "lifted" in pairs.noise:
+        raise OptionError(
+            "The configuration: pairs.noise gives a share of lifted noise.", "Set pairs.lifted."
+        )
+    lifted: list[LiftedNoise] = []
+    odds: list[float] = []
+    if pairs.lifted:
+        for cache, weight in zip(noisy, weights, strict=True):
+            found = lift(cache)
+            lifted += found
+            # As crops are drawn: a data set by its weight, then any of its photos.
+            odds += [weight / len(found) for _ in found]
+        if not lifted:
+            raise OptionError(
+                "None of the noisy photos has flat parts to lift noise from.",
+                "Give others with --data, or set pairs.lifted to 0.",
+            )
+        say(f"Lifted the noise of {len(lifted)} photos.")
+    scenes = Scenes(pairs.halved, pairs.darkened, pairs.colored, pairs.drawn)
+    shares = pairs.noise | {"lifted": pairs.lifted}
+    try:
+        return Wide(scenes, Edits(grey=pairs.grey), shares, lifted, odds)
+    except OptionError as error:
+        raise OptionError(f"The configuration: pairs.noise: {error}", error.hint) from None
+
+
+def lift(cache: CropCache) -> list[LiftedNoise]:
+    """Lift the noise of all photographs in a cache that have enough flat parts."""
+    found = (
+        lift_from(np.concatenate([cut(cache.view(window), _MOST_PARTS) for window in windows]))
+        for windows in cache.by_number().values()
+    )
+    return [noise for noise in found if noise is not None]

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.data import CropCache, CropSampler
+from ssbsn_cli.core.data.sampler import CropSampler
+from ssbsn_cli.core.data.store import CropCache
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.imaging import Metadata, Photo, write_photo
+from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo
 from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.settings import Settings
-from ssbsn_cli.core.runtime.storage import locked
+from ssbsn_cli.core.runtime.storage import locked, write_atomically
 from ssbsn_cli.core.training.config import DistillConfig
 from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.locate import load_weights
@@ -64,6 +65,13 @@ def teach(
     crops = CropSampler(caches, weights, config.side, 1, _SEED)
     wait = f"Waiting for another process that lets a teacher work in {directory}."
     with locked(directory, lambda: notify(wait)):
+        for each in (folder, folder / "noisy", folder / "clean"):
+            if each.is_symlink():
+                raise OptionError(
+                    f"{each} is a link, and nothing is written to where it leads.",
+                    "Remove it, or name another place with --cache.",
+                )
+            each.mkdir(exist_ok=True)
         missing = [n for n in range(config.windows) if not _place(folder, "clean", n).exists()]
         if not missing:
             notify(f"Reused what {config.teacher} made of {config.windows} parts of the photos.")
@@ -83,6 +91,5 @@ def _place(folder: Path, side: str, number: int) -> Path:
 
 
 def _write(path: Path, picture: NDArray[np.float32]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.rint(picture * 65535).astype(np.uint16)
-    write_photo(Photo(pixels, Metadata(), "png"), path, overwrite=True)
+    write_atomically(path, encode_photo(Photo(pixels, Metadata(), "png"), "png"))

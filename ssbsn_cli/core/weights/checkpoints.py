@@ -19,6 +19,7 @@ from ssbsn_cli.core.errors import WeightsError
 from ssbsn_cli.core.model.descriptor import Descriptor, deduce_descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.storage import write_atomically
+from ssbsn_cli.core.runtime.texts import parse_json
 from ssbsn_cli.core.weights.pickles import load_pickle
 
 _METADATA_KEY = "ssbsn"
@@ -173,9 +174,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Descriptor | None]
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         if _METADATA_KEY not in metadata:
             return _denoiser_state(state, path), None
-        fields = json.loads(metadata[_METADATA_KEY])
+        fields = parse_json(metadata[_METADATA_KEY])
         return state, Descriptor(**fields)
-    # RuntimeError: JSON nested too deeply, or more tensors than memory.
+    # RuntimeError: more tensors than memory.
     except (SafetensorError, ValueError, TypeError, RuntimeError, OSError) as error:
         raise WeightsError(
             f"{path}: is damaged or not written by ssbsn: {_shorten(error)}", _DAMAGED_HINT

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ssbsn_cli.core.errors import WeightsError
+from ssbsn_cli.core.runtime.texts import parse_toml
 from ssbsn_cli.core.types import RefineKind
 
 _OVERRIDE = "SSBSN_WEIGHTS_TOML"
@@ -141,7 +141,7 @@ def read_registry(path: Path) -> tuple[str | None, dict[str, Entry]]:
     hint = "Correct the file; docs/weights.md says what belongs into it."
     try:
         with path.open("rb") as file:
-            tables = tomllib.load(file)
+            tables = parse_toml(file.read())
         default = tables.pop("default", None)
         if not isinstance(default, str | None):
             raise WeightsError(f"{path}: default: should be a name", hint)

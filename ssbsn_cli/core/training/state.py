@@ -1,0 +1,163 @@
+"""What a training resumes from: checked whole against what it is for before anything uses it."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssbsn_cli.core.errors import SsbsnError
+from ssbsn_cli.core.runtime.storage import write_atomically
+
+_VERSION = 1
+_MOST_STEPS = 1 << 53
+_NOT_NEGATIVE = ("step", "square", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """A training between two steps. Crops, strides and noise follow from the seed and the step.
+
+    Parameters
+    ----------
+    step, seconds : int, float
+        Steps done, and the time that they took.
+    network, average : dict
+        Weights by name, and their moving average, if there is one.
+    optimizer : dict
+        What `Optimizer.state_dict` returns.
+    best, best_step : float or None, int
+        Best rating of a checkpoint so far, where lower is better, and its step.
+    """
+
+    step: int
+    seconds: float
+    network: dict[str, Tensor]
+    average: dict[str, Tensor] | None
+    optimizer: dict[str, Any]
+    best: float | None = None
+    best_step: int = 0
+
+    def save(self, path: Path) -> None:
+        """Write the state, whole or not at all: one that is there stays until then."""
+        buffer = io.BytesIO()
+        torch.save({"version": _VERSION, **asdict(self)}, buffer)
+        write_atomically(path, buffer.getvalue())
+
+
+def load_state(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, *, average: bool
+) -> TrainingState:
+    """Read what `TrainingState.save` wrote, without running any code in it.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    network, optimizer
+        What the state is for. Names, shapes and types of all tensors must fit, since optimisers
+        check none of them before they write to memory.
+    average : bool
+        Whether there is a moving average.
+
+    Returns
+    -------
+    TrainingState
+        Its tensors are copies with the memory layout of those in `network`. Of the optimiser, only
+        the tensors come from the file.
+
+    Raises
+    ------
+    SsbsnError
+        The file is damaged or belongs to something else.
+    """
+    try:
+        return _checked(_read(path), network, optimizer, average)
+    # Damaged bytes can make the unpickler raise anything.
+    except Exception as error:
+        reason = f": {error}" if isinstance(error, ValueError) else ""
+        raise SsbsnError(
+            f"{path} is damaged and training cannot go on from it{reason}.",
+            "Start a new run from the run's weights with --init.",
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        # What torch.save writes is not compressed, so it takes no more memory than disk.
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("it is compressed")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if content.pop("version") != _VERSION:
+        raise ValueError("it is of another version")
+    return dict(content)
+
+
+def _checked(
+    content: dict[str, Any], network: nn.Module, optimizer: torch.optim.Optimizer, average: bool
+) -> TrainingState:
+    found = TrainingState(**content)
+    best = 0.0 if found.best is None else found.best
+    counts = (found.step, found.best_step)
+    if not all(type(each) is int for each in counts) or not all(
+        isinstance(each, int | float) and math.isfinite(each) for each in (found.seconds, best)
+    ):
+        raise ValueError("its step, time or score is no number")
+    if not 0 <= found.best_step <= found.step < _MOST_STEPS or found.seconds < 0:
+        raise ValueError("its step or time is out of range")
+    if (found.average is not None) != average:
+        raise ValueError("it has no average of the weights, or one too many")
+    weights = network.state_dict()
+    groups = optimizer.state_dict()["param_groups"]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    moments = found.optimizer["state"]
+    if not moments.keys() <= set(range(len(parameters))):
+        raise ValueError("its optimiser is for another network")
+    moments = {
+        index: _like(moments[index], dict(_moments(group, parameters[index])))
+        for group in groups
+        for index in group["params"]
+        if index in moments
+    }
+    return TrainingState(
+        found.step,
+        found.seconds,
+        _like(found.network, weights),
+        None if found.average is None else _like(found.average, weights),
+        {"state": moments, "param_groups": groups},
+        found.best,
+        found.best_step,
+    )
+
+
+def _moments(group: Mapping[str, Any], parameter: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield what Adam or `Muon` keeps of a parameter, by name."""
+    if group.get("muon"):
+        yield "momentum", parameter
+        return
+    yield "step", torch.zeros(())
+    for name in ("mean", "square") if "muon" in group else ("exp_avg", "exp_avg_sq"):
+        yield name, parameter
+
+
+def _like(found: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of tensors in the memory layout of those that they must be like."""
+    if found.keys() != wanted.keys():
+        raise ValueError("its tensors have other names")
+    copies = {}
+    for name, like in wanted.items():
+        value = found[name]
+        fits = isinstance(value, Tensor) and value.layout == torch.strided
+        if not fits or (value.shape, value.dtype) != (like.shape, like.dtype):
+            raise ValueError(f"{name} has another shape or type than the network needs")
+        if not value.isfinite().all() or (name in _NOT_NEGATIVE and (value < 0).any()):
+            raise ValueError(f"{name} holds values that make no sense")
+        copies[name] = torch.empty_like(like, requires_grad=False).copy_(value)
+    return copies
