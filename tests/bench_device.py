@@ -20,8 +20,8 @@ from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.imaging import read_photo
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.runtime.device import PeakMemory
+from ssbsn_cli.core.training.config import load_config
 from ssbsn_cli.core.training.learner import Learner
-from ssbsn_cli.core.training.load_config import load_config
 from ssbsn_cli.core.training.networks import initialise
 from ssbsn_cli.core.training.sources import Draw
 from ssbsn_cli.core.training.team import Team

@@ -41,7 +41,7 @@ def dissect(content: bytes) -> Anatomy:
     """Find the parts and numbers of a file, as far as it still looks like its format."""
     anatomy = Anatomy()
     # If it is damaged already, what is found up to there will do.
-    with contextlib.suppress(struct.error, IndexError):
+    with contextlib.suppress(struct.error, IndexError, OverflowError):
         _dissect(content, anatomy)
     return anatomy
 

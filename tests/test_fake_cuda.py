@@ -28,8 +28,8 @@ from ssbsn_cli.core.evaluation.evaluation_request import EvaluationRequest
 from ssbsn_cli.core.inference import tiles
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.training.config import load_config
 from ssbsn_cli.core.training.learner import Learner
-from ssbsn_cli.core.training.load_config import load_config
 from ssbsn_cli.core.training.sources import Draw
 from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.weights.locate import LoadedWeights
