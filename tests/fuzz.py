@@ -59,13 +59,14 @@ def damaged(seeds: Seeds, seed: int, number: int) -> tuple[str, bytes]:
 
 def fuzz(seeds: Seeds, files: int, seconds: float, seed: int, processes: int) -> Iterator[Finding]:
     """Yield what comes of each file, until there are enough or the time is over."""
-    deadline = time.monotonic() + seconds
     context = get_context("spawn")
     numbers = iter(range(files))
     workers: dict[connection.Connection, _Worker] = {}
     for _ in range(processes):
         worker = _Worker(context)
         workers[worker.pipe] = worker
+    # They are ready now: loading libraries does not count.
+    deadline = time.monotonic() + seconds
     try:
         for worker in workers.values():
             worker.begin(next(numbers, None), seeds, seed)
