@@ -17,11 +17,13 @@ _FEW = 64
 class Anatomy:
     """Where a file has parts that can be moved, and numbers that can lie.
 
-    `parts` are (start, stop), `numbers` are (start, width, byte order).
+    `parts` are (start, stop), `numbers` are (start, width, byte order), and `targets` are what
+    numbers that point somewhere may point to.
     """
 
     parts: list[tuple[int, int]] = field(default_factory=list)
     numbers: list[tuple[int, int, str]] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
 
 
 def mutate(content: bytes, donor: bytes, generator: random.Random) -> bytes:
@@ -113,6 +115,7 @@ def _dissect_tiff(content: bytes, base: int, found: Anatomy) -> None:
         if at == base or at in seen:
             break
         seen.add(at)
+        found.targets.append(at - base)
         found.numbers.append((at, counted, order))
         entries = struct.unpack_from(order + letter[counted], content, at)[0]
         at += counted
@@ -227,5 +230,8 @@ def _lie(content: bytes, _donor: bytes, anatomy: Anatomy, generator: random.Rand
         plausible = (0, 1, 2, old + 1, old - 1, old * 2, old * 256, start, other, len(content))
         extreme = (top - 1, top // 2, top // 2 - 1, 40_000, 2**20, generator.randrange(top))
         value = generator.choice(plausible + extreme)
+        # Directories that lead in a circle.
+        if anatomy.targets and generator.random() < 0.2:
+            value = generator.choice(anatomy.targets)
         changed[start : start + width] = (value % top).to_bytes(width, form)  # type: ignore[arg-type]
     return bytes(changed)
