@@ -208,7 +208,8 @@ def test_two_processes_fetching_at_once_both_succeed(cache, server, good):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_interrupted_download_leaves_nothing(cache, server):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_download_leaves_nothing(cache, server, good, number):
     begun, done = threading.Event(), threading.Event()
 
     def answer(handler):
@@ -222,13 +223,20 @@ def test_interrupted_download_leaves_nothing(cache, server):
     server.answers["/tiny"] = answer
     process = start("tiny")
     assert begun.wait(60)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     done.set()
-    assert process.returncode == 130
-    assert stderr.strip() == "Interrupted."
-    assert list(cache.iterdir()) == []
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert stderr.strip() == "Interrupted."
+        assert list(cache.iterdir()) == []
     assert "not fetched" in run("tiny", "--list").stdout
+    # A killed process cleans nothing up, so the next one does.
+    server.answers["/tiny"] = good.read_bytes()
+    again = start("tiny")
+    _, stderr = again.communicate(timeout=60)
+    assert again.returncode == 0, stderr
+    assert {path.name for path in cache.iterdir()} == {"tiny.pth", "tiny.pth.sha256"}
 
 
 def test_list_imports_nothing_heavy():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 import numpy as np
@@ -26,7 +27,9 @@ needs_compiler = pytest.mark.skipif(bool(missing := compiling._missing()), reaso
 def place(tmp_path, monkeypatch):
     """An empty cache, and a compiler that was not used before."""
     monkeypatch.setenv("SSBSN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    monkeypatch.setattr(compiling, "_CHOSEN", None)
+    # What PyTorch sets if it is asked first, so that the test sees that it is not used.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "predictable"))
     torch.compiler.reset()
     yield tmp_path
     torch.compiler.reset()
@@ -63,7 +66,7 @@ def broken_compiler():
 
 
 @needs_compiler
-def test_results_are_those_of_the_network_as_it_is():
+def test_results_are_those_of_the_network_as_it_is(place):
     image = noisy(90, 70, 3).astype(np.float32) / 255
     as_it_is, _ = denoiser(precision="fp32", tile=64, compile="off")
     compiled, said = denoiser(precision="fp32", tile=64, compile="on")
@@ -71,6 +74,10 @@ def test_results_are_those_of_the_network_as_it_is():
     assert compiled.describe()["compiled"]
     assert not as_it_is.describe()["compiled"]
     assert not said
+    folder = place / "cache" / "compiled"
+    assert list(folder.rglob("*.so"))
+    assert os.name == "nt" or folder.stat().st_mode & 0o777 == 0o700
+    assert not (place / "predictable").exists()
 
 
 @needs_compiler
@@ -147,6 +154,21 @@ def test_every_shape_is_compiled_however_many_there_are():
     assert counters["stats"]["unique_graphs"] == before + 10
 
 
+@needs_compiler
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+@pytest.mark.parametrize("open_to", ["folder", "parent"])
+def test_compiled_code_of_others_is_never_run(place, open_to):
+    folder = place / "cache" / "compiled"
+    folder.mkdir(parents=True)
+    (folder if open_to == "folder" else folder.parent).chmod(0o777)
+    doubling = Doubling()
+    compiler = Compiler(doubling, "on", pays=True, passes=1, notify=pytest.fail)
+    with pytest.raises(DeviceError, match="others may write to"):
+        compiler.run(lambda: doubling(torch.ones(9)), 9, 9)
+    assert not list(folder.iterdir())
+    assert not (place / "predictable").exists()
+
+
 @pytest.mark.slow
 @needs_compiler
 def test_training_learns_the_same(tmp_path):
@@ -157,5 +179,5 @@ def test_training_learns_the_same(tmp_path):
     assert compiled.keys() == as_it_is.keys()
     for step, loss in as_it_is.items():
         assert compiled[step] == pytest.approx(loss, rel=1e-4)
-    assert list((tmp_path / "compiled").rglob("*.so"))
+    assert list((tmp_path / "cache" / "compiled").rglob("*.so"))
     assert not [text for text in tiny.said if "compile" in text]

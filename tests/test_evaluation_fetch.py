@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from weights_files import Server, break_off
@@ -24,8 +23,8 @@ CONTENT = {f"{name}.png": name.encode() * 1000 for name in ("a_real", "a_mean", 
 
 @pytest.fixture
 def server(monkeypatch):
-    # Let pooch try again at once.
-    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda _: None))
+    # Try again at once.
+    monkeypatch.setattr("ssbsn_cli.core.weights.download._PAUSE", 0)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with Server().running() as server:
         server.answers.update({f"/{name}": content for name, content in CONTENT.items()})

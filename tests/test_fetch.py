@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import hashlib
+import io
 import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+import requests
 import torch
+import urllib3
 from weights_files import (
     Evil,
     Server,
@@ -44,8 +49,8 @@ def server(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    """Let pooch try again at once."""
-    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda _: None))
+    """Try again at once."""
+    monkeypatch.setattr("ssbsn_cli.core.weights.download._PAUSE", 0)
 
 
 @pytest.fixture
@@ -253,24 +258,11 @@ def test_passing_trouble_is_waited_out(server, cache, good):
 
 
 def test_progress_is_told(server, cache, good):
-    class Bar:
-        total = 0
-        count = 0
-        closed = False
-
-        def update(self, count):
-            self.count += count
-
-        def reset(self):
-            self.count = 0
-
-        def close(self):
-            self.closed = True
-
     server.answers["/tiny"] = good
-    bar = Bar()
-    fetch(tiny_entry(server.url("/tiny")), bar=bar)
-    assert (bar.total, bar.count, bar.closed) == (len(good), len(good), True)
+    told = []
+    fetch(tiny_entry(server.url("/tiny")), progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (len(good), len(good))
+    assert told == sorted(told)
 
 
 # Bad downloads: refused, explained, and nothing stays.
@@ -355,6 +347,96 @@ def test_server_that_falls_silent(server, cache, begins):
     error = refused(tiny_entry(server.url("/tiny")), cache, timeout=0.1)
     assert "too long" in str(error)
     assert by_hand(error)
+
+
+def trickle(handler):
+    """Send a byte now and then, so that no wait for one of them is ever too long."""
+    with contextlib.suppress(OSError):
+        for _ in range(60):
+            handler.wfile.write(b"P")
+            time.sleep(0.02)
+
+
+def trickle_content(handler):
+    handler.send_response(200)
+    handler.end_headers()
+    trickle(handler)
+
+
+@pytest.mark.parametrize("answer", [trickle, trickle_content])
+def test_server_that_trickles_is_given_up(server, cache, answer):
+    server.answers["/tiny"] = answer
+    started = time.monotonic()
+    error = refused(tiny_entry(server.url("/tiny")), cache, timeout=0.2)
+    assert time.monotonic() - started < 3
+    assert "too long" in str(error)
+
+
+def endless(handler, status=200):
+    handler.send_response(status)
+    handler.send_header("Location", "/elsewhere")
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        for _ in range(1000):
+            handler.wfile.write(bytes(1 << 16))
+            handler.server.sent = getattr(handler.server, "sent", 0) + (1 << 16)
+
+
+@pytest.mark.parametrize("size", [18_000, None])
+def test_server_that_sends_without_end_is_given_up(server, cache, size):
+    server.answers["/tiny"] = endless
+    error = refused(tiny_entry(server.url("/tiny"), size=size), cache)
+    assert "is larger than" in str(error)
+    assert server.requests == ["/tiny"]
+    assert server.sent < 10_000_000
+
+
+def test_file_whose_stated_length_is_too_large_is_not_begun(server, cache):
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(10**15))
+        handler.end_headers()
+
+    server.answers["/tiny"] = answer
+    assert "is larger than" in str(refused(tiny_entry(server.url("/tiny")), cache))
+
+
+def test_what_comes_with_a_redirect_is_not_read(server, cache, good):
+    server.answers.update({"/tiny": partial(endless, status=302), "/elsewhere": good})
+    assert fetch(tiny_entry(server.url("/tiny"))).digest == digest(good)
+    assert server.sent < 10_000_000
+
+
+def test_nothing_is_inflated_on_the_way(server, cache):
+    bomb = gzip.compress(bytes(10_000_000))
+
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Content-Length", str(len(bomb)))
+        handler.end_headers()
+        handler.wfile.write(bomb)
+
+    server.answers["/tiny"] = answer
+    assert "not a file of weights" in str(refused(tiny_entry(server.url("/tiny")), cache))
+
+
+def test_https_is_never_left(cache, monkeypatch):
+    asked = []
+
+    def send(_adapter, request, **_):
+        asked.append(request.url)
+        response = requests.Response()
+        response.status_code, response.request, response.url = 302, request, request.url
+        response.headers["Location"] = "http://example.org/tiny"
+        response.raw = urllib3.HTTPResponse(io.BytesIO(), preload_content=False)
+        return response
+
+    monkeypatch.setattr("requests.adapters.HTTPAdapter.send", send)
+    error = refused(tiny_entry("https://example.org/tiny"), cache)
+    assert "without https" in str(error)
+    assert by_hand(error)
+    assert asked == ["https://example.org/tiny"]
 
 
 def test_other_network_than_promised(server, cache, tmp_path):

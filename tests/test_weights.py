@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import pickle
+import struct
 import tempfile
+import tracemalloc
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -263,6 +266,11 @@ def test_wrong_weights_are_refused_and_the_culprit_is_named(tmp_path, damage, ki
         {"value_range": float("inf")},
         {"value_range": float("nan")},
         {"value_range": "white"},
+        {"value_range": 10**400},
+        {"value_range": 1e-300},
+        {"detail": "yes"},
+        {"architecture": "unet", "parameters": {"widths": [2] * 999, "depths": [999] * 999}},
+        {"architecture": "unet", "parameters": {"widths": [10**400], "depths": [1]}},
         {"halo": 10**9},
         {"unheard_of": 1},
     ],
@@ -270,7 +278,7 @@ def test_wrong_weights_are_refused_and_the_culprit_is_named(tmp_path, damage, ki
 def test_absurd_descriptors_are_refused_before_memory_is_taken(tmp_path, fields, monkeypatch):
     described = TINY.to_dict()
     described.update(fields)
-    if isinstance(fields.get("parameters"), dict):
+    if isinstance(fields.get("parameters"), dict) and "architecture" not in fields:
         described["parameters"] = {**TINY.parameters, **fields["parameters"]}
     path = tmp_path / "a.safetensors"
     state = author_network().state_dict()
@@ -349,3 +357,93 @@ def test_damaged_files_raise_nothing_but_weights_error(good_files, kind, data):
         content[position : position + length] = data.draw(st.binary(max_size=4))
     with contextlib.suppress(WeightsError):
         load_bytes(bytes(content))
+
+
+# Files that cost more than they hold.
+
+
+def rezip(path: Path, change: Any, compression: int = zipfile.ZIP_STORED) -> Path:
+    """Write a checkpoint whose parts are what `change` makes of name and content."""
+    source = zipfile.ZipFile(tiny_checkpoint(path.with_name("source.pth")))
+    with source, zipfile.ZipFile(path, "w", compression) as archive:
+        for part in source.namelist():
+            for name, content in change(part, source.read(part)):
+                archive.writestr(name, content)
+    return path
+
+
+def test_an_archive_that_was_packed_again_is_loaded(tmp_path):
+    load_checkpoint(rezip(tmp_path / "a.pth", lambda name, content: [(name, content)]))
+
+
+def test_an_archive_that_inflates_is_refused_before_it_does(tmp_path, monkeypatch):
+    def change(name: str, content: bytes) -> list[tuple[str, bytes]]:
+        return [(name, bytes(50_000_000) if name.endswith("data/0") else content)]
+
+    path = rezip(tmp_path / "a.pth", change, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 200_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(WeightsError, match="is damaged"):
+            load_checkpoint(path)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_parts_that_share_their_bytes_are_refused(tmp_path):
+    path = rezip(tmp_path / "a.pth", lambda name, content: [(name, content)])
+    content = path.read_bytes()
+    start = content.index(b"PK\x01\x02")
+    end = content.index(b"PK\x05\x06")
+    entry = content[start : content.index(b"PK\x01\x02", start + 4)]
+    many = content[start:end] + entry * 10_001
+    head = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(many), start, 0)
+    path.write_bytes(content[:start] + many + head)
+    with pytest.raises(WeightsError, match="is damaged"):
+        load_checkpoint(path)
+
+
+def knot(levels: int) -> bytes:
+    """A pickle of {tuple: 1}, each level of which holds the one below twice."""
+    start = b"\x80\x02}(X\x01\0\0\0aq\0h\0"
+    return start + b"".join(b"\x86q%ch%c" % (n, n) for n in range(1, levels)) + b"\x86K\x01u."
+
+
+CALLS = {
+    "knot": knot(60),
+    "text": b"\x80\x02c_codecs\nencode\nX\x01\0\0\0aX\x08\0\0\0punycode\x86R.",
+    "memory": b"\x80\x02c__builtin__\nbytearray\nJ\xff\xff\xff\x7f\x85R.",
+    "tensor": b"\x80\x02ctorch\nTensor\nJ\xff\xff\xff\x7f\x85R.",
+    "endless": b"\x80\x02" + b"N" * (2 << 20) + b".",
+}
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy"])
+@pytest.mark.parametrize("name", CALLS)
+def test_pickles_that_take_ever_so_long_are_refused_unread(tmp_path, monkeypatch, name, kind):
+    content = CALLS[name]
+    path = tmp_path / "a.pth"
+    if kind == "legacy":
+        path.write_bytes(content)
+    else:
+        rezip(path, lambda n, old: [(n, content if n.endswith("data.pkl") else old)])
+    monkeypatch.setattr(torch, "load", lambda *_args, **_options: pytest.fail("it was read"))
+    with pytest.raises(WeightsError, match=r"a\.pth: (is damaged|holds more than weights)"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (b"{" + b" " * (2 << 20) + b"}", "header is too large"),
+        (b'{"a\\u001b]0;b":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}', "usable name"),
+        (b'{"%s":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' % (b"a" * 999), "usable name"),
+    ],
+)
+def test_headers_of_safetensors_are_checked(tmp_path, header, words):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(WeightsError, match=words) as caught:
+        load_checkpoint(path)
+    assert len(str(caught.value)) < 300

@@ -111,6 +111,11 @@ class Server:
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self._server.server_port}{path}"
 
+    @property
+    def sent(self) -> int:
+        """Bytes that an answer noted to have sent."""
+        return int(getattr(self._server, "sent", 0))
+
     @contextmanager
     def running(self) -> Iterator[Server]:
         thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))

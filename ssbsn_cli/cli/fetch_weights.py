@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError, WeightsError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from ssbsn_cli.core.weights.fetch import Fetched
     from ssbsn_cli.core.weights.registry import Entry
@@ -64,10 +65,12 @@ def fetch_weights(
     from ssbsn_cli.core.weights.fetch import fetch
 
     failed = 0
-    with out.progress() as progress:
+    with out.progress() as bars:
         for entry in chosen:
+            task = bars.add_task(f"{entry.name} (MB)", total=None, visible=False)
             try:
-                fetched = fetch(entry, dest=dest, source=from_file, bar=_Bar(progress, entry.name))
+                show = partial(_show, bars, task)
+                fetched = fetch(entry, dest=dest, source=from_file, progress=show)
             except WeightsError as error:
                 failed += 1
                 out.error(error, name=entry.name)
@@ -82,6 +85,7 @@ def fetch_weights(
                         "digest_recorded": fetched.recorded,
                     }
                 )
+            bars.remove_task(task)
     if failed:
         raise typer.Exit(UNAVAILABLE)
 
@@ -127,20 +131,7 @@ def _list(out: Output, chosen: list[Entry]) -> None:
     out.show(table)
 
 
-class _Bar:
-    """One of rich's bars, in the form that pooch drives, counting megabytes."""
-
-    def __init__(self, progress: Progress, name: str) -> None:
-        self._progress = progress
-        self._task = progress.add_task(f"{name} (MB)", total=None, visible=False)
-        self.total = 0
-
-    def update(self, count: int) -> None:
-        total = self.total / 1e6 or None
-        self._progress.update(self._task, advance=count / 1e6, total=total, visible=True)
-
-    def reset(self) -> None:
-        self._progress.update(self._task, completed=0, refresh=True)
-
-    def close(self) -> None:
-        self._progress.update(self._task, visible=False)
+def _show(progress: Progress, task: TaskID, done: int, total: int) -> None:
+    """Show how many megabytes of a file are here, once there are some."""
+    size = total / 1e6 or None
+    progress.update(task, completed=done / 1e6, total=size, visible=True, refresh=done == total)

@@ -15,6 +15,9 @@ from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.types import RefineKind
 
 ARCHITECTURES: dict[str, Architecture] = {}
+# Larger hyper-parameters are of no use, and could exhaust memory before anything else is checked.
+_LARGEST = 1024
+_LARGEST_WHITE = 2**32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +78,9 @@ class Descriptor:
 
     Raises
     ------
-    ValueError
-        If a field is unknown or out of range.
+    ValueError, TypeError
+        If a field is unknown, of another type, or out of range. No part of `parameters` may be
+        above 1024.
     """
 
     architecture: str
@@ -91,8 +95,17 @@ class Descriptor:
             raise ValueError(f"unknown architecture {self.architecture!r}")
         if self.refine not in get_args(RefineKind):
             raise ValueError(f"unknown refinement {self.refine!r}")
-        if not self.value_range > 0 or self.halo < 0:
-            raise ValueError("value_range must be positive and halo not negative")
+        if not isinstance(self.parameters, dict) or not isinstance(self.detail, bool):
+            raise ValueError("parameters must have names, and detail must be true or false")
+        # Written so that NaN is refused, too.
+        if not 1 / _LARGEST_WHITE <= self.value_range <= _LARGEST_WHITE:
+            raise ValueError(f"value_range must be positive and at most {_LARGEST_WHITE}")
+        if not isinstance(self.halo, int) or self.halo < 0:
+            raise ValueError("halo must be a whole number and not negative")
+        for name, value in {**self.parameters, "halo": self.halo}.items():
+            size = abs(value) if isinstance(value, int | float) else len(value)
+            if not size <= _LARGEST:
+                raise ValueError(f"{name} is absurd")
 
     def build(self) -> Network:
         """Make the network, with random weights, for images in [0, 1].

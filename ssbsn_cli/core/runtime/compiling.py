@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import sys
 import sysconfig
 import warnings
@@ -27,12 +28,16 @@ _Result = TypeVar("_Result")
 # the minutes that so many take on two cores, or a third in training. Measured time must not decide,
 # or the same command could give results that differ in the last bit.
 _WORTH = 1e14
+_PLACE = "TORCHINDUCTOR_CACHE_DIR"
+# Read before PyTorch's compiler is imported, which sets it to a folder that anybody could make.
+_CHOSEN = os.environ.get(_PLACE)
 
 
 class Compiler:
     """Runs work that calls a network, and compiles the network if there is enough work.
 
-    The cache keeps what was compiled between runs.
+    The cache keeps what was compiled between runs, in a folder that nobody else may write to,
+    because what is there is run.
 
     Parameters
     ----------
@@ -119,7 +124,7 @@ class Compiler:
                 # PyTorch uses what it advises against, which the user need not know.
                 warnings.simplefilter("ignore")
                 if not self._begun:
-                    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "compiled"))
+                    os.environ[_PLACE] = _CHOSEN or str(_private_folder(cache_dir() / "compiled"))
                     self._network.compile(dynamic=False)
                     self._begun = True
                 result = work()
@@ -140,6 +145,24 @@ class Compiler:
         self._ready.add(shape)
         self.compiled = True
         return result
+
+
+def _private_folder(path: Path) -> Path:
+    """Make a folder unless it is there; raise PermissionError if others could put files into it."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if sys.platform == "win32":
+        return path
+    folder = path.resolve()
+    others = stat.S_IWGRP | stat.S_IWOTH
+    for each in (folder, *folder.parents):
+        status = each.stat()
+        # Of /tmp, which anybody may write to, nobody can rename what belongs to others.
+        open_to = 0 if status.st_mode & stat.S_ISVTX and each != folder else others
+        if status.st_uid not in (0, os.getuid()) or status.st_mode & open_to:
+            raise PermissionError(f"others may write to {each}")
+        # Further up, a group is one that the user trusts.
+        others = stat.S_IWOTH
+    return path
 
 
 def _missing() -> str | None:

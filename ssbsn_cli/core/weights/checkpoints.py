@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import json
-import math
-import pickle
-import warnings
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ssbsn_cli.core.errors import WeightsError
 from ssbsn_cli.core.model.descriptor import Descriptor, deduce_descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.storage import write_atomically
 from ssbsn_cli.core.runtime.texts import parse_json
+from ssbsn_cli.core.weights.pickles import load_pickle
 
 _METADATA_KEY = "ssbsn"
 _FORMATS_HINT = "Give a .safetensors file of ssbsn or a .pth checkpoint of SS-BSN or AP-BSN."
 _DAMAGED_HINT = "Fetch or copy it again."
-# Larger hyper-parameters are of no use, and could exhaust memory before anything else is checked.
-_ABSURD = 1024
+_LARGEST = 2 << 30
+# What a file says about itself takes a hundredth of that.
+_LARGEST_HEADER = 1 << 20
+# So many parameters may be missing for one of them to be named.
+_MISSING = 1000
+_NAME = re.compile(r"[\w.]{1,200}", re.ASCII)
 
 
 def load_checkpoint(
@@ -62,9 +67,10 @@ def load_checkpoint(
         network = _build(descriptor, state)
         state = {key: value.detach().float() for key, value in state.items()}
         network.load_state_dict(descriptor.to_unit_range(state), strict=True)
-    except (ValueError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise WeightsError(f"{path}: the weights do not fit: {reason}", _FORMATS_HINT) from None
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise WeightsError(
+            f"{path}: the weights do not fit: {_shorten(error)}", _FORMATS_HINT
+        ) from None
     for key, value in network.state_dict().items():
         if not torch.isfinite(value).all():
             raise WeightsError(
@@ -92,17 +98,8 @@ def is_web_page(start: bytes) -> bool:
 
 
 def _build(descriptor: Descriptor, state: Mapping[str, Tensor]) -> Network:
-    """Make the network, but take no memory for it if `state` cannot be its weights."""
-    if not isinstance(descriptor.parameters, dict):
-        raise TypeError("the descriptor's parameters have no names")
-    for name, value in {**descriptor.parameters, "halo": descriptor.halo}.items():
-        size = abs(value) if isinstance(value, int | float) else len(value)
-        # Written so that NaN is refused, too.
-        if not size <= _ABSURD:
-            raise ValueError(f"{name} is absurd")
-    if not math.isfinite(descriptor.value_range):
-        raise ValueError("value_range is not finite")
-    with torch.device("meta"):
+    """Make the network, but take no time or memory for it if `state` cannot be its weights."""
+    with torch.device("meta"), _at_most(len(state) + _MISSING):
         wanted = {key: tuple(v.shape) for key, v in descriptor.build().state_dict().items()}
     for key in {**wanted, **state}:
         shape = tuple(state[key].shape) if key in state else "missing"
@@ -111,10 +108,30 @@ def _build(descriptor: Descriptor, state: Mapping[str, Tensor]) -> Network:
     return descriptor.build()
 
 
+@contextmanager
+def _at_most(count: int) -> Iterator[None]:
+    """Let nobody, while inside, build a network of more than `count` parameters."""
+    built = 0
+
+    def check(_module: nn.Module, _name: str, _parameter: nn.Parameter) -> None:
+        nonlocal built
+        built += 1
+        if built > count:
+            raise ValueError("the network has far more parameters than the file")
+
+    hook = register_module_parameter_registration_hook(check)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def _check_tensors(state: Mapping[str, Tensor], path: Path) -> None:
     """Refuse tensors that are not plain numbers, or that are larger than the file."""
     total = 0
     for key, value in state.items():
+        if not _NAME.fullmatch(key):
+            raise WeightsError(f"{path}: holds tensors without a usable name", _FORMATS_HINT)
         if value.layout != torch.strided or not value.is_floating_point() or value.is_meta:
             raise WeightsError(f"{path}: {key} holds no plain numbers", _FORMATS_HINT)
         total += value.numel() * value.element_size()
@@ -126,13 +143,18 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Descriptor | None]:
     try:
         with path.open("rb") as file:
             start = file.read(512)
+            size = path.stat().st_size
     except OSError as error:
         raise WeightsError(
             f"{path}: cannot be read: {error.strerror}", "Check the path of the weights."
         ) from None
     if not start:
         raise WeightsError(f"{path}: is empty", _DAMAGED_HINT)
+    if size > _LARGEST:
+        raise WeightsError(f"{path}: is too large to be weights", _FORMATS_HINT)
     if start[8:9] == b"{":
+        if int.from_bytes(start[:8], "little") > _LARGEST_HEADER:
+            raise WeightsError(f"{path}: is damaged: its header is too large", _DAMAGED_HINT)
         return _read_safetensors(path)
     if is_web_page(start):
         raise WeightsError(
@@ -142,7 +164,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Descriptor | None]:
     # torch.save writes a zip archive; before PyTorch 1.6, a pickle of protocol 2.
     if not start.startswith((b"PK\x03\x04", b"\x80\x02")):
         raise WeightsError(f"{path}: is not a file of weights", _FORMATS_HINT)
-    return _read_pickle(path), None
+    return _denoiser_state(load_pickle(path), path), None
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Descriptor | None]:
@@ -157,30 +179,12 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Descriptor | None]
     # RuntimeError: more tensors than memory.
     except (SafetensorError, ValueError, TypeError, RuntimeError, OSError) as error:
         raise WeightsError(
-            f"{path}: is damaged or not written by ssbsn: {error}", _DAMAGED_HINT
+            f"{path}: is damaged or not written by ssbsn: {_shorten(error)}", _DAMAGED_HINT
         ) from None
 
 
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    try:
-        # An open file, since torch.load goes by the suffix of a path.
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "GLOBAL" in str(error):
-            raise WeightsError(
-                f"{path}: holds more than weights; nothing in it was run",
-                "Loading it could run somebody's code: get it from a source you trust, as plain "
-                "tensors.",
-            ) from None
-        raise WeightsError(
-            f"{path}: is damaged, or holds more than weights; nothing in it was run", _DAMAGED_HINT
-        ) from None
-    # Damaged bytes can make the unpickler raise anything.
-    except Exception:
-        raise WeightsError(f"{path}: is damaged", _DAMAGED_HINT) from None
-    return _denoiser_state(content, path)
+def _shorten(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _denoiser_state(content: Any, path: Path) -> dict[str, Tensor]:

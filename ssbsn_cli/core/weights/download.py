@@ -1,130 +1,190 @@
-"""One download over HTTP, by pooch: retries, and failures in plain words."""
+"""One download over HTTP: limits, another try if it may help, and failures in plain words."""
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Generator
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 from ssbsn_cli.core.errors import WeightsError
-from ssbsn_cli.core.weights.registry import Entry
+from ssbsn_cli.core.types import Progress
 
-_RETRIES = 2
-_CHUNK = 1 << 16
+if TYPE_CHECKING:
+    import requests
 
-
-class Bar(Protocol):
-    """A progress bar as pooch drives it; pooch sets `total` when a download begins."""
-
-    total: int
-
-    def update(self, count: int) -> None:
-        """Advance by `count` bytes."""
-
-    def reset(self) -> None:
-        """Go back to the start."""
-
-    def close(self) -> None:
-        """Note that the download is complete."""
-
-
-def by_hand(entry: Entry) -> str:
-    """Return how a person can do by hand what `fetch` could not."""
-    return (
-        f"Download it by hand from {entry.page or entry.urls[0]} and run: "
-        f"ssbsn fetch-weights {entry.name} --from-file PATH"
-    )
+_TRIES = 3
+_PAUSE = 1.0
+_PART = 1 << 16
+_LARGEST = 2 << 30
+# A part of the content, the first one empty, and the size of all if known, else 0.
+_Part: TypeAlias = tuple[bytes, int]
+# None comes at the end.
+_Parts: TypeAlias = "queue.Queue[_Part | Exception | None]"
 
 
 def download(
-    url: str, path: Path, hint: str, *, bar: Bar | None = None, timeout: float = 30.0
+    url: str,
+    path: Path,
+    hint: str,
+    *,
+    largest: int = _LARGEST,
+    progress: Progress = lambda _done, _of: None,
+    timeout: float = 30.0,
 ) -> None:
     """Download one file, trying again if the connection is to blame.
 
     Parameters
     ----------
     url : str
-        What to download.
+        What to download. From https it is never led on to an address without.
     path : Path
-        Where to; a file that is there is removed first. Nothing stays there after an error.
+        Where to. What is there is overwritten, and part of the file may be there after an error.
     hint : str
         What the user can do if it fails.
-    bar : Bar, optional
-        Progress bar.
+    largest : int
+        Most bytes that the file may have.
+    progress : callable
+        Called with the number of bytes that are here, and their total, or 0 if it is unknown.
     timeout : float
-        Seconds to wait for the server to answer or go on.
+        Seconds to wait for the server to answer, and for each further 64 KiB.
 
     Raises
     ------
     WeightsError
-        If the server cannot be reached or does not send the file.
+        If the server cannot be reached, does not send the file, or sends too much or too slowly.
     OSError
         If the file cannot be written.
     """
-    import pooch
-    import requests
-
-    # pooch closes no connection when it fails.
-    responses: list[requests.Response] = []
-    get = pooch.HTTPDownloader(
-        progressbar=bar or False,
-        chunk_size=_CHUNK,
-        timeout=timeout,
-        hooks={"response": lambda response, *_args, **_kwargs: responses.append(response)},
-    )
-
-    def attempt(url: str, output: str, _: pooch.Pooch) -> None:
+    for attempt in range(_TRIES):
+        time.sleep(attempt * _PAUSE)
         try:
-            get(url, output, None)
-        except requests.RequestException as error:
-            if _may_pass(error):
-                raise
-            # pooch does not try again after any other kind of error.
-            raise WeightsError(_explain(url, error), hint) from None
-        finally:
-            for response in responses:
-                response.close()
+            with path.open("wb") as file, contextlib.closing(_receive(url, timeout)) as parts:
+                for part, total in parts:
+                    if max(total, file.tell() + len(part)) > largest:
+                        raise WeightsError(
+                            f"{url}: is larger than {largest:,} bytes, which is what it may have",
+                            hint,
+                        )
+                    file.write(part)
+                    progress(file.tell(), total)
+            return
+        except _TransferError as error:
+            problem = error
+            if not error.may_pass:
+                break
+    raise WeightsError(str(problem), hint)
 
-    # It reports each attempt as a log message.
-    pooch.get_logger().setLevel("ERROR")
-    file = path.name
-    # pooch would take it for the download.
-    path.unlink(missing_ok=True)
-    # The digest is checked later, since a wrong one is no reason to download again.
-    keeper = pooch.create(
-        path.parent, base_url="", registry={file: None}, urls={file: url}, retry_if_failed=_RETRIES
-    )
+
+class _TransferError(Exception):
+    """What went wrong between here and a server; `may_pass` tells whether to try again."""
+
+    def __init__(self, url: str, cause: Exception) -> None:
+        super().__init__(_explain(url, cause))
+        self.may_pass = _may_pass(cause)
+
+
+def _receive(url: str, timeout: float) -> Generator[_Part]:
+    """Yield the parts of a file.
+
+    A thread waits for the server, because requests waits anew for every byte: nothing else would
+    end a download whose server sends a byte now and then.
+    """
+    parts: _Parts = queue.Queue(maxsize=2)
+    unwanted = threading.Event()
+    arguments = (url, timeout, parts, unwanted)
+    threading.Thread(target=_fill, args=arguments, daemon=True).start()
     try:
-        keeper.fetch(file, downloader=attempt)
-    except requests.RequestException as error:
-        raise WeightsError(_explain(url, error), hint) from None
+        while part := parts.get(timeout=timeout):
+            if isinstance(part, Exception):
+                raise _TransferError(url, part)
+            yield part
+    except queue.Empty as error:
+        raise _TransferError(url, error) from None
+    finally:
+        unwanted.set()
+        # The thread may be waiting for room to put what it has at hand.
+        with contextlib.suppress(queue.Empty):
+            while True:
+                parts.get_nowait()
+
+
+def _fill(url: str, timeout: float, parts: _Parts, unwanted: threading.Event) -> None:
+    """Put the parts of a file into a queue, or what went wrong."""
+    try:
+        # pooch brings it along; it takes long to import.
+        import requests
+
+        with requests.Session() as session:
+            if url.startswith("https:"):
+                del session.adapters["http://"]
+            with session.get(
+                url,
+                stream=True,
+                timeout=timeout,
+                # What is compressed on the way could inflate to any size.
+                headers={"Accept-Encoding": "identity"},
+                hooks={"response": _ignore_content_of_redirect},
+            ) as response:
+                response.raise_for_status()
+                total = response.raw.length_remaining or 0
+                parts.put((b"", total))
+                while part := response.raw.read(_PART, decode_content=False):
+                    parts.put((part, total))
+                    if unwanted.is_set():
+                        break
+        parts.put(None)
+    except Exception as error:
+        parts.put(error)
+
+
+def _ignore_content_of_redirect(response: requests.Response, **_: object) -> None:
+    """Close a response that leads on; requests would read all of it, however long."""
+    if response.is_redirect:
+        response.close()
 
 
 def _may_pass(error: Exception) -> bool:
     import requests
+    import urllib3
 
     if isinstance(error, requests.HTTPError):
         status = error.response.status_code if error.response is not None else 0
         return status == 429 or status >= 500
-    passing = requests.ConnectionError | requests.Timeout | requests.exceptions.ChunkedEncodingError
-    return isinstance(error, passing) and not isinstance(error, requests.exceptions.SSLError)
+    return isinstance(
+        error,
+        queue.Empty
+        | requests.ConnectionError
+        | requests.Timeout
+        | urllib3.exceptions.ProtocolError
+        | urllib3.exceptions.TimeoutError,
+    ) and not isinstance(error, requests.exceptions.SSLError)
 
 
 def _explain(url: str, error: Exception) -> str:
     import requests
+    import urllib3
 
     host = urlsplit(url).netloc
     if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"{url}: the server answered {error.response.status_code} {error.response.reason}"
-    # A read that times out midway is a ConnectionError, which only its text tells.
-    if isinstance(error, requests.Timeout) or "timed out" in str(error):
+        answer = f"{error.response.status_code} {error.response.reason}"
+        return f"{url}: the server answered {answer[:100]}"
+    if isinstance(
+        error, queue.Empty | requests.Timeout | urllib3.exceptions.TimeoutError
+    ) or "timed out" in str(error):
         return f"{host} took too long to answer"
     if isinstance(error, requests.exceptions.SSLError):
         return f"{host} could not prove who it is (TLS)"
+    if isinstance(error, requests.exceptions.InvalidSchema):
+        return f"{url}: leads on to an address without https"
     if isinstance(error, requests.exceptions.ProxyError):
         return f"{host} cannot be reached through the proxy"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+    if isinstance(error, urllib3.exceptions.ProtocolError):
         return f"the connection to {host} broke off"
     if isinstance(error, requests.ConnectionError):
         return f"{host} cannot be reached: offline, or the server is down"
-    return f"{url}: {error}"
+    return f"{url}: {str(error)[:200]}"

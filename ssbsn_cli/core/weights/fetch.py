@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +17,9 @@ from ssbsn_cli.core.runtime.storage import (
     record_path,
     write_record,
 )
-from ssbsn_cli.core.weights.download import Bar, by_hand, download
+from ssbsn_cli.core.runtime.temporary import move_into_place, temporary_file
+from ssbsn_cli.core.types import Progress
+from ssbsn_cli.core.weights.download import download
 from ssbsn_cli.core.weights.registry import Entry
 
 _BUNDLED = Path(__file__).parent / "bundled"
@@ -68,7 +69,7 @@ def fetch(
     *,
     dest: Path | None = None,
     source: Path | None = None,
-    bar: Bar | None = None,
+    progress: Progress = lambda _done, _of: None,
     timeout: float = 30.0,
 ) -> Fetched:
     """Download or copy the file of `entry`, unless it is here already.
@@ -84,10 +85,10 @@ def fetch(
         Directory in place of the cache.
     source : Path, optional
         A file that somebody downloaded by hand, to be copied.
-    bar : Bar, optional
-        Progress bar.
+    progress : callable
+        Called with the number of bytes that are here, and their total, or 0 if it is unknown.
     timeout : float
-        Seconds to wait for a server to answer or go on.
+        Seconds to wait for a server to answer, and for each further 64 KiB.
 
     Raises
     ------
@@ -113,17 +114,16 @@ def fetch(
                 return Fetched(target, expected, "present")
             _may_replace(target, expected, source, own=dest is None)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as directory:
-            new = Path(directory) / entry.filename
+        with temporary_file(target.parent) as new:
             if source is None:
-                digest = _first_that_works(entry, new, target, bar, timeout)
+                digest = _first_that_works(entry, new, target, progress, timeout)
             else:
                 shutil.copyfile(source, new)
                 digest = _check(entry, new, target, str(source))
             if expected is None:
                 # Before the file, which would never be trusted without a record.
                 write_record(target, digest)
-            new.replace(target)
+            move_into_place(new, target)
     except OSError as error:
         where = source if error.filename == str(source) else target.parent
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -150,13 +150,22 @@ def _may_replace(target: Path, expected: str | None, source: Path | None, *, own
         )
 
 
+def _by_hand(entry: Entry) -> str:
+    """Return how a person can do by hand what `fetch` could not."""
+    return (
+        f"Download it by hand from {entry.page or entry.urls[0]} and run: "
+        f"ssbsn fetch-weights {entry.name} --from-file PATH"
+    )
+
+
 def _first_that_works(
-    entry: Entry, new: Path, target: Path, bar: Bar | None, timeout: float
+    entry: Entry, new: Path, target: Path, progress: Progress, timeout: float
 ) -> str:
+    hint = _by_hand(entry)
     problems: list[WeightsError] = []
     for url in entry.urls:
         try:
-            download(url, new, by_hand(entry), bar=bar, timeout=timeout)
+            download(url, new, hint, largest=entry.largest_size, progress=progress, timeout=timeout)
             return _check(entry, new, target, url)
         except WeightsError as error:
             problems.append(error)
@@ -174,7 +183,7 @@ def _check(entry: Entry, new: Path, target: Path, origin: str) -> str:
             raise WeightsError(
                 f"{origin}: is a web page, not weights; Google Drive sends one when too many "
                 "people download a file, or to ask about a virus scan",
-                by_hand(entry),
+                _by_hand(entry),
             )
     digest = file_digest(new)
     expected = _expected(entry, target)
@@ -195,6 +204,6 @@ def _check(entry: Entry, new: Path, target: Path, origin: str) -> str:
         raise WeightsError(
             f"{origin}: is a network {descriptor.architecture} of {count:,} parameters, not "
             f"{entry.architecture} of {entry.parameters:,}",
-            by_hand(entry),
+            _by_hand(entry),
         )
     return digest

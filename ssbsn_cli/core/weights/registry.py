@@ -104,6 +104,11 @@ class Entry(_Table):
         return self
 
     @property
+    def largest_size(self) -> int:
+        """Bytes that the file may have; if its size is unknown, room for an optimiser's state."""
+        return self.size or 32 * self.parameters + (1 << 20)
+
+    @property
     def usage(self) -> dict[str, Any]:
         """Fields of a `Descriptor` for a file that has none."""
         return {"value_range": self.value_range, "refine": self.refine}
