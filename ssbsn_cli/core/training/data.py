@@ -23,7 +23,7 @@ from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.config import Config, ObjectiveKind
-from ssbsn_cli.core.training.own import OwnSource, denoise_parts, measure_parts
+from ssbsn_cli.core.training.own import OwnSource, denoise_halves, measure_parts
 from ssbsn_cli.core.training.request import DataPath, TrainingRequest
 from ssbsn_cli.core.training.sources import Mixture, PairSource, SelfSource, Source, make_recipe
 from ssbsn_cli.core.training.teacher import teach
@@ -188,19 +188,16 @@ class _Photos:
         return [half for half, _ in halves], held
 
     def _own(self) -> tuple[Source, Source]:
-        init, distill, crop = self._request.init, self._config.distill, self._config.training.crop
-        if init is None:
+        distill, crop = self._config.distill, self._config.training.crop
+        if self._request.init is None:
             raise OptionError(
                 "The objective 'own' needs weights that denoise the photos.",
                 "Name them with --init NAME|PATH.",
             )
-        denoiser = Denoiser(load_weights(init), Settings(device=self._device, ensemble=True))
-        halves = [
-            denoise_parts(caches, count, distill.side, denoiser, self._say)
-            for caches, count in zip(
-                self._halves(), (distill.windows, distill.windows // 4), strict=True
-            )
-        ]
+        denoiser = Denoiser(
+            load_weights(self._request.init), Settings(device=self._device, ensemble=True)
+        )
+        halves = denoise_halves(self._halves(), distill, denoiser, self._say)
         noises = measure_parts(halves[0])
         self._say(f"Measured the noise of {len(noises)} photos.")
         training, validation = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.measured import Measured, measure_noise
+from ssbsn_cli.core.training.config import DistillConfig
 from ssbsn_cli.core.training.sources import Draw
 from ssbsn_cli.core.types import Notify, to_unit
 
@@ -48,28 +50,43 @@ class Part:
     photo: tuple[int, int]
 
 
-def denoise_parts(
-    caches: Sequence[CropCache], count: int, side: int, denoiser: Denoiser, say: Notify
-) -> list[Part]:
-    """Denoise parts of photos, about as many of each.
+def denoise_halves(
+    halves: tuple[Sequence[CropCache], Sequence[CropCache]],
+    config: DistillConfig,
+    denoiser: Denoiser,
+    say: Notify,
+) -> tuple[list[Part], list[Part]]:
+    """Denoise parts of photos, about as many of each photo.
 
     Parameters
     ----------
-    caches : sequence of CropCache
-        Noisy photos.
-    count, side : int
-        How many parts of all photos, about, and their largest height and width. Each photo has
-        at least one, unless there are more photos than parts.
+    halves : (sequence of CropCache, sequence of CropCache)
+        Noisy photos to train on, and to validate on.
+    config : DistillConfig
+        How many parts to train on, and their size; a quarter as many to validate on. Each photo
+        has at least one, unless there are more photos than parts.
     denoiser, say
         What denoises them; told how many there are.
     """
+    counts = config.windows, max(config.windows // 4, 1)
+    training, validation = (
+        _choose(caches, count, config.side) for caches, count in zip(halves, counts, strict=True)
+    )
+    say(f"Denoising {len(training) + len(validation)} parts of the photos to learn from.")
+    denoise = partial(_denoise, denoiser)
+    return list(map(denoise, training)), list(map(denoise, validation))
+
+
+def _choose(
+    caches: Sequence[CropCache], count: int, side: int
+) -> list[tuple[tuple[int, int], NDArray[Any]]]:
     photos = [
         ((number, photo), cache, windows)
         for number, cache in enumerate(caches)
         for photo, windows in cache.by_number().items()
     ]
     photos = _spread(photos, count)
-    chosen = [
+    return [
         (photo, cache.view(window)[place])
         for photo, cache, windows in photos
         for window, place in _spread(
@@ -77,11 +94,12 @@ def denoise_parts(
             max(count // len(photos), 1),
         )
     ]
-    say(f"Denoising {len(chosen)} parts of {len(photos)} photos to learn from.")
-    return [
-        Part(noisy, np.rint(np.clip(denoiser(to_unit(noisy)), 0, 1) * 65535).astype("u2"), photo)
-        for photo, noisy in chosen
-    ]
+
+
+def _denoise(denoiser: Denoiser, chosen: tuple[tuple[int, int], NDArray[Any]]) -> Part:
+    photo, noisy = chosen
+    denoised = np.rint(np.clip(denoiser(to_unit(noisy)), 0, 1) * 65535)
+    return Part(noisy, denoised.astype(np.uint16), photo)
 
 
 def measure_parts(parts: Sequence[Part]) -> dict[tuple[int, int], Measured]:
@@ -120,12 +138,12 @@ class OwnSource:
     Parameters
     ----------
     parts, noises
-        From `denoise_parts` and `measure_parts`. Photos whose noise is not known get that of
+        From `denoise_halves` and `measure_parts`. Photos whose noise is not known get that of
         others.
     crop : int
         Height and width of the pairs.
-    batch_size, seed, rank, world : int
-        As for `ssbsn_cli.core.data.sampler.Sampler`.
+    share : tuple of int
+        Batch size, seed, rank and world, as for `ssbsn_cli.core.data.sampler.Sampler`.
     stride : int
         PD stride of the network.
 
