@@ -9,7 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from test_data import save
 from test_training import wait_for_step
 from training_runs import Tiny, assert_same, losses, state
 
@@ -98,9 +101,6 @@ def test_denoise_adapts_and_keeps_only_what_is_asked_for(tiny, run):
     assert "120x120" in small.stderr
     assert set(tiny.place.rglob("*")) == before
 
-    import cv2
-    import numpy as np
-
     large = tiny.place / "large"
     large.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (250, 130, 3), dtype=np.uint8)
@@ -118,11 +118,28 @@ def test_denoise_adapts_and_keeps_only_what_is_asked_for(tiny, run):
     assert not (tiny.place / "again").exists()
 
 
-def test_weights_that_see_every_pixel_are_not_adapted(tiny):
-    result = tiny.ssbsn("denoise", "photos", "--adapt", "0.02", "-o", "refused")
-    assert result.returncode == 2
-    assert "--weights ssbsn-photo" in result.stderr
-    assert not (tiny.place / "refused").exists()
+def test_the_default_weights_adapt_to_noisy_photos(tiny):
+    noisy = np.random.default_rng(0).normal(120, 12, (256, 256, 3))
+    save(tiny.place / "grainy/a.png", np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
+    arguments = ("denoise", "grainy/a.png", "--adapt", "0.05", "-o", "b.png")
+    result = tiny.ssbsn(*arguments, "--keep-adapted", "own")
+    assert result.returncode == 0, result.stderr
+    assert "the noise of 1 photo" in result.stderr
+    assert cv2.imread(str(tiny.place / "b.png")).std() < 4
+    trained = tiny.ssbsn(
+        "train", "--config", "adapt", "--data", "grainy", "--steps", "2", "--out", "as_said"
+    )
+    assert trained.returncode == 0, trained.stderr
+    settings = [(tiny.place / run / "config.toml").read_text() for run in ("own", "as_said")]
+    assert all("own = 1.0" in text for text in settings)
+
+
+def test_photos_without_noise_are_denoised_by_the_weights_as_they_are(tiny):
+    save(tiny.place / "clean/a.png", np.full((256, 256, 3), 90, np.uint8))
+    result = tiny.ssbsn("denoise", "clean/a.png", "--adapt", "0.05", "-o", "same.png")
+    assert result.returncode == 0, result.stderr
+    assert "no noise to learn from" in result.stderr
+    np.testing.assert_allclose(cv2.imread(str(tiny.place / "same.png")), 90, atol=1)
 
 
 @pytest.mark.parametrize(

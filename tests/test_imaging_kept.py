@@ -137,7 +137,7 @@ def test_the_print_size_survives_every_change_of_format(source: str, target: str
     assert float(found) == pytest.approx(300, abs=0.01)
 
 
-@pytest.mark.parametrize("target", CODECS)
+@pytest.mark.parametrize("target", [name for name, codec in CODECS.items() if codec.encode])
 def test_a_print_size_that_makes_no_sense_stops_nothing(target: str) -> None:
     for value in (0.001, 1e6, 4e9):
         photo = Photo(PIXELS, Metadata(resolution=(value, 300.0)))

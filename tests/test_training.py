@@ -398,7 +398,7 @@ def refusals():
         tiny.train(init=str(tiny.train("first")), config=wide)
 
     def no_init(tiny):
-        tiny.train(config="adapt")
+        tiny.train(config="adapt-own")
 
     def bad_model(tiny):
         tiny.train(config=write_config(tiny.place / "bad.toml", ("channels = 16", "channels = 7")))
@@ -496,7 +496,7 @@ def refusals():
         (unknown_model, OptionError, "resnet"),
         (unknown_parameter, OptionError, "depth"),
         (huge_model, OptionError, "model"),
-        (wide_model, OptionError, "too many"),
+        (wide_model, OptionError, "channels is too large"),
         (deep_model, OptionError, "too many"),
         (linked_lessons, OptionError, "is a link"),
         (empty, OptionError, "no noisy photos"),

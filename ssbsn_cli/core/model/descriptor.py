@@ -105,7 +105,7 @@ class Descriptor:
         for name, value in {**self.parameters, "halo": self.halo}.items():
             size = abs(value) if isinstance(value, int | float) else len(value)
             if not size <= _LARGEST:
-                raise ValueError(f"{name} is absurd")
+                raise ValueError(f"{name} is too large: more than {_LARGEST}")
 
     def build(self) -> Network:
         """Make the network, with random weights, for images in [0, 1].

@@ -11,6 +11,7 @@ from pathlib import Path
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.runtime.storage import cache_dir
+from ssbsn_cli.core.runtime.temporary import temporary_folder
 from ssbsn_cli.core.training.config import load_config
 from ssbsn_cli.core.training.log import RunFiles, StepDone
 from ssbsn_cli.core.training.loop import DivergedError
@@ -66,7 +67,7 @@ def adapt_weights(
         "training.compile": settings.compile,
     }
     with ExitStack() as stack:
-        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ssbsn-adapt-")))
+        temporary = stack.enter_context(temporary_folder(Path(tempfile.gettempdir())))
         run = keep or temporary / "run"
         RunFiles(run).refuse_run()
         request = TrainingRequest(

@@ -19,7 +19,6 @@ from ssbsn_cli.core.data.pairs import Pair, find_pairs
 from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.data.store import CropCache, hold_out
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.config import Config, ObjectiveKind
@@ -36,7 +35,6 @@ from ssbsn_cli.core.training.validation import (
     score_pairs,
 )
 from ssbsn_cli.core.types import Notify
-from ssbsn_cli.core.weights.locate import load_weights
 
 # The same for all trainings, so that those with different seeds can be compared.
 _VALIDATION_SEED = 2**64 - 1
@@ -189,15 +187,8 @@ class _Photos:
 
     def _own(self) -> tuple[Source, Source]:
         distill, crop = self._config.distill, self._config.training.crop
-        if self._request.init is None:
-            raise OptionError(
-                "The objective 'own' needs weights that denoise the photos.",
-                "Name them with --init NAME|PATH.",
-            )
-        denoiser = Denoiser(
-            load_weights(self._request.init), Settings(device=self._device, ensemble=True)
-        )
-        halves = denoise_halves(self._halves(), distill, denoiser, self._say)
+        init, settings = self._request.init, Settings(device=self._device, ensemble=True)
+        halves = denoise_halves(self._halves(), distill, init, settings, self._say)
         noises = measure_parts(halves[0])
         self._say(f"Measured the noise of {len(noises)} photos.")
         training, validation = (

@@ -15,11 +15,13 @@ from ssbsn_cli.core.data.draws import NOISE, philox
 from ssbsn_cli.core.data.store import CropCache, Window
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.denoiser import Denoiser
+from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.measured import Measured, measure_noise
 from ssbsn_cli.core.training.config import DistillConfig
 from ssbsn_cli.core.training.sources import Draw
 from ssbsn_cli.core.types import Notify, to_unit
+from ssbsn_cli.core.weights.locate import load_weights
 
 _Floats = NDArray[np.float32]
 
@@ -53,7 +55,8 @@ class Part:
 def denoise_halves(
     halves: tuple[Sequence[CropCache], Sequence[CropCache]],
     config: DistillConfig,
-    denoiser: Denoiser,
+    init: str | None,
+    settings: Settings,
     say: Notify,
 ) -> tuple[list[Part], list[Part]]:
     """Denoise parts of photos, about as many of each photo.
@@ -65,21 +68,34 @@ def denoise_halves(
     config : DistillConfig
         How many parts to train on, and their size; a quarter as many to validate on. Each photo
         has at least one, unless there are more photos than parts.
-    denoiser, say
-        What denoises them; told how many there are.
+    init, settings : str, Settings
+        The weights that denoise them, and how.
+    say : callable
+        Told how many there are.
+
+    Raises
+    ------
+    OptionError, WeightsError, DeviceError
+        There are no such weights, or they cannot be run so.
     """
+    if init is None:
+        raise OptionError(
+            "The objective 'own' needs weights that denoise the photos.",
+            "Name them with --init NAME|PATH.",
+        )
     counts = config.windows, max(config.windows // 4, 1)
     training, validation = (
         _choose(caches, count, config.side) for caches, count in zip(halves, counts, strict=True)
     )
     say(f"Denoising {len(training) + len(validation)} parts of the photos to learn from.")
-    denoise = partial(_denoise, denoiser)
+    denoise = partial(_denoise, Denoiser(load_weights(init), settings))
     return list(map(denoise, training)), list(map(denoise, validation))
 
 
 def _choose(
     caches: Sequence[CropCache], count: int, side: int
 ) -> list[tuple[tuple[int, int], NDArray[Any]]]:
+    """Choose parts, evenly spread over photos and within each."""
     photos = [
         ((number, photo), cache, windows)
         for number, cache in enumerate(caches)
