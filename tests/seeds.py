@@ -22,6 +22,8 @@ def photo_seeds() -> Iterator[tuple[str, bytes]]:
     """Yield the format and the content of photos of 44 x 30 pixels."""
     metadata = Metadata(_exif(), b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>", _profile())
     for name, codec in CODECS.items():
+        if not codec.encode:
+            continue
         for dtype in codec.dtypes:
             for channels in (1, 3, 4) if codec.alphas else (1, 3):
                 pixels = noise(HEIGHT, WIDTH, channels, dtype)
@@ -50,6 +52,9 @@ def weight_seeds() -> Iterator[tuple[str, bytes]]:
 
 def _by_others() -> Iterator[tuple[str, bytes]]:
     """Kinds of files that this package does not write but reads."""
+    from test_imaging_raw import dng
+
+    yield "raw", dng(noise(HEIGHT, WIDTH, 3) / 255)
     rgb = Image.fromarray(noise(HEIGHT, WIDTH, 3))
     grey, palette = rgb.convert("L"), rgb.quantize(16)
     exif = {"exif": b"Exif\0\0" + _exif()}

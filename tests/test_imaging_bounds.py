@@ -180,3 +180,11 @@ def test_a_large_tiff_is_still_read_without_a_limit() -> None:
     assert TIFF.measure is not None
     data = tiff_bytes(np.asarray(SMALL), photometric="rgb")
     assert TIFF.measure(io.BytesIO(data)) == (30, 40)
+
+
+def test_items_whose_places_take_no_bytes_are_not_counted_for_ever() -> None:
+    data = encode_photo(Photo(np.zeros((16, 16, 3), np.uint8)), "avif")
+    table = data.index(b"iloc") + 8
+    # Places of 0 bytes, and for each of 65,535 items as many of them.
+    damaged = data[:table] + b"\0\0\xff\xff" + data[table + 4 :] + b"\xff" * 400_000
+    assert "damaged AVIF" in refusal(damaged)

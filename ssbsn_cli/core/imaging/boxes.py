@@ -126,10 +126,7 @@ def read_items(data: bytes) -> Items:
     properties = _read_properties(data, parts[b"iprp"])
     children = set(_read_references(data, parts))
     wanted = {kind: places.get(item, []) for item, kind in reversed(kinds.items())}
-    exif, xmp = (
-        b"".join(data[start:end] for start, end in wanted.get(kind, []))
-        for kind in (_EXIF_TYPE, XMP_TYPE)
-    )
+    exif, xmp = (_join(data, wanted.get(kind, [])) for kind in (_EXIF_TYPE, XMP_TYPE))
     # The first four bytes say how many to skip.
     exif = exif[4 + int.from_bytes(exif[:4], "big") :].removeprefix(b"Exif\0\0")
     others = {item for item, kind in kinds.items() if kind in _PICTURES}
@@ -147,6 +144,13 @@ def read_items(data: bytes) -> Items:
         others=len(others - children - {primary}),
         auxiliary=tuple(names),
     )
+
+
+def _join(data: bytes, places: list[tuple[int, int]]) -> bytes:
+    """Return an item, which is no longer than its file."""
+    if sum(min(end, len(data)) - start for start, end in places if start < len(data)) > len(data):
+        raise ValueError("an item longer than its file")
+    return b"".join(data[start:end] for start, end in places)
 
 
 def _read_kinds(data: bytes, box: Box) -> dict[int, bytes]:
@@ -174,6 +178,8 @@ def _read_places(data: bytes, parts: dict[bytes, Box]) -> dict[int, list[tuple[i
     sizes = number.take(2)
     offset_size, length_size, base_size, index_size = (sizes >> s & 15 for s in (12, 8, 4, 0))
     places: dict[int, list[tuple[int, int]]] = {}
+    # Places may take no bytes at all, so a count alone bounds nothing.
+    left = len(data)
     for _ in range(number.take(2 if version < 2 else 4)):
         item = number.take(2 if version < 2 else 4)
         method = number.take(2) & 15 if version else 0
@@ -182,7 +188,11 @@ def _read_places(data: bytes, parts: dict[bytes, Box]) -> dict[int, list[tuple[i
         if method == 1:
             base += parts[b"idat"].start
         places[item] = []
-        for _ in range(number.take(2)):
+        count = number.take(2)
+        left -= count
+        if left < 0:
+            raise ValueError("more places than bytes")
+        for _ in range(count):
             number.take(index_size if version else 0)
             start = base + number.take(offset_size)
             places[item].append((start, start + number.take(length_size)))
