@@ -85,6 +85,12 @@ def test_a_file_that_changed_is_refused_and_not_kept(fetch, server, home):
     assert {path.name for path in home.iterdir()} == {"a_real.png"}
 
 
+def test_what_a_killed_fetch_left_is_removed(fetch, home):
+    home.mkdir(parents=True)
+    (home / ".ssbsn-0123456789ab.part").write_bytes(b"half")
+    assert fetch() == CONTENT
+
+
 def test_a_missing_file_is_named(fetch, server):
     server.answers["/b_real.png"] = 404
     with pytest.raises(SsbsnError, match=r"b_real\.png: the server answered 404"):

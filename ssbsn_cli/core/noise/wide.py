@@ -49,8 +49,8 @@ SHARES = {
     "impulses": 0.03,
     "banding": 0.01,
 }
-# The grain of scanned films: of Kodak24's clean photographs, half have less than 2 grey levels of
-# it where they are flat, and its neighbours hardly correlate. That of cameras' JPEGs does, by 0.6.
+# The grain of scanned films: of Kodak24's clean photographs, half have about 2 grey levels of it
+# or less where they are flat, and neighbours correlate by 0.3. Those of cameras' JPEGs do by 0.6.
 _FINE_GRAIN = Grain(deviation=(0.7, 4.0), size=(0.3, 0.55))
 # Noise that some pictures get in addition, and how often.
 _BESIDES: list[tuple[float, Noise]] = [
@@ -118,10 +118,10 @@ class Wide:
         self._scenes = scenes
         self._edits = edits
         self._names = list(named)
-        self._ends = _ends(list(named.values()))
+        self._odds = _odds(list(named.values()))
         self._lifted = lifted
         # Never drawn from if there is none.
-        self._lifted_ends = _ends(odds or [1.0] * max(len(lifted), 1))
+        self._lifted_odds = _odds(odds or [1.0] * max(len(lifted), 1))
 
     def pair(self, source: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """Make a noisy and a clean picture of a part of a clean photograph.
@@ -143,7 +143,7 @@ class Wide:
         scale = self._edits.scale(rng)
         # Some more than needed, since noise is not what it should be at the edges.
         needed = min(math.ceil(side / scale) + (8 if scale != 1 else 0), 2 * side)
-        kind = self._names[_drawn(self._ends, rng)]
+        kind = self._names[rng.choice(len(self._names), p=self._odds)]
         if kind == "drawing":
             clean = drawing(needed, rng)
         else:
@@ -161,7 +161,7 @@ class Wide:
 
     def _noisy(self, kind: str, clean: Floats, rng: np.random.Generator) -> Floats:
         if kind == "lifted":
-            noise: Noise = self._lifted[_drawn(self._lifted_ends, rng)]
+            noise: Noise = self._lifted[rng.choice(len(self._lifted), p=self._lifted_odds)]
         else:
             noise = _KINDS[kind]
         noisy = noise.add(clean, rng)
@@ -175,14 +175,10 @@ class Wide:
         return noisy
 
 
-def _ends(shares: Sequence[float]) -> NDArray[np.float64]:
-    """Return where the part of each share ends, of 1."""
-    ends = np.cumsum(shares, dtype=np.float64)
-    return np.asarray(ends / ends[-1], np.float64)
-
-
-def _drawn(ends: NDArray[np.float64], rng: np.random.Generator) -> int:
-    return int(np.searchsorted(ends, rng.random(), side="right"))
+def _odds(shares: Sequence[float]) -> NDArray[np.float64]:
+    """Return shares that add up to 1."""
+    odds = np.array(shares, np.float64)
+    return np.asarray(odds / odds.sum(), np.float64)
 
 
 def _channels_first(picture: Floats) -> Floats:

@@ -188,11 +188,11 @@ class _Photos:
     def _own(self) -> tuple[Source, Source]:
         distill, crop = self._config.distill, self._config.training.crop
         init, settings = self._request.init, Settings(device=self._device, ensemble=True)
-        halves = denoise_halves(self._halves(), distill, init, settings, self._say)
+        halves = denoise_halves(self._halves(), distill, crop, init, settings, self._say)
         noises = measure_parts(halves[0])
         self._say(f"Measured the noise of {len(noises)} photos.")
         training, validation = (
-            OwnSource(parts, noises, crop, share, self._stride)
+            OwnSource(parts, noises, self._weights, crop, share, self._stride)
             for parts, share in zip(halves, self._shares, strict=True)
         )
         return training, validation

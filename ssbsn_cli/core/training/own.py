@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.data.draws import NOISE, philox
+from ssbsn_cli.core.data.draws import NOISE, Shares, philox
 from ssbsn_cli.core.data.store import CropCache, Window
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.denoiser import Denoiser
@@ -55,6 +56,7 @@ class Part:
 def denoise_halves(
     halves: tuple[Sequence[CropCache], Sequence[CropCache]],
     config: DistillConfig,
+    crop: int,
     init: str | None,
     settings: Settings,
     say: Notify,
@@ -68,6 +70,8 @@ def denoise_halves(
     config : DistillConfig
         How many parts to train on, and their size; a quarter as many to validate on. Each photo
         has at least one, unless there are more photos than parts.
+    crop : int
+        Parts have at least this height and width; photos without any are left out.
     init, settings : str, Settings
         The weights that denoise them, and how.
     say : callable
@@ -76,7 +80,7 @@ def denoise_halves(
     Raises
     ------
     OptionError, WeightsError, DeviceError
-        There are no such weights, or they cannot be run so.
+        No photo is as large as a crop; or there are no such weights, or they cannot be run so.
     """
     if init is None:
         raise OptionError(
@@ -85,7 +89,8 @@ def denoise_halves(
         )
     counts = config.windows, max(config.windows // 4, 1)
     training, validation = (
-        _choose(caches, count, config.side) for caches, count in zip(halves, counts, strict=True)
+        _choose(caches, count, max(config.side, crop), crop)
+        for caches, count in zip(halves, counts, strict=True)
     )
     say(f"Denoising {len(training) + len(validation)} parts of the photos to learn from.")
     denoise = partial(_denoise, Denoiser(load_weights(init), settings))
@@ -93,14 +98,20 @@ def denoise_halves(
 
 
 def _choose(
-    caches: Sequence[CropCache], count: int, side: int
+    caches: Sequence[CropCache], count: int, side: int, crop: int
 ) -> list[tuple[tuple[int, int], NDArray[Any]]]:
     """Choose parts, evenly spread over photos and within each."""
     photos = [
         ((number, photo), cache, windows)
         for number, cache in enumerate(caches)
-        for photo, windows in cache.by_number().items()
+        for photo, all_windows in cache.by_number().items()
+        if (windows := [w for w in all_windows if min(w.height, w.width) >= crop])
     ]
+    if not photos:
+        raise OptionError(
+            f"No photo is as large as the crops, {crop}x{crop}.",
+            "Ask for a smaller --crop, or add larger photos.",
+        )
     photos = _spread(photos, count)
     return [
         (photo, cache.view(window)[place])
@@ -156,6 +167,8 @@ class OwnSource:
     parts, noises
         From `denoise_halves` and `measure_parts`. Photos whose noise is not known get that of
         others.
+    weights : sequence of float
+        How often each cache is drawn, relative to the others.
     crop : int
         Height and width of the pairs.
     share : tuple of int
@@ -166,7 +179,7 @@ class OwnSource:
     Raises
     ------
     OptionError
-        No part is as large as a crop.
+        The weights make no sense.
 
     References
     ----------
@@ -178,16 +191,14 @@ class OwnSource:
         self,
         parts: Sequence[Part],
         noises: dict[tuple[int, int], Measured],
+        weights: Sequence[float],
         crop: int,
         share: tuple[int, int, int, int],
         stride: int,
     ) -> None:
-        self._parts = [part for part in parts if min(part.noisy.shape[:2]) >= crop]
-        if not self._parts:
-            raise OptionError(
-                f"No photo is as large as the crops, {crop}x{crop}.",
-                "Ask for a smaller --crop, or add larger photos.",
-            )
+        self._parts = parts
+        number = Counter(part.photo[0] for part in parts)
+        self._shares = Shares([weights[part.photo[0]] / number[part.photo[0]] for part in parts])
         self._noises, self._any = noises, list(noises.values())
         self._crop, self._stride = crop, stride
         self._batch_size, self._seed, self._rank, self._world = share
@@ -197,7 +208,10 @@ class OwnSource:
         return self._batch(step, recorrupted=_RECORRUPTED)
 
     def validation(self) -> list[Draw]:
-        """Draw one batch of photos with more noise and with independent noise, which is fair."""
+        """Draw one batch of photos with more noise and with independent noise.
+
+        On these, copying the network's own errors does not look good.
+        """
         return [self._batch(0, recorrupted=1)]
 
     def _batch(self, step: int, recorrupted: float) -> Draw:
@@ -210,7 +224,7 @@ class OwnSource:
         return Draw(noisy, target, self._stride)
 
     def _pair(self, rng: np.random.Generator, recorrupted: float) -> tuple[_Floats, _Floats]:
-        part = self._parts[rng.integers(len(self._parts))]
+        part = self._parts[self._shares.pick(int(rng.bit_generator.random_raw()))]
         noise = self._noises.get(part.photo) or self._any[rng.integers(len(self._any))]
         top, left = (int(rng.integers(size - self._crop + 1)) for size in part.noisy.shape[:2])
         turns, mirrored = int(rng.integers(4)), rng.random() < 0.5

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from ssbsn_cli.core.errors import SsbsnError
 from ssbsn_cli.core.runtime.storage import write_atomically
+from ssbsn_cli.core.weights.pickles import load_pickle
 
 _VERSION = 1
 _MOST_STEPS = 1 << 53
@@ -90,11 +90,7 @@ def load_state(
 
 
 def _read(path: Path) -> dict[str, Any]:
-    with zipfile.ZipFile(path) as archive:
-        # What torch.save writes is not compressed, so it takes no more memory than disk.
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ValueError("it is compressed")
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = load_pickle(path)
     if content.pop("version") != _VERSION:
         raise ValueError("it is of another version")
     return dict(content)

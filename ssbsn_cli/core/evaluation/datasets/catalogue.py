@@ -15,7 +15,8 @@ from ssbsn_cli.core.errors import OptionError, SsbsnError
 from ssbsn_cli.core.evaluation.datasets import added_noise, dnd, photo_files, sidd
 from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result
-from ssbsn_cli.core.runtime.storage import cache_dir
+from ssbsn_cli.core.runtime.storage import cache_dir, file_digest
+from ssbsn_cli.core.runtime.temporary import move_into_place, temporary_file
 from ssbsn_cli.core.types import Notify, Progress
 from ssbsn_cli.core.weights.download import download
 from ssbsn_cli.core.weights.registry import suggest
@@ -185,8 +186,6 @@ def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
     SsbsnError
         A file has another digest than the known one, or cannot be written.
     """
-    import pooch
-
     needs, known = _find(name).needs, addresses()
     if name not in known:
         raise OptionError(
@@ -196,25 +195,22 @@ def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
     address, home = known[name], _home_of(name)
     notify(f"{address.title}, from {address.page}: {address.terms}.")
     hint = f"Try again later; what is in {home} is kept. Or download it from {address.page}."
-
-    def downloader(url: str, path: str, _: object) -> None:
-        download(url, Path(path), hint)
-
-    # It would announce every file.
-    pooch.get_logger().setLevel("WARNING")
-    digests = {file: f"sha256:{digest}" for file, digest in address.files.items()}
-    store = pooch.create(home, address.base, registry=digests)
     try:
         home.mkdir(parents=True, exist_ok=True)
-        for done, file in enumerate(digests):
-            progress(done, len(digests))
-            store.fetch(file, downloader=downloader)
-    except ValueError:
-        raise SsbsnError(
-            f"{address.base}{file} is not the file of {name} that is known here: its digest "
-            "differs.",
-            f"See {address.page}; if the file changed, give your own with --data.",
-        ) from None
+        for done, (file, digest) in enumerate(address.files.items()):
+            progress(done, len(address.files))
+            place = home / file
+            if place.is_file() and file_digest(place) == digest:
+                continue
+            with temporary_file(home) as new:
+                download(address.base + file, new, hint)
+                if file_digest(new) != digest:
+                    raise SsbsnError(
+                        f"{address.base}{file} is not the file of {name} that is known here: its "
+                        "digest differs.",
+                        f"See {address.page}; if the file changed, give your own with --data.",
+                    )
+                move_into_place(new, place)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise SsbsnError(
@@ -222,4 +218,4 @@ def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
             ("Free some space" if full else "Check the path and its permissions")
             + ", or choose another place with SSBSN_CACHE.",
         ) from None
-    progress(len(digests), len(digests))
+    progress(len(address.files), len(address.files))

@@ -1,0 +1,57 @@
+"""Pairs made of one's own noisy photos."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.noise.flat import cut
+from ssbsn_cli.core.noise.measured import measure_noise
+from ssbsn_cli.core.training.own import OwnSource, Part
+
+SIDE = 128
+
+
+def part(level, photo):
+    """A flat noisy photo and what a perfect denoiser makes of it."""
+    noisy = np.random.default_rng(level).normal(level, 12, (SIDE, SIDE, 3))
+    denoised = np.full((SIDE, SIDE, 3), level * 257, np.uint16)
+    return Part(np.clip(np.rint(noisy), 0, 255).astype(np.uint8), denoised, photo)
+
+
+def source(weights, share=(4, 0, 0, 1)):
+    parts = [part(200, (0, 0)), part(60, (1, 0)), part(65, (1, 1))]
+    noises = {each.photo: measure_noise(cut(each.noisy), cut(each.denoised)) for each in parts}
+    return OwnSource(parts, noises, weights, 32, share, 1)
+
+
+def brightness(draw):
+    return draw.target.mean(axis=(1, 2, 3)) * 255
+
+
+def test_folders_are_drawn_as_often_as_they_weigh():
+    seen = np.concatenate([brightness(source([3, 1]).draw(step)) for step in range(100)])
+    assert 0.65 < (seen > 130).mean() < 0.85
+    assert all((brightness(source([0, 1]).draw(step)) < 130).all() for step in range(10))
+
+
+def test_weights_that_draw_nothing_are_refused():
+    with pytest.raises(OptionError):
+        source([0, 0])
+
+
+def test_recorrupted_pairs_have_independent_noise():
+    noisy, target, _ = source([1, 1], (64, 0, 0, 1)).validation()[0]
+    one, other = (side - side.mean(axis=(2, 3), keepdims=True) for side in (noisy, target))
+    # As independent as an estimate of the noise allows that may be a tenth too strong; two copies
+    # of the noisy photo would correlate by 0.8 or more.
+    assert abs((one * other).mean()) < 0.2 * one.std() * other.std()
+    assert one.std() < other.std()
+
+
+def test_processes_share_what_one_would_draw():
+    whole = source([1, 1], (4, 7, 0, 1)).draw(3)
+    halves = [source([1, 1], (2, 7, rank, 2)).draw(3) for rank in (0, 1)]
+    for all_of_it, first, second in zip(whole[:2], *(half[:2] for half in halves), strict=True):
+        np.testing.assert_array_equal(all_of_it, np.concatenate([first, second]))
