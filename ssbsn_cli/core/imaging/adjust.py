@@ -48,31 +48,23 @@ def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
         return pixels
     result = np.empty(pixels.shape, dtype)
     white = white_of(result.dtype)
+    if pixels.dtype.kind != "f":
+        return rescale(pixels, white_of(pixels.dtype), white, result)
     for rows in pixel_rows(pixels):
-        part = pixels[rows]
-        if pixels.dtype.kind == "f":
-            wide = part.astype(np.result_type(pixels.dtype, np.float32))
-            result[rows] = np.rint(np.clip(np.nan_to_num(wide), 0, 1) * white)
-        else:
-            result[rows] = (part.astype(np.uint32) + 128) // 257
+        wide = pixels[rows].astype(np.result_type(pixels.dtype, np.float32))
+        result[rows] = np.rint(np.clip(np.nan_to_num(wide), 0, 1) * white)
     return result
 
 
-def widen(pixels: Pixels, bits: int) -> Pixels:
-    """Stretch uint16 values of fewer bits, such as 0 to 1023 for 10, over the range of 16 bits."""
-    top = (1 << bits) - 1
-    for rows in pixel_rows(pixels):
-        pixels[rows] = (pixels[rows].astype(np.uint32) * 65535 + top // 2) // top
-    return pixels
+def rescale(pixels: Pixels, old: int, new: int, out: Pixels) -> Pixels:
+    """Write integers, of which `old` and more is white, to `out` so that white is `new`.
 
-
-def narrow(pixels: Pixels, bits: int) -> Pixels:
-    """Return what `widen` made of values of fewer bits, or the nearest to it."""
-    top = (1 << bits) - 1
-    result = np.empty_like(pixels)
+    Both are below 65536; values are rounded to the nearest. `out` may be `pixels`; it is returned.
+    """
     for rows in pixel_rows(pixels):
-        result[rows] = (pixels[rows].astype(np.uint32) * top + 32767) // 65535
-    return result
+        part = np.minimum(pixels[rows], old).astype(np.uint32)
+        out[rows] = (part * new + old // 2) // old
+    return out
 
 
 def straighten_alpha(photo: Photo) -> Photo:

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ssbsn_cli.core.imaging.adjust import narrow, widen
+from ssbsn_cli.core.imaging.adjust import rescale
 from ssbsn_cli.core.imaging.boxes import XMP_TYPE, Items, build_box, read_boxes, read_items
 from ssbsn_cli.core.imaging.codec import Codec, animation
 from ssbsn_cli.core.imaging.heif import (
@@ -44,7 +44,7 @@ def _decode(stream: BinaryIO) -> Photo:
     bits = 16
     if pixels.dtype == np.uint16:
         bits = items.find(b"pixi")[5]
-        widen(pixels, bits)
+        rescale(pixels, (1 << bits) - 1, 65535, pixels)
     pixels, turned = _transform(pixels, items)
     return Photo(np.ascontiguousarray(pixels), metadata_of(items, turned), "avif", bits=bits)
 
@@ -81,8 +81,9 @@ def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
     pixels = photo.pixels
     options: dict[str, Any] = {}
     if pixels.dtype == np.uint16:
-        options["bitspersample"] = coded_bits(photo)
-        pixels = narrow(pixels, options["bitspersample"])
+        bits = coded_bits(photo)
+        pixels = rescale(pixels, 65535, (1 << bits) - 1, np.empty_like(pixels))
+        options["bitspersample"] = bits
     if pixels.shape[2] == 1:
         pixels = pixels[..., 0]
     elif pixels.shape[2] > 2 and quality < _LOSSLESS:

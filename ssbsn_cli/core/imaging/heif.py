@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ssbsn_cli.core.imaging.adjust import narrow, settle_turn, widen
+from ssbsn_cli.core.imaging.adjust import rescale, settle_turn
 from ssbsn_cli.core.imaging.boxes import Items, read_items
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec
 from ssbsn_cli.core.imaging.exif_fields import mark_upright
@@ -60,7 +60,7 @@ def _decode(stream: BinaryIO) -> Photo:
     pixels = pixels[:, : image.size[0]].reshape(height, min(width, image.size[0]), -1)
     name, _, bits = image.mode.partition(";")
     if bits:
-        widen(pixels, int(bits))
+        rescale(pixels, (1 << int(bits)) - 1, 65535, pixels)
     turned = bool(items.find(b"irot") and items.find(b"irot")[0] & 1)
     photo = Photo(pixels, metadata_of(items, turned), "heic", bits=int(bits or 16))
     if name.endswith("a"):
@@ -113,7 +113,7 @@ def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
     mode, bits = _MODES[channels], 8
     if pixels.dtype == np.uint16:
         bits = coded_bits(photo)
-        pixels = narrow(pixels, bits)
+        pixels = rescale(pixels, 65535, (1 << bits) - 1, np.empty_like(pixels))
         mode = f"{mode};{bits}"
     metadata = photo.metadata
     primaries, transfer = (metadata.cicp or SRGB)[:2]

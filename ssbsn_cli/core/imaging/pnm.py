@@ -9,8 +9,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ssbsn_cli.core.imaging.adjust import rescale
 from ssbsn_cli.core.imaging.codec import Codec, Refusal, cut_short, damaged
-from ssbsn_cli.core.imaging.photo import Photo, Pixels, pixel_rows
+from ssbsn_cli.core.imaging.photo import Photo, Pixels
 from ssbsn_cli.core.types import white_of
 
 # What stands between numbers is told apart by its first byte: there is one way to read it.
@@ -35,7 +36,8 @@ def _decode(stream: BinaryIO) -> Photo:
     samples = _text(data, at, shape, kind) if kind in _TEXT else _binary(data, at, shape, white)
     if kind in _BITMAPS:
         samples = 1 - samples
-    return Photo(_stretch(samples, white), format="pnm")
+    pixels = np.empty(shape, np.uint8 if white < 256 else np.uint16)
+    return Photo(rescale(samples, white, white_of(pixels.dtype), pixels), format="pnm")
 
 
 def _measure(stream: BinaryIO) -> tuple[int, int]:
@@ -95,18 +97,6 @@ def _text(data: bytes, at: int, shape: tuple[int, int, int], kind: bytes) -> Pix
     if samples.min() < 0 or samples.max() >= 1 << 16:
         raise damaged("PNM")
     return samples.astype(np.uint16).reshape(shape)
-
-
-def _stretch(samples: Pixels, white: int) -> Pixels:
-    result = np.empty(samples.shape, np.uint8 if white < 256 else np.uint16)
-    full = white_of(result.dtype)
-    for rows in pixel_rows(samples):
-        part = samples[rows]
-        if white != full:
-            wide = np.minimum(part, white).astype(np.uint64)
-            part = (wide * full + white // 2) // white
-        result[rows] = part
-    return result
 
 
 def _encode(photo: Photo, stream: BinaryIO, _: int) -> None:
