@@ -29,20 +29,10 @@ _FIRST_ON_SIDE = 5
 
 
 def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
-    """Convert to a shallower type of number, rounding to the nearest.
+    """Convert (H, W, C) of uint16, or of floats with white at 1, to uint8 or uint16.
 
-    Parameters
-    ----------
-    pixels : numpy.ndarray
-        (H, W, C); uint16, or floats with white at 1.
-    dtype : numpy.dtype
-        uint8 or uint16.
-
-    Returns
-    -------
-    numpy.ndarray
-        (H, W, C); floats outside [0, 1] are clipped, and NaN is black. The same array if it has
-        that type already.
+    Values are rounded to the nearest, floats outside [0, 1] clipped, and NaN becomes black. An
+    array that has the type already is returned as it is.
     """
     if pixels.dtype == dtype:
         return pixels
@@ -110,16 +100,9 @@ def upright(photo: Photo) -> Photo:
 
 
 def settle_turn(metadata: Metadata) -> tuple[int, Metadata]:
-    """Tell how to turn a photo, and make its XMP ask no more.
+    """Tell how to turn a photo, 1 to 8 as in EXIF or 0 if nothing says, and settle its XMP.
 
-    EXIF decides; XMP is asked only where EXIF does not say.
-
-    Returns
-    -------
-    orientation : int
-        1 to 8 as in EXIF; 0 if nothing is said.
-    metadata : Metadata
-        Their EXIF is unchanged.
+    EXIF decides, and stays as it is. XMP is asked only where EXIF does not say.
     """
     orientation = orientation_of(metadata.exif)
     if not orientation and (stated := _XMP_ORIENTATION.search(metadata.xmp)):

@@ -17,12 +17,8 @@ _GAP = 8
 class Comparison:
     """Remember what a photo looked like, and draw it beside what became of it.
 
-    Only what the picture shows is kept, so the photo can be changed in place meanwhile.
-
-    Parameters
-    ----------
-    before : array
-        (H, W, C) with C = 1 or 3; uint8, uint16 or floats with white at 1.
+    Photos are (H, W, 1 or 3) of uint8, uint16 or floats with white at 1. Only what the picture
+    shows is kept, so the photo can be changed in place meanwhile.
     """
 
     def __init__(self, before: Pixels) -> None:
@@ -34,13 +30,7 @@ class Comparison:
 
 
 class RowComparison:
-    """The same picture of a photo whose rows come one after the other.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (H, W, C) of the photo, with C = 1 or 3.
-    """
+    """The same picture of a photo of shape (H, W, 1 or 3), whose rows come one after the other."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._before, self._after = _Digest(shape), _Digest(shape)
