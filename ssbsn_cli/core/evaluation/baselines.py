@@ -29,12 +29,10 @@ class _Nlm(Classical):
     """OpenCV's non-local means for colour images.
 
     OpenCV's documentation recommends both window sizes, but no strength for a noise level. Its
-    weights are those of the original paper: ``exp(-d / h**2)`` with d the mean squared difference
-    of two patches, noise included. For these, scikit-image's documentation of `denoise_nl_means`
-    gives "sigma or slightly less" as a rule of thumb for h. (The factors of 0.3 to 0.55 of Buades,
-    Coll, Morel: "Non-Local Means Denoising", Image Processing On Line 1, 2011, are for differences
-    with the noise subtracted.) Sigma is that of the planes compared: the lightness and the two
-    colours of CIELAB, computed as if the image were linear, where dark parts have much more noise.
+    weights are those of the paper: ``exp(-d / h**2)`` with d the mean squared difference of two
+    patches, noise included. For these, scikit-image's `denoise_nl_means` recommends an h of "sigma
+    or slightly less". Sigma is that of the planes compared: the lightness and the two colours of
+    CIELAB, computed as if the image were linear, where dark parts have much more noise.
 
     References
     ----------
@@ -118,10 +116,7 @@ class _Wavelet(Classical):
 
 
 class _Tv(Classical):
-    """scikit-image's minimisation of the total variation.
-
-    Its documentation does not say how to choose the weight. Chambolle does: such that what is
-    removed has the standard deviation of the noise.
+    """scikit-image's minimisation of the total variation, with Chambolle's choice of the weight.
 
     References
     ----------
@@ -171,11 +166,6 @@ class _Tv(Classical):
 class _Bm3d(Classical):
     """BM3D as its authors distribute it.
 
-    Raises
-    ------
-    OptionError
-        The package bm3d is not installed or does not load.
-
     References
     ----------
     .. [1] Dabov, Foi, Katkovnik, Egiazarian: "Image denoising by sparse 3-D transform-domain
@@ -185,7 +175,7 @@ class _Bm3d(Classical):
     """
 
     _COLORSPACE = "opp"
-    # Its blocks are of 8x8 pixels; it refuses images below, and crashes at just that size.
+    # Its blocks have 8x8 pixels. It refuses smaller images, and crashes at just that size.
     _SMALLEST = 16
 
     name = "bm3d"
@@ -198,7 +188,7 @@ class _Bm3d(Classical):
     def __init__(self) -> None:
         try:
             self._library = importlib.import_module("bm3d")
-        # It loads a binary, which not every machine can.
+        # Not every machine can load its binary.
         except (ImportError, OSError) as error:
             raise OptionError(
                 "The baseline bm3d needs the package bm3d, which is not installed or does not "
@@ -241,12 +231,7 @@ BASELINES: dict[str, type[Classical]] = {each.name: each for each in (_Nlm, _Wav
 
 
 def open_baseline(name: str) -> Classical:
-    """Return a classical denoiser.
-
-    Parameters
-    ----------
-    name : str
-        One of `BASELINES`.
+    """Return one of `BASELINES`.
 
     Raises
     ------

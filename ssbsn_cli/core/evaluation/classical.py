@@ -67,19 +67,9 @@ class Classical(Method):
         return [self.denoise(image) for image in images]
 
     def denoise(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """Denoise an image.
+        """Denoise (H, W, 3) of uint8, uint16, or floats with white at 1; return float32 in [0, 1].
 
-        Parameters
-        ----------
-        image : array
-            (H, W, 3) RGB, uint8, uint16 with white at 65535, or floats with white at 1. Stays as
-            it is.
-
-        Returns
-        -------
-        array
-            (H, W, 3) float32 with white at 1, in [0, 1]. The image itself if no noise is found in
-            it: it is constant, or too small to tell.
+        Where no noise is found, because an image is constant or too small, it comes back as it is.
         """
         unit = to_unit(image)
         sigmas = estimate_sigmas(unit)
