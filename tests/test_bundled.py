@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -41,6 +42,20 @@ def test_every_noisy_photo_gets_better(denoiser, samples):
 def test_clean_photos_come_back_all_but_unchanged(denoiser, samples):
     for sample in samples[::5]:
         assert psnr(unit(sample.references[0]), unit(denoiser(sample.references[0]))) > 37
+
+
+@pytest.mark.parametrize("top", [24, 255])
+def test_gradients_come_back_up_to_rounding(denoiser, top):
+    ramp = np.rint(np.linspace(0, top, 256))
+    gradient = np.tile(ramp[:, None], (96, 1, 3)).astype(np.uint8)
+    assert np.abs(denoiser(gradient).astype(int) - gradient).max() <= 1
+
+
+def test_letters_stay_sharp(denoiser):
+    page = np.full((96, 256, 3), 255, np.uint8)
+    for row in range(16, 96, 16):
+        cv2.putText(page, "The quick brown fox 0123456789", (4, row), 0, 0.4, (0, 0, 0), 1, 16)
+    assert psnr(unit(page), unit(denoiser(page))) > 42
 
 
 def test_grey_photos_stay_grey_and_get_better(denoiser, samples):

@@ -237,6 +237,19 @@ def test_what_memory_forces_on_one_image_does_not_bind_the_next():
     assert one.current.tile == 128
 
 
+def test_no_two_tiles_have_the_same_random_numbers_where_memory_runs_out():
+    seeds = []
+
+    def denoise(network, x, generator):
+        y = network.denoise(x)
+        seeds.append(generator.initial_seed())
+        return y
+
+    run(Small(70, MemoryError()), photo(200, 150), tile=128, overlap=16, denoise=denoise)
+    assert len(seeds) > 8
+    assert len(set(seeds)) == len(seeds)
+
+
 def run_whole(network, image):
     network.limit = 10**9
     return run(network, image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import signal
@@ -138,6 +139,21 @@ def test_a_finished_run_goes_on_with_more_steps_and_stays_otherwise(tiny):
     tiny.train(resume=True)
     assert (run / "state.pt").read_bytes() == before
     tiny.train(resume=True, options={"training.steps": 8})
+    assert state(run)["step"] == 8
+
+
+def test_a_run_goes_on_with_the_same_photos_in_another_place(tiny):
+    pairs = tiny.place / "pairs"
+    for side in ("noisy", "clean"):
+        shutil.copytree(tiny.photos, pairs / side)
+    run = tiny.train(validation=pairs)
+    # As after a copy to another machine: other paths, other times.
+    moved = tiny.photos.rename(tiny.place / "moved")
+    for photo in moved.iterdir():
+        os.utime(photo, (0, 0))
+    scored = pairs.rename(tiny.place / "scored")
+    more = {"training.steps": 8}
+    tiny.train(data=[str(moved)], validation=scored, resume=True, options=more)
     assert state(run)["step"] == 8
 
 

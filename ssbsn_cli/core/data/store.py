@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from ssbsn_cli.core.runtime.texts import parse_json
 
-# A part of the keys of caches, which runs that are resumed compare.
+# A part of the keys of caches.
 VERSION = 2
 PIXELS = "pixels.raw"
 INDEX = "index.json"
@@ -89,6 +90,12 @@ class CropCache:
     def size_bytes(self) -> int:
         """How many bytes of pixels it holds."""
         return self.pixels.size
+
+    @property
+    def content(self) -> str:
+        """A digest of what it shows: the same wherever the photographs lie, and however old."""
+        windows = [replace(window, photo="", offset=0) for window in self.windows]
+        return hashlib.sha256(repr(windows).encode()).hexdigest()[:32]
 
     def by_number(self) -> dict[int, list[Window]]:
         """Return the windows of each photograph, by its number."""

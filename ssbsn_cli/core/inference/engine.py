@@ -103,7 +103,8 @@ class Engine:
         levelled = level_floats(image)
         source = levelled or image
         self._noise = estimate_noise(source) if self.detail else None
-        for top, band in self._bands(source, progress, self.tiling.workers):
+        self._pixels = image.shape[0] * image.shape[1]
+        for top, band in self._bands(source, progress, self.seed, self.tiling.workers):
             # A few copies of a wide band at once would be most of the memory in use.
             for rows in pixel_rows(band):
                 part = band[rows]
@@ -158,14 +159,16 @@ class Engine:
         ]
 
     def _bands(
-        self, image: Image, progress: Progress, workers: int
+        self, image: Image, progress: Progress, seed: int, workers: int
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yield finished rows from top to bottom, as (first row, float32 rows)."""
+        """Yield finished rows from top to bottom, as (first row, float32 rows).
+
+        The tiles' random numbers have `seed` and those that follow it.
+        """
         height, width, channels = image.shape
         rows, columns = (self.current.along(size) for size in (height, width))
         band = np.zeros((max(r.stop - r.start for r in rows), width, channels), np.float32)
         done, total = 0, len(rows) * len(columns)
-        self._pixels = total * (rows[0].stop - rows[0].start) * (columns[0].stop - columns[0].start)
         progress(done, total)
         # Tiles are read ahead of the rows that are yielded, but never after them.
         tiles = (
@@ -175,7 +178,7 @@ class Engine:
         )
         results = map_in_order(
             lambda job: self._denoise_tile(*job),
-            zip(tiles, itertools.count(self.seed)),
+            zip(tiles, itertools.count(seed)),
             workers if total >= 2 * workers else 1,
         )
         with closing(results):
@@ -194,7 +197,7 @@ class Engine:
     def _denoise_tile(self, tile: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
         """Denoise (h, w, C) in float32; split it where memory runs out."""
         if self.current.tile and max(tile.shape[:2]) > self.current.tile:
-            return self._split(tile)
+            return self._split(tile, seed)
         try:
             result: NDArray[np.float32] = self.predictor(tile[None], seed, self._pixels)[0]
             return recover_detail(tile, result, self._noise) if self._noise else result
@@ -215,10 +218,12 @@ class Engine:
             overlap = min(self.current.overlap, side // 2)
             self.current = replace(self.current, tile=side, overlap=overlap)
             self.notify(f"Out of memory on {device}: going on with tiles of {side} pixels.")
-        return self._split(tile)
+        return self._split(tile, seed)
 
-    def _split(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _split(self, tile: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
         result = np.empty_like(tile)
-        for top, rows in self._bands(tile, lambda _done, _of: None, workers=1):
+        # No other tile has these random numbers.
+        seed = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        for top, rows in self._bands(tile, lambda _done, _of: None, seed, workers=1):
             result[top : top + len(rows)] = rows
         return result

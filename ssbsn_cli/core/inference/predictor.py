@@ -78,7 +78,7 @@ class Predictor:
         seed : int
             Of the network's random numbers.
         pixels : float
-            Of all tiles of the image; with enough of them, the network is compiled.
+            Of the whole image; with enough of them, the network is compiled.
 
         Returns
         -------

@@ -17,7 +17,7 @@ from ssbsn_cli.core.data.layouts import find_photos
 from ssbsn_cli.core.data.pair_sampler import PairSampler, SyntheticPairs
 from ssbsn_cli.core.data.pairs import Pair, find_pairs
 from ssbsn_cli.core.data.sampler import CropSampler
-from ssbsn_cli.core.data.store import CropCache, hold_out
+from ssbsn_cli.core.data.store import CropCache, checksum, hold_out
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.model.network import Network
@@ -80,8 +80,8 @@ def open_data(
     if request.validation:
         scored = read_pairs(request.validation, training.validation_crops, say, warn)
         validation = partial(score_pairs, scored, team.device)
-    # Scores on other photos cannot be compared, so these photos are part of the key.
-    photos.keys.append(request.validation and str(request.validation.absolute()))
+        # Scores on other photos cannot be compared, so these photos are part of the key.
+        photos.keys.append([checksum(picture) for pair in scored for picture in pair])
     if photos.noisy:
         picture = centre(photos.noisy[0].view(photos.noisy[0].windows[0]))
     else:
@@ -202,9 +202,7 @@ class _Photos:
                 "Put links to the others into that folder.",
             )
         pairs = find_pairs(paths[0].path)
-        sources = self._decoded_pairs(paths[0], pairs, counted=True)
-        self.keys.append([str(pair) for pair in pairs])
-        return sources
+        return self._decoded_pairs(paths[0], pairs, counted=True)
 
     def _synthetic_pairs(self) -> tuple[Source, Source]:
         paths = _needed("pairs", self._request.pairs)
@@ -228,6 +226,7 @@ class _Photos:
         clean = self._decode([pair.clean for pair in pairs], "pairs", data, "clean sides of pairs")
         if counted:
             self._count(noisy)
+            self.keys.append((noisy.content, clean.content))
         crop = self._config.training.crop
         samplers = [PairSampler(pairs, noisy, clean, crop, *share) for share in self._shares]
         if left_out := samplers[0].left_out:
@@ -248,7 +247,7 @@ class _Photos:
             if found.passed_over:
                 self._say(f"{data.path}: {len(found.passed_over)} other files are passed over.")
         cache = self._decode(photos, kind, data, f"{what} photos")
-        self.keys.append((cache.key, data.weight))
+        self.keys.append((cache.content, data.weight))
         if data.weight > 0:
             self._count(cache)
         return cache

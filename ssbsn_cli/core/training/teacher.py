@@ -50,7 +50,7 @@ def teach(
             "Distillation needs a teacher.", "Name its weights with --distill-from NAME|PATH."
         )
     teacher = load_weights(config.teacher)
-    keys = [(cache.key, weight) for cache, weight in zip(caches, weights, strict=True)]
+    keys = [(cache.content, weight) for cache, weight in zip(caches, weights, strict=True)]
     told = repr((teacher.digest, config.refine, config.side, keys))
     folder = directory / f"taught-{hashlib.sha256(told.encode()).hexdigest()[:32]}"
     crops = CropSampler(caches, weights, config.side, 1, _SEED)
