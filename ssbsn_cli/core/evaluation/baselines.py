@@ -14,13 +14,7 @@ from skimage.color import rgb2ycbcr
 from skimage.restoration import denoise_tv_chambolle, denoise_wavelet
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.evaluation.classical import (
-    LEAST_DETAIL,
-    Classical,
-    Pixels,
-    Sigmas,
-    estimate_sigmas,
-)
+from ssbsn_cli.core.evaluation.classical import LEAST_DETAIL, Classical, Floats, estimate_sigmas
 from ssbsn_cli.core.types import from_unit, to_unit
 from ssbsn_cli.core.weights.registry import suggest
 
@@ -60,7 +54,7 @@ class _Nlm(Classical):
         "opencv": cv2.__version__,
     }
 
-    def remove_noise(self, image: Pixels, _sigmas: Sigmas) -> NDArray[Any]:
+    def remove_noise(self, image: Floats, _sigmas: Floats) -> NDArray[Any]:
         rgb = from_unit(image.astype(np.float32), np.dtype(np.uint8))
         bgr = np.ascontiguousarray(rgb[..., ::-1])
         sigmas = 255 * estimate_sigmas(to_unit(cv2.cvtColor(bgr, cv2.COLOR_LBGR2Lab)))
@@ -100,14 +94,14 @@ class _Wavelet(Classical):
     )
     constants: Mapping[str, Any] = {**_OPTIONS, "scikit-image": version("scikit-image")}
 
-    def remove_noise(self, image: Pixels, sigmas: Sigmas) -> NDArray[Any]:
+    def remove_noise(self, image: Floats, sigmas: Floats) -> NDArray[Any]:
         # Its own estimates, per channel of YCbCr, are NaN without any details to measure.
         given = None if self._has_details(image) else list(sigmas)
         result: NDArray[Any] = denoise_wavelet(image, sigma=given, channel_axis=-1, **self._OPTIONS)
         return result
 
     @staticmethod
-    def _has_details(image: Pixels) -> bool:
+    def _has_details(image: Floats) -> bool:
         height, width = (side // 2 * 2 for side in image.shape[:2])
         ycbcr = rgb2ycbcr(image)[:height, :width]
         rows = ycbcr[::2] - ycbcr[1::2]
@@ -144,16 +138,16 @@ class _Tv(Classical):
         "scikit-image": version("scikit-image"),
     }
 
-    def remove_noise(self, image: Pixels, sigmas: Sigmas) -> NDArray[Any]:
+    def remove_noise(self, image: Floats, sigmas: Floats) -> NDArray[Any]:
         result = image.copy()
         for channel in np.flatnonzero(sigmas):
             result[..., channel] = self._minimise(image[..., channel], float(sigmas[channel]))
         return result
 
-    def _minimise(self, plane: Pixels, sigma: float) -> Pixels:
+    def _minimise(self, plane: Floats, sigma: float) -> Floats:
         weight = sigma
         for _ in range(self._UPDATES):
-            result: Pixels = denoise_tv_chambolle(  # type: ignore[no-untyped-call]
+            result: Floats = denoise_tv_chambolle(  # type: ignore[no-untyped-call]
                 plane, weight=weight, eps=self._EPS, max_num_iter=self._ITERATIONS
             )
             removed = float(np.sqrt(np.mean((result - plane) ** 2)))
@@ -205,7 +199,7 @@ class _Bm3d(Classical):
             "bm4d": version("bm4d"),
         }
 
-    def remove_noise(self, image: Pixels, sigmas: Sigmas) -> NDArray[Any]:
+    def remove_noise(self, image: Floats, sigmas: Floats) -> NDArray[Any]:
         height, width = image.shape[:2]
         missing = [(0, max(0, self._SMALLEST - side)) for side in (height, width)]
         padded = np.pad(image, [*missing, (0, 0)], "symmetric")

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from ssbsn_cli.core.evaluation.methods import Method
 from ssbsn_cli.core.types import to_unit
 
-Pixels = NDArray[np.float64]
-Sigmas = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 _WAVELET = "db2"
 # The quartile of the normal distribution: half of white noise is nearer to 0 than this.
@@ -40,7 +39,7 @@ class Classical(Method):
     constants: Mapping[str, Any]
 
     @abstractmethod
-    def remove_noise(self, image: Pixels, sigmas: Sigmas) -> NDArray[Any]:
+    def remove_noise(self, image: Floats, sigmas: Floats) -> NDArray[Any]:
         """Denoise (H, W, 3) with white at 1, given the noise level in each channel."""
 
     @property
@@ -77,7 +76,7 @@ class Classical(Method):
         return np.clip(result, 0, 1).astype(np.float32)
 
 
-def estimate_sigmas(image: NDArray[np.floating[Any]]) -> Sigmas:
+def estimate_sigmas(image: NDArray[np.floating[Any]]) -> Floats:
     """Estimate the standard deviation of white noise in each channel.
 
     Parameters

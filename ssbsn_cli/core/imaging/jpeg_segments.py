@@ -36,7 +36,8 @@ KEEPS = {
     "icc": 255 * (_MAX_BODY - len(_ICC) - 2),
     "iptc": _MAX_BODY - 100,
     "resolution": UNLIMITED,
-    "text": _MAX_BODY,
+    # A colon and a space stand between a keyword and its text.
+    "text": _MAX_BODY - 2,
 }
 # Within compressed data 0xFF is followed by 0 or by a restart marker.
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
@@ -184,7 +185,7 @@ def write_segments(metadata: Metadata) -> bytes:
         segments.append((_APP1, _XMP_EXTENSION + head + extension[at : at + room]))
     for keyword, text in metadata.text:
         line = text if keyword == "Comment" else f"{keyword}: {text}"
-        segments.append((_COM, line.encode()[:_MAX_BODY]))
+        segments.append((_COM, line.encode()))
     return b"".join(
         struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body for marker, body in segments
     )

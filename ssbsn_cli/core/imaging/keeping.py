@@ -80,9 +80,9 @@ def _sane(resolution: tuple[float, float] | None) -> tuple[float, float] | None:
     return resolution if known else None
 
 
-def _size(value: object) -> int:
+def _size(value: bytes | tuple[object, ...]) -> int:
+    """Return how many bytes a value of `Metadata` takes; 1 for a resolution."""
     if isinstance(value, bytes):
         return len(value)
-    if isinstance(value, tuple):
-        return max(1, sum(len(part) for pair in value if isinstance(pair, tuple) for part in pair))
-    return 1
+    texts = [text.encode() for pair in value if isinstance(pair, tuple) for text in pair]
+    return max(1, sum(map(len, texts)))
