@@ -62,7 +62,7 @@ class Evaluation:
     def run(self, progress: Progress) -> dict[str, Any]:
         """Denoise and score everything, write the files that were asked for, return the summary.
 
-        `progress` counts results. For the summary, see `Findings.summary`.
+        `progress` counts results. `Findings.summary` makes the summary.
 
         Raises
         ------

@@ -47,9 +47,10 @@ def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
 
 
 def rescale(pixels: Pixels, old: int, new: int, out: Pixels) -> Pixels:
-    """Write integers, of which `old` and more is white, to `out` so that white is `new`.
+    """Scale integers whose white is `old` so that white is `new`; write them to `out`, return it.
 
-    Both are below 65536; values are rounded to the nearest. `out` may be `pixels`; it is returned.
+    Both are below 65536. Values above `old` count as white, and results are rounded to the nearest.
+    `out` may be `pixels`.
     """
     for rows in pixel_rows(pixels):
         part = np.minimum(pixels[rows], old).astype(np.uint32)

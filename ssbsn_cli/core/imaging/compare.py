@@ -34,7 +34,7 @@ class Comparison:
         self._after.add(rows)
 
     def picture(self) -> NDArray[np.uint8]:
-        """Return the picture, (h, w, 3) uint8 RGB, once all rows were taken."""
+        """Return the picture, (h, w, 3) uint8 RGB, after all rows of both."""
         before, after = self._before.column("before"), self._after.column("after")
         return np.hstack([before, np.full((len(before), _GAP, 3), 255, np.uint8), after])
 

@@ -151,8 +151,8 @@ def next_directory(stream: BinaryIO, layout: Layout, position: int, tags: int) -
 def pack(directory: Directory, layout: Layout, base: int) -> bytes:
     """Write a directory, its values, and the directories below it.
 
-    The result is for the position `base` of the file, which must be even. Values must be in the
-    layout's byte order. Those of types that it lacks are left out.
+    The result must be put at the position `base` of the file, which must be even. Values must be in
+    the layout's byte order. Values of types that the layout lacks are left out.
     """
     known = [
         (tag, item)

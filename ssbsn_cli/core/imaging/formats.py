@@ -93,8 +93,8 @@ def stored_dtype(photo: Photo, format: str) -> np.dtype[np.generic]:
 def sniff(stream: BinaryIO, suffix: str) -> Codec:
     """Tell a file's format from how it begins; the file is at its start before and after.
 
-    The extension matters only for camera raw files: most of them begin as TIFFs do. Raises a
-    `Refusal` of other files.
+    The extension matters only for camera raw files: most of them begin as TIFFs do. Raises
+    `Refusal` if it is something else.
     """
     head = stream.read(_HEAD)
     stream.seek(0)

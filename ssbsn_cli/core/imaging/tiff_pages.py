@@ -76,9 +76,9 @@ def _check_chain(stream: BinaryIO) -> None:
 
 
 def find_photo(tiff: TiffFile) -> tuple[TiffPage, TiffPage]:
-    """Return the one picture in the file, past thumbnails, reduced copies and masks.
+    """Return the one picture in the file, past thumbnails and masks, and the page describing it.
 
-    Beside it stands the page that describes it: itself, or the one in front, with a thumbnail.
+    That page is the picture's own, or one in front of it that holds a thumbnail.
 
     Raises
     ------

@@ -29,7 +29,7 @@ _Claims = tuple[tuple[str, str, str | None], ...]
 def settle_claims(xmp: bytes) -> tuple[bytes, tuple[str, ...]]:
     """Take out claims that more than the picture follows in the file, since a result has only that.
 
-    Beside the packet without them stands what was claimed: "the gain map for HDR displays".
+    Returns the packet without them, and what they claimed, such as "the gain map for HDR displays".
     """
     return _without(xmp, _CLAIMS)
 

@@ -44,7 +44,7 @@ _VALIDATION_SEED = 2**64 - 1
 class TrainingData:
     """What a training learns from: this process' part of each step, and what scores a network.
 
-    Previews show the picture, (H, W, 3) in [0, 1]. `pixels` are those of all photos that are
+    Previews show the picture, (H, W, 3) in [0, 1]. `pixels` counts those of all photos that are
     trained on. The record has the sources and a ``key`` that tells these photos from others.
     """
 

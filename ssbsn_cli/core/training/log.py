@@ -74,10 +74,10 @@ class RunFiles:
 
 @dataclass(frozen=True)
 class StepDone:
-    """What became of a step, the speed since the training began or was resumed, and the time.
+    """What a step did, how fast the training is since it began or was resumed, and how far it is.
 
-    Images are crops of all processes. `progress` is the part of the training that is done, 0 to 1.
-    `seconds` include earlier sessions.
+    Images are the crops of all processes. `progress` is the part that is done, 0 to 1. `seconds`
+    include earlier sessions.
     """
 
     step: int

@@ -113,7 +113,7 @@ def _find(name: str) -> _Entry:
 
 
 def find_submission(name: str) -> Submission:
-    """Return how results on a data set are submitted; an OptionError says that it takes none."""
+    """Return how results on a data set are submitted; raise an OptionError if it takes none."""
     known = {key: entry.submission for key, entry in _ENTRIES.items() if entry.submission}
     if name not in known:
         raise OptionError(
