@@ -53,8 +53,10 @@ def rescale(pixels: Pixels, old: int, new: int, out: Pixels) -> Pixels:
     `out` may be `pixels`.
     """
     for rows in pixel_rows(pixels):
-        part = np.minimum(pixels[rows], old).astype(np.uint32)
-        out[rows] = (part * new + old // 2) // old
+        part = pixels[rows]
+        if old != new:
+            part = (np.minimum(part, old).astype(np.uint32) * new + old // 2) // old
+        out[rows] = part
     return out
 
 
