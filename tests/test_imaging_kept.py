@@ -226,6 +226,15 @@ def test_texts_of_a_png_survive_and_reach_the_comments_of_a_jpeg() -> None:
     ]
 
 
+def test_comments_too_long_for_a_jpeg_are_named_and_not_cut() -> None:
+    fits = Photo(PIXELS, Metadata(text=(("Title", "\u65e5" * 21_000),)))
+    assert list_losses(fits, "jpeg") == ()
+    assert read_photo(encode_photo(fits, "jpeg")).metadata.text[0][1].endswith("\u65e5" * 21_000)
+    long = Photo(PIXELS, Metadata(text=(("Title", "\u65e5" * 22_000),)))
+    assert list_losses(long, "jpeg") == ("comments",)
+    assert read_photo(encode_photo(long, "jpeg")).metadata.text == ()
+
+
 def test_where_on_earth_a_tiff_lies_survives() -> None:
     tags = [
         (33550, 12, 3, (10.0, 10.0, 0.0), True),

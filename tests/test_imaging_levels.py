@@ -80,7 +80,10 @@ def test_holes_are_read_and_become_black_where_there_are_none() -> None:
 def test_before_and_after_of_floats_can_be_compared(dtype: str) -> None:
     pixels = np.full((20, 800, 3), 0.5, dtype)
     pixels[3, 3] = np.nan
-    picture = Comparison(pixels).picture(pixels)
+    comparison = Comparison(pixels.shape)
+    comparison.add_before(pixels)
+    comparison.add_after(pixels)
+    picture = comparison.picture()
     assert picture.dtype == np.uint8
     assert 120 < np.median(picture) < 135
 

@@ -262,6 +262,15 @@ def test_parts_that_are_held_out_are_never_trained_on(tiny):
     assert all((batch == np.float32(200 / 255)).all() for batch in held)
 
 
+def test_pairs_that_are_too_small_to_be_scored_are_left_out(tiny):
+    for side in ("noisy", "clean"):
+        folder = write_photos(tiny.place / "pairs" / side, 1, (2, 2))
+        (folder / "photo0.png").rename(folder / "a.png")
+        write_photos(folder, 1)
+    tiny.train(validation=tiny.place / "pairs")
+    assert any("a.png is smaller than" in said for said in tiny.said)
+
+
 def test_each_stride_and_objective_gets_its_share():
     class Crops:
         def batch(self, step):

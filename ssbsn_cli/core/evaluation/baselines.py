@@ -14,13 +14,7 @@ from skimage.color import rgb2ycbcr
 from skimage.restoration import denoise_tv_chambolle, denoise_wavelet
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.evaluation.classical import (
-    LEAST_DETAIL,
-    Classical,
-    Pixels,
-    Sigmas,
-    estimate_sigmas,
-)
+from ssbsn_cli.core.evaluation.classical import LEAST_DETAIL, Classical, Floats, estimate_sigmas
 from ssbsn_cli.core.types import from_unit, to_unit
 from ssbsn_cli.core.weights.registry import suggest
 
@@ -29,12 +23,10 @@ class _Nlm(Classical):
     """OpenCV's non-local means for colour images.
 
     OpenCV's documentation recommends both window sizes, but no strength for a noise level. Its
-    weights are those of the original paper: ``exp(-d / h**2)`` with d the mean squared difference
-    of two patches, noise included. For these, scikit-image's documentation of `denoise_nl_means`
-    gives "sigma or slightly less" as a rule of thumb for h. (The factors of 0.3 to 0.55 of Buades,
-    Coll, Morel: "Non-Local Means Denoising", Image Processing On Line 1, 2011, are for differences
-    with the noise subtracted.) Sigma is that of the planes compared: the lightness and the two
-    colours of CIELAB, computed as if the image were linear, where dark parts have much more noise.
+    weights are those of the paper: ``exp(-d / h**2)`` with d the mean squared difference of two
+    patches, noise included. For these, scikit-image's `denoise_nl_means` recommends an h of "sigma
+    or slightly less". Sigma is that of the planes compared: the lightness and the two colours of
+    CIELAB, computed as if the image were linear, where dark parts have much more noise.
 
     References
     ----------
@@ -62,7 +54,7 @@ class _Nlm(Classical):
         "opencv": cv2.__version__,
     }
 
-    def remove_noise(self, image: Pixels, _sigmas: Sigmas) -> NDArray[Any]:
+    def remove_noise(self, image: Floats, _sigmas: Floats) -> NDArray[Any]:
         rgb = from_unit(image.astype(np.float32), np.dtype(np.uint8))
         bgr = np.ascontiguousarray(rgb[..., ::-1])
         sigmas = 255 * estimate_sigmas(to_unit(cv2.cvtColor(bgr, cv2.COLOR_LBGR2Lab)))
@@ -102,14 +94,14 @@ class _Wavelet(Classical):
     )
     constants: Mapping[str, Any] = {**_OPTIONS, "scikit-image": version("scikit-image")}
 
-    def remove_noise(self, image: Pixels, sigmas: Sigmas) -> NDArray[Any]:
+    def remove_noise(self, image: Floats, sigmas: Floats) -> NDArray[Any]:
         # Its own estimates, per channel of YCbCr, are NaN without any details to measure.
         given = None if self._has_details(image) else list(sigmas)
         result: NDArray[Any] = denoise_wavelet(image, sigma=given, channel_axis=-1, **self._OPTIONS)
         return result
 
     @staticmethod
-    def _has_details(image: Pixels) -> bool:
+    def _has_details(image: Floats) -> bool:
         height, width = (side // 2 * 2 for side in image.shape[:2])
         ycbcr = rgb2ycbcr(image)[:height, :width]
         rows = ycbcr[::2] - ycbcr[1::2]
@@ -118,10 +110,7 @@ class _Wavelet(Classical):
 
 
 class _Tv(Classical):
-    """scikit-image's minimisation of the total variation.
-
-    Its documentation does not say how to choose the weight. Chambolle does: such that what is
-    removed has the standard deviation of the noise.
+    """scikit-image's minimisation of the total variation, with Chambolle's choice of the weight.
 
     References
     ----------
@@ -149,16 +138,16 @@ class _Tv(Classical):
         "scikit-image": version("scikit-image"),
     }
 
-    def remove_noise(self, image: Pixels, sigmas: Sigmas) -> NDArray[Any]:
+    def remove_noise(self, image: Floats, sigmas: Floats) -> NDArray[Any]:
         result = image.copy()
         for channel in np.flatnonzero(sigmas):
             result[..., channel] = self._minimise(image[..., channel], float(sigmas[channel]))
         return result
 
-    def _minimise(self, plane: Pixels, sigma: float) -> Pixels:
+    def _minimise(self, plane: Floats, sigma: float) -> Floats:
         weight = sigma
         for _ in range(self._UPDATES):
-            result: Pixels = denoise_tv_chambolle(  # type: ignore[no-untyped-call]
+            result: Floats = denoise_tv_chambolle(  # type: ignore[no-untyped-call]
                 plane, weight=weight, eps=self._EPS, max_num_iter=self._ITERATIONS
             )
             removed = float(np.sqrt(np.mean((result - plane) ** 2)))
@@ -171,11 +160,6 @@ class _Tv(Classical):
 class _Bm3d(Classical):
     """BM3D as its authors distribute it.
 
-    Raises
-    ------
-    OptionError
-        The package bm3d is not installed or does not load.
-
     References
     ----------
     .. [1] Dabov, Foi, Katkovnik, Egiazarian: "Image denoising by sparse 3-D transform-domain
@@ -185,7 +169,7 @@ class _Bm3d(Classical):
     """
 
     _COLORSPACE = "opp"
-    # Its blocks are of 8x8 pixels; it refuses images below, and crashes at just that size.
+    # Its blocks have 8x8 pixels. It refuses smaller images, and crashes at just that size.
     _SMALLEST = 16
 
     name = "bm3d"
@@ -198,7 +182,7 @@ class _Bm3d(Classical):
     def __init__(self) -> None:
         try:
             self._library = importlib.import_module("bm3d")
-        # It loads a binary, which not every machine can.
+        # Not every machine can load its binary.
         except (ImportError, OSError) as error:
             raise OptionError(
                 "The baseline bm3d needs the package bm3d, which is not installed or does not "
@@ -215,7 +199,7 @@ class _Bm3d(Classical):
             "bm4d": version("bm4d"),
         }
 
-    def remove_noise(self, image: Pixels, sigmas: Sigmas) -> NDArray[Any]:
+    def remove_noise(self, image: Floats, sigmas: Floats) -> NDArray[Any]:
         height, width = image.shape[:2]
         missing = [(0, max(0, self._SMALLEST - side)) for side in (height, width)]
         padded = np.pad(image, [*missing, (0, 0)], "symmetric")
@@ -241,12 +225,7 @@ BASELINES: dict[str, type[Classical]] = {each.name: each for each in (_Nlm, _Wav
 
 
 def open_baseline(name: str) -> Classical:
-    """Return a classical denoiser.
-
-    Parameters
-    ----------
-    name : str
-        One of `BASELINES`.
+    """Return one of `BASELINES`.
 
     Raises
     ------

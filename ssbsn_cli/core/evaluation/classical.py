@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from ssbsn_cli.core.evaluation.methods import Method
 from ssbsn_cli.core.types import to_unit
 
-Pixels = NDArray[np.float64]
-Sigmas = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 _WAVELET = "db2"
 # The quartile of the normal distribution: half of white noise is nearer to 0 than this.
@@ -40,7 +39,7 @@ class Classical(Method):
     constants: Mapping[str, Any]
 
     @abstractmethod
-    def remove_noise(self, image: Pixels, sigmas: Sigmas) -> NDArray[Any]:
+    def remove_noise(self, image: Floats, sigmas: Floats) -> NDArray[Any]:
         """Denoise (H, W, 3) with white at 1, given the noise level in each channel."""
 
     @property
@@ -67,19 +66,9 @@ class Classical(Method):
         return [self.denoise(image) for image in images]
 
     def denoise(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """Denoise an image.
+        """Denoise (H, W, 3) of uint8, uint16, or floats with white at 1; return float32 in [0, 1].
 
-        Parameters
-        ----------
-        image : array
-            (H, W, 3) RGB, uint8, uint16 with white at 65535, or floats with white at 1. Stays as
-            it is.
-
-        Returns
-        -------
-        array
-            (H, W, 3) float32 with white at 1, in [0, 1]. The image itself if no noise is found in
-            it: it is constant, or too small to tell.
+        Where no noise is found, because an image is constant or too small, it comes back as it is.
         """
         unit = to_unit(image)
         sigmas = estimate_sigmas(unit)
@@ -87,7 +76,7 @@ class Classical(Method):
         return np.clip(result, 0, 1).astype(np.float32)
 
 
-def estimate_sigmas(image: NDArray[np.floating[Any]]) -> Sigmas:
+def estimate_sigmas(image: NDArray[np.floating[Any]]) -> Floats:
     """Estimate the standard deviation of white noise in each channel.
 
     Parameters

@@ -20,14 +20,8 @@ class EvaluationRequest:
 
     Parameters
     ----------
-    dataset : str
-        One of `ssbsn_cli.core.evaluation.datasets.catalogue.DATASETS`.
-    data : sequence of Path
-        Where it is.
-    added : AddedNoise, optional
-        What the clean photographs of "synthetic" get.
-    limit : int, optional
-        How many samples of it to take at most.
+    dataset, data, limit, added
+        See `open_dataset`.
     weights : sequence of str
         Names or paths; the default weights if empty, no network if "none".
     baselines : sequence of str
@@ -38,14 +32,10 @@ class EvaluationRequest:
         How the images are run, for the record.
     settings : Settings
         How networks are run.
-    cache : Path, optional
-        Folder of results from before; by default it is in the user's cache.
-    use_cache : bool
-        Whether results are taken from that folder and kept there.
-    csv, report, submission : Path, optional
-        Files to write; `submission` may be a folder.
-    pictures : Path, optional
-        Folder for the results as pictures.
+    cache, use_cache : Path, bool
+        Folder of results from before, by default in the user's cache; whether to use it.
+    csv, report, submission, pictures : Path, optional
+        What to write: two files, a file or a folder, and a folder of pictures.
     overwrite : bool
         Whether existing files may be replaced.
 
@@ -79,17 +69,15 @@ class EvaluationRequest:
         files = [path for path in (self.csv, self.report) if path]
         if self.submission and self.submission.suffix:
             files.append(self.submission)
+        # Refused before hours are spent on what goes into them.
         for path in files:
-            _check_free(path, self.overwrite)
+            if path.is_dir():
+                raise OptionError(f"{path} is a folder.", "Name a file in it.")
+            if path.exists() and not self.overwrite:
+                raise OptionError(
+                    f"{path} exists already.", "Choose another name, or add --overwrite."
+                )
+            if not path.absolute().parent.is_dir():
+                raise OptionError(f"The folder of {path} does not exist.", "Make it first.")
         if len({path.absolute() for path in files}) < len(files):
             raise OptionError("Two results would go into one file.", "Name different files.")
-
-
-def _check_free(path: Path, overwrite: bool) -> None:
-    """Refuse a file before hours are spent on what goes into it."""
-    if path.is_dir():
-        raise OptionError(f"{path} is a folder.", "Name a file in it.")
-    if path.exists() and not overwrite:
-        raise OptionError(f"{path} exists already.", "Choose another name, or add --overwrite.")
-    if not path.absolute().parent.is_dir():
-        raise OptionError(f"The folder of {path} does not exist.", "Make it first.")

@@ -72,15 +72,7 @@ class Noisy(Method):
 
 
 class Learned(Method):
-    """Weights and how they are run.
-
-    Parameters
-    ----------
-    denoiser : Denoiser
-        Ready to run.
-    name : str
-        Of the row in tables.
-    """
+    """Weights and how they are run; `name` is that of the row in tables."""
 
     kind = "Learned"
 
@@ -143,19 +135,9 @@ class Learned(Method):
 
 
 def name_rows(weights: Sequence[str], taken: Sequence[str]) -> list[str]:
-    """Name rows by their weights.
+    """Name rows by their weights; for a path, its last part without extension counts.
 
-    Parameters
-    ----------
-    weights : sequence of str
-        Names of the registry, or paths.
-    taken : sequence of str
-        Names of other rows.
-
-    Returns
-    -------
-    list of str
-        The names; for a path, its last part without extension. Equal ones are numbered.
+    Names that are equal, or `taken` by other rows, are numbered.
     """
     paths = [Path(weight) for weight in weights]
     names = [path.stem if path.suffix else path.name for path in paths]

@@ -30,16 +30,8 @@ _WHITE = 255.0
 def quantise(x: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """Round to 8 bits as the code of the papers does before it scores.
 
-    Parameters
-    ----------
-    x : array
-        Any shape, floats with white at 255; values beyond black and white are allowed.
-
-    Returns
-    -------
-    array
-        The shape of `x`, uint8: ``floor(x + 0.5)``, clipped to 0..255. Halves go up, unlike with
-        `numpy.rint`, and the sum is in the precision of `x`.
+    That is ``floor(x + 0.5)``, clipped to 0..255, with white at 255. Halves go up, unlike with
+    `numpy.rint`, and the sum is in the precision of `x`.
 
     Raises
     ------
@@ -67,7 +59,7 @@ def to_picture(result: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _psnr(clean: NDArray[Any], image: NDArray[np.uint8]) -> float:
-    # Equal pictures would make means infinite, and one level in one value must not score higher.
+    # Without a limit, equal pictures would make means infinite.
     with np.errstate(divide="ignore"):
         value = peak_signal_noise_ratio(  # type: ignore[no-untyped-call]
             *_as_floats(clean, image, 1), data_range=_WHITE
@@ -116,7 +108,7 @@ def _as_floats(
 
 
 def _noise_left(_noisy: NDArray[Any], image: NDArray[np.uint8]) -> float:
-    # Noise that is correlated from pixel to pixel counts for less, and fine texture counts.
+    # Noise that is correlated from pixel to pixel counts for less; fine texture counts, too.
     if (image == image[:1, :1]).all():
         return 0.0
     sigma = estimate_sigma(  # type: ignore[no-untyped-call]
@@ -136,10 +128,8 @@ class Metric:
 
     Parameters
     ----------
-    name : str
-        In files and on the command line.
-    title : str
-        For a table's head.
+    name, title : str
+        In files and on the command line; in the head of a table.
     description : str
         What it is exactly: window, rounding, range.
     compute : callable
@@ -211,14 +201,9 @@ NO_REFERENCE = {metric.name: metric for metric in _UNREFERENCED}
 
 
 def choose_metrics(names: Sequence[str], referenced: bool) -> list[Metric]:
-    """Return the metrics to compute.
+    """Return the metrics to compute for a data set with references, or without.
 
-    Parameters
-    ----------
-    names : sequence of str
-        As asked for; if empty, PSNR and the SSIM of the papers, or all that need no reference.
-    referenced : bool
-        Whether the data set has references.
+    If no names are given, these are PSNR and the SSIM of the papers, or all that need no reference.
 
     Raises
     ------

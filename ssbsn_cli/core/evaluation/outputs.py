@@ -32,16 +32,9 @@ _SIDE = 384
 
 
 class Findings:
-    """The figures of an evaluation.
+    """The figures of an evaluation: a row for each method, a column for each metric.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        Where the images are from.
-    protocol : str
-        How images are run.
-    methods, metrics : sequence
-        In the order of rows and columns.
+    `protocol` says how images are run.
     """
 
     def __init__(
@@ -182,23 +175,10 @@ def to_csv(summary: Mapping[str, Any]) -> bytes:
 
 
 def save_picture(folder: Path, result: Result, overwrite: bool) -> None:
-    """Write a result as an 8-bit PNG: ``METHOD/SAMPLE.png``.
+    """Write a result, with pixels, as an 8-bit PNG: ``METHOD/SAMPLE.png``.
 
-    Parameters
-    ----------
-    folder : Path
-        It and the method's folder are made if missing.
-    result : Result
-        With pixels.
-    overwrite : bool
-        Whether a file with other content may be replaced.
-
-    Raises
-    ------
-    ImageError
-        There is another file, or it cannot be written.
-    OSError
-        The folder cannot be made.
+    Folders are made if missing. `overwrite` allows replacing a file of other content. Raises an
+    ImageError if there is one, or the file cannot be written; OSError if a folder cannot be made.
     """
     content = encode_photo(Photo(_eight_bits(result)), "png")
     path = folder / result.method / f"{result.sample.name}.png"
@@ -217,10 +197,7 @@ def write_file(path: Path, content: bytes, overwrite: bool) -> None:
 class PictureBook:
     """Collects the middles of some samples, noisy, clean and denoised, for a report.
 
-    Parameters
-    ----------
-    count : int
-        How many samples there will be; at most 40 of them, evenly spread, are shown.
+    Of `count` samples, at most 40 are shown, evenly spread.
     """
 
     def __init__(self, count: int) -> None:

@@ -35,13 +35,6 @@ from ssbsn_cli.core.weights.registry import default_name
 class Evaluation:
     """An evaluation that is ready to run, with everything it needs at hand.
 
-    Parameters
-    ----------
-    request : EvaluationRequest
-        What is asked for.
-    warn : callable
-        Told, in a sentence, what a user should know.
-
     Raises
     ------
     SsbsnError
@@ -67,17 +60,9 @@ class Evaluation:
         self._cache = ResultCache(folder, warn)
 
     def run(self, progress: Progress) -> dict[str, Any]:
-        """Denoise and score everything, and write the files that were asked for.
+        """Denoise and score everything, write the files that were asked for, return the summary.
 
-        Parameters
-        ----------
-        progress : callable
-            Called with the number of results so far and their total.
-
-        Returns
-        -------
-        dict
-            The findings; see `Findings.summary`.
+        `progress` counts results. `Findings.summary` makes the summary.
 
         Raises
         ------

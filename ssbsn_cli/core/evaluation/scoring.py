@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ from ssbsn_cli.core.types import Notify
 
 # Raise it when the same settings come to mean something else.
 _VERSION = 1
-# Beyond what any score or time can be, and sums of it do not overflow.
+# No score or time is as large, and sums of this do not overflow.
 _ABSURD = 1e12
 _MOST_TOLD = 1 << 16
 
@@ -49,12 +50,8 @@ class _Todo:
 class ResultCache:
     """A folder of results by the sample's content, the weights and the options.
 
-    Parameters
-    ----------
-    folder : Path, optional
-        Made when it is first needed. Nothing is kept without one.
-    warn : callable
-        Told once if results cannot be kept; the evaluation goes on.
+    It is made when it is first needed; without one, nothing is kept. `warn` is told once if results
+    cannot be kept. The evaluation goes on.
     """
 
     def __init__(self, folder: Path | None, warn: Notify) -> None:
@@ -123,28 +120,12 @@ def evaluate(
     cache: ResultCache,
     wants_pixels: Callable[[str], bool],
 ) -> Iterator[Result]:
-    """Denoise each sample by each method.
+    """Denoise each sample by each method, whose names differ, and score the results.
 
-    Consecutive samples of one size are denoised together by methods that gain by it. No more than
-    one batch is held in memory.
+    Methods that gain by it denoise consecutive samples of one size together. No more than one
+    batch is held in memory. For each method, results come in the order of the samples.
 
-    Parameters
-    ----------
-    dataset : Dataset
-        The samples.
-    methods : sequence of Method
-        With names that differ.
-    metrics : sequence of Metric
-        What to compute of each result.
-    cache : ResultCache
-        Where results are looked up, and kept for the next time.
-    wants_pixels : callable
-        Tells by a sample's name whether the pixels of its results are needed.
-
-    Yields
-    ------
-    Result
-        In the order of the samples for each method.
+    `wants_pixels` tells by a sample's name whether the pixels of its results are needed.
 
     Raises
     ------
@@ -162,18 +143,10 @@ def evaluate(
 
 def _batches(dataset: Dataset, methods: Sequence[Method]) -> Iterator[list[Sample]]:
     """Yield runs of samples of one size and type, as long as the largest batch of a method."""
-    batch: list[Sample] = []
-    for sample in dataset:
-        if batch:
-            first = batch[0].noisy
-            alike = (sample.noisy.shape, sample.noisy.dtype) == (first.shape, first.dtype)
-            full = max(method.batch_size(*first.shape[:2]) for method in methods)
-            if not alike or len(batch) >= full:
-                yield batch
-                batch = []
-        batch.append(sample)
-    if batch:
-        yield batch
+    for (shape, _), alike in groupby(dataset, lambda each: (each.noisy.shape, each.noisy.dtype)):
+        size = max(method.batch_size(*shape[:2]) for method in methods)
+        while batch := list(islice(alike, size)):
+            yield batch
 
 
 def _digest(sample: Sample) -> str:
@@ -202,7 +175,7 @@ def _run(
     for todo, result in zip(batch, kept, strict=True):
         if result is None:
             result = next(fresh)
-            # Not the key from before: a precision that failed is another setting by now.
+            # The key may have changed: if a precision failed, another one is in use now.
             cache.put(key(todo), result)
         yield result
 

@@ -12,12 +12,7 @@ from ssbsn_cli.core.imaging.formats import (
 )
 from ssbsn_cli.core.imaging.photo import Metadata, Photo
 from ssbsn_cli.core.imaging.reading import read_photo
-from ssbsn_cli.core.imaging.writing import (
-    check_writable,
-    encode_photo,
-    list_losses,
-    write_photo,
-)
+from ssbsn_cli.core.imaging.writing import check_writable, encode_photo, list_losses, write_photo
 
 __all__ = [
     "PHOTO_EXTENSIONS",

@@ -29,50 +29,35 @@ _FIRST_ON_SIDE = 5
 
 
 def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
-    """Convert to a shallower type of number, rounding to the nearest.
+    """Convert (H, W, C) of uint16, or of floats with white at 1, to uint8 or uint16.
 
-    Parameters
-    ----------
-    pixels : numpy.ndarray
-        (H, W, C); uint16, or floats with white at 1.
-    dtype : numpy.dtype
-        uint8 or uint16.
-
-    Returns
-    -------
-    numpy.ndarray
-        (H, W, C); floats outside [0, 1] are clipped, and NaN is black. The same array if it has
-        that type already.
+    Values are rounded to the nearest, floats outside [0, 1] clipped, and NaN becomes black. An
+    array that has the type already is returned as it is.
     """
     if pixels.dtype == dtype:
         return pixels
     result = np.empty(pixels.shape, dtype)
     white = white_of(result.dtype)
+    if pixels.dtype.kind != "f":
+        return rescale(pixels, white_of(pixels.dtype), white, result)
+    for rows in pixel_rows(pixels):
+        wide = pixels[rows].astype(np.result_type(pixels.dtype, np.float32))
+        result[rows] = np.rint(np.clip(np.nan_to_num(wide), 0, 1) * white)
+    return result
+
+
+def rescale(pixels: Pixels, old: int, new: int, out: Pixels) -> Pixels:
+    """Scale integers whose white is `old` so that white is `new`; write them to `out`, return it.
+
+    Both are below 65536. Values above `old` count as white, and results are rounded to the nearest.
+    `out` may be `pixels`.
+    """
     for rows in pixel_rows(pixels):
         part = pixels[rows]
-        if pixels.dtype.kind == "f":
-            wide = part.astype(np.result_type(pixels.dtype, np.float32))
-            result[rows] = np.rint(np.clip(np.nan_to_num(wide), 0, 1) * white)
-        else:
-            result[rows] = (part.astype(np.uint32) + 128) // 257
-    return result
-
-
-def widen(pixels: Pixels, bits: int) -> Pixels:
-    """Stretch uint16 values of fewer bits, such as 0 to 1023 for 10, over the range of 16 bits."""
-    top = (1 << bits) - 1
-    for rows in pixel_rows(pixels):
-        pixels[rows] = (pixels[rows].astype(np.uint32) * 65535 + top // 2) // top
-    return pixels
-
-
-def narrow(pixels: Pixels, bits: int) -> Pixels:
-    """Return what `widen` made of values of fewer bits, or the nearest to it."""
-    top = (1 << bits) - 1
-    result = np.empty_like(pixels)
-    for rows in pixel_rows(pixels):
-        result[rows] = (pixels[rows].astype(np.uint32) * top + 32767) // 65535
-    return result
+        if old != new:
+            part = (np.minimum(part, old).astype(np.uint32) * new + old // 2) // old
+        out[rows] = part
+    return out
 
 
 def straighten_alpha(photo: Photo) -> Photo:
@@ -118,16 +103,9 @@ def upright(photo: Photo) -> Photo:
 
 
 def settle_turn(metadata: Metadata) -> tuple[int, Metadata]:
-    """Tell how to turn a photo, and make its XMP ask no more.
+    """Tell how to turn a photo, 1 to 8 as in EXIF or 0 if nothing says, and settle its XMP.
 
-    EXIF decides; XMP is asked only where EXIF does not say.
-
-    Returns
-    -------
-    orientation : int
-        1 to 8 as in EXIF; 0 if nothing is said.
-    metadata : Metadata
-        Their EXIF is unchanged.
+    EXIF decides, and stays as it is. XMP is asked only where EXIF does not say.
     """
     orientation = orientation_of(metadata.exif)
     if not orientation and (stated := _XMP_ORIENTATION.search(metadata.xmp)):

@@ -34,8 +34,6 @@ class Items:
     ----------
     properties : tuple of (bytes, bytes)
         Kinds and contents, in the order in which they apply.
-    exif, xmp : bytes
-        As in `Metadata`.
     others : int
         How many further images there are, not counting tiles, thumbnails, depth maps and the like.
     auxiliary : tuple of bytes
@@ -80,13 +78,7 @@ class _Numbers:
 
 
 def read_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
-    """Yield the boxes that follow each other in a part of a file.
-
-    Raises
-    ------
-    Refusal
-        One is longer than that part.
-    """
+    """Yield the boxes that follow each other in a part of a file; refuse one that is longer."""
     end = len(data) if end is None else end
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, start)

@@ -20,10 +20,8 @@ class Codec:
 
     Parameters
     ----------
-    name : str
-        What options and `Photo.format` call it.
-    label : str
-        What messages call it.
+    name, label : str
+        What options and `Photo.format` call it, and what messages call it.
     extensions : tuple of str
         In lower case, with the dot.
     dtypes : tuple of str
@@ -51,10 +49,8 @@ class Codec:
     measure : callable, optional
         Takes a file as `decode` does, and returns the width and height that its header claims,
         without decoding it. It may raise what `decode` may.
-    modules : tuple of str
-        What it imports of packages that may not be installed.
-    extra : str
-        The extra of this package that installs them, such as "heif".
+    modules, extra : tuple of str, str
+        Packages that it needs, and the extra of this package that installs them, such as "heif".
     """
 
     name: str
@@ -87,14 +83,9 @@ class Codec:
 
 
 class Refusal(Exception):  # noqa: N818 - a decoder's answer, not an error that users meet
-    """Why a file cannot become a photo. Decoders do not know its name, so it is left out.
+    """Why a file cannot become a photo, and what to do next.
 
-    Parameters
-    ----------
-    reason : str
-        What follows the file's name in a sentence, without the full stop.
-    hint : str
-        What to do next.
+    Decoders do not know the file's name: `reason` follows it in a sentence without a full stop.
     """
 
     def __init__(self, reason: str, hint: str) -> None:
@@ -115,11 +106,3 @@ def damaged(label: str) -> Refusal:
 def animation() -> Refusal:
     """Return the refusal of a file with several frames."""
     return Refusal("is an animation, not a photograph", "Export one frame of it first.")
-
-
-def camera_raw() -> Refusal:
-    """Return the refusal of a camera raw file that is not named as one."""
-    return Refusal(
-        "is a camera raw file, but not named as one",
-        "Save it under the extension of its camera, such as .dng or .nef, to have it developed.",
-    )

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.imaging.photo import Pixels
+from ssbsn_cli.core.imaging.photo import Pixels, pixel_rows
 from ssbsn_cli.core.types import from_unit, to_unit
 
 _PANEL = 768
@@ -15,44 +15,28 @@ _GAP = 8
 
 
 class Comparison:
-    """Remember what a photo looked like, and draw it beside what became of it.
+    """Remembers what a photo looks like, and draws it beside what becomes of it.
 
-    Only what the picture shows is kept, so the photo can be changed in place meanwhile.
-
-    Parameters
-    ----------
-    before : array
-        (H, W, C) with C = 1 or 3; uint8, uint16 or floats with white at 1.
-    """
-
-    def __init__(self, before: Pixels) -> None:
-        self._before = _column_of(before, "before")
-
-    def picture(self, after: Pixels) -> NDArray[np.uint8]:
-        """Return the picture, (h, w, 3) uint8 RGB; `after` has the shape of `before`."""
-        return _side_by_side(self._before, _column_of(after, "after"))
-
-
-class RowComparison:
-    """The same picture of a photo whose rows come one after the other.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (H, W, C) of the photo, with C = 1 or 3.
+    Both are of one shape, (H, W, 1 or 3), and uint8, uint16 or floats with white at 1. Rows come
+    from top to bottom, a few or all at once. Only what the picture shows is kept, so the photo can
+    be changed in place meanwhile.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._before, self._after = _Digest(shape), _Digest(shape)
 
-    def add(self, before: Pixels, after: Pixels) -> None:
-        """Take the next rows, (h, W, C) of one type."""
-        self._before.add(before)
-        self._after.add(after)
+    def add_before(self, rows: Pixels) -> None:
+        """Take the next rows of the photo."""
+        self._before.add(rows)
+
+    def add_after(self, rows: Pixels) -> None:
+        """Take the next rows of the result."""
+        self._after.add(rows)
 
     def picture(self) -> NDArray[np.uint8]:
-        """Return the picture, (h, w, 3) uint8 RGB, once all rows were taken."""
-        return _side_by_side(self._before.column("before"), self._after.column("after"))
+        """Return the picture, (h, w, 3) uint8 RGB, after all rows of both."""
+        before, after = self._before.column("before"), self._after.column("after")
+        return np.hstack([before, np.full((len(before), _GAP, 3), 255, np.uint8), after])
 
 
 class _Digest:
@@ -70,6 +54,11 @@ class _Digest:
         self._middle: list[Pixels] = []
 
     def add(self, rows: Pixels) -> None:
+        # A copy of all the rows could be as large as the photo.
+        for part in pixel_rows(rows):
+            self._take(rows[part])
+
+    def _take(self, rows: Pixels) -> None:
         lines, columns = self._centre
         start, stop = (min(max(at - self._top, 0), len(rows)) for at in (lines.start, lines.stop))
         self._middle.append(rows[start:stop, columns].copy())
@@ -81,12 +70,16 @@ class _Digest:
             self._small.append(_resize(rows[: whole * self._step], (self._width, whole)))
 
     def column(self, label: str) -> NDArray[np.uint8]:
-        small = _resize(np.concatenate(self._small or self._waiting), self._size)
-        return _column(small, np.concatenate(self._middle), label)
-
-
-def _side_by_side(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.hstack([before, np.full((len(before), _GAP, 3), 255, np.uint8), after])
+        whole = _to_rgb8(_resize(np.concatenate(self._small or self._waiting), self._size))
+        centre = _to_rgb8(np.concatenate(self._middle))
+        width = whole.shape[1]
+        centre = centre.repeat(_ZOOM, axis=0).repeat(_ZOOM, axis=1)[:, :width]
+        column = np.vstack([whole, np.full((_GAP, width, 3), 255, np.uint8), centre])
+        for color, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+            cv2.putText(
+                column, label, (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, color, thickness, cv2.LINE_AA
+            )
+        return column
 
 
 def _size(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -109,22 +102,6 @@ def _resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
         pixels = pixels.astype(np.float32)
     resized = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     return resized.reshape(size[1], size[0], pixels.shape[2])
-
-
-def _column_of(pixels: Pixels, label: str) -> NDArray[np.uint8]:
-    return _column(_resize(pixels, _size(pixels.shape)), pixels[_centre(pixels.shape)], label)
-
-
-def _column(whole: Pixels, centre: Pixels, label: str) -> NDArray[np.uint8]:
-    whole, centre = _to_rgb8(whole), _to_rgb8(centre)
-    width = whole.shape[1]
-    centre = centre.repeat(_ZOOM, axis=0).repeat(_ZOOM, axis=1)[:, :width]
-    column = np.vstack([whole, np.full((_GAP, width, 3), 255, np.uint8), centre])
-    for color, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-        cv2.putText(
-            column, label, (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, color, thickness, cv2.LINE_AA
-        )
-    return column
 
 
 def _to_rgb8(pixels: Pixels) -> NDArray[np.uint8]:

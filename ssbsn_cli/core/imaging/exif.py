@@ -16,8 +16,8 @@ ORIENTATION, XMP, ICC = 274, 700, 34675
 IPTC, RESOURCES = 33723, 34377
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 EXIF_IFD, MAKER_NOTE = 34665, 37500
-_GPS_IFD, _INTEROP_IFD = 34853, 40965
-_POINTERS = {EXIF_IFD, _GPS_IFD, _INTEROP_IFD}
+GPS_IFD, _INTEROP_IFD = 34853, 40965
+_POINTERS = {EXIF_IFD, GPS_IFD, _INTEROP_IFD}
 
 # The tags of a first directory that describe the photo rather than how its bytes are laid out:
 # titles, camera, software, dates, people, resolution, rating, the XP tags of Windows, and where on
@@ -35,7 +35,7 @@ _LONG, _LONG8 = 4, 16
 _MAX_VALUES = 64 << 20
 _MAX_DEPTH = 2
 
-# What reading a broken block can raise.
+# What reading a broken block raises.
 BROKEN = (struct.error, ValueError, OverflowError, MemoryError)
 
 
@@ -51,37 +51,20 @@ class Entry:
 Directory: TypeAlias = dict[int, Union[Entry, "Directory"]]
 
 
-@dataclass(frozen=True)
 class Layout:
     """How a TIFF structure is laid out: byte order ("<" or ">"), and classic or BigTIFF."""
 
-    order: str
-    big: bool = False
-
-    @property
-    def endian(self) -> Literal["little", "big"]:
-        """The byte order as `int.from_bytes` names it."""
-        return "little" if self.order == "<" else "big"
-
-    @property
-    def sizes(self) -> dict[int, int]:
-        """The bytes that a value of each TIFF type takes."""
-        return _BIG_SIZES if self.big else SIZES
-
-    @property
-    def head(self) -> struct.Struct:
-        """Tag, type and number of values."""
-        return struct.Struct(self.order + ("HHQ" if self.big else "HHI"))
-
-    @property
-    def count(self) -> struct.Struct:
-        """Number of tags in a directory."""
-        return struct.Struct(self.order + ("Q" if self.big else "H"))
-
-    @property
-    def offset(self) -> struct.Struct:
-        """A position in the file; values of at most its size are stored in its place."""
-        return struct.Struct(self.order + ("Q" if self.big else "I"))
+    def __init__(self, order: str, big: bool = False) -> None:
+        self.order, self.big = order, big
+        self.endian: Literal["little", "big"] = "little" if order == "<" else "big"
+        # Bytes of a value by its TIFF type.
+        self.sizes = _BIG_SIZES if big else SIZES
+        # Tag, type and number of values.
+        self.head = struct.Struct(order + ("HHQ" if big else "HHI"))
+        # Number of tags in a directory.
+        self.count = struct.Struct(order + ("Q" if big else "H"))
+        # A position in the file; values of at most its size are stored in its place.
+        self.offset = struct.Struct(order + ("Q" if big else "I"))
 
     def read_offset(self, stream: BinaryIO, place: int) -> int:
         """Read the position that is stored at a place in the file."""
@@ -93,10 +76,7 @@ class Layout:
 def read_header(stream: BinaryIO) -> tuple[Layout, int]:
     """Read how a TIFF structure, at the start of a stream, is laid out, and where its tags are.
 
-    Raises
-    ------
-    ValueError, struct.error
-        There is no TIFF header.
+    Raises one of `BROKEN` if there is no TIFF header.
     """
     stream.seek(0)
     head = stream.read(16)
@@ -114,27 +94,14 @@ def read_directory(
     """Read a directory and those that its EXIF, GPS and interoperability tags point to.
 
     Tags that point outside the file or are of unknown type are left out, and so is what makes a
-    directory larger than 64 MiB.
-
-    Parameters
-    ----------
-    stream, layout, position
-        A TIFF structure, how it is laid out, and where the directory starts.
-    wanted : set of int, optional
-        The tags to read; all if None. The directories below are read whole.
-    depth : int
-        How far below the first directory this one is.
-
-    Raises
-    ------
-    ValueError, struct.error
-        The directory itself is broken.
+    directory larger than 64 MiB. If tags are `wanted`, others are left out, but the directories
+    below are read whole. Raises one of `BROKEN` if the directory itself is broken.
     """
     found: Directory = {}
     room = _MAX_VALUES
     for tag, kind, count, place in list_tags(stream, layout, position):
         size = layout.sizes.get(kind, 0) * count
-        # Of a tag that is there twice, the first counts, and a bomb cannot have one tag many times.
+        # If a tag is there twice, the first counts, so a bomb cannot repeat it many times.
         if tag in found or (wanted is not None and tag not in wanted) or not 0 < size <= room:
             continue
         stream.seek(place if size <= layout.offset.size else layout.read_offset(stream, place))
@@ -156,12 +123,8 @@ def read_directory(
 def list_tags(stream: BinaryIO, layout: Layout, position: int) -> list[tuple[int, int, int, int]]:
     """List each tag of a directory, its type, the number of its values, and their place.
 
-    If the values are too long for that place, their position is there.
-
-    Raises
-    ------
-    ValueError, struct.error
-        The directory is broken.
+    If the values are too long for that place, their position is there. Raises one of `BROKEN` if
+    the directory is broken.
     """
     stream.seek(position)
     (number,) = layout.count.unpack(stream.read(layout.count.size))
@@ -179,10 +142,7 @@ def list_tags(stream: BinaryIO, layout: Layout, position: int) -> list[tuple[int
 def next_directory(stream: BinaryIO, layout: Layout, position: int, tags: int) -> int:
     """Return the position of the directory after one with a number of tags; 0 if it is the last.
 
-    Raises
-    ------
-    struct.error
-        The file ends before.
+    Raises struct.error if the file ends before.
     """
     size = layout.head.size + layout.offset.size
     return layout.read_offset(stream, position + layout.count.size + tags * size)
@@ -191,14 +151,8 @@ def next_directory(stream: BinaryIO, layout: Layout, position: int, tags: int) -
 def pack(directory: Directory, layout: Layout, base: int) -> bytes:
     """Write a directory, its values, and the directories below it.
 
-    Parameters
-    ----------
-    directory : Directory
-        Its values must be in the layout's byte order. Types that the layout lacks are left out.
-    layout : Layout
-        How to write.
-    base : int
-        Where in the file the result will be put; must be even.
+    The result must be put at the position `base` of the file, which must be even. Values must be in
+    the layout's byte order. Values of types that the layout lacks are left out.
     """
     known = [
         (tag, item)
@@ -227,24 +181,15 @@ def pack(directory: Directory, layout: Layout, base: int) -> bytes:
 
 
 def parse_exif(blob: bytes) -> tuple[Layout, Directory]:
-    """Read an EXIF block as in `Metadata.exif`, except for its thumbnail.
-
-    Raises
-    ------
-    ValueError, struct.error
-        It is broken.
-    """
+    """Read an EXIF block without its thumbnail; raise one of `BROKEN` if it is broken."""
     stream, layout, position = open_exif(blob)
     return layout, read_directory(stream, layout, position)
 
 
 def open_exif(blob: bytes) -> tuple[io.BytesIO, Layout, int]:
-    """Return an EXIF block as a stream, how it is laid out, and where its first directory is.
+    """Return an EXIF block as a stream, its layout, and where its first directory is.
 
-    Raises
-    ------
-    ValueError, struct.error
-        It is no EXIF block.
+    Raises one of `BROKEN` if it is no EXIF block.
     """
     stream = io.BytesIO(blob)
     layout, position = read_header(stream)

@@ -32,9 +32,9 @@ _ORIENTATION_KINDS = (1, 3, 4)
 _SHORT, _RATIONAL = 3, 5
 _INCH, _CENTIMETRE = 2, 3
 _CM_PER_INCH = 2.54
-# What is said to be lost with maker notes that refer to positions.
+# What users are told is lost if maker notes refer to positions.
 LOST_NOTES = "maker notes"
-# How maker notes begin that hold no positions outside themselves, and so may be moved.
+# Maker notes that begin so refer to nothing outside themselves, and may be moved.
 _MOVABLE_NOTES = (
     b"Apple iOS\0",
     b"FUJIFILM",
@@ -61,17 +61,8 @@ def orientation_of(blob: bytes) -> int:
 def mark_upright(blob: bytes, turned: bool) -> bytes:
     """Make an EXIF block say that its photo needs no turning any more.
 
-    Parameters
-    ----------
-    blob : bytes
-        As in `Metadata.exif`.
-    turned : bool
-        Whether width and height have changed places.
-
-    Returns
-    -------
-    bytes
-        Without the thumbnail, which would now be the wrong way up; unchanged if broken.
+    Its thumbnail, which would now be the wrong way up, is left out. `turned` tells whether width
+    and height have changed places. A broken block stays as it is.
     """
     try:
         stream, layout, position = open_exif(blob)
@@ -136,10 +127,7 @@ def _rational(item: Entry, layout: Layout) -> float:
 def add_resolution(blob: bytes, resolution: tuple[float, float]) -> bytes:
     """Write pixels per inch into an EXIF block that states none; the block may be empty.
 
-    Returns
-    -------
-    bytes
-        The block, longer by a new first directory at its end; unchanged if broken.
+    It gets a new first directory at its end. A broken block stays as it is.
     """
     try:
         order = parse_exif(blob)[0].order if blob else "<"

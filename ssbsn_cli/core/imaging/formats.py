@@ -30,7 +30,7 @@ _BY_EXTENSION = {
 PHOTO_EXTENSIONS = frozenset((*_BY_EXTENSION, *RAW.extensions))
 
 _HEAD = 4096
-# What cannot be read here, so that a refusal can name it.
+# Formats that cannot be read here, so that a refusal can name them.
 _FOREIGN = (
     (b"GIF8", "a GIF"),
     (b"8BPS", "a Photoshop document"),
@@ -46,17 +46,7 @@ _FOREIGN = (
 
 
 def format_of_path(path: PurePath | str) -> str:
-    """Tell the format that a file name asks for.
-
-    Parameters
-    ----------
-    path : path or str
-        Only its extension matters; upper and lower case are the same.
-
-    Returns
-    -------
-    str
-        One of `CODECS`, such as "jpeg".
+    """Return the one of `CODECS` that the extension of a file name asks for, such as "jpeg".
 
     Raises
     ------
@@ -75,14 +65,9 @@ def format_of_path(path: PurePath | str) -> str:
 
 
 def result_extension(path: PurePath | str, format: str | None) -> str:
-    """Return the extension of a result: the photo's own where it fits.
+    """Return the extension of a photo's result in a format: the photo's own where it fits.
 
-    Parameters
-    ----------
-    path : path or str
-        The photo. Camera raw files become ``.tif``, since nothing but a camera writes them.
-    format : str, optional
-        One of `CODECS` that the result is to have.
+    Camera raw files become ``.tif`` if no format is given, since only cameras write them.
     """
     extension = PurePath(path).suffix
     if format is None:
@@ -108,12 +93,8 @@ def stored_dtype(photo: Photo, format: str) -> np.dtype[np.generic]:
 def sniff(stream: BinaryIO, suffix: str) -> Codec:
     """Tell a file's format from how it begins; the file is at its start before and after.
 
-    The extension matters only for camera raw files: most of them begin as TIFFs do.
-
-    Raises
-    ------
-    Refusal
-        It is something else.
+    The extension matters only for camera raw files: most of them begin as TIFFs do. Raises
+    `Refusal` if it is something else.
     """
     head = stream.read(_HEAD)
     stream.seek(0)

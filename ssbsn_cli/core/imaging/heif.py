@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ssbsn_cli.core.imaging.adjust import narrow, settle_turn, widen
+from ssbsn_cli.core.imaging.adjust import rescale, settle_turn
 from ssbsn_cli.core.imaging.boxes import Items, read_items
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec
 from ssbsn_cli.core.imaging.exif_fields import mark_upright
@@ -23,7 +23,7 @@ _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _USUAL_BITS = 10
 KEEPS = dict.fromkeys(("exif", "xmp", "icc", "cicp"), UNLIMITED)
 _UNSPECIFIED = (0, 2)
-# What a result lacks, by parts of the names of maps.
+# What a result will lack, by a part of the name of each map.
 _MAPS = {
     b"hdrgainmap": "the gain map for HDR displays",
     b"tmap": "the gain map for HDR displays",
@@ -60,7 +60,7 @@ def _decode(stream: BinaryIO) -> Photo:
     pixels = pixels[:, : image.size[0]].reshape(height, min(width, image.size[0]), -1)
     name, _, bits = image.mode.partition(";")
     if bits:
-        widen(pixels, int(bits))
+        rescale(pixels, (1 << int(bits)) - 1, 65535, pixels)
     turned = bool(items.find(b"irot") and items.find(b"irot")[0] & 1)
     photo = Photo(pixels, metadata_of(items, turned), "heic", bits=int(bits or 16))
     if name.endswith("a"):
@@ -71,19 +71,14 @@ def _decode(stream: BinaryIO) -> Photo:
 def metadata_of(items: Items, turned: bool) -> Metadata:
     """Return the metadata of a HEIF or AVIF, as they are once its pixels are upright.
 
-    Parameters
-    ----------
-    items : Items
-        What the file says.
-    turned : bool
-        Whether turning has exchanged width and height.
+    `turned` tells whether that exchanged width and height.
     """
     icc = items.find(b"colr", b"prof") or items.find(b"colr", b"rICC")
     nclx = items.find(b"colr", b"nclx")
     cicp = b""
     if len(nclx) >= 4 and not icc:
         cicp = bytes([nclx[1], nclx[3], 0, 1])
-        # What says nothing is sRGB, too.
+        # Unspecified colours are sRGB, too.
         if cicp == SRGB or cicp[0] in _UNSPECIFIED or cicp[1] in _UNSPECIFIED:
             cicp = b""
     lost = [word for part, word in _MAPS.items() if any(part in name for name in items.auxiliary)]
@@ -113,7 +108,7 @@ def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
     mode, bits = _MODES[channels], 8
     if pixels.dtype == np.uint16:
         bits = coded_bits(photo)
-        pixels = narrow(pixels, bits)
+        pixels = rescale(pixels, 65535, (1 << bits) - 1, np.empty_like(pixels))
         mode = f"{mode};{bits}"
     metadata = photo.metadata
     primaries, transfer = (metadata.cicp or SRGB)[:2]

@@ -9,44 +9,33 @@ from typing import BinaryIO
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
-from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, Refusal, cut_short, damaged
+from ssbsn_cli.core.imaging.codec import Codec, Refusal, cut_short, damaged
 from ssbsn_cli.core.imaging.jpeg_segments import (
-    APP0,
-    APP1,
-    APP13,
-    APP14,
-    APP15,
-    COM,
     EOI,
-    EXIF,
-    EXTENSION_HEAD,
     FRAMES,
-    ICC,
+    KEEPS,
     LS,
     NO_END,
     OTHER_PICTURES,
     SOS,
-    XMP,
-    XMP_EXTENSION,
     Contents,
     list_segments,
+    only_metadata,
+    write_segments,
 )
 from ssbsn_cli.core.imaging.photo import Photo, Pixels
-from ssbsn_cli.core.imaging.photoshop import MARK, wrap_iptc
 from ssbsn_cli.core.imaging.pillow import save_array, to_array
-from ssbsn_cli.core.imaging.xmp import LOST_VIDEO, extension_id
+from ssbsn_cli.core.imaging.xmp import LOST_VIDEO
 
 _LOSSLESS = {0xC3, 0xC7, 0xCB, 0xCF}
-_MAX_SEGMENT = 65533
-_MAX_ICC = 255 * (_MAX_SEGMENT - len(ICC) - 2)
 # Padding and the like.
 _LITTLE = 4096
 _FINE_CHROMA = 90
-# Progressive photos have about ten; each one more costs time for every pixel.
+# Progressive photos have about ten. Every scan costs time for every pixel.
 _MAX_SCANS = 100
 # The mean of a block of 64 pixels takes at least one bit.
 _MOST_PIXELS_PER_BYTE = 512
-# Without data, decoders go on with zeros; this begins with ones.
+# Where data end, decoders go on with zeros; these begin with ones.
 _FILL = b"\xfe" + np.random.default_rng(0).integers(1, 255, 1 << 14, dtype=np.uint8).tobytes()
 
 
@@ -54,7 +43,7 @@ def _decode(stream: BinaryIO) -> Photo:
     """Read a grey or RGB JPEG; whatever follows the end of the image is ignored."""
     data = stream.read()
     found = Contents()
-    # Pillow gets no metadata: it would warn of broken ones, and joins EXIF blocks.
+    # Pillow gets no metadata, since it warns of broken ones and joins EXIF blocks.
     plain = [data[:2]]
     kept = end = 2
     marker = NO_END
@@ -62,7 +51,7 @@ def _decode(stream: BinaryIO) -> Photo:
         if marker in (EOI, NO_END):
             break
         found.take(marker, data[start + 4 : end])
-        if marker == COM or (APP0 < marker <= APP15 and marker != APP14):
+        if only_metadata(marker):
             plain.append(data[kept:start])
             kept = end
         if found.scans > _MAX_SCANS:
@@ -78,7 +67,7 @@ def _decode(stream: BinaryIO) -> Photo:
         del data
         pixels = _pixels(plain)
     else:
-        # A disk that was cleared before all was copied is no picture.
+        # If a copy broke off, the disk may hold zeros or ones in place of the rest.
         plain.append(data[kept:end].rstrip(b"\0\xff"))
         pixels = _pixels_without_end(plain)
     return Photo(pixels, found.metadata(), "jpeg")
@@ -151,35 +140,16 @@ def _check_frame(found: Contents) -> None:
 
 def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
     """Write a baseline JPEG."""
-    kept = photo.metadata
-    more = b""
-    if kept.xmp:
-        more += _segment(APP1, XMP + kept.xmp)
-    if kept.iptc:
-        more += _segment(APP13, MARK + wrap_iptc(kept.iptc))
-    room = _MAX_SEGMENT - len(XMP_EXTENSION) - EXTENSION_HEAD
-    for at in range(0, len(kept.xmp_extension), room):
-        place = struct.pack(">II", len(kept.xmp_extension), at)
-        head = XMP_EXTENSION + extension_id(kept.xmp) + place
-        more += _segment(APP1, head + kept.xmp_extension[at : at + room])
-    for keyword, text in kept.text:
-        line = text if keyword == "Comment" else f"{keyword}: {text}"
-        more += _segment(COM, line.encode()[:_MAX_SEGMENT])
     save_array(
         photo.pixels,
         stream,
         "JPEG",
         quality=quality,
         subsampling="4:4:4" if quality >= _FINE_CHROMA else "4:2:0",
-        exif=EXIF + kept.exif if kept.exif else b"",
-        icc_profile=kept.icc,
-        dpi=kept.resolution or (0, 0),
-        extra=more,
+        icc_profile=photo.metadata.icc,
+        dpi=photo.metadata.resolution or (0, 0),
+        extra=write_segments(photo.metadata),
     )
-
-
-def _segment(marker: int, body: bytes) -> bytes:
-    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
 
 
 JPEG = Codec(
@@ -191,14 +161,6 @@ JPEG = Codec(
     decode=_decode,
     encode=_encode,
     max_side=65500,
-    keeps={
-        "exif": _MAX_SEGMENT - len(EXIF),
-        "xmp": _MAX_SEGMENT - len(XMP),
-        "xmp_extension": UNLIMITED,
-        "icc": _MAX_ICC,
-        "iptc": _MAX_SEGMENT - 100,
-        "resolution": UNLIMITED,
-        "text": _MAX_SEGMENT,
-    },
+    keeps=KEEPS,
     measure=_measure,
 )

@@ -1,4 +1,4 @@
-"""The segments of a JPEG: where they are, and what they say."""
+"""The segments of a JPEG: where they are, what they say, and those that say it again."""
 
 from __future__ import annotations
 
@@ -7,42 +7,53 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ssbsn_cli.core.imaging.codec import cut_short
+from ssbsn_cli.core.imaging.codec import UNLIMITED, cut_short
 from ssbsn_cli.core.imaging.photo import Metadata
-from ssbsn_cli.core.imaging.photoshop import MARK, find_iptc
+from ssbsn_cli.core.imaging.photoshop import MARK, find_iptc, wrap_iptc
 from ssbsn_cli.core.imaging.xmp import extension_id, without_extension
 
-EXIF = b"Exif\0\0"
-XMP = b"http://ns.adobe.com/xap/1.0/\0"
-XMP_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
-# Of an extended XMP, beside its name: the digest, the whole length and the position.
-EXTENSION_HEAD = 40
-ICC = b"ICC_PROFILE\0"
-EOI, SOS, COM = 0xD9, 0xDA, 0xFE
+EOI, SOS = 0xD9, 0xDA
 NO_END = 0
-APP0, APP1, APP13, APP14, APP15 = 0xE0, 0xE1, 0xED, 0xEE, 0xEF
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 LS = 0xF7
 OTHER_PICTURES = "further pictures in the file"
 
-_SOI, _APP2, _APP11 = 0xD8, 0xE2, 0xEB
+_SOI, _COM = 0xD8, 0xFE
+_APP0, _APP1, _APP2, _APP11, _APP13, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE, 0xEF
 _JFIF = b"JFIF\0"
+_EXIF = b"Exif\0\0"
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_XMP_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
+# After its name, an extended XMP has a digest, the whole length and the position of the part.
+_EXTENSION_HEAD = 40
+_ICC = b"ICC_PROFILE\0"
 _PICTURES = b"MPF\0"
+_MAX_BODY = 65533
+KEEPS = {
+    "exif": _MAX_BODY - len(_EXIF),
+    "xmp": _MAX_BODY - len(_XMP),
+    "xmp_extension": UNLIMITED,
+    "icc": 255 * (_MAX_BODY - len(_ICC) - 2),
+    "iptc": _MAX_BODY - 100,
+    "resolution": UNLIMITED,
+    # A colon and a space stand between a keyword and its text.
+    "text": _MAX_BODY - 2,
+}
 # Within compressed data 0xFF is followed by 0 or by a restart marker.
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 _UNITS = {1: 1.0, 2: 2.54}
+
+
+def only_metadata(marker: int) -> bool:
+    """Tell whether pixels decode the same without a segment; Adobe tells colours by APP14."""
+    return marker == _COM or (_APP0 < marker <= _APP15 and marker != _APP14)
 
 
 def list_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield (marker, start, end) of each segment up to the end of the image.
 
     If there is no end marker after the last scan, `NO_END` stands for it, where the scan must end
-    at the latest.
-
-    Raises
-    ------
-    Refusal
-        The file is cut short before there is a scan.
+    at the latest. A file that is cut short before there is a scan is refused.
     """
     at = 2
     scanned = False
@@ -87,25 +98,25 @@ class Contents:
         elif marker == SOS:
             self.scans += 1
             self._take_scan(body)
-        elif marker == COM:
+        elif marker == _COM:
             self.comments.append(_text(body))
-        elif marker == APP0 and body.startswith(_JFIF) and len(body) >= 12:
+        elif marker == _APP0 and body.startswith(_JFIF) and len(body) >= 12:
             unit, across, down = struct.unpack_from(">BHH", body, 7)
             if unit in _UNITS and across and down:
                 self.resolution = across * _UNITS[unit], down * _UNITS[unit]
-        elif marker == APP1 and body.startswith(EXIF):
-            self.exif = self.exif or body[len(EXIF) :]
-        elif marker == APP1 and body.startswith(XMP):
-            self.xmp = self.xmp or body[len(XMP) :]
-        elif marker == APP1 and body.startswith(XMP_EXTENSION):
-            self._take_extension(body[len(XMP_EXTENSION) :])
-        elif marker == _APP2 and body.startswith(ICC) and len(body) > len(ICC) + 2:
-            self.icc[body[len(ICC)]] = body[len(ICC) + 2 :]
+        elif marker == _APP1 and body.startswith(_EXIF):
+            self.exif = self.exif or body[len(_EXIF) :]
+        elif marker == _APP1 and body.startswith(_XMP):
+            self.xmp = self.xmp or body[len(_XMP) :]
+        elif marker == _APP1 and body.startswith(_XMP_EXTENSION):
+            self._take_extension(body[len(_XMP_EXTENSION) :])
+        elif marker == _APP2 and body.startswith(_ICC) and len(body) > len(_ICC) + 2:
+            self.icc[body[len(_ICC)]] = body[len(_ICC) + 2 :]
         elif marker == _APP2 and body.startswith(_PICTURES):
             self.lost.append(OTHER_PICTURES)
         elif marker == _APP11 and body.startswith(b"JP"):
             self.lost.append("content credentials")
-        elif marker == APP13 and body.startswith(MARK):
+        elif marker == _APP13 and body.startswith(MARK):
             self.resources += body[len(MARK) :]
 
     def _take_scan(self, head: bytes) -> None:
@@ -123,9 +134,9 @@ class Contents:
         return all((name, at) in self.exact for name in components for at in range(64))
 
     def _take_extension(self, part: bytes) -> None:
-        if len(part) > EXTENSION_HEAD:
+        if len(part) > _EXTENSION_HEAD:
             at = int.from_bytes(part[36:40], "big")
-            self.extension[part[:32].upper(), at] = part[EXTENSION_HEAD:]
+            self.extension[part[:32].upper(), at] = part[_EXTENSION_HEAD:]
 
     def metadata(self) -> Metadata:
         """Return what was noted."""
@@ -156,3 +167,25 @@ def _text(body: bytes) -> str:
         return body.decode().rstrip("\0")
     except UnicodeDecodeError:
         return body.decode("latin-1").rstrip("\0")
+
+
+def write_segments(metadata: Metadata) -> bytes:
+    """Return segments that say what a photo's metadata say, except its profile and resolution."""
+    segments = []
+    if metadata.exif:
+        segments.append((_APP1, _EXIF + metadata.exif))
+    if metadata.xmp:
+        segments.append((_APP1, _XMP + metadata.xmp))
+    if metadata.iptc:
+        segments.append((_APP13, MARK + wrap_iptc(metadata.iptc)))
+    extension = metadata.xmp_extension
+    room = _MAX_BODY - len(_XMP_EXTENSION) - _EXTENSION_HEAD
+    for at in range(0, len(extension), room):
+        head = extension_id(metadata.xmp) + struct.pack(">II", len(extension), at)
+        segments.append((_APP1, _XMP_EXTENSION + head + extension[at : at + room]))
+    for keyword, text in metadata.text:
+        line = text if keyword == "Comment" else f"{keyword}: {text}"
+        segments.append((_COM, line.encode()))
+    return b"".join(
+        struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body for marker, body in segments
+    )

@@ -22,12 +22,12 @@ _CODESTREAM = b"\xff\x0a"
 _CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 _FILE_TYPE = _CONTAINER + build_box(b"ftyp", b"jxl \0\0\0\0jxl ")
 _HEADER_BYTES = 64
-# OpenImageIO takes less for damaged.
+# OpenImageIO calls shorter files damaged.
 _LEAST_BYTES = 128
 _MAX_TEXT = 16 << 20
 _ALPHA = 0
 _TYPES = {"float16": "half", "float32": "float"}
-# Width by height, by a number in the header.
+# Ratios of width to height, by their number in the header.
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 
 
@@ -126,7 +126,7 @@ def _split(data: bytes) -> tuple[bytes, bytes, bytes]:
     for box in read_boxes(data):
         kind, start, end = box.kind, box.start, box.end
         if kind in (b"jxlc", b"jxlp"):
-            # The number of a part comes before it.
+            # Each part begins with its number.
             start += 4 * (kind == b"jxlp")
             found.setdefault(b"jxlc", data[start : min(end, start + _HEADER_BYTES)])
         elif kind == b"brob":
@@ -146,10 +146,6 @@ def _decompress(data: bytes) -> bytes:
         return bytes(imagecodecs.brotli_decode(data, out=_MAX_TEXT))
     except imagecodecs.BrotliError:
         return b""
-
-
-def _measure(stream: BinaryIO) -> tuple[int, int]:
-    return _read_header(_split(stream.read())[0]).size
 
 
 def _decode(stream: BinaryIO) -> Photo:
@@ -276,7 +272,7 @@ JXL = Codec(
     encode=_encode,
     alphas=("unassociated",),
     keeps=dict.fromkeys(("exif", "xmp", "icc", "cicp"), UNLIMITED),
-    measure=_measure,
+    measure=lambda stream: _read_header(_split(stream.read())[0]).size,
     modules=("OpenImageIO", "imagecodecs"),
     extra="formats",
 )

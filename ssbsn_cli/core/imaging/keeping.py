@@ -20,7 +20,7 @@ _WORDS = {
     "resolution": "the print resolution",
     "text": "comments",
 }
-# Pixels per inch, the most that JPEG holds.
+# The most pixels per inch that JPEG holds.
 _MAX_RESOLUTION = 65535
 
 
@@ -28,21 +28,8 @@ def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
     """Return what is written of a photo's metadata in a format.
 
     What the format has no field for goes into another where one says the same: a colour space in
-    numbers becomes a profile, and a resolution becomes EXIF.
-
-    Parameters
-    ----------
-    metadata : Metadata
-        Of the photo.
-    codec : Codec
-        The format.
-    channels : int
-        Of the pixels, with alpha.
-
-    Returns
-    -------
-    Metadata
-        Its ``lost`` also names what the format does not keep.
+    numbers becomes a profile, and a resolution becomes EXIF. ``lost`` then also names what the
+    format does not keep. `channels` counts alpha.
     """
     lost = list(metadata.lost)
     kept, grey = metadata, channels <= 2
@@ -54,11 +41,8 @@ def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
         icc = kept.icc or profile_of_cicp(kept.cicp, grey and codec.grey)
         plain = kept.cicp == SRGB and "icc" not in codec.keeps
         kept = replace(kept, icc=b"" if plain else icc, cicp=b"" if icc else kept.cicp)
-    if kept.resolution and not _is_sane(kept.resolution):
-        kept = replace(kept, resolution=None)
-    resolution = kept.resolution or resolution_of(kept.exif)
-    if resolution and not _is_sane(resolution):
-        resolution = None
+    kept = replace(kept, resolution=_sane(kept.resolution))
+    resolution = kept.resolution or _sane(resolution_of(kept.exif))
     if resolution and "resolution" in codec.keeps:
         kept = replace(kept, resolution=resolution)
     elif kept.resolution and "exif" in codec.keeps:
@@ -90,14 +74,15 @@ def _fits(icc: bytes, grey: bool) -> bool:
     return icc[36:40] == b"acsp" and icc[16:20] == (b"GRAY" if grey else b"RGB ")
 
 
-def _is_sane(resolution: tuple[float, float]) -> bool:
-    """Tell whether a resolution is one that every format can hold."""
-    return all(1 <= value <= _MAX_RESOLUTION for value in resolution)
+def _sane(resolution: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return a resolution that every format can hold, and None in place of others."""
+    known = resolution is not None and all(1 <= value <= _MAX_RESOLUTION for value in resolution)
+    return resolution if known else None
 
 
-def _size(value: object) -> int:
+def _size(value: bytes | tuple[object, ...]) -> int:
+    """Return how many bytes a value of `Metadata` takes; 1 for a resolution."""
     if isinstance(value, bytes):
         return len(value)
-    if isinstance(value, tuple):
-        return max(1, sum(len(part) for pair in value if isinstance(pair, tuple) for part in pair))
-    return 1
+    texts = [text.encode() for pair in value if isinstance(pair, tuple) for text in pair]
+    return max(1, sum(map(len, texts)))

@@ -11,23 +11,11 @@ from ssbsn_cli.core.types import to_unit
 
 
 class Levelled:
-    """An image whose darkest value is lifted to 0, and whose holes are filled; an `Image` again.
+    """An image of floats whose darkest value is lifted to 0, and whose holes are filled.
 
-    Networks learn from photos, which have nothing below black: there they darken, and invent
-    colours. Above white, they keep the level. Holes (NaN and infinity) take the nearest value, so
-    that they do not spread.
-
-    Parameters
-    ----------
-    image : Image
-        (H, W, C) of floats with white at 1.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        (H, W, C).
-    dtype : numpy.dtype
-        float32.
+    It is an `Image` of float32 again. Networks learn from photos, which have nothing below black:
+    there they darken, and invent colours. Above white, they keep the level. Holes (NaN and
+    infinity) take the nearest value, so that they do not spread.
     """
 
     def __init__(self, image: Image) -> None:
@@ -43,10 +31,8 @@ class Levelled:
             self._lift = max(self._lift, np.float32(-lowest))
             self._has_holes = self._has_holes or not finite.all()
 
-    @property
-    def needed(self) -> bool:
-        """Whether it differs from the image at all."""
-        return bool(self._lift > 0) or self._has_holes
+        # Whether it differs from the image at all.
+        self.needed = bool(self._lift > 0) or self._has_holes
 
     def __getitem__(self, window: tuple[slice, slice], /) -> Pixels:
         """Return some rows and columns, (h, w, C)."""
@@ -58,12 +44,7 @@ class Levelled:
     def restore(self, values: NDArray[np.float32], top: int = 0) -> NDArray[np.float32]:
         """Bring rows of a result, (h, W, C), back to the level of the image, holes included.
 
-        Parameters
-        ----------
-        values : array
-            What became of some rows.
-        top : int
-            The first of them. They must still be in the image.
+        The first of them is `top`. The image must still hold them.
         """
         values = values - self._lift
         if self._has_holes:

@@ -25,7 +25,7 @@ class Metadata:
     xmp : bytes
         An XMP packet.
     xmp_extension : bytes
-        What the packet, which names it by its MD5, was too short for: in JPEG only.
+        The rest of a packet that is too long for a segment of a JPEG, and names it by its MD5.
     icc : bytes
         An ICC colour profile.
     cicp : bytes
@@ -62,8 +62,6 @@ class Photo:
     pixels : numpy.ndarray
         (H, W, C): 1 channel is grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha. Integers (uint8,
         uint16) use their whole range; floats put black at 0 and white at 1, and may exceed both.
-    metadata : Metadata
-        What the file said about the photograph.
     format : str
         What it was read from, such as "jpeg".
     alpha : {"unassociated", "associated", "unspecified"}
@@ -71,7 +69,7 @@ class Photo:
         already multiplied by, or a channel that the file gives no meaning. Only TIFF can hold
         the last two.
     bits : int
-        Of a channel in the file, if they were stretched to the 16 of uint16: 10 or 12.
+        How many bits a channel had in the file: 10 or 12 if they were stretched to uint16.
     """
 
     pixels: Pixels
@@ -109,17 +107,7 @@ class Image(Protocol):
 def pixel_rows(pixels: Image, budget: int = 1 << 20) -> list[slice]:
     """Cut an image into runs of rows, so that work on it needs little memory beside it.
 
-    Parameters
-    ----------
-    pixels : Image
-        (H, W, C).
-    budget : int
-        The most values (pixels times channels) in one run; a run has at least one row.
-
-    Returns
-    -------
-    list of slice
-        They cover all rows, in order.
+    A run has at least one row, and otherwise at most `budget` values (pixels times channels).
     """
     height, width, channels = pixels.shape
     step = max(1, budget // (width * channels))
@@ -127,13 +115,7 @@ def pixel_rows(pixels: Image, budget: int = 1 << 20) -> list[slice]:
 
 
 def check_image(image: Pixels) -> None:
-    """Refuse arrays that are no images.
-
-    Raises
-    ------
-    ImageError
-        If the shape or type is not that of an image.
-    """
+    """Raise an ImageError if the shape or the type of an array is not that of an image."""
     hint = "Give (H, W) or (H, W, 1 to 4) of uint8, uint16, or floats with white at 1."
     if image.ndim not in (2, 3) or 0 in image.shape or (image.ndim == 3 and image.shape[2] > 4):
         raise ImageError(f"An array of shape {image.shape} is no image.", hint)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 from types import SimpleNamespace
 from typing import Any, BinaryIO, cast
 
@@ -16,25 +15,17 @@ from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, animation, cut_short,
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels, pixel_rows
 
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
-_BMP_WITH_RESOLUTION = 40
 _MOST_PIXELS_PER_BYTE = 128
-_INCH = 0.0254
 
 
 def to_array(image: Image.Image) -> Pixels:
-    """Copy a Pillow image of mode 1, L, LA, P, RGB or RGBA.
-
-    Returns
-    -------
-    numpy.ndarray
-        (H, W, C) uint8; a palette becomes RGB, or RGB and alpha.
-    """
+    """Copy a Pillow image of mode 1, L, LA, P, RGB or RGBA to (H, W, C) uint8."""
     if image.mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     elif image.mode == "1":
         image = image.convert("L")
     pixels = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
-    # Copying the whole image at once would need two more of its size.
+    # Copying the whole image at once would take twice its memory in addition.
     for rows in pixel_rows(pixels):
         part = np.asarray(image.crop((0, rows.start, image.width, rows.stop)))
         pixels[rows] = part.reshape(pixels[rows].shape)
@@ -44,7 +35,7 @@ def to_array(image: Image.Image) -> Pixels:
 def save_array(pixels: Pixels, stream: BinaryIO, format: str, **options: Any) -> None:
     """Write (H, W, C) uint8 in a format of Pillow, with the options of its encoder."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    # Given a real file, Pillow does not notice when a full disk takes only some of the bytes.
+    # If Pillow gets a real file, it does not notice that a full disk took only some of the bytes.
     writer = SimpleNamespace(write=stream.write)
     image.save(cast(BinaryIO, writer), format, **options)
 
@@ -70,10 +61,6 @@ def _encode_webp(photo: Photo, stream: BinaryIO, quality: int) -> None:
     save_array(photo.pixels, stream, "WEBP", **options)
 
 
-def _measure_webp(stream: BinaryIO) -> tuple[int, int]:
-    return WebPImageFile(io.BytesIO(stream.read())).size
-
-
 def _decode_bmp(stream: BinaryIO) -> Photo:
     data = stream.read()
     image = BmpImageFile(io.BytesIO(data))
@@ -81,18 +68,14 @@ def _decode_bmp(stream: BinaryIO) -> Photo:
         image.load()
     except OSError as error:
         raise cut_short() if "truncated" in str(error) else damaged("BMP") from error
-    resolution = None
-    if len(data) >= 46 and data[14] >= _BMP_WITH_RESOLUTION:
-        across, down = struct.unpack_from("<ii", data, 38)
-        if across > 0 and down > 0:
-            resolution = across * _INCH, down * _INCH
+    resolution = image.info.get("dpi")
     return Photo(to_array(image), Metadata(resolution=resolution), "bmp")
 
 
 def _measure_bmp(stream: BinaryIO) -> tuple[int, int]:
     data = stream.read()
     width, height = BmpImageFile(io.BytesIO(data)).size
-    # Runs hold up to 255 pixels in two bytes, and no pixel is smaller than a bit otherwise.
+    # Two bytes can stand for a run of up to 255 pixels. Outside of runs, each pixel takes a bit.
     if width * height > _MOST_PIXELS_PER_BYTE * len(data):
         raise cut_short()
     return width, height
@@ -113,7 +96,7 @@ WEBP = Codec(
     alphas=("unassociated",),
     max_side=16383,
     grey=False,
-    measure=_measure_webp,
+    measure=lambda stream: WebPImageFile(io.BytesIO(stream.read())).size,
 )
 BMP = Codec(
     name="bmp",

@@ -30,7 +30,7 @@ def _decode(stream: BinaryIO) -> Photo:
     key = b""
     depth = color = -1
     said = Statements()
-    # libpng gets only what it needs: it would complain about the rest on stderr.
+    # libpng gets only what it needs, since it complains about the rest on stderr.
     plain: list[bytes | memoryview] = [_SIGNATURE]
     view = memoryview(data)
     for kind, start, end in _chunks(data):
@@ -54,10 +54,6 @@ def _decode(stream: BinaryIO) -> Photo:
         raise damaged("PNG")
     grey = color in (_GREY, _GREY_ALPHA)
     return Photo(_as_stored(pixels, depth, color, key), said.metadata(grey), "png")
-
-
-def _measure(stream: BinaryIO) -> tuple[int, int]:
-    return struct.unpack(">II", stream.read(24)[16:])
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -164,5 +160,5 @@ PNG = Codec(
     alphas=("unassociated",),
     max_side=_MAX_SIDE,
     keeps=KEEPS,
-    measure=_measure,
+    measure=lambda stream: struct.unpack(">II", stream.read(24)[16:]),
 )

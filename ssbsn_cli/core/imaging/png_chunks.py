@@ -111,7 +111,7 @@ class Statements:
 
     def _inflate(self, data: bytes) -> bytes:
         inflater = zlib.decompressobj()
-        # The most of 0 would be none at all.
+        # 0 would mean that there is no limit.
         content = inflater.decompress(data, max(self._room, 1))
         self._room -= len(content)
         if inflater.unconsumed_tail:

@@ -9,21 +9,18 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ssbsn_cli.core.imaging.adjust import rescale
 from ssbsn_cli.core.imaging.codec import Codec, Refusal, cut_short, damaged
-from ssbsn_cli.core.imaging.photo import Photo, Pixels, pixel_rows
+from ssbsn_cli.core.imaging.photo import Photo, Pixels
 from ssbsn_cli.core.types import white_of
 
-# What stands between numbers is told apart by its first byte: there is one way to read it.
+# The first byte tells space from comments, so the pattern never backtracks.
 _NUMBER = re.compile(rb"(?:\s|#[^\n\r]*[\n\r])++(\d{1,9})")
 _MAX_HEADER = 1 << 20
 _BITMAPS = b"14"
 _TEXT = b"123"
 _COLOR = b"36"
 _SPACE = b" \t\n\v\f\r"
-
-
-def _matches(head: bytes) -> bool:
-    return head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace()
 
 
 def _decode(stream: BinaryIO) -> Photo:
@@ -35,12 +32,8 @@ def _decode(stream: BinaryIO) -> Photo:
     samples = _text(data, at, shape, kind) if kind in _TEXT else _binary(data, at, shape, white)
     if kind in _BITMAPS:
         samples = 1 - samples
-    return Photo(_stretch(samples, white), format="pnm")
-
-
-def _measure(stream: BinaryIO) -> tuple[int, int]:
-    width, height, _, _ = _read_header(stream.read(_MAX_HEADER))
-    return width, height
+    pixels = np.empty(shape, np.uint8 if white < 256 else np.uint16)
+    return Photo(rescale(samples, white, white_of(pixels.dtype), pixels), format="pnm")
 
 
 def _read_header(data: bytes) -> tuple[int, int, int, int]:
@@ -86,7 +79,7 @@ def _text(data: bytes, at: int, shape: tuple[int, int, int], kind: bytes) -> Pix
         samples = np.frombuffer(body.translate(None, _SPACE), np.uint8) - ord("0")
     else:
         with warnings.catch_warnings():
-            # NumPy deprecates that it stops at what is no number, which makes the file too short.
+            # NumPy warns when it stops early, at what is no number. The file is then too short.
             warnings.simplefilter("ignore", DeprecationWarning)
             samples = np.fromstring(body, np.int32, sep=" ")
     if len(samples) < number:
@@ -95,18 +88,6 @@ def _text(data: bytes, at: int, shape: tuple[int, int, int], kind: bytes) -> Pix
     if samples.min() < 0 or samples.max() >= 1 << 16:
         raise damaged("PNM")
     return samples.astype(np.uint16).reshape(shape)
-
-
-def _stretch(samples: Pixels, white: int) -> Pixels:
-    result = np.empty(samples.shape, np.uint8 if white < 256 else np.uint16)
-    full = white_of(result.dtype)
-    for rows in pixel_rows(samples):
-        part = samples[rows]
-        if white != full:
-            wide = np.minimum(part, white).astype(np.uint64)
-            part = (wide * full + white // 2) // white
-        result[rows] = part
-    return result
 
 
 def _encode(photo: Photo, stream: BinaryIO, _: int) -> None:
@@ -123,9 +104,9 @@ PNM = Codec(
     label="PNM",
     extensions=(".ppm", ".pgm", ".pnm"),
     dtypes=("uint8", "uint16"),
-    matches=_matches,
+    matches=lambda head: head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace(),
     decode=_decode,
     encode=_encode,
     keeps={},
-    measure=_measure,
+    measure=lambda stream: _read_header(stream.read(_MAX_HEADER))[:2],
 )

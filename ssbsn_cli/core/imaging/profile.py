@@ -7,7 +7,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-# The cicp of sRGB; what pixels of a file that says nothing mean.
+# The cicp of sRGB, which a file has that says nothing.
 SRGB = bytes((1, 13, 0, 1))
 
 # By their numbers in ITU-T H.273: x and y of white, red, green and blue.
@@ -39,7 +39,7 @@ _BRADFORD = np.array(
 def profile_of_cicp(cicp: bytes, grey: bool) -> bytes:
     """Return a profile that says what a `Metadata.cicp` says; empty if a profile cannot.
 
-    PQ and HLG, the curves of HDR, are such: they encode light beyond white.
+    It cannot say PQ and HLG, the curves of HDR, which encode light beyond white.
     """
     corners, curve = PRIMARIES.get(cicp[0]), _CURVES.get(cicp[1])
     return make_profile(corners, curve, grey) if corners and curve else b""
@@ -48,19 +48,8 @@ def profile_of_cicp(cicp: bytes, grey: bool) -> bytes:
 def profile_of_gamma(gamma: float | None, corners: tuple[float, ...] | None, grey: bool) -> bytes:
     """Return a profile of what the chunks gAMA and cHRM of a PNG say; sRGB where they are silent.
 
-    Parameters
-    ----------
-    gamma : float, optional
-        The exponent that encoded the light, such as 0.45455.
-    corners : tuple of float, optional
-        x and y of white, red, green and blue.
-    grey : bool
-        Whether the pixels are grey.
-
-    Returns
-    -------
-    bytes
-        Empty if the numbers make no sense.
+    `gamma` is the exponent that encoded the light, such as 0.45455; `corners` are as in
+    `make_profile`. The result is empty if the numbers make no sense.
     """
     curve = (1 / gamma,) if gamma else SRGB_CURVE
     try:

@@ -18,6 +18,10 @@ from ssbsn_cli.core.imaging.codec import Codec, Refusal
 from ssbsn_cli.core.imaging.exif import (
     BROKEN,
     DESCRIPTIVE,
+    EXIF_IFD,
+    GPS_IFD,
+    MAKER_NOTE,
+    ORIENTATION,
     Directory,
     Entry,
     Layout,
@@ -42,10 +46,8 @@ _MAGIC = (
     b"II\x1a\0\0\0HEAPCCDR",
 )  # fmt: skip
 _DNG_VERSION = 50706
-_EXIF_IFD, _GPS_IFD = 34665, 34853
-_ORIENTATION = 274
-# Notes of the maker mean nothing without the raw data, and often refer to places in its file.
-_NOT_KEPT = {_ORIENTATION, 37500, 40961, 40962, 40963, 40965}
+# Maker notes mean nothing without the raw data, and often refer to places in its file.
+_NOT_KEPT = {ORIENTATION, MAKER_NOTE, 40961, 40962, 40963, 40965}
 _CANON_BOX = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 _STEPS = 65536
 # Light from here on is compressed; a sky that the sensor could not hold ends at 95 %.
@@ -64,23 +66,13 @@ _SPACES: dict[RawSpace, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
 
 
 def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
-    """Turn a camera raw file into a 16-bit photo, without removing noise from it.
+    """Turn a camera raw file into a 16-bit photo in a colour space, without removing noise.
 
     The white balance is the camera's. Brightness is that of a linear development, except that
     what would become brighter than white is compressed instead of clipped, as in [1]_.
 
-    Parameters
-    ----------
-    stream : file
-        Open for reading and seekable.
-    space : {"srgb", "p3", "adobe", "prophoto"}
-        The colour space of the result.
-
-    Returns
-    -------
-    Photo
-        RGB, the right way up, with the profile of that space and the EXIF of the raw file. Its
-        format is "tiff".
+    The result is the right way up, and has the profile of that colour space and the EXIF of the
+    raw file. Its format is "tiff".
 
     Raises
     ------
@@ -104,7 +96,7 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
             output_bps=16,
             gamma=(1, 1),
             no_auto_bright=True,
-            # Without this, what white balance lifts above white is lost.
+            # Otherwise LibRaw clips what the white balance lifts above white.
             highlight_mode=rawpy.HighlightMode.Blend,
             fbdd_noise_reduction=rawpy.FBDDNoiseReductionMode.Off,
             noise_thr=None,
@@ -154,13 +146,9 @@ def _tone(curve: tuple[float, ...], gain: float) -> NDArray[np.uint16]:
 
 
 def read_raw_exif(stream: BinaryIO) -> bytes:
-    """Collect the EXIF of a raw file, which is where its maker put it.
+    """Collect the EXIF of a raw file, which is where its maker put it; empty if there is none.
 
-    Returns
-    -------
-    bytes
-        As in `Metadata.exif`, without what describes the raw data: orientation, sides, notes of
-        the maker. Empty if there is none or it is broken.
+    What describes the raw data is left out: orientation, sides, notes of the maker.
     """
     stream.seek(0)
     head = stream.read(92)
@@ -193,7 +181,7 @@ def _read_canon_exif(stream: BinaryIO) -> tuple[Layout, Directory]:
         if box.kind in (b"CMT1", b"CMT2", b"CMT4")
     }
     layout, found = parts[b"CMT1"]
-    for kind, tag in ((b"CMT2", _EXIF_IFD), (b"CMT4", _GPS_IFD)):
+    for kind, tag in ((b"CMT2", EXIF_IFD), (b"CMT4", GPS_IFD)):
         if kind in parts and parts[kind][1]:
             found[tag] = parts[kind][1]
     return layout, found
@@ -223,7 +211,7 @@ def _describe(raw: rawpy.RawPy) -> bytes:
     if other.timestamp > datetime(1980, 1, 1):
         text = other.timestamp.strftime("%Y:%m:%d %H:%M:%S").encode() + b"\0"
         inner[36867] = Entry(2, len(text), text)
-    return build_exif({_EXIF_IFD: inner}, "<") if inner else b""
+    return build_exif({EXIF_IFD: inner}, "<") if inner else b""
 
 
 def _matches(head: bytes) -> bool:

@@ -18,7 +18,7 @@ from ssbsn_cli.core.imaging.photo import Photo
 from ssbsn_cli.core.imaging.raw import RAW, develop
 from ssbsn_cli.core.types import RawSpace
 
-# Larger photos must be asked for: 512 megapixels take some 3 GB while they are decoded.
+# Users must ask for larger photos: to decode 512 megapixels takes about 3 GB.
 MAX_PIXELS = 1 << 29
 
 
@@ -38,15 +38,15 @@ def read_photo(
     name : str, optional
         What to call it in messages; the path if there is one.
     max_pixels : int, optional
-        The most pixels that a photo may have; `MAX_PIXELS` if not given. What the file claims
-        decides, before anything is decoded.
-    raw_space : {"srgb", "p3", "adobe", "prophoto"}
+        The most pixels that the file may claim, checked before anything is decoded; `MAX_PIXELS`
+        if not given.
+    raw_space : RawSpace
         The colour space that camera raw files are developed to.
 
     Returns
     -------
     Photo
-        Pixels in the depth of the file. Its metadata ask for no turning any more.
+        In the depth of the file.
 
     Raises
     ------
@@ -71,7 +71,13 @@ def _read(stream: BinaryIO, name: str, max_pixels: int, raw_space: RawSpace) -> 
             codec = sniff(stream, PurePath(name).suffix)
         with explained(name, codec.label):
             if codec.measure:
-                _check_size(*codec.measure(stream), max_pixels)
+                width, height = codec.measure(stream)
+                if width * height > max_pixels:
+                    raise Refusal(
+                        f"claims to be {width} x {height} pixels, more than the limit of "
+                        f"{max_pixels}",
+                        "Use --max-pixels to raise the limit if you trust the file.",
+                    )
                 stream.seek(0)
             photo = develop(stream, raw_space) if codec is RAW else codec.decode(stream)
         photo.metadata = without_claims(photo.metadata)
@@ -80,14 +86,6 @@ def _read(stream: BinaryIO, name: str, max_pixels: int, raw_space: RawSpace) -> 
         raise ImageError(
             f"{name} does not fit into memory.", "Close other programs, or cut it into parts."
         ) from error
-
-
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise Refusal(
-            f"claims to be {width} x {height} pixels, more than the limit of {max_pixels}",
-            "Use --max-pixels to raise the limit if you trust the file.",
-        )
 
 
 @contextmanager
@@ -103,7 +101,7 @@ def explained(name: str, label: str | None = None) -> Iterator[None]:
     except Refusal as refusal:
         raise ImageError(f"{name} {refusal}.", refusal.hint) from refusal.__cause__
     except Exception as error:
-        # Of a decoder's OSErrors, most are about the bytes and only this one is about the disk.
+        # Most OSErrors of a decoder are about the bytes, and only this one is about the disk.
         if isinstance(error, OSError) and (label is None or error.errno == errno.EIO):
             raise _unreadable(error, name) from error
         # Libraries do not agree on what to raise for broken bytes.

@@ -42,12 +42,11 @@ _LAYERS = 37724
 _IPTC_MARK = b"\x1c"
 _ALPHAS: dict[int, Alpha] = {0: "unspecified", 1: "associated", 2: "unassociated"}
 _FLOAT_HEADROOM = 16.0
-# How much of a file tifffile holds beside the pixels; by default, often the whole file.
+# How much of a file tifffile reads at once; by default, often all of it.
 _BATCH_BYTES = 4 << 20
 # OpenCV does not return such pixels as they are stored.
 _ALTERED = {PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.PALETTE}
-_SAVE_AS_ZIP = "Save it with ZIP compression."
-# What tifffile decompresses without the help of imagecodecs.
+# What tifffile can decompress without imagecodecs.
 _INFLATERS: dict[int, Callable[[], Any]] = {
     COMPRESSION.ADOBE_DEFLATE: zlib.decompressobj,
     COMPRESSION.DEFLATE: zlib.decompressobj,
@@ -94,7 +93,8 @@ def _decode_page(page: TiffPage, stream: BinaryIO) -> Pixels:
     except (ImportError, KeyError, ValueError, NotImplementedError) as error:
         if "known COMPRESSION" in str(error):
             raise Refusal(
-                f"is a TIFF of the unknown compression {page.compression}", _SAVE_AS_ZIP
+                f"is a TIFF of the unknown compression {page.compression}",
+                "Save it with ZIP compression.",
             ) from error
         if "imagecodecs" not in str(error) and not isinstance(error, ImportError):
             raise
@@ -105,8 +105,7 @@ def _decode_page(page: TiffPage, stream: BinaryIO) -> Pixels:
                 what = f"with {page.bitspersample}-bit pixels"
             raise Refusal(
                 f"is a TIFF {what}, which needs more codecs",
-                f'Install them with pip install "ssbsn[tiff]", or {_SAVE_AS_ZIP[0].lower()}'
-                f"{_SAVE_AS_ZIP[1:]}",
+                'Install them with pip install "ssbsn[tiff]", or save it with ZIP compression.',
             ) from error
         return found
     if page.axes == "SYX":
@@ -122,13 +121,7 @@ def _inflates_without_limit(page: TiffPage) -> bool:
 
 
 def check_inflation(page: TiffPage, data: bytes) -> None:
-    """Refuse a strip or tile that inflates to more than its share of the pixels.
-
-    Raises
-    ------
-    Refusal
-        It does.
-    """
+    """Refuse a strip or tile that inflates to more than its share of the pixels."""
     if _inflates_without_limit(page) and page.dtype is not None:
         most = math.prod(page.chunks) * page.dtype.itemsize
         inflater = _INFLATERS[page.compression]()
@@ -203,12 +196,7 @@ def _check_floats(pixels: Pixels) -> None:
 def read_metadata(stream: BinaryIO, page: TiffPage, front: TiffPage) -> Metadata:
     """Collect what describes the photo, empty if broken; EXIF becomes its own block.
 
-    Parameters
-    ----------
-    stream : binary file
-        The TIFF.
-    page, front : TiffPage
-        As `find_photo` returns them. What the photo's own page says counts more.
+    What the photo's own page says counts more than what the one in front of it says.
     """
     lost = ["the layers of Photoshop"] if _LAYERS in front.tags else []
     try:

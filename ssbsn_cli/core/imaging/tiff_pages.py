@@ -10,14 +10,14 @@ from typing import BinaryIO
 
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
 
-from ssbsn_cli.core.imaging.codec import Refusal, camera_raw, cut_short, damaged
+from ssbsn_cli.core.imaging.codec import Refusal, cut_short, damaged
 from ssbsn_cli.core.imaging.exif import BROKEN, list_tags, next_directory, read_header
 
 _DNG_VERSION = 50706
 _SUB_DIRECTORIES = 330
 _REDUCED_OR_MASK = 1 | 4
 _RAW_PHOTOMETRICS = {PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW}
-# Grey or coloured channels by kind.
+# How many channels are grey or coloured.
 COLORS: dict[int, int] = {
     PHOTOMETRIC.MINISWHITE: 1,
     PHOTOMETRIC.MINISBLACK: 1,
@@ -29,20 +29,15 @@ _EXPORT = "Export it as an 8-bit or 16-bit RGB TIFF first."
 _TEXT = 2
 # Characters in a directory. Descriptions of microscopes are long, but tifffile needs much for them.
 _MAX_TEXT = 4 << 20
-# Of a photo, the smaller copies and masks beside it included.
+# With the smaller copies and masks beside a photo.
 _MAX_PAGES = 64
 
 
 @contextmanager
 def open_tiff(stream: BinaryIO) -> Iterator[TiffFile]:
-    """Open a TIFF whose directories are few, hold little text and do not lead in a circle.
+    """Open a TIFF; refuse directories that are many, hold much text or lead in a circle.
 
     Meanwhile, tifffile does not log what it finds odd in a file.
-
-    Raises
-    ------
-    Refusal
-        They are many, hold much, or do lead in a circle.
     """
 
     def nothing(_: logging.LogRecord) -> bool:
@@ -74,21 +69,16 @@ def _check_chain(stream: BinaryIO) -> None:
                 raise Refusal("holds more text than a photo has", "Export it anew.")
             position = next_directory(stream, layout, position, len(tags))
     except BROKEN:
-        # Where it is cut off, tifffile stops, too.
+        # At the end of a file that is cut off, tifffile stops, too.
         pass
     finally:
         stream.seek(0)
 
 
 def find_photo(tiff: TiffFile) -> tuple[TiffPage, TiffPage]:
-    """Return the one picture in the file, past thumbnails, reduced copies and masks.
+    """Return the one picture in the file, past thumbnails and masks, and the page describing it.
 
-    Returns
-    -------
-    photo : TiffPage
-        The picture.
-    front : TiffPage
-        The page that it belongs to and that describes it: itself, or one that holds a thumbnail.
+    That page is the picture's own, or one in front of it that holds a thumbnail.
 
     Raises
     ------
@@ -102,7 +92,11 @@ def find_photo(tiff: TiffFile) -> tuple[TiffPage, TiffPage]:
         if _DNG_VERSION in page.tags or any(
             candidate.photometric in _RAW_PHOTOMETRICS for candidate in family
         ):
-            raise camera_raw()
+            raise Refusal(
+                "is a camera raw file, but not named as one",
+                "Save it under the extension of its camera, such as .dng or .nef, to have it "
+                "developed.",
+            )
     whole = [(page, front) for front, family in families for page in _largest(family)]
     if len(whole) > 1:
         raise _several(f"{len(whole)} pages", "page")
@@ -145,7 +139,7 @@ def _check_alone(photo: TiffPage, tiff: TiffFile) -> None:
     try:
         found = tiff.series
     except Exception:
-        # A description that tifffile cannot make sense of describes no stack.
+        # If tifffile cannot make sense of a description, it describes no stack.
         return
     for series in found:
         number = math.prod(series.shape) // max(1, math.prod(photo.shape))

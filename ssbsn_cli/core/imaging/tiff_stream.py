@@ -20,24 +20,16 @@ from ssbsn_cli.core.imaging.tiff_pages import find_photo, open_tiff
 
 # Pixels of more bytes than this stay in their file.
 STREAM_BYTES = 1 << 30
-# Larger rows of strips or tiles would give up too much of the memory that streaming saves.
+# Larger rows of strips or tiles would take too much of the memory that streaming saves.
 _MAX_ROW_BYTES = 256 << 20
 _RUN_BYTES = 1 << 20
 
 
 def open_large_tiff(path: Path) -> TiffImage | None:
-    """Open a TIFF whose pixels are too many to have them all in memory.
+    """Open a TIFF whose pixels are too many to have them all in memory, for a ``with`` block.
 
-    Parameters
-    ----------
-    path : Path
-        A file of any kind; it need not exist.
-
-    Returns
-    -------
-    TiffImage or None
-        To be used in a ``with`` block. None if `read_photo` must do it: the file is small, or
-        cannot be decoded in parts, or cannot be read at all, which `read_photo` explains.
+    Returns None if `read_photo` must do it: the file is small, is no TIFF, cannot be decoded in
+    parts, or cannot be read at all, which `read_photo` explains.
     """
     try:
         with ExitStack() as stack:
@@ -64,24 +56,9 @@ def open_large_tiff(path: Path) -> TiffImage | None:
 class TiffImage:
     """The pixels of a TIFF, decoded where they are asked for; an `Image`.
 
-    Strips and tiles are kept until rows below them are asked for, so going through an image from
-    top to bottom decodes each of them once.
-
-    Parameters
-    ----------
-    page : tifffile.TiffPage
-        The picture: uint8 or uint16, grey or RGB, channels interleaved.
-    metadata : Metadata
-        What the file says about it.
-    name : str
-        What to call the file in messages.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        (H, W, C) with C = 1 or 3.
-    dtype : numpy.dtype
-        uint8 or uint16, in native byte order.
+    They are uint8 or uint16, grey or RGB, with interleaved channels. Strips and tiles are kept
+    until rows below them are asked for, so going through an image from top to bottom decodes each
+    of them once. Messages call the file by `name`.
     """
 
     def __init__(self, page: TiffPage, metadata: Metadata, name: str) -> None:
@@ -179,7 +156,7 @@ def _can_stream(page: TiffPage) -> bool:
         and page.samplesperpixel in (1, 3)
         and page.photometric != PHOTOMETRIC.PALETTE
         and page.planarconfig == 1
-        # One JPEG that goes on from tile to tile: only tifffile itself can take it apart.
+        # Else one JPEG goes on from tile to tile, and only tifffile can take it apart.
         and page.jpegheader is None
     )
 

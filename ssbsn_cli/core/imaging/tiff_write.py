@@ -36,7 +36,7 @@ _ALPHA_CODES: dict[Alpha, str] = {
 _STRIP_BYTES = 1 << 20
 _BATCH_BYTES = 16 << 20
 _TILE = 256
-# A classic TIFF holds 4 GiB. Some of it is left for metadata and for what compresses badly.
+# A classic TIFF holds 4 GiB. Some is kept free for metadata and for pixels that compress badly.
 _CLASSIC_BYTES = (1 << 32) - (256 << 20)
 
 
@@ -64,18 +64,8 @@ def write_tiff_tiles(
 ) -> None:
     """Write a TIFF of one page, in deflate-compressed tiles, from rows as they come.
 
-    Parameters
-    ----------
-    stream : binary file
-        Empty, open for writing and reading.
-    rows : iterable of numpy.ndarray
-        (h, W, C) each, from top to bottom; one row of tiles is kept in memory.
-    shape : tuple of int
-        (H, W, C) of the whole, with C = 1 or 3.
-    dtype : numpy.dtype
-        uint8 or uint16.
-    metadata : Metadata
-        To be written; of EXIF, what describes the photo.
+    Rows are (h, W, C) of uint8 or uint16 with C = 1 or 3, from top to bottom; one row of tiles is
+    kept in memory. `shape` is that of the whole. Of EXIF, only what describes the photo is written.
     """
     _write(stream, _cut_tiles(rows, shape[1]), shape, dtype, tile=(_TILE, _TILE))
     _add_metadata(stream, metadata)
@@ -147,7 +137,7 @@ def _as_directory(metadata: Metadata) -> Directory:
     if metadata.xmp:
         found[XMP] = Entry(_BYTE, len(metadata.xmp), metadata.xmp)
     if metadata.iptc:
-        # As numbers of four bytes, though in the order of their bytes: readers expect just that.
+        # Readers expect numbers of four bytes, with the bytes left in their order.
         padded = metadata.iptc + bytes(-len(metadata.iptc) % 4)
         found[IPTC] = Entry(_LONG, len(padded) // 4, padded)
     return found

@@ -33,14 +33,10 @@ def write_photo(
 
     Parameters
     ----------
-    photo : Photo
-        What to write.
-    path : Path
-        Where.
     format : str, optional
         One of `CODECS`, such as "jpeg"; told by the extension of `path` if None.
     quality : int
-        1 to 100, for JPEG and WebP.
+        1 to 100, for lossy formats.
     overwrite : bool
         Whether a file that is there already may be replaced.
     strip_metadata : bool
@@ -69,18 +65,8 @@ def write_rows(
 ) -> None:
     """Write the result of a large TIFF as a TIFF, from rows; it appears whole or not at all.
 
-    Parameters
-    ----------
-    rows : iterable of numpy.ndarray
-        (h, W, C) each, from top to bottom; of the shape and type of `source` together.
-    source : TiffImage
-        What they were made from; it gives the metadata and is closed at the end.
-    path : Path
-        Where; may be the file of `source`.
-    overwrite : bool
-        Whether a file that is there already may be replaced.
-    strip_metadata : bool
-        Whether to leave out EXIF, XMP and the colour profile.
+    Rows are (h, W, C) each, from top to bottom, and of the shape and type of `source` together. It
+    gives the metadata and is closed at the end. `path` may be its file.
 
     Raises
     ------
@@ -110,23 +96,8 @@ def encode_photo(
 def check_writable(photo: Photo, format: str, quality: int, name: str) -> None:
     """Refuse what a format cannot hold, without writing anything.
 
-    Parameters
-    ----------
-    photo : Photo
-        What is to be written. Of its values, only those of alpha matter.
-    format : str
-        One of `CODECS`, such as "jpeg".
-    quality : int
-        1 to 100.
-    name : str
-        What to call the result in messages.
-
-    Raises
-    ------
-    ImageError
-        The format cannot hold the photo.
-    OptionError
-        There is no such format or quality.
+    Of the photo's values, only those of alpha matter. Messages call the result by `name`. Errors
+    are those of `write_photo`.
     """
     codec = CODECS.get(format)
     if codec is None or not codec.encode:
@@ -153,21 +124,9 @@ def check_writable(photo: Photo, format: str, quality: int, name: str) -> None:
 
 
 def list_losses(photo: Photo, format: str, strip_metadata: bool = False) -> tuple[str, ...]:
-    """Return what a file of a format does not keep of what a photo's own file held.
+    """Return what a file of a format would lack of what the photo's own file held.
 
-    Parameters
-    ----------
-    photo : Photo
-        As it was read.
-    format : str
-        One of `CODECS`, such as "jpeg".
-    strip_metadata : bool
-        Whether metadata are left out anyway.
-
-    Returns
-    -------
-    tuple of str
-        Such as "EXIF" or "the gain map for HDR displays".
+    For example "EXIF" or "the gain map for HDR displays"; `photo` is as it was read.
     """
     return _kept(photo.metadata, format, photo.pixels.shape[2], strip_metadata).lost
 

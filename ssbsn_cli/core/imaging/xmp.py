@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from xml.parsers import expat
 
 LOST_VIDEO = "the video of a motion photo"
@@ -16,7 +15,7 @@ _CLAIMS = (
     ("http://ns.apple.com/HDRGainMap/1.0/", "", _GAIN_MAP),
     (_CAMERA, "MotionPhoto", LOST_VIDEO),
     (_CAMERA, "MicroVideo", LOST_VIDEO),
-    # Lists of what follows the picture; the claims above say what that is.
+    # It lists the data that follow the picture. The claims above say what they are.
     ("http://ns.google.com/photos/1.0/container/", "", None),
     ("http://ns.google.com/photos/dd/1.0/device/", "", "the depth map"),
 )
@@ -30,12 +29,7 @@ _Claims = tuple[tuple[str, str, str | None], ...]
 def settle_claims(xmp: bytes) -> tuple[bytes, tuple[str, ...]]:
     """Take out claims that more than the picture follows in the file, since a result has only that.
 
-    Returns
-    -------
-    bytes
-        The packet without them.
-    tuple of str
-        What was claimed, such as "the gain map for HDR displays".
+    Returns the packet without them, and what they claimed, such as "the gain map for HDR displays".
     """
     return _without(xmp, _CLAIMS)
 
@@ -109,13 +103,9 @@ def _find(xmp: bytes, claims: _Claims) -> tuple[list[tuple[int, int]], list[str 
         raise ValueError("entities have no place in XMP")
 
     parser = expat.ParserCreate(namespace_separator=" ")
-    handlers: dict[str, Callable[..., None]] = {
-        "StartNamespaceDeclHandler": declare,
-        "StartElementHandler": begin,
-        "EndElementHandler": end,
-        "EntityDeclHandler": refuse,
-    }
-    for name, handler in handlers.items():
-        setattr(parser, name, handler)
+    parser.StartNamespaceDeclHandler = declare
+    parser.StartElementHandler = begin
+    parser.EndElementHandler = end
+    parser.EntityDeclHandler = refuse
     parser.Parse(xmp, True)
     return cuts, found

@@ -19,7 +19,7 @@ from ssbsn_cli.core.imaging import (
     stored_dtype,
     write_photo,
 )
-from ssbsn_cli.core.imaging.compare import RowComparison
+from ssbsn_cli.core.imaging.compare import Comparison
 from ssbsn_cli.core.imaging.photo import Pixels
 from ssbsn_cli.core.imaging.tiff_stream import TiffImage
 from ssbsn_cli.core.imaging.writing import write_rows
@@ -169,7 +169,7 @@ def _denoise_large(
     start = time.perf_counter()
     changed = job.source.stat() if job.source and options.keep_time else None
     with image:
-        picture = RowComparison(image.shape) if job.comparison else None
+        picture = Comparison(image.shape) if job.comparison else None
         # One pixel stands for all: only the number of channels and their type matter.
         one = Photo(image[:1, :1], image.metadata)
         check_writable(one, "tiff", options.quality, str(job.target))
@@ -189,11 +189,12 @@ def _denoise_large(
     return _describe(job, image.shape, str(image.dtype), lost) | denoiser.describe() | speed
 
 
-def _watch(rows: Iterator[Pixels], image: TiffImage, picture: RowComparison) -> Iterator[Pixels]:
+def _watch(rows: Iterator[Pixels], image: TiffImage, picture: Comparison) -> Iterator[Pixels]:
     """Pass rows on, and show each with what it was to a picture of before and after."""
     top = 0
     for after in rows:
-        picture.add(image[top : top + len(after), :], after)
+        picture.add_before(image[top : top + len(after), :])
+        picture.add_after(after)
         top += len(after)
         yield after
 
@@ -218,8 +219,8 @@ def _write(opened: Opened, job: Job, options: FileOptions, facts: dict[str, Any]
         )
         _keep_time(job.target, changed)
     if opened.comparison:
-        picture = opened.comparison.picture(photo.color)
-        _add_comparison(picture, photo.metadata, job, options)
+        opened.comparison.add_after(photo.color)
+        _add_comparison(opened.comparison.picture(), photo.metadata, job, options)
     lost = list_losses(photo, format, options.strip_metadata)
     dtype = str(stored_dtype(photo, format))
     return _describe(job, photo.pixels.shape, dtype, lost) | facts

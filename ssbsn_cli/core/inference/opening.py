@@ -189,7 +189,9 @@ def _open(job: Job, options: FileOptions) -> Opened | TiffImage | dict[str, Any]
     # What cannot be written is noticed before minutes are spent on denoising.
     check_writable(photo, format, options.quality, str(job.target or "The result"))
     _make_folders(job)
-    comparison = Comparison(photo.color) if job.comparison else None
+    comparison = Comparison(photo.color.shape) if job.comparison else None
+    if comparison:
+        comparison.add_before(photo.color)
     return Opened(photo, format, comparison)
 
 
@@ -241,8 +243,10 @@ def _compare_existing(job: Job, options: FileOptions) -> dict[str, Any]:
             f"{job.target} cannot be compared with {job.source}: their sizes differ.",
             "Use --overwrite to make it anew.",
         )
-    picture = Comparison(before.color).picture(after.color)
-    write_comparison(picture, before.metadata, job.comparison)
+    comparison = Comparison(before.color.shape)
+    comparison.add_before(before.color)
+    comparison.add_after(after.color)
+    write_comparison(comparison.picture(), before.metadata, job.comparison)
     return {**job.skipped, "comparison": str(job.comparison)}
 
 

@@ -37,27 +37,11 @@ def adapt_weights(
 
     A part of each photo is held out, and the weights that do best there are returned. If
     fine-tuning did not help, these are the weights that were given. Their name tells what they
-    were adapted from.
+    were adapted from. Errors are those of `prepare_training` and `Trainer.train`.
 
-    Parameters
-    ----------
-    photos, minutes : sequence of Path, float
-        What to train on, and for how long.
-    weights : str, optional
-        What to start from, see `find_weights`; the default weights if not given.
-    settings : Settings
-        Its device, precision and compiling are used; the precision "fp16" counts as "auto".
-    keep : Path, optional
-        Where the run is kept; if not given, nothing of it is.
-    say, warn, listen : callable
-        Told what is found and done; told of each step.
-
-    Raises
-    ------
-    OptionError
-        See `prepare_training`.
-    WeightsError, DeviceError, SsbsnError
-        See `prepare_training` and `Trainer.train`.
+    It starts from `weights`, see `find_weights`, or from the default ones. Of the settings, it uses
+    the device, the precision ("fp16" counts as "auto") and compiling. The run is kept in `keep`, or
+    not at all. `listen` is told of each step.
     """
     name = weights or default_name()
     options = {

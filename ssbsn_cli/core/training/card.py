@@ -26,17 +26,8 @@ _MEANINGS = {
 class Origin:
     """What weights come from: what stays the same throughout a run.
 
-    Parameters
-    ----------
-    config : Config
-        How they are trained.
-    record : dict
-        For JSON: which photos they learn from. Its "sources" have "path", "kind", "photos",
-        "skipped" and "weight".
-    licence : str
-        Of the weights; may be empty if nobody chose one.
-    init : str, optional
-        The weights that training started from; None if they were random.
+    `record` is for JSON and says which photos they learn from. The licence may be empty if nobody
+    chose one. `init` is None if the training started from random weights.
     """
 
     config: Config
@@ -55,16 +46,8 @@ def model_card(
 ) -> str:
     """Describe trained weights for whoever finds them, as Markdown that UTF-8 can encode.
 
-    Parameters
-    ----------
-    name : str
-        Of the run; the command in the card takes it for the run's directory.
-    descriptor, origin
-        What `Descriptor.to_dict` returns, and what the weights come from.
-    steps, minutes : int, float
-        Steps that the weights were trained for, and the time that took.
-    scores : mapping
-        By name, as in the log of the run.
+    `name` is that of the run's directory. The descriptor is what `Descriptor.to_dict` returns, and
+    the scores are named as in the log of the run.
     """
     how = "on noisy photographs alone, without clean ones"
     if set(kinds := origin.config.training.kinds) != {"self"}:

@@ -150,21 +150,16 @@ def load_config(
     settings: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
 ) -> Config:
-    """Read a configuration and change it.
+    """Read one of `config_names`, or a TOML file, and change it.
+
+    Of the three ways to say how long to train, the last one given counts.
 
     Parameters
     ----------
-    name_or_path : str
-        One of `config_names`, or a TOML file.
     settings : sequence of str
         Changes as ``section.key=value``, with the value in TOML; other text stands for itself.
     options : mapping, optional
         More changes, by ``section.key``; they are made last, and None changes nothing.
-
-    Returns
-    -------
-    Config
-        Checked. Of the three ways to say how long to train, the last one given counts.
 
     Raises
     ------

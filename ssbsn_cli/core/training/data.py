@@ -42,20 +42,10 @@ _VALIDATION_SEED = 2**64 - 1
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a training learns from.
+    """What a training learns from: this process' part of each step, and what scores a network.
 
-    Parameters
-    ----------
-    batches : Mixture
-        This process' part of each step.
-    validation : callable
-        Scores a network.
-    picture : array
-        (H, W, 3) float32 in [0, 1]: what previews show.
-    pixels : int
-        In all photos that are trained on.
-    record : dict
-        The sources and a ``key`` that tells these photos from others, as plain values.
+    Previews show the picture, (H, W, 3) in [0, 1]. `pixels` counts those of all photos that are
+    trained on. The record has the sources and a ``key`` that tells these photos from others.
     """
 
     batches: Mixture

@@ -25,23 +25,9 @@ from ssbsn_cli.core.types import Notify
 
 
 class Learner:
-    """A network that learns.
+    """A network that learns; `step` counts the steps that it has done.
 
-    Parameters
-    ----------
-    network : Network
-        On the CPU; moved to the device of `team`.
-    config : Config
-        How to train; the precision is "fp32" or "bf16".
-    team : Team
-        The processes.
-    notify : callable, optional
-        Told, in a sentence, what a user should know.
-
-    Attributes
-    ----------
-    step : int
-        Steps done.
+    The network is moved to the device of `team`. The precision of `config` is "fp32" or "bf16".
 
     Raises
     ------
@@ -50,11 +36,7 @@ class Learner:
     """
 
     def __init__(
-        self,
-        network: Network,
-        config: Config,
-        team: Team,
-        notify: Notify = lambda _: None,
+        self, network: Network, config: Config, team: Team, notify: Notify = lambda _: None
     ) -> None:
         self._config = config
         self._device = team.device
@@ -65,7 +47,7 @@ class Learner:
         self._compiler = Compiler(
             network.bulk,
             config.training.compile,
-            # As measured. Several processes would all wait for the slowest one to compile.
+            # Measured. Several processes would all wait for the slowest one to compile.
             pays=network.blind and team.device.type == "cpu" and self._half and team.world == 1,
             # One forwards, two backwards: for features and for weights.
             passes=3,
@@ -123,15 +105,13 @@ class Learner:
         """Move the average towards the weights."""
         if self._average is None:
             return
-        # Early on it forgets faster, or it would stay near the random start.
+        # It forgets faster early on; otherwise it would stay near the random start.
         decay = min(self._config.optimizer.ema, (1 + self.step) / (10 + self.step))
         for mean, value in zip(self._average.parameters(), self._network.parameters(), strict=True):
             mean.lerp_(value, 1 - decay)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self._half:
-            return torch.autocast(self._device.type, torch.bfloat16)
-        return contextlib.nullcontext()
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._half)
 
     @contextlib.contextmanager
     def result(self) -> Iterator[Network]:

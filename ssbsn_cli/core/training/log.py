@@ -74,18 +74,10 @@ class RunFiles:
 
 @dataclass(frozen=True)
 class StepDone:
-    """What became of one step.
+    """What a step did, how fast the training is since it began or was resumed, and how far it is.
 
-    Parameters
-    ----------
-    step, loss, learning_rate
-        Steps done, and the loss and the learning rate of this one.
-    images_per_second : float
-        Crops a second, of all processes, since training began or was resumed.
-    progress : float
-        Part of the training that is done, 0 to 1.
-    seconds : float
-        Time spent on training, earlier sessions included.
+    Images are the crops of all processes. `progress` is the part that is done, 0 to 1. `seconds`
+    include earlier sessions.
     """
 
     step: int
@@ -99,12 +91,9 @@ class StepDone:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read the log of a run that may have been killed and resumed any number of times.
 
-    Returns
-    -------
-    list of dict
-        With "event" and "step" in each. Steps never fall, and no event occurs twice at one step:
-        of what a resumed run did again, the last time counts. Lines that are cut short or
-        otherwise damaged are left out. Empty if there is no such file.
+    Each record has an "event" and a "step". Steps never fall, and no event occurs twice at one
+    step: of what a resumed run did again, the last time counts. Damaged lines are left out. If
+    there is no such file, there are no records.
 
     Raises
     ------

@@ -32,16 +32,8 @@ class DivergedError(SsbsnError):
 class Trainer:
     """Takes a learner through a training.
 
-    Parameters
-    ----------
-    learner, config, data, team
-        What learns, how, from what, and in which processes.
-    recorder : Recorder or None
-        Keeps the run's files; None in processes that do not lead.
-    steps : int or None
-        How many; None trains by time.
-    seconds : float
-        Time that earlier sessions took.
+    Only the leading process has a recorder. Without a number of steps, training goes by time.
+    `seconds` is the time that earlier sessions took.
     """
 
     def __init__(
@@ -63,12 +55,7 @@ class Trainer:
         self._seconds = seconds
 
     def train(self, listen: Callable[[StepDone], None] = lambda _: None) -> None:
-        """Train to the end, with a checkpoint now and then and one at the end.
-
-        Parameters
-        ----------
-        listen : callable, optional
-            Told of each step.
+        """Train to the end, with a checkpoint now and then and one at the end; tell of each step.
 
         Raises
         ------

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-# Of the polynomial that pulls singular values towards 1, as in the first reference.
+# The polynomial that pulls singular values towards 1, as in the first reference.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 _ROUNDS = 5
 _MOMENTUM = 0.95
@@ -64,7 +64,7 @@ class Muon(Optimizer):
             if not state:
                 state["momentum"] = torch.zeros_like(parameter)
             momentum = state["momentum"].lerp_(parameter.grad, 1 - _MOMENTUM)
-            # One step ahead, as Nesterov's momentum looks.
+            # Nesterov's momentum looks one step ahead.
             matrix = parameter.grad.lerp(momentum, _MOMENTUM).flatten(1)
             matrix = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
             alike[tuple(matrix.shape)].append((parameter, matrix))
@@ -93,16 +93,9 @@ class Muon(Optimizer):
 def orthogonalised(matrices: Tensor) -> Tensor:
     """Set the singular values of matrices near 1, and keep their singular vectors.
 
-    Parameters
-    ----------
-    matrices : Tensor
-        (n, rows, columns), at least as many columns as rows; of any scale.
-
-    Returns
-    -------
-    Tensor
-        Of the same shape, float32. Singular values lie between about 0.7 and 1.2, but for those
-        that were next to nothing.
+    They are (n, rows, columns) with at least as many columns as rows, of any scale. The result is
+    float32. Its singular values lie between about 0.7 and 1.2, but for those that were next to
+    nothing.
     """
     scaled = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp_min(1e-12)
     # Precision matters little: the polynomial corrects what rounding did before.

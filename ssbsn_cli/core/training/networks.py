@@ -137,7 +137,7 @@ def _descriptor_of(model: ModelConfig) -> Descriptor:
             halo=model.halo,
             detail=model.detail,
         )
-        # First without memory, so that a width of a million is refused before it fills it.
+        # The network is built without memory first, which a width of a million would fill.
         if any(
             len(value) > _MOST_LAYERS
             for value in model.parameters.values()

@@ -9,27 +9,17 @@ from torch import Tensor
 
 from ssbsn_cli.core.training.config import LossKind, OptimizerConfig
 
-# Half a grey level: rounding takes what is closer.
+# Half a grey level, since rounding hides what is closer.
 _FLOOR = (0.5 / 255) ** 2
 
 
 def distance(output: Tensor, target: Tensor, kind: LossKind) -> Tensor:
-    """Return the loss of a batch.
+    """Return the loss of a batch (B, 3, H, W) in [0, 1]: a mean, so parts can be averaged.
 
-    Parameters
-    ----------
-    output, target : Tensor
-        (B, 3, H, W), values of [0, 1].
-    kind : {"l1", "psnr"}
-        The mean absolute difference; or half the logarithm of each crop's mean squared difference:
-        the negative PSNR up to a factor. With it, a decibel counts as much in a crop of little
-        noise as in one of much, and the output tends to the mean of what is likely, not to its
-        median.
-
-    Returns
-    -------
-    Tensor
-        A scalar: the mean over the batch, so parts of a batch can be averaged.
+    "l1" is the mean absolute difference. "psnr" is half the logarithm of each crop's mean squared
+    difference, the negative PSNR up to a factor. With it, a decibel counts as much in a crop of
+    little noise as in one of much, and the output tends to the mean of what is likely, not to its
+    median.
 
     References
     ----------

@@ -27,23 +27,9 @@ class Recorder:
     """Writes what a run leaves; only the leading process calls it.
 
     Nothing is written before there is a first checkpoint or step, so a training that fails to
-    start leaves no run behind.
-
-    Parameters
-    ----------
-    files, descriptor, origin
-        Where to write, the network, and what its weights come from.
-    state : TrainingState or None
-        Where the run goes on from.
-    warn, listen : callable
-        Told what a user should know; given each line of the metrics.
-    logs : sequence of Log
-        Where the metrics are written.
-
-    Attributes
-    ----------
-    saved_step, best_step : int
-        Steps of the last checkpoint and of the best one.
+    start leaves no run behind. The run goes on from `state`, if there is one. `listen` and the logs
+    get each line of the metrics. `saved_step` and `best_step` are those of the last checkpoint and
+    of the best one.
     """
 
     def __init__(
@@ -93,17 +79,8 @@ class Recorder:
     def save(self, state: TrainingState, network: Network, score: Score, picture: bytes) -> None:
         """Write a checkpoint; what was good before stays until all of it is there.
 
-        Parameters
-        ----------
-        state : TrainingState
-            Its `best` and `best_step` are not set yet.
-        network, score, picture
-            The network whose weights are the result, how good it is, and a PNG of what it does.
-
-        Raises
-        ------
-        OSError
-            Something cannot be written.
+        `best` and `best_step` of the state are not set yet. The picture is a PNG of what the
+        network does. Raises OSError if something cannot be written.
         """
         self._begin()
         step = state.step
@@ -147,7 +124,7 @@ class Recorder:
         for directory in (files.directory, files.checkpoints, files.previews):
             directory.mkdir(exist_ok=True)
         if self._resumed:
-            # The state is written last: of later steps, there is no state.
+            # The state is written last, so files of later steps belong to no state.
             for last in (files.checkpoint(self.saved_step), files.preview(self.saved_step)):
                 for later in last.parent.glob(f"step-*{last.suffix}"):
                     if later.name > last.name:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.runtime.device import resolve_device
 from ssbsn_cli.core.runtime.storage import cache_dir
 from ssbsn_cli.core.runtime.texts import parse_json
 from ssbsn_cli.core.training.config import Config, load_config
@@ -45,8 +46,8 @@ class TrainingRequest:
 
     Parameters
     ----------
-    run, config : Path, Config
-        The run's directory, and how to train.
+    run : Path
+        The run's directory.
     noisy, pairs : sequence of DataPath
         Noisy photos, and photos for the objective "pairs".
     validation : Path, optional
@@ -117,15 +118,18 @@ class TrainingOptions:
 def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> TrainingRequest:
     """Fill in what the user left out, from the run to resume or else by defaults.
 
-    Somebody may have made the run, so a cache that it names is not used unless the user names it,
-    too; `say` is told so.
+    The run may come from somebody else, so a cache that it names is used only if the user names
+    it, too. `say` is told so.
 
     Raises
     ------
     OptionError
         Something makes no sense.
     """
-    chosen = asked.config or _usual_config(asked.options.get("training.device") or "auto")
+    chosen = asked.config
+    if chosen is None:
+        device = resolve_device(asked.options.get("training.device") or "auto")
+        chosen = "small" if device.type == "cpu" else "ssbsn-sidd"
     run = asked.run or Path("runs") / Path(chosen).stem
     files = RunFiles(run)
     files.refuse_links()
@@ -208,12 +212,6 @@ def _refuse_unused(request: TrainingRequest) -> None:
                 f"No objective of the configuration uses --{option}.",
                 f"Leave it out, or give {kinds[0]!r} a share in training.objectives.",
             )
-
-
-def _usual_config(device: str) -> str:
-    from ssbsn_cli.core.runtime.device import resolve_device
-
-    return "small" if resolve_device(device).type == "cpu" else "ssbsn-sidd"
 
 
 def _parse_data(text: str) -> DataPath:

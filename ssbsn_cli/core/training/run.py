@@ -56,12 +56,7 @@ def prepare_training(
 ) -> Prepared:
     """Check everything, decode the photos, make or load the network.
 
-    Parameters
-    ----------
-    request : TrainingRequest
-        What the user asks for.
-    say, warn, listen : callable
-        Told what is found and done; given each line of the metrics.
+    `listen` is given each line of the metrics.
 
     Raises
     ------

@@ -22,7 +22,7 @@ from ssbsn_cli.core.noise.wide import Wide
 from ssbsn_cli.core.training.config import ObjectiveKind, PairsConfig
 from ssbsn_cli.core.types import Notify
 
-# As many parts of a photograph's windows are looked at for noise, however large those are.
+# The most parts of a window that are searched for noise, however large it is.
 _MOST_PARTS = 4096
 
 
@@ -139,7 +139,7 @@ def make_recipe(
         for cache, weight in zip(noisy, weights, strict=True):
             found = lift(cache)
             lifted += found
-            # As crops are drawn: a data set by its weight, then any of its photos.
+            # Noise is drawn as crops are: a data set by its weight, then any of its photos.
             odds += [weight / len(found) for _ in found]
         if not lifted:
             raise OptionError(

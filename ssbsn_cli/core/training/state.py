@@ -25,16 +25,8 @@ _NOT_NEGATIVE = ("step", "square", "exp_avg_sq")
 class TrainingState:
     """A training between two steps. Crops, strides and noise follow from the seed and the step.
 
-    Parameters
-    ----------
-    step, seconds : int, float
-        Steps done, and the time that they took.
-    network, average : dict
-        Weights by name, and their moving average, if there is one.
-    optimizer : dict
-        What `Optimizer.state_dict` returns.
-    best, best_step : float or None, int
-        Best rating of a checkpoint so far, where lower is better, and its step.
+    `network` and `average` hold weights by name. `best` is the best rating of a checkpoint so far,
+    where lower is better.
     """
 
     step: int
@@ -57,21 +49,10 @@ def load_state(
 ) -> TrainingState:
     """Read what `TrainingState.save` wrote, without running any code in it.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    network, optimizer
-        What the state is for. Names, shapes and types of all tensors must fit, since optimisers
-        check none of them before they write to memory.
-    average : bool
-        Whether there is a moving average.
-
-    Returns
-    -------
-    TrainingState
-        Its tensors are copies with the memory layout of those in `network`. Of the optimiser, only
-        the tensors come from the file.
+    Names, shapes and types of all tensors must fit the network, its moving `average` if there is
+    one, and the optimiser: optimisers check none of them before they write to memory. The tensors
+    of the result are copies with the memory layout of those in `network`. Of the optimiser, only
+    the tensors come from the file.
 
     Raises
     ------
@@ -79,7 +60,10 @@ def load_state(
         The file is damaged or belongs to something else.
     """
     try:
-        return _checked(_read(path), network, optimizer, average)
+        content = load_pickle(path)
+        if content.pop("version") != _VERSION:
+            raise ValueError("it is of another version")
+        return _checked(dict(content), network, optimizer, average)
     # Damaged bytes can make the unpickler raise anything.
     except Exception as error:
         reason = f": {error}" if isinstance(error, ValueError) else ""
@@ -87,13 +71,6 @@ def load_state(
             f"{path} is damaged and training cannot go on from it{reason}.",
             "Start a new run from the run's weights with --init.",
         ) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content = load_pickle(path)
-    if content.pop("version") != _VERSION:
-        raise ValueError("it is of another version")
-    return dict(content)
 
 
 def _checked(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.data.store import CropCache
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo
+from ssbsn_cli.core.imaging import Photo, encode_photo
 from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.runtime.storage import locked, write_atomically
@@ -31,23 +31,14 @@ def teach(
     device: str,
     notify: Notify,
 ) -> Path:
-    """Let a teacher denoise parts of noisy photos, or find what it did before.
+    """Let a teacher denoise parts of noisy photos, or find what it did before in a directory.
 
-    Parameters
-    ----------
-    caches, weights
-        Noisy photos, as for `CropSampler`.
-    config : DistillConfig
-        Which teacher, and how much it does.
-    directory : Path
-        Where results are kept.
-    device, notify
-        Where the teacher runs, and what is told about it.
+    The photos are given as for `CropSampler`. After an interruption, what is missing is added.
 
     Returns
     -------
     Path
-        A directory of pairs, 16 bits a channel. After an interruption, what is missing is added.
+        A directory of pairs, 16 bits a channel.
 
     Raises
     ------
@@ -80,7 +71,7 @@ def teach(
         denoiser = Denoiser(teacher, Settings(device=device, refine=config.refine))
         for number in missing:
             noisy = np.ascontiguousarray(crops.batch(number)[0].transpose(1, 2, 0))
-            # The noisy side first, so that the pair is whole if there is a clean one.
+            # The noisy side comes first, so that a pair with a clean side is whole.
             _write(_place(folder, "noisy", number), noisy)
             _write(_place(folder, "clean", number), np.clip(denoiser(noisy), 0, 1))
     return folder
@@ -92,4 +83,4 @@ def _place(folder: Path, side: str, number: int) -> Path:
 
 def _write(path: Path, picture: NDArray[np.float32]) -> None:
     pixels = np.rint(picture * 65535).astype(np.uint16)
-    write_atomically(path, encode_photo(Photo(pixels, Metadata(), "png"), "png"))
+    write_atomically(path, encode_photo(Photo(pixels), "png"))

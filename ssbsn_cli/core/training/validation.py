@@ -14,7 +14,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from ssbsn_cli.core.data.pairs import find_pairs
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.errors import ImageError, OptionError
-from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo
+from ssbsn_cli.core.imaging import Photo, encode_photo
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.config import LossKind
 from ssbsn_cli.core.training.objectives import distance
@@ -24,6 +24,8 @@ from ssbsn_cli.core.types import Notify, to_unit
 _CROPS_AT_ONCE = 4
 _CENTRE = 256
 _GAP = 8
+# SSIM's window.
+_LEAST_SIDE = 7
 
 _Picture = NDArray[np.float32]
 
@@ -68,10 +70,9 @@ def score_pairs(
     for noisy, clean in pairs:
         out = _denoise(network, noisy, device)
         psnrs.append(psnr(clean, out))
-        window = min(7, (min(clean.shape[:2]) - 1) // 2 * 2 + 1)
         ssims.append(
             structural_similarity(  # type: ignore[no-untyped-call]
-                clean, out, channel_axis=2, data_range=1.0, win_size=max(window, 3)
+                clean, out, channel_axis=2, data_range=1.0, win_size=_LEAST_SIDE
             )
         )
     figures = {
@@ -103,6 +104,9 @@ def read_pairs(
         if noisy.shape != clean.shape:
             warn(f"{pair.noisy} and {pair.clean} differ in size and are left out.")
             continue
+        if min(noisy.shape[:2]) < _LEAST_SIDE:
+            warn(f"{pair.noisy} is smaller than {_LEAST_SIDE}x{_LEAST_SIDE} pixels: left out.")
+            continue
         pictures.append((centre(noisy), centre(clean)))
         if len(pictures) == count:
             break
@@ -123,7 +127,7 @@ def preview(network: Network, picture: _Picture, device: torch.device) -> bytes:
     after = _denoise(network, picture, device)
     gap = np.ones((len(after), _GAP, 3), np.float32)
     both = np.rint(np.hstack([picture, gap, after]) * 255).astype(np.uint8)
-    return encode_photo(Photo(both, Metadata(), "png"), "png")
+    return encode_photo(Photo(both), "png")
 
 
 @torch.no_grad()

@@ -49,8 +49,7 @@ class AddedNoise:
     text : str
         As `NamedNoise` takes it.
     seed : int
-        With the same seed and name, a photograph gets the same noise, whatever else is in the
-        folder.
+        A photograph of one name gets the same noise from the same seed, whatever else is there.
     clipped : bool
         Whether noisy photographs are clipped and rounded like files of the clean ones' type.
         Otherwise they are floats that may leave [0, 1], as in most papers.
@@ -62,14 +61,7 @@ class AddedNoise:
 
 
 def open_synthetic(data: Sequence[Path], added: AddedNoise) -> Dataset:
-    """Open clean photographs that get noise.
-
-    Parameters
-    ----------
-    data : sequence of Path
-        Photographs, or folders as `find_photos` takes them.
-    added : AddedNoise
-        What they get.
+    """Open clean photographs, or folders of them, that get noise.
 
     Raises
     ------
@@ -107,10 +99,7 @@ def _read(photos: Dataset, added: AddedNoise) -> Iterator[Sample]:
 def open_demo(data: Sequence[Path] = ()) -> Dataset:
     """Open parts of four photographs, each with noise of several kinds, for trying things out.
 
-    Raises
-    ------
-    OptionError
-        There is `data`, of which it needs none.
+    Raises an OptionError if there is `data`, since it needs none.
     """
     if data:
         raise OptionError("The data set demo brings its own photos.", "Drop --data.")

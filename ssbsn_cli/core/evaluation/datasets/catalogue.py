@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -56,19 +55,17 @@ _ENTRIES = {
     "demo": _Entry(added_noise.open_demo, "It needs no files."),
 }
 DATASETS = tuple(_ENTRIES)
-# Whatever the user has: there is no usual place for it.
+# The user's own photos, for which there is no usual place.
 _NAMELESS = ("pairs", "folder", "synthetic")
 
 
 def open_dataset(
     name: str, data: Sequence[Path], limit: int | None = None, added: AddedNoise | None = None
 ) -> Dataset:
-    """Open a data set.
+    """Open one of `DATASETS`; some damage to its files shows only when they are read.
 
     Parameters
     ----------
-    name : str
-        One of `DATASETS`.
     data : sequence of Path
         Its files or folders; if there are none, the folder of the data set's name in the user's
         cache. None for "demo". For "pairs", patterns with ``*`` in them, too.
@@ -76,11 +73,6 @@ def open_dataset(
         How many samples of it to take at most: its first ones.
     added : AddedNoise, optional
         For "synthetic": what its photographs get.
-
-    Returns
-    -------
-    Dataset
-        Its files are there, but for damages that show only when they are read.
 
     Raises
     ------
@@ -121,13 +113,7 @@ def _find(name: str) -> _Entry:
 
 
 def find_submission(name: str) -> Submission:
-    """Return how results on a data set are submitted.
-
-    Raises
-    ------
-    OptionError
-        It takes no submissions.
-    """
+    """Return how results on a data set are submitted; raise an OptionError if it takes none."""
     known = {key: entry.submission for key, entry in _ENTRIES.items() if entry.submission}
     if name not in known:
         raise OptionError(
@@ -136,18 +122,10 @@ def find_submission(name: str) -> Submission:
     return known[name]
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where a data set is published.
+class Address(NamedTuple):
+    """Where a data set is published: `base` and the name of one of its `files` make a URL.
 
-    Parameters
-    ----------
-    title, page, terms : str
-        For people: its name, its web page, and what it may be used for.
-    base : str
-        The beginning of the URLs of its files.
-    files : mapping of str to str
-        The SHA-256 of each file by its name, which is the rest of its URL.
+    The name, the web page and the terms are for people; files have their SHA-256 by name.
     """
 
     title: str
@@ -164,18 +142,9 @@ def addresses() -> dict[str, Address]:
 
 
 def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
-    """Download what is missing of a data set into the user's cache, and check all of it.
+    """Download what is missing of one of `DATASETS` into the user's cache, and check all of it.
 
-    Files that are there and right stay, others are replaced.
-
-    Parameters
-    ----------
-    name : str
-        One of `DATASETS`.
-    notify : callable
-        Told, in a sentence, what a user should know.
-    progress : callable
-        Called with the number of files that are there and their total.
+    Files that are there and right stay, others are replaced. `progress` counts files.
 
     Raises
     ------

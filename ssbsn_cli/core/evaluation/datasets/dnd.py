@@ -40,11 +40,6 @@ _CROP = "Idenoised_crop"
 def open_dnd(data: Sequence[Path]) -> Dataset:
     """Open DND: 20 crops of each of 50 photographs, as floats, which is what the files hold.
 
-    Parameters
-    ----------
-    data : sequence of Path
-        Where ``info.mat`` is; ``images_srgb`` is beside it.
-
     Raises
     ------
     OptionError
@@ -52,9 +47,9 @@ def open_dnd(data: Sequence[Path]) -> Dataset:
     """
     path = find_file(data, "info.mat", NEEDS)
     with _opened(path, "of DND's crops") as file:
-        # HDF5 has MATLAB's array of structures as a group of arrays of references.
+        # In HDF5, MATLAB's array of structures is a group of arrays of references.
         where = np.asarray(file["info"]["boundingboxes"]).ravel()
-        # Top, left, bottom and right of each crop, from 1, the last two included.
+        # Top, left, bottom and right of each crop, counted from 1; bottom and right are inside.
         boxes = np.stack([np.asarray(file[reference]).T for reference in where])
     if boxes.shape != (_IMAGES, _BOXES, 4):
         raise OptionError(
@@ -139,14 +134,12 @@ def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> 
         of an image; ``israw``, false; and ``eval_version``, "1.0". Images and boxes are counted
         from 1.
     results : iterable of Result
-        Of all crops in order, with pixels.
-    overwrite : bool
-        Whether existing bundles may be replaced. None appears before all are written.
+        Of all crops in order, with pixels. No bundle appears before all are written.
 
     Raises
     ------
     ImageError
-        A file exists and may not be replaced, or cannot be written.
+        A bundle exists and `overwrite` is false, or a file cannot be written.
     ValueError
         A crop is missing or out of order. Nothing is bundled then.
 
@@ -161,7 +154,7 @@ def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> 
     written = []
     for result in whole_benchmark(results, _IMAGES, _BOXES):
         written.append(crops / f"{result.sample.name}.mat")
-        # An interrupted evaluation has left crops.
+        # An interrupted evaluation may have left crops.
         with atomic_output(written[-1], overwrite=True) as temporary:
             savemat(temporary, {_CROP: result.pixels}, appendmat=False)
     bundles = [bundled / f"{image:04d}.mat" for image in range(1, _IMAGES + 1)]

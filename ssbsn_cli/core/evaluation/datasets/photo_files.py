@@ -44,12 +44,7 @@ class _Files(NamedTuple):
 
 
 def open_folder(data: Sequence[Path]) -> Dataset:
-    """Open noisy photographs that have no clean counterparts.
-
-    Parameters
-    ----------
-    data : sequence of Path
-        Photographs, or folders as `find_photos` takes them.
+    """Open noisy photographs, or folders of them, that have no clean counterparts.
 
     Raises
     ------
@@ -65,12 +60,7 @@ def open_folder(data: Sequence[Path]) -> Dataset:
 
 
 def open_nind(data: Sequence[Path]) -> Dataset:
-    """Open NIND: every photo but those of the lowest ISO, which are the references.
-
-    Parameters
-    ----------
-    data : sequence of Path
-        Folders that hold whole scenes.
+    """Open folders of NIND: every photo but those of the lowest ISO, which are the references.
 
     Raises
     ------

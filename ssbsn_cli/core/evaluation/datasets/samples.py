@@ -50,9 +50,7 @@ class Sample:
         array
             (H, W, 3) with white at 255: the one reference, as uint8 if it is that; the mean of
             several, as float64; or the noisy photograph if there are none. The mean is not
-            rounded: its fractions are what averaging gained, and rounding them away would add
-            noise of 1/12 of a squared level to every score. Data sets that publish one 8-bit mean
-            have rounded already.
+            rounded: that would add noise of 1/12 of a squared level to every score.
         """
         pictures = [_to_255(picture) for picture in self.references or (self.noisy,)]
         if len(pictures) == 1:
@@ -73,10 +71,8 @@ class Dataset:
 
     Parameters
     ----------
-    name : str
-        What the command line calls it.
-    title : str
-        What people call it.
+    name, title : str
+        What the command line calls it, and what people call it.
     protocol : str
         What is compared with what, in a sentence.
     referenced : bool
@@ -110,16 +106,10 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One sample denoised by one method.
+    """One sample denoised by one method, and its scores by the names of metrics.
 
     Parameters
     ----------
-    method : str
-        Its name.
-    sample : Sample
-        What was denoised.
-    scores : dict of str to float
-        By metric.
     seconds : float, optional
         How long it took; None for the noisy photograph.
     peak : int, optional
@@ -137,13 +127,7 @@ class Result:
 
 
 def whole_benchmark(results: Iterable[Result], images: int, blocks: int) -> Iterator[Result]:
-    """Pass on the results for a submission.
-
-    Raises
-    ------
-    ValueError
-        A block of an image is missing or not in its place.
-    """
+    """Pass on the results for a submission; raise ValueError if a block is missing or misplaced."""
     for (image, block), result in zip(np.ndindex(images, blocks), results, strict=True):
         if result.sample.place != (image + 1, block + 1):
             raise ValueError(f"image {image + 1}, block {block + 1} is missing")
@@ -151,16 +135,10 @@ def whole_benchmark(results: Iterable[Result], images: int, blocks: int) -> Iter
 
 
 def find_file(data: Sequence[Path], name: str, hint: str) -> Path:
-    """Find a file that a data set is known by; the least deep one if there are several.
+    """Find the file `name` that a data set is known by; the least deep one if there are several.
 
-    Parameters
-    ----------
-    data : sequence of Path
-        The file itself, files beside it, or folders that hold it, at most two folders deep.
-    name : str
-        Its name.
-    hint : str
-        What errors say to do: which file goes where.
+    `data` is the file itself, files beside it, or folders that hold it, at most two folders deep.
+    The hint of errors says which file goes where.
 
     Raises
     ------
@@ -171,23 +149,20 @@ def find_file(data: Sequence[Path], name: str, hint: str) -> Path:
         if not path.exists():
             raise OptionError(f"{path} does not exist.", hint)
         folder = path if path.is_dir() else path.parent
-        # Not rglob, which takes minutes to walk through whole data sets, and skips links.
+        # rglob takes minutes to walk through whole data sets, and skips links.
         for pattern in (name, f"*/{name}", f"*/*/{name}") if folder is path else (name,):
             if found := sorted(folder.glob(pattern)):
-                return _readable(found[0])
+                # Whatever is wrong, the libraries would call the file damaged.
+                try:
+                    found[0].open("rb").close()
+                except OSError as error:
+                    raise OptionError(
+                        f"{found[0]} cannot be read: {error.strerror}.",
+                        "Check its permissions and its disk.",
+                    ) from error
+                return found[0]
     places = ", ".join(str(path) for path in data)
     raise OptionError(f"There is no {name} in {places}.", hint)
-
-
-def _readable(path: Path) -> Path:
-    # The libraries would call it damaged whatever is wrong.
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise OptionError(
-            f"{path} cannot be read: {error.strerror}.", "Check its permissions and its disk."
-        ) from error
-    return path
 
 
 def number_alike(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:

@@ -40,10 +40,7 @@ SHAPE = (40, 32, 256, 256, 3)
 def open_validation(data: Sequence[Path]) -> Dataset:
     """Open SIDD's validation set: 1280 samples with a reference each.
 
-    Parameters
-    ----------
-    data : sequence of Path
-        Where its two files are: MATLAB's version 5, with an array of the file's name.
+    Its two files are in MATLAB's version 5, each with an array of the file's name.
 
     Raises
     ------
@@ -139,13 +136,11 @@ def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> 
         The website's example saves version 7.3; this is version 5, which MATLAB loads as well.
     results : iterable of Result
         Of all blocks in order, with pixels. For ``.mat``, they are held in memory, 250 MB.
-    overwrite : bool
-        Whether an existing file may be replaced.
 
     Raises
     ------
     ImageError
-        The file exists and may not be replaced, or cannot be written.
+        The file exists and `overwrite` is false, or it cannot be written.
     ValueError
         A block is missing or out of order. Nothing is written then.
 
