@@ -116,7 +116,7 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         shown = "  ".join(f"{deviation:.1f} at {level:.0f}" for level, deviation in few)
         yield channel, shown
     for direction, values in noise["neighbours"].items():
-        yield direction, "  ".join(f"{value:.2f} at {n}" for n, value in enumerate(values, 1))
+        yield direction, "  ".join(f"{value:z.2f} at {n}" for n, value in enumerate(values, 1))
     if noise["channels"]:
         pairs = noise["channels"].items()
-        yield "channels", "  ".join(f"{pair} {value:.2f}" for pair, value in pairs)
+        yield "channels", "  ".join(f"{pair} {value:z.2f}" for pair, value in pairs)

@@ -190,7 +190,7 @@ def _finding(noise: NoiseFigures | None) -> str:
     return (
         f"Noise of {points.min():.1f} to {points.max():.1f} grey levels of 255 (standard "
         f"deviation, by brightness and channel; the median is {typical:.1f}). Neighbours "
-        f"correlate by {across:.2f} side by side and {down:.2f} one above the other."
+        f"correlate by {across:z.2f} side by side and {down:z.2f} one above the other."
     )
 
 
