@@ -1,1 +1,1 @@
-"""Trainings and evaluations as HTML pages that can be sent to anybody. Knows no torch."""
+"""Trainings, evaluations and the noise of photos as HTML pages that can be sent to anybody. Knows no torch."""
