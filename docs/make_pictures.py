@@ -1,10 +1,10 @@
-"""Make the pictures of the README and docs: a noisy sample photo, before and after, crops, adapting.
+"""Make the pictures of the README and docs: a noisy sample photo, before and after, crops.
 
 Run it from the top of the checkout: ``python docs/make_pictures.py``. The photograph is "coffee"
 by Rachel Michetti (CC0), which scikit-image ships. Its noise is made the way a camera makes it:
 photons and readout on a Bayer mosaic in linear light, then demosaicing, gamma and JPEG. The crops
-are of ``ssbsn eval --dataset demo``. Adapting takes twelve minutes; its photograph is "chelsea" by Stefan
-van der Walt (CC0), also from scikit-image.
+are of ``ssbsn eval --dataset demo``. A last picture takes twelve minutes of adapting; its photograph
+is "chelsea" by Stefan van der Walt (CC0), also from scikit-image.
 """
 
 import tempfile

@@ -1,1 +1,1 @@
-"""Trainings, evaluations and the noise of photos as HTML pages that can be sent to anybody. Knows no torch."""
+"""HTML pages that can be sent to anybody: trainings, evaluations, photos. Knows no torch."""
