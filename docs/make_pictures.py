@@ -3,8 +3,8 @@
 Run it from the top of the checkout: ``python docs/make_pictures.py``. The photograph is "coffee"
 by Rachel Michetti (CC0), which scikit-image ships. Its noise is made the way a camera makes it:
 photons and readout on a Bayer mosaic in linear light, then demosaicing, gamma and JPEG. The crops
-are of ``ssbsn eval --dataset demo``. A last picture takes twelve minutes of adapting; its photograph
-is "chelsea" by Stefan van der Walt (CC0), also from scikit-image.
+are of ``ssbsn eval --dataset demo``. The last picture takes twelve minutes of adapting; it shows
+"chelsea" by Stefan van der Walt (CC0), also from scikit-image.
 """
 
 import tempfile

@@ -15,6 +15,7 @@ from PIL import Image, ImageCms
 from typer.testing import CliRunner
 
 from ssbsn_cli.cli.app import app
+from ssbsn_cli.core.imaging import tiff_stream
 from ssbsn_cli.core.inference import inspecting
 
 
@@ -131,6 +132,35 @@ def test_the_page_shows_plots_and_the_photo_before_and_after(folder):
     refused = ssbsn("info", "<photo>.png", "--report", "page.html", code=2)
     assert "--overwrite" in refused.stderr
     ssbsn("info", "<photo>.png", "--report", "page.html", "--overwrite")
+
+
+def test_the_page_shows_photos_without_noise_too(folder):
+    save("smooth.png", np.full((128, 128, 3), 90))
+    save("black.png", np.zeros((128, 128, 3)))
+    ssbsn("info", "smooth.png", "black.png", "--report", "page.html")
+    page = (folder / "page.html").read_text("utf-8")
+    assert "No noise was found" in page
+    assert "cannot be measured" in page
+    assert 'aria-label="Correlation"' not in page
+
+
+def test_values_that_are_no_numbers_are_left_out(folder):
+    values = np.random.default_rng(0).normal(0.5, 15 / 255, (256, 256, 3)).astype(np.float32)
+    values[:32, :64], values[200:220, 100:120] = np.nan, np.inf
+    tifffile.imwrite("photo.tif", values, photometric="rgb")
+    (found,) = facts("photo.tif", "--report", "page.html")
+    assert found["bits"] == 32
+    for points in found["noise"]["deviations"].values():
+        np.testing.assert_allclose(np.array(points)[:, 1], 15, rtol=0.15)
+
+
+def test_a_tiff_that_is_too_large_for_memory_is_measured_in_its_file(folder, monkeypatch):
+    values = np.random.default_rng(0).normal(128, 15, (300, 400, 3)).astype(np.uint8)
+    tifffile.imwrite("photo.tif", values, photometric="rgb", tile=(128, 128))
+    whole = facts("photo.tif")
+    monkeypatch.setattr(tiff_stream, "STREAM_BYTES", 0)
+    monkeypatch.delattr(inspecting, "read_photo")
+    assert facts("photo.tif") == whole
 
 
 def test_a_page_needs_a_photo(folder):

@@ -105,7 +105,7 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "file", f"{facts['format']}, {size}, {facts['bits']} bits, {facts['colors']}"
     yield "measured on", f"{facts['measured_pixels']:,} pixels"
     clipped = facts["clipped"]
-    yield "clipped", f"{clipped['black']:.1%} black, {clipped['white']:.1%} white"
+    yield "clipped", f"{clipped['black']:.1%} black, {clipped['white']:.1%} white, in a channel"
     yield "noise", facts["finding"]
     noise = facts["noise"]
     if not noise or not noise["found"]:

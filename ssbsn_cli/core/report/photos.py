@@ -46,11 +46,11 @@ def _charts(noise: Mapping[str, Any]) -> list[Markup]:
     deviations = [
         Curve(name, _STYLES[name], points) for name, points in noise["deviations"].items()
     ]
-    correlations = [
-        Curve(name, style, [(0, 1.0), *enumerate(noise["neighbours"][name], 1)])
-        for name, style in (("horizontal", "smooth"), ("vertical", "check"))
-    ]
     charts = [plot_curves("Standard deviation", "", deviations, across="brightness")]
     if noise["found"]:
+        correlations = [
+            Curve(name, style, [(0, 1.0), *enumerate(noise["neighbours"][name], 1)])
+            for name, style in (("horizontal", "smooth"), ("vertical", "check"))
+        ]
         charts.append(plot_curves("Correlation", "", correlations, across="pixels apart"))
     return charts
