@@ -161,7 +161,8 @@ def _figures(noise: NoiseFigures) -> dict[str, Any]:
     return {
         "found": found,
         "deviations": {
-            name: np.round(points * _GREY_LEVELS, 2).tolist()
+            # A network's black may lie slightly below black.
+            name: np.round(np.maximum(points, 0) * _GREY_LEVELS, 2).tolist()
             for name, points in zip(names, noise.deviations, strict=True)
         },
         "neighbours": lags if found else None,
