@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from ssbsn_cli.core.noise.flat import cut
-from ssbsn_cli.core.noise.measured import measure_noise
+from ssbsn_cli.core.noise.measured import describe_noise, measure_noise
 
 
 def textured(side, rng):
@@ -46,3 +46,57 @@ def test_a_photograph_without_noise_has_none():
 def test_black_and_white_show_no_noise():
     black = np.zeros((256, 256, 3), np.float32)
     assert measure_noise(cut(black), cut(black)) is None
+
+
+def described(noise, scene):
+    """Figures of noise in grey levels, of which a denoiser leaves a fifth."""
+    return describe_noise(cut(scene + noise / 255), cut(scene + 0.2 * noise / 255))
+
+
+def test_white_noise_is_described_by_its_deviation_and_correlates_with_nothing():
+    rng = np.random.default_rng(3)
+    scene = textured(512, rng)
+    found = described(rng.normal(0, 15, scene.shape), scene)
+    for points in found.deviations:
+        np.testing.assert_allclose(points[:, 1] * 255, 15, rtol=0.1)
+    assert np.abs(found.neighbours).max() < 0.1
+    np.testing.assert_allclose(found.channels, np.eye(3), atol=0.1)
+
+
+def test_each_channel_has_its_own_deviation_at_its_own_brightness():
+    rng = np.random.default_rng(4)
+    scene = np.linspace(0.1, 0.9, 512)[None, :, None] * np.array([1, 0.8, 0.5])
+    scene = np.broadcast_to(scene, (512, 512, 3))
+    strength = np.sqrt(9 + 255 * scene) * np.array([1, 0.7, 1.5])
+    found = described(strength * rng.standard_normal(scene.shape), scene)
+    for points, factor in zip(found.deviations, [1, 0.7, 1.5], strict=True):
+        expected = factor * np.sqrt(9 + 255 * points[:, 0])
+        np.testing.assert_allclose(points[:, 1] * 255, expected, rtol=0.15)
+
+
+def test_noise_that_correlates_is_described_so():
+    rng = np.random.default_rng(5)
+    scene = textured(512, rng)
+    grey = ndimage.gaussian_filter1d(rng.standard_normal(scene.shape[:2]), 0.8, axis=1)
+    found = described((12 * grey / grey.std())[..., None].repeat(3, axis=2), scene)
+    across, down = found.neighbours
+    np.testing.assert_allclose(across[:2], [np.exp(-1 / 2.56), np.exp(-4 / 2.56)], atol=0.06)
+    assert abs(down).max() < 0.1
+    assert found.channels.min() > 0.9
+
+
+def test_grey_photographs_are_described_too():
+    rng = np.random.default_rng(6)
+    scene = textured(256, rng)[..., :1]
+    found = described(rng.normal(0, 15, scene.shape), scene)
+    assert len(found.deviations) == 1
+    np.testing.assert_allclose(found.deviations[0][:, 1] * 255, 15, rtol=0.15)
+
+
+def test_without_noise_nothing_is_said_to_correlate():
+    scene = textured(256, np.random.default_rng(7))
+    found = described(np.zeros(scene.shape), scene)
+    assert all((points[:, 1] == 0).all() for points in found.deviations)
+    assert not found.neighbours.any()
+    black = np.zeros((256, 256, 3))
+    assert describe_noise(cut(black), cut(black)) is None

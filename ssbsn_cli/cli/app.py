@@ -78,7 +78,14 @@ register(
     "ssbsn fetch-weights --all --dest weights/",
     "ssbsn fetch-weights ssbsn-sidd --from-file ~/Downloads/SSBSN_SIDD.pth",
 )
-register(app, "info", info, "ssbsn info", "ssbsn info --json")
+register(
+    app,
+    "info",
+    info,
+    "ssbsn info",
+    "ssbsn info --json",
+    "ssbsn info photo.jpg --report noise.html",
+)
 
 _NARROWEST = 40
 _EXAMPLES = show_examples(

@@ -1,23 +1,122 @@
-"""``ssbsn info``: what a bug report needs to say about a machine."""
+"""``ssbsn info``: what a bug report needs to say about a machine, and the noise of photos."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ssbsn_cli.cli.failures import FAILED, explain
 from ssbsn_cli.cli.output import Output
+from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError
+
+_ROWS = 6
 
 
-def info(out: Output) -> None:
+def info(
+    out: Output,
+    *,
+    photos: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PHOTO...", help="Photos whose noise is to be measured."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A web page with plots of the noise and pictures."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing file.")
+    ] = False,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(min=1, help="Refuse photos of more pixels; by default, 512 megapixels."),
+    ] = None,
+) -> None:
     """Show versions, devices, memory, chosen precision and tile, cache and weights.
 
-    Paste this into a bug report.
+    Paste this into a bug report. With photos, show what they are and how strong their noise is.
     """
+    if photos:
+        _inspect(out, photos, report, overwrite, max_pixels)
+        return
+    if report or max_pixels:
+        raise OptionError("--report and --max-pixels need a photo.", "Name a photo, or drop them.")
     from ssbsn_cli.core.inference.system import describe_system
 
     facts = describe_system()
     out.record(facts)
     # No table, which would fold long paths: people paste this.
+    _show_lines(out, facts)
+
+
+def _show_lines(out: Output, facts: Mapping[str, Any]) -> None:
     width = max(map(len, facts)) + 2
     for key, value in facts.items():
         heading = key.replace("_", " ")
         for line in value if isinstance(value, list) else [value]:
             out.show(f"{heading:<{width}}{line}")
             heading = ""
+
+
+def _inspect(
+    out: Output,
+    photos: Sequence[str],
+    report: Path | None,
+    overwrite: bool,
+    max_pixels: int | None,
+) -> None:
+    # Imported here, since PyTorch takes seconds.
+    from ssbsn_cli.core.evaluation.outputs import write_file
+    from ssbsn_cli.core.inference.inspecting import inspect_photo
+    from ssbsn_cli.core.inference.load import load_denoiser
+    from ssbsn_cli.core.report.photos import Inspected, make_noise_report
+
+    if report and report.exists() and not overwrite:
+        raise OptionError(f"{report} exists already.", "Choose another name, or add --overwrite.")
+    denoiser = load_denoiser(notify=out.warn)
+    found: list[Inspected] = []
+    for name in photos:
+        try:
+            inspected = inspect_photo(Path(name), denoiser, max_pixels)
+        except DeviceError:
+            raise
+        except (SsbsnError, OSError, MemoryError) as error:
+            out.error(explain(error)[1], input=name)
+            continue
+        out.record(inspected.facts)
+        if found:
+            out.show("")
+        _show_lines(out, dict(_lines(inspected.facts)))
+        found.append((inspected.facts, inspected.noisy, inspected.denoised))
+    if report and found:
+        write_file(report, make_noise_report(found), overwrite)
+        out.say(f"Written: {report}")
+    if failed := len(photos) - len(found):
+        out.say(f"{failed} failed.")
+        raise typer.Exit(FAILED)
+
+
+def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what is shown of a photo: headings, and a line or several."""
+    yield "photo", facts["input"]
+    size = f"{facts['width']} x {facts['height']} pixels"
+    yield "file", f"{facts['format']}, {size}, {facts['bits']} bits, {facts['colors']}"
+    yield "measured on", f"{facts['measured_pixels']:,} pixels"
+    clipped = facts["clipped"]
+    yield "clipped", f"{clipped['black']:.1%} black, {clipped['white']:.1%} white, in a channel"
+    yield "noise", facts["finding"]
+    noise = facts["noise"]
+    if not noise or not noise["found"]:
+        return
+    for channel, points in noise["deviations"].items():
+        # As many as fit into a line, evenly spread.
+        few = points[:: -(-len(points) // _ROWS)]
+        shown = "  ".join(f"{deviation:.1f} at {level:.0f}" for level, deviation in few)
+        yield channel, shown
+    for direction, values in noise["neighbours"].items():
+        yield direction, "  ".join(f"{value:z.2f} at {n}" for n, value in enumerate(values, 1))
+    if noise["channels"]:
+        pairs = noise["channels"].items()
+        yield "channels", "  ".join(f"{pair} {value:z.2f}" for pair, value in pairs)

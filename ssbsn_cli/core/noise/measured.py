@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
 from ssbsn_cli.core.noise.flat import (
     FEWEST,
@@ -26,6 +29,8 @@ _MOST_LEFT = 2.0
 _CAUTION = 1.1
 # Of the largest value of a spectrum: below that, a quotient of spectra means nothing.
 _SMALLEST = 1e-3
+# The largest distance of pixels whose correlation is reported.
+_FARTHEST = 6
 
 
 class Measured(NamedTuple):
@@ -67,28 +72,15 @@ def measure_noise(noisy: _Floats, denoised: _Floats) -> Measured | None:
     ----------
     .. [1] J. Bendat & A. Piersol, "Random Data", for the output that is coherent with an input.
     """
-    brightness, inside = neither_black_nor_white(denoised)
-    if np.count_nonzero(inside) < FEWEST:
+    compared = _compare(noisy, denoised)
+    found = list(_levels(compared)) if compared else []
+    if not found:
         return None
-    brightness = brightness[inside]
-    shown, left = without_gradients(noisy[inside]), without_gradients(denoised[inside])
-    variance = (left**2).mean(axis=(1, 2, 3))
-    levels, strengths, whole, removed = [], [], [], []
-    for chosen in flattest(brightness, variance, _FLATTEST):
-        parts = shown[chosen] - left[chosen]
-        strength = float(np.sqrt((parts**2).mean()))
-        if strength > NO_NOISE / 2:
-            levels.append(float(brightness[chosen].mean()))
-            strengths.append(strength)
-            whole.append(shown[chosen] / strength)
-            removed.append(parts / strength)
-    if not levels:
-        return None
-    y, r = np.concatenate(whole), np.concatenate(removed)
-    of_removed = spectrum(r, r)
-    kernels, removed_strength = filters(of_removed)
-    noise, noise_strength = filters(_coherent(spectrum(y, r), of_removed))
-    at, strong = np.array(levels), np.array(strengths)
+    removed, noise = _spectra(found)
+    kernels, removed_strength = filters(removed)
+    whole_kernels, whole_strength = filters(noise)
+    at = np.array([level.brightness for level in found])
+    strong = np.array([level.strength for level in found])
     plain = lift_from(noisy)
     cautious = strong
     if plain is not None:
@@ -96,8 +88,126 @@ def measure_noise(noisy: _Floats, denoised: _Floats) -> Measured | None:
         cautious = np.sqrt(strong * seen) * _CAUTION
     return Measured(
         LiftedNoise(at, cautious, kernels),
-        LiftedNoise(at, strong * noise_strength / removed_strength, noise),
+        LiftedNoise(at, strong * whole_strength / removed_strength, whole_kernels),
     )
+
+
+@dataclass(frozen=True)
+class NoiseFigures:
+    """The noise of one photograph, in figures for people.
+
+    Parameters
+    ----------
+    deviations : tuple of array
+        For each channel, (n, 2): brightness of that channel, ascending, and the standard deviation
+        of the noise there; white is 1.
+    neighbours : array
+        (2, 6) correlation of the noise in pixels that are 1 to 6 apart, side by side and one above
+        the other; the mean over channels. Zeros if there is no noise.
+    channels : array
+        (C, C) correlation of the noise between channels. The unit matrix if there is no noise.
+    """
+
+    deviations: tuple[_Floats, ...]
+    neighbours: _Floats
+    channels: _Floats
+
+
+def describe_noise(noisy: _Floats, denoised: _Floats) -> NoiseFigures | None:
+    """Describe the noise of one photograph by what `measure_noise` calls the whole of it.
+
+    Parameters
+    ----------
+    noisy, denoised : array
+        As for `measure_noise`, with one channel or three.
+
+    Returns
+    -------
+    NoiseFigures or None
+        None if too few parts are neither black nor white.
+    """
+    compared = _compare(noisy, denoised)
+    if compared is None:
+        return None
+    channels = noisy.shape[3]
+    found = list(_levels(compared))
+    factor, neighbours, correlation = np.ones(channels), np.zeros((2, _FARTHEST)), np.eye(channels)
+    if found:
+        removed, noise = (fft.ifft2(s, axes=(0, 1)).real for s in _spectra(found))
+        variance = np.diag(noise[0, 0])
+        factor = np.sqrt(variance / np.diag(removed[0, 0]))
+        correlation = noise[0, 0] / np.sqrt(np.outer(variance, variance))
+        near = slice(1, _FARTHEST + 1)
+        lags = np.stack([noise[0, near], noise[near, 0]])
+        neighbours = np.trace(lags, axis1=2, axis2=3) / variance.sum()
+    return NoiseFigures(
+        tuple(_deviations(compared, channel, factor[channel]) for channel in range(channels)),
+        neighbours,
+        correlation,
+    )
+
+
+class _Compared(NamedTuple):
+    """Parts of a photograph that are neither black nor white, each (n, 32, 32, C).
+
+    What the noisy and the denoised one show is without gradients.
+    """
+
+    denoised: _Floats
+    shown: _Floats
+    left: _Floats
+
+
+class _Level(NamedTuple):
+    """Flat parts of one brightness, and the standard deviation of what was removed there."""
+
+    brightness: float
+    strength: float
+    shown: _Floats
+    removed: _Floats
+
+
+def _compare(noisy: _Floats, denoised: _Floats) -> _Compared | None:
+    _, inside = neither_black_nor_white(denoised)
+    if np.count_nonzero(inside) < FEWEST:
+        return None
+    noisy, denoised = noisy[inside], denoised[inside]
+    return _Compared(denoised, without_gradients(noisy), without_gradients(denoised))
+
+
+def _levels(compared: _Compared) -> Iterator[_Level]:
+    """Yield the levels of brightness that show noise."""
+    brightness = compared.denoised.mean(axis=(1, 2, 3))
+    variance = (compared.left**2).mean(axis=(1, 2, 3))
+    for chosen in flattest(brightness, variance, _FLATTEST):
+        shown = compared.shown[chosen]
+        removed = shown - compared.left[chosen]
+        strength = float(np.sqrt((removed**2).mean()))
+        if strength > NO_NOISE / 2:
+            yield _Level(float(brightness[chosen].mean()), strength, shown, removed)
+
+
+def _deviations(compared: _Compared, channel: int, factor: float) -> _Floats:
+    """Return the brightness and the standard deviation of one channel's noise, (n, 2).
+
+    `factor` says how much stronger the noise is than what was removed.
+    """
+    denoised, shown, left = (parts[..., channel] for parts in compared)
+    brightness, variance = denoised.mean(axis=(1, 2)), (left**2).mean(axis=(1, 2))
+    found = []
+    for chosen in flattest(brightness, variance, _FLATTEST):
+        removed = (shown[chosen] - left[chosen]).std()
+        # No noise is stronger than all that is seen.
+        found.append((brightness[chosen].mean(), min(factor * removed, shown[chosen].std())))
+    return np.array(found)
+
+
+def _spectra(found: list[_Level]) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+    """Return the spectra of what was removed and of the noise, if levels count equally."""
+    y = np.concatenate([level.shown / level.strength for level in found])
+    r = np.concatenate([level.removed / level.strength for level in found])
+    removed = spectrum(r, r)
+    return removed, _coherent(spectrum(y, r), removed)
 
 
 def _coherent(

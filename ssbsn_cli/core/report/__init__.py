@@ -1,1 +1,1 @@
-"""Trainings and evaluations as HTML pages that can be sent to anybody. Knows no torch."""
+"""HTML pages that can be sent to anybody: trainings, evaluations, photos. Knows no torch."""

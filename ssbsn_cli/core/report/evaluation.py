@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.report.pages import encode, render
+from ssbsn_cli.core.report.pages import encode, encode_picture, render
 from ssbsn_cli.core.report.plots import plot_methods
 
 _QUALITY = 95
@@ -80,12 +78,6 @@ def _image(
             for metric in evaluation["metrics"]
             if name in results
         ]
-        picture = _encode(pictures[name])
+        picture = encode_picture(pictures[name], _QUALITY)
         views.append({"title": title, "score": ", ".join(scores), "picture": picture})
     return {"name": image, "views": views}
-
-
-def _encode(picture: NDArray[np.uint8]) -> str:
-    bgr = np.ascontiguousarray(picture[..., ::-1])
-    _, content = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
-    return "data:image/webp;base64," + base64.b64encode(content.tobytes()).decode("ascii")

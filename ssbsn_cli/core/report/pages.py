@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from functools import cache
 from typing import Any
 
+import cv2
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 
 def render(template: str, **values: Any) -> Markup:
@@ -19,6 +23,13 @@ def encode(page: Markup) -> bytes:
     """Return a page as UTF-8."""
     # Names of files that are not UTF-8 come as lone surrogates, which cannot be encoded.
     return page.encode("utf-8", "backslashreplace")
+
+
+def encode_picture(picture: NDArray[np.uint8], quality: int) -> str:
+    """Return a picture (H, W, 3), RGB, as the address of a WebP inside the page."""
+    bgr = np.ascontiguousarray(picture[..., ::-1])
+    _, content = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])
+    return "data:image/webp;base64," + base64.b64encode(content.tobytes()).decode("ascii")
 
 
 def show(value: float | None, form: str) -> str:

@@ -1,4 +1,4 @@
-"""The plots of reports, as SVG: curves over training steps, and quality against time."""
+"""The plots of reports, as SVG: curves over steps and the like, and quality against time."""
 
 from __future__ import annotations
 
@@ -80,9 +80,10 @@ class Curve:
     label : str
         For the legend and the tooltips.
     style : str
-        A class of the page's style sheet: "raw", "smooth", "check" or "noisy".
+        A class of the page's style sheet: "raw", "smooth", "check", "noisy", or "red", "green",
+        "blue".
     points : sequence of (float, float)
-        Step and value, steps rising, all finite.
+        Step, or what else goes across, and value; rising and not negative, all finite.
     """
 
     label: str
@@ -111,7 +112,12 @@ def spread(items: Sequence[T], most: int) -> list[T]:
 
 
 def plot_curves(
-    title: str, unit: str, curves: Sequence[Curve], minutes: Sequence[Point], log: bool = False
+    title: str,
+    unit: str,
+    curves: Sequence[Curve],
+    minutes: Sequence[Point] = (),
+    log: bool = False,
+    across: str = "step",
 ) -> Markup:
     """Draw curves as an HTML figure; nothing if there are no points.
 
@@ -127,6 +133,8 @@ def plot_curves(
         Step and minutes since the start, steps rising: the second scale of the x axis.
     log : bool
         Draw values logarithmically if they differ enough for that and are all positive.
+    across : str
+        What the x axis shows. If it is not steps, there are no minutes, and values begin at 0.
 
     Returns
     -------
@@ -138,7 +146,9 @@ def plot_curves(
         return Markup()
     last = max(max(curve.points[-1][0] for curve in curves), 1.0)
     steps = _Axis(0, last, CURVES.left, CURVES.right)
-    values = _value_axis([value for curve in curves for _, value in curve.points], log)
+    timed = across == "step"
+    origin = [] if timed else [0.0]
+    values = _value_axis([*origin, *(value for curve in curves for _, value in curve.points)], log)
     times = np.array(sorted([(0.0, 0.0), *minutes])).T
 
     def place(point: Point) -> Point:
@@ -147,6 +157,9 @@ def plot_curves(
     def time(step: float) -> str:
         minute = float(np.interp(step, *times))
         return f"{minute:.1f}" if times[1][-1] < 10 else f"{minute:,.0f}"
+
+    def where(x: float) -> str:
+        return f"{across} {x:,.0f}" + (f", {time(x)} min" if timed else "")
 
     drawn = []
     for curve in curves:
@@ -160,7 +173,7 @@ def plot_curves(
                 "line": [place(point) for point in points],
                 "visible": len(curve.points) <= _TOOLTIPS,
                 "dots": [
-                    (*place(point), f"step {point[0]:,.0f}, {time(point[0])} min: {tip}")
+                    (*place(point), f"{where(point[0])}: {tip}")
                     for point, tip in zip(dots, tips, strict=True)
                 ],
             }
@@ -173,6 +186,8 @@ def plot_curves(
         value_ticks=[(values(value), label) for value, label in _value_ticks(values)],
         step_ticks=[(steps(step), f"{step:,.0f}", time(step)) for step in steps.ticks(least=1)],
         curves=drawn,
+        across=across,
+        timed=timed,
     )
 
 

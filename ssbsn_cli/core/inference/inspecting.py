@@ -1,0 +1,201 @@
+"""What a photo is and how its noise is, from a few parts of it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageCms
+
+from ssbsn_cli.core.imaging import Metadata, read_photo
+from ssbsn_cli.core.imaging.photo import Image, Pixels
+from ssbsn_cli.core.imaging.tiff_stream import open_large_tiff
+from ssbsn_cli.core.noise.flat import cut
+from ssbsn_cli.core.noise.measured import NoiseFigures, describe_noise
+from ssbsn_cli.core.runtime.process import silenced_libraries
+from ssbsn_cli.core.types import from_unit, to_unit, white_of
+
+# The parts that are measured: their side, and how many there are at most, down and across.
+_SIDE, _DOWN, _ACROSS = 256, 4, 6
+# Below this, in grey levels of 255, the network's own errors look the same as noise.
+_LEAST = 1.0
+_NAMES = {1: ("grey",), 3: ("red", "green", "blue")}
+_GREY_LEVELS = 255
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is known of a photo.
+
+    Parameters
+    ----------
+    facts : dict
+        As plain values for JSON; docs/reference.md lists them.
+    noisy, denoised : array
+        (h, w, 3) uint8: a part of it, before and after.
+    """
+
+    facts: dict[str, Any]
+    noisy: NDArray[np.uint8]
+    denoised: NDArray[np.uint8]
+
+
+def inspect_photo(
+    path: Path, denoise: Callable[[Pixels], Pixels], max_pixels: int | None = None
+) -> Inspection:
+    """Tell what a photo is, and measure its noise on a few parts that are spread over it.
+
+    Parameters
+    ----------
+    path : Path
+        The photo. Of a TIFF that is too large for memory, only the parts are read.
+    denoise : callable
+        Takes and returns float32 images (H, W, C) with white at 1, such as a `Denoiser`.
+    max_pixels : int, optional
+        As for `read_photo`.
+
+    Raises
+    ------
+    ImageError
+        It cannot be read.
+    DeviceError
+        The device's memory is too small.
+    """
+    # Decoders in C write warnings to the standard error, which do not name the photo.
+    with silenced_libraries():
+        large = open_large_tiff(path)
+        photo = None if large else read_photo(path, max_pixels=max_pixels)
+    with large or nullcontext():
+        color: Image
+        if large:
+            color, alpha, bits = large, False, 8 * large.dtype.itemsize
+            kind, metadata = "tiff", large.metadata
+        else:
+            assert photo
+            color, alpha = photo.color, photo.has_alpha
+            kind, metadata = photo.format, photo.metadata
+            bits = photo.bits if color.dtype == np.uint16 else 8 * color.dtype.itemsize
+        parts = [color[place] for place in _places(*color.shape[:2])]
+    facts = {
+        "input": str(path),
+        "format": kind,
+        "width": color.shape[1],
+        "height": color.shape[0],
+        "channels": color.shape[2] + alpha,
+        "bits": bits,
+        "colors": _colors(metadata, grey=color.shape[2] == 1),
+    }
+    noisy = [to_unit(part) for part in parts]
+    denoised = [denoise(part) for part in noisy]
+    # The largest part that is near the middle.
+    middle = len(parts) // 2
+    shown = max(range(len(parts)), key=lambda n: (parts[n].size, -abs(n - middle)))
+    return Inspection(
+        facts | _describe(parts, noisy, denoised),
+        *(_picture(side[shown]) for side in (noisy, denoised)),
+    )
+
+
+def _places(height: int, width: int) -> list[tuple[slice, slice]]:
+    """Return places that cover a small photo, and are spread over a large one."""
+    tops, lefts = _starts(height, _DOWN), _starts(width, _ACROSS)
+    return [(slice(top, top + _SIDE), slice(left, left + _SIDE)) for top in tops for left in lefts]
+
+
+def _starts(length: int, most: int) -> list[int]:
+    if length <= most * _SIDE:
+        return list(range(0, length, _SIDE))
+    return [round(start) for start in np.linspace(0, length - _SIDE, most).tolist()]
+
+
+def _colors(metadata: Metadata, grey: bool) -> str:
+    """Name the colour space that a photo's file states."""
+    if metadata.icc:
+        try:
+            with io.BytesIO(metadata.icc) as stream:
+                name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(stream))
+            return name.strip() or "a colour profile without a name"
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            return "a colour profile that cannot be read"
+    if metadata.cicp:
+        return f"colours by cicp {'/'.join(map(str, metadata.cicp))}"
+    return "grey without a profile" if grey else "no profile, so sRGB"
+
+
+def _describe(
+    parts: list[Pixels], noisy: list[NDArray[np.float32]], denoised: list[Pixels]
+) -> dict[str, Any]:
+    """Return what is measured on the parts."""
+    white = white_of(parts[0].dtype)
+    pixels = sum(part.shape[0] * part.shape[1] for part in parts)
+    black = sum(int((part <= 0).any(axis=2).sum()) for part in parts) / pixels
+    bright = sum(int((part >= white).any(axis=2).sum()) for part in parts) / pixels
+    before, after = (np.concatenate([cut(part) for part in side]) for side in (noisy, denoised))
+    noise = describe_noise(before, after)
+    return {
+        "measured_pixels": pixels,
+        "clipped": {"black": round(black, 4), "white": round(bright, 4)},
+        "noise": None if noise is None else _figures(noise),
+        "finding": _finding(noise),
+    }
+
+
+def _figures(noise: NoiseFigures) -> dict[str, Any]:
+    names = _NAMES[len(noise.deviations)]
+    found = _typical(noise) >= _LEAST
+    correlations = {
+        f"{names[one]}-{names[other]}": round(float(noise.channels[one, other]), 3)
+        for one in range(len(names))
+        for other in range(one + 1, len(names))
+    }
+    lags = {
+        name: [round(float(value), 3) for value in values]
+        for name, values in zip(("horizontal", "vertical"), noise.neighbours, strict=True)
+    }
+    return {
+        "found": found,
+        "deviations": {
+            # A network's black may lie slightly below black.
+            name: np.round(np.maximum(points, 0) * _GREY_LEVELS, 2).tolist()
+            for name, points in zip(names, noise.deviations, strict=True)
+        },
+        "neighbours": lags if found else None,
+        "channels": correlations if found else None,
+    }
+
+
+def _typical(noise: NoiseFigures) -> float:
+    return float(np.median(np.concatenate(noise.deviations)[:, 1])) * _GREY_LEVELS
+
+
+def _finding(noise: NoiseFigures | None) -> str:
+    if noise is None:
+        return (
+            "The noise cannot be measured: too little of the photo is neither black nor white, or "
+            "it is too small."
+        )
+    typical = _typical(noise)
+    if typical < _LEAST:
+        return (
+            f"No noise was found: what varies, by {typical:.1f} grey levels of 255, is too little "
+            "to be told from texture."
+        )
+    points = np.concatenate(noise.deviations)[:, 1] * _GREY_LEVELS
+    across, down = noise.neighbours[:, 0]
+    return (
+        f"Noise of {points.min():.1f} to {points.max():.1f} grey levels of 255 (standard "
+        f"deviation, by brightness and channel; the median is {typical:.1f}). Neighbours "
+        f"correlate by {across:z.2f} side by side and {down:z.2f} one above the other."
+    )
+
+
+def _picture(part: Pixels) -> NDArray[np.uint8]:
+    """Return a part as RGB of 8 bits; what is not a number is black."""
+    picture = from_unit(np.nan_to_num(part, posinf=1).astype(np.float32), np.dtype(np.uint8))
+    return np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture

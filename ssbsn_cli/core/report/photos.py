@@ -1,0 +1,56 @@
+"""The report of photos and the noise in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from ssbsn_cli.core.report.pages import encode, encode_picture, render
+from ssbsn_cli.core.report.plots import Curve, plot_curves
+
+_QUALITY = 95
+_STYLES = {"red": "red", "green": "green", "blue": "blue", "grey": "smooth"}
+
+#: A photo as `ssbsn_cli.core.inference.inspecting.inspect_photo` returns it: its facts, and a part
+#: of it before and after denoising, (H, W, 3) uint8 RGB.
+Inspected = tuple[Mapping[str, Any], NDArray[np.uint8], NDArray[np.uint8]]
+
+
+def make_noise_report(photos: Sequence[Inspected]) -> bytes:
+    """Draw what is known of photos and their noise as one HTML page that needs no network.
+
+    Returns
+    -------
+    bytes
+        The page, UTF-8.
+    """
+    shown = [
+        {
+            "facts": facts,
+            "charts": _charts(facts["noise"]) if facts["noise"] else [],
+            "pictures": [
+                (title, encode_picture(picture, _QUALITY))
+                for title, picture in (("noisy", noisy), ("denoised", denoised))
+            ],
+        }
+        for facts, noisy, denoised in photos
+    ]
+    return encode(render("photos.html", title="Noise of photos", photos=shown, quality=_QUALITY))
+
+
+def _charts(noise: Mapping[str, Any]) -> list[Markup]:
+    deviations = [
+        Curve(name, _STYLES[name], points) for name, points in noise["deviations"].items()
+    ]
+    charts = [plot_curves("Standard deviation", "", deviations, across="brightness")]
+    if noise["found"]:
+        correlations = [
+            Curve(name, style, [(0, 1.0), *enumerate(noise["neighbours"][name], 1)])
+            for name, style in (("horizontal", "smooth"), ("vertical", "check"))
+        ]
+        charts.append(plot_curves("Correlation", "", correlations, across="pixels apart"))
+    return charts

@@ -1,0 +1,176 @@
+"""``ssbsn info PHOTO`` through its real entry point: what a photo is and how its noise is."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+import tifffile
+from PIL import Image, ImageCms
+from typer.testing import CliRunner
+
+from ssbsn_cli.cli.app import app
+from ssbsn_cli.core.imaging import tiff_stream
+from ssbsn_cli.core.inference import inspecting
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def ssbsn(*arguments, code=0):
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+def save(name, values):
+    Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)).save(name)
+
+
+def photo_with(noise):
+    """A part of a photo that scikit-image ships, with noise in grey levels, (256, 384, 3)."""
+    clean = skimage.data.coffee()[:256, :384].astype(float)
+    return clean + noise(np.random.default_rng(0), clean)
+
+
+def facts(*arguments, code=0):
+    return [
+        json.loads(line)
+        for line in ssbsn("info", *arguments, "--json", code=code).stdout.splitlines()
+    ]
+
+
+def test_white_noise_is_found_as_strong_as_it_is(folder):
+    save("photo.png", photo_with(lambda rng, clean: rng.normal(0, 15, clean.shape)))
+    (found,) = facts("photo.png")
+    assert (found["format"], found["width"], found["height"], found["bits"]) == ("png", 384, 256, 8)
+    assert found["measured_pixels"] == 384 * 256
+    noise = found["noise"]
+    for points in noise["deviations"].values():
+        # What is nearly black or white is clipped, and its noise with it.
+        inside = [deviation for level, deviation in points if 45 < level < 210]
+        assert np.median(inside) == pytest.approx(15, rel=0.15)
+    for lags in noise["neighbours"].values():
+        assert abs(lags[0]) < 0.15
+
+
+def test_what_correlates_is_told_from_what_does_not(folder):
+    def blurred(rng, clean):
+        grey = cv2.GaussianBlur(rng.standard_normal(clean.shape[:2]), (0, 0), 0.8)
+        return (12 * grey / grey.std())[..., None]
+
+    save("photo.png", photo_with(blurred))
+    noise = facts("photo.png")[0]["noise"]
+    assert noise["neighbours"]["horizontal"][0] == pytest.approx(0.66, abs=0.12)
+    assert noise["neighbours"]["vertical"][0] == pytest.approx(0.66, abs=0.12)
+    assert min(noise["channels"].values()) > 0.8
+
+
+def test_photos_without_noise_and_photos_that_cannot_be_measured_say_so(folder):
+    ramp = np.linspace(40, 200, 256 * 3).reshape(1, 256, 3).repeat(256, axis=0)
+    save("smooth.png", ramp)
+    save("black.png", np.zeros((256, 256, 3)))
+    save("tiny.png", np.full((20, 20, 3), 128))
+    smooth, black, tiny = facts("smooth.png", "black.png", "tiny.png")
+    assert not smooth["noise"]["found"]
+    assert smooth["noise"]["neighbours"] is None
+    assert "No noise was found" in smooth["finding"]
+    assert black["noise"] is None
+    assert black["clipped"] == {"black": 1.0, "white": 0.0}
+    assert "cannot be measured" in black["finding"]
+    assert "cannot be measured" in tiny["finding"]
+    assert "No noise was found" in ssbsn("info", "smooth.png").stdout
+
+
+def test_what_a_file_says_is_told(folder):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.new("L", (40, 30), 90).save("grey.jpg", icc_profile=profile)
+    Image.new("RGB", (40, 30), 90).save("broken.png", icc_profile=b"no profile")
+    tifffile.imwrite("deep.tif", np.full((30, 40, 3), 30_000, np.uint16), photometric="rgb")
+    grey, broken, deep = facts("grey.jpg", "broken.png", "deep.tif")
+    assert (grey["format"], grey["channels"], grey["colors"]) == ("jpeg", 1, "sRGB built-in")
+    assert broken["colors"] == "a colour profile that cannot be read"
+    assert (deep["format"], deep["bits"], deep["colors"]) == ("tiff", 16, "no profile, so sRGB")
+
+
+def test_a_photo_that_cannot_be_read_does_not_stop_the_others(folder):
+    save("photo.png", np.full((64, 64, 3), 90))
+    missing, there = facts("missing.png", "photo.png", code=1)
+    assert missing["input"] == "missing.png"
+    assert "does not exist" in missing["error"]
+    assert there["input"] == "photo.png"
+    assert "1 failed" in ssbsn("info", "missing.png", code=1).stderr
+
+
+def test_the_page_shows_plots_and_the_photo_before_and_after(folder):
+    save("<photo>.png", photo_with(lambda rng, clean: rng.normal(0, 15, clean.shape)))
+    ssbsn("info", "<photo>.png", "--report", "page.html")
+    page = (folder / "page.html").read_text("utf-8")
+    assert "&lt;photo&gt;.png" in page
+    assert "<photo>" not in page
+    for title in ("Standard deviation", "Correlation"):
+        assert f'aria-label="{title}"' in page
+    for style in ("red", "green", "blue", "smooth", "check"):
+        assert f'polyline class="{style}"' in page
+    assert "min:" not in page
+    before, after = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(part.split('"')[0]))), float)
+        for part in page.split("data:image/webp;base64,")[1:]
+    )
+    assert before.shape == after.shape == (256, 256, 3)
+    assert np.abs(np.diff(after, axis=1)).mean() < 0.7 * np.abs(np.diff(before, axis=1)).mean()
+    refused = ssbsn("info", "<photo>.png", "--report", "page.html", code=2)
+    assert "--overwrite" in refused.stderr
+    ssbsn("info", "<photo>.png", "--report", "page.html", "--overwrite")
+
+
+def test_the_page_shows_photos_without_noise_too(folder):
+    save("smooth.png", np.full((128, 128, 3), 90))
+    save("black.png", np.zeros((128, 128, 3)))
+    ssbsn("info", "smooth.png", "black.png", "--report", "page.html")
+    page = (folder / "page.html").read_text("utf-8")
+    assert "No noise was found" in page
+    assert "cannot be measured" in page
+    assert 'aria-label="Correlation"' not in page
+
+
+def test_values_that_are_no_numbers_are_left_out(folder):
+    values = np.random.default_rng(0).normal(0.5, 15 / 255, (256, 256, 3)).astype(np.float32)
+    values[:32, :64], values[200:220, 100:120] = np.nan, np.inf
+    tifffile.imwrite("photo.tif", values, photometric="rgb")
+    (found,) = facts("photo.tif", "--report", "page.html")
+    assert found["bits"] == 32
+    for points in found["noise"]["deviations"].values():
+        np.testing.assert_allclose(np.array(points)[:, 1], 15, rtol=0.15)
+
+
+def test_a_tiff_that_is_too_large_for_memory_is_measured_in_its_file(folder, monkeypatch):
+    values = np.random.default_rng(0).normal(128, 15, (300, 400, 3)).astype(np.uint8)
+    tifffile.imwrite("photo.tif", values, photometric="rgb", tile=(128, 128))
+    whole = facts("photo.tif")
+    monkeypatch.setattr(tiff_stream, "STREAM_BYTES", 0)
+    monkeypatch.delattr(inspecting, "read_photo")
+    assert facts("photo.tif") == whole
+
+
+def test_a_page_needs_a_photo(folder):
+    assert "need a photo" in ssbsn("info", "--report", "page.html", code=2).stderr
+
+
+def test_a_large_photo_is_measured_in_parts_that_are_spread_over_it(folder, monkeypatch):
+    monkeypatch.setattr(inspecting, "_SIDE", 32)
+    save("photo.png", np.random.default_rng(0).normal(128, 9, (400, 500, 3)))
+    (found,) = facts("photo.png")
+    assert found["measured_pixels"] == 4 * 6 * 32 * 32
+    assert found["noise"]["found"]
+    assert "limit of 1000" in facts("photo.png", "--max-pixels", 1000, code=1)[0]["error"]
