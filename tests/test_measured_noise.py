@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from ssbsn_cli.core.noise.flat import cut
-from ssbsn_cli.core.noise.measured import describe_noise, measure_noise
+from ssbsn_cli.core.noise.measured import describe_noise, measure_noise, summarise
 
 
 def textured(side, rng):
@@ -100,3 +102,14 @@ def test_without_noise_nothing_is_said_to_correlate():
     assert not found.neighbours.any()
     black = np.zeros((256, 256, 3))
     assert describe_noise(cut(black), cut(black)) is None
+
+
+def test_a_line_sums_up_what_was_measured():
+    rng = np.random.default_rng(8)
+    scene = textured(512, rng)
+    noise = rng.normal(0, 12 / 255, scene.shape)
+    line = summarise([measure_noise(cut(scene + noise), cut(scene + 0.2 * noise))])
+    low, high = map(float, re.search(r"deviation ([\d.]+) to ([\d.]+) grey", line).groups())
+    assert low == pytest.approx(12, rel=0.1)
+    assert high == pytest.approx(12, rel=0.1)
+    assert abs(float(line.rsplit(maxsplit=1)[1])) < 0.1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,6 +89,20 @@ def measure_noise(noisy: _Floats, denoised: _Floats) -> Measured | None:
     return Measured(
         LiftedNoise(at, cautious, kernels),
         LiftedNoise(at, strong * whole_strength / removed_strength, whole_kernels),
+    )
+
+
+def summarise(noises: Iterable[Measured]) -> str:
+    """Say in a few words how strong the noise of photographs is, and how neighbours correlate."""
+    whole = [each.whole for each in noises]
+    strengths = np.concatenate([noise.strengths for noise in whole]) * 255
+    neighbours = [
+        (noise.kernels[..., 1:] * noise.kernels[..., :-1]).sum() / (noise.kernels**2).sum()
+        for noise in whole
+    ]
+    return (
+        f"standard deviation {strengths.min():.1f} to {strengths.max():.1f} grey levels of 255, "
+        f"neighbours correlate by {np.median(neighbours):z.2f}"
     )
 
 

@@ -21,6 +21,7 @@ from ssbsn_cli.core.data.store import CropCache, checksum, hold_out
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.model.network import Network
+from ssbsn_cli.core.noise.measured import summarise
 from ssbsn_cli.core.training.config import Config, ObjectiveKind
 from ssbsn_cli.core.training.own import OwnSource, denoise_halves, measure_parts
 from ssbsn_cli.core.training.request import DataPath, TrainingRequest
@@ -180,7 +181,8 @@ class _Photos:
         init, settings = self._request.init, Settings(device=self._device, ensemble=True)
         halves = denoise_halves(self._halves(), distill, crop, init, settings, self._say)
         noises = measure_parts(halves[0])
-        self._say(f"Measured the noise of {len(noises)} photos.")
+        found = summarise(noises.values())
+        self._say(f"Measured the noise of {len(noises)} photos: {found}.")
         training, validation = (
             OwnSource(parts, noises, self._weights, crop, share, self._stride)
             for parts, share in zip(halves, self._shares, strict=True)
