@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
 import pytest
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.inference.finding import read_names
-from ssbsn_cli.core.inference.jobs import plan_jobs
+from ssbsn_cli.core.inference.finding import PassedOver, read_names
+from ssbsn_cli.core.inference.jobs import Job, plan_jobs
+from ssbsn_cli.core.inference.placing import Naming
 
 
 @pytest.fixture
@@ -24,9 +26,17 @@ def photos(tmp_path, monkeypatch):
     return tmp_path
 
 
+def plan(inputs, output=None, suffix=None, format=None, compare=None, **options):
+    """Return the jobs, and what is passed over."""
+    naming = Naming(output=output, suffix=suffix, format=format, compare=compare)
+    told = list(plan_jobs(inputs, naming, **options))
+    jobs = [each for each in told if isinstance(each, Job)]
+    return jobs, [each for each in told if isinstance(each, PassedOver)]
+
+
 def targets(*inputs, output=None, **options):
-    plan = plan_jobs([str(i) for i in inputs], output, **options)
-    return [str(job.target) if job.target else "-" for job in plan.jobs]
+    jobs, _ = plan([str(i) for i in inputs], output, **options)
+    return [str(job.target) if job.target else "-" for job in jobs]
 
 
 def test_a_result_goes_beside_its_photo():
@@ -46,9 +56,9 @@ def test_an_output_names_a_file_or_a_directory(photos):
 
 
 def test_a_directory_gives_its_photos(photos):
-    plan = plan_jobs(["photos"], None)
-    assert [job.target.name for job in plan.jobs] == ["a_denoised.png", "b_denoised.JPG"]
-    assert [path.name for path, _ in plan.passed_over] == ["notes.txt"]
+    jobs, passed_over = plan(["photos"])
+    assert [job.target.name for job in jobs] == ["a_denoised.png", "b_denoised.JPG"]
+    assert [each.path.name for each in passed_over] == ["notes.txt"]
 
 
 def test_a_tree_is_kept(photos):
@@ -78,9 +88,9 @@ def test_a_folder_whose_results_went_elsewhere_may_hold_results_of_an_earlier_ru
 
 def test_a_pattern_run_again_does_not_denoise_its_results():
     for output in (None, "out"):
-        plan = plan_jobs(["a.png", "a_denoised.png", "b.png"], output)
-        assert [str(job.source) for job in plan.jobs] == ["a.png", "b.png"]
-        assert [path.name for path, _ in plan.passed_over] == ["a_denoised.png"]
+        jobs, passed_over = plan(["a_denoised.png", "a.png", "b.png"], output)
+        assert [str(job.source) for job in jobs] == ["a.png", "b.png"]
+        assert [each.path.name for each in passed_over] == ["a_denoised.png"]
 
 
 def test_a_result_that_is_named_alone_is_denoised():
@@ -90,18 +100,18 @@ def test_a_result_that_is_named_alone_is_denoised():
 def test_a_folder_of_folders_is_said_to_need_recursive(photos):
     Path("years").mkdir()
     Path("photos").rename("years/2024")
-    ((path, reason),) = plan_jobs(["years"], "out").passed_over
-    assert str(path) == "years"
-    assert "--recursive" in reason
+    _, (passed_over,) = plan(["years"], "out")
+    assert str(passed_over.path) == "years"
+    assert "--recursive" in passed_over.reason
 
 
 def test_a_link_to_a_folder_is_named_and_not_followed(photos):
     Path("photos/self").symlink_to(".")
     Path("photos/elsewhere").symlink_to("sub")
-    plan = plan_jobs(["photos"], "out", recursive=True)
-    linked = [str(path) for path, reason in plan.passed_over if "link" in reason]
+    jobs, passed_over = plan(["photos"], "out", recursive=True)
+    linked = [str(each.path) for each in passed_over if "link" in each.reason]
     assert linked == ["photos/elsewhere", "photos/self"]
-    assert len(plan.jobs) == 4
+    assert len(jobs) == 4
     assert targets("photos/elsewhere", output="out") == ["out/c.tif"]
 
 
@@ -119,25 +129,28 @@ def test_shards_hold_every_photo_once_and_always_the_same():
     names = [f"photos/{number}.png" for number in range(200)]
     shards = []
     for number in (1, 2, 3):
-        plan = plan_jobs(names, "out")
-        plan.keep_shard(number, 3)
-        shards.append({str(job.source) for job in plan.jobs})
+        jobs, _ = plan(names, "out", shard=(number, 3))
+        shards.append({str(job.source) for job in jobs})
     assert sorted(name for shard in shards for name in shard) == sorted(names)
     assert min(map(len, shards)) > 40
-    moved = plan_jobs([name.replace("photos", "/mnt") for name in names[:50]], "out")
-    moved.keep_shard(1, 3)
-    assert {job.source.name for job in moved.jobs} == {
+    moved, _ = plan([n.replace("photos", "/mnt") for n in names[:50]], "out", shard=(1, 3))
+    assert {job.source.name for job in moved} == {
         Path(name).name for name in shards[0] & set(names[:50])
     }
 
 
 def test_lists_of_names():
-    assert read_names(b"a.png\n\nb c.png\n", b"\n") == ["a.png", "b c.png"]
-    assert read_names(b"a\nb.png\0c.png\0", b"\0") == ["a\nb.png", "c.png"]
+    def names(content, separator):
+        return list(read_names(io.BytesIO(content), separator))
+
+    assert names(b"a.png\n\nb c.png", b"\n") == ["a.png", "b c.png"]
+    assert names(b"a\nb.png\0c.png\0", b"\0") == ["a\nb.png", "c.png"]
+    many = [f"{number}.png" for number in range(20000)]
+    assert names("\n".join(many).encode(), b"\n") == many
     for wrong in (b"a.png\0b.png\0", b"-\n"):
         with pytest.raises(OptionError):
-            read_names(wrong, b"\n")
-    assert targets("a.png", output="out", listed=True) == ["out/a.png"]
+            names(wrong, b"\n")
+    assert targets(output="out", listed=["a.png"]) == ["out/a.png"]
 
 
 def test_a_photo_named_twice_is_denoised_once():
@@ -145,8 +158,8 @@ def test_a_photo_named_twice_is_denoised_once():
 
 
 def test_each_photo_of_several_has_a_comparison_of_its_own(photos):
-    plan = plan_jobs(["photos"], "out", recursive=True, compare="seen")
-    comparisons = [str(job.comparison) for job in plan.jobs]
+    jobs, _ = plan(["photos"], "out", recursive=True, compare="seen")
+    comparisons = [str(job.comparison) for job in jobs]
     assert comparisons[0] == "seen/a.png_compare.png"
     assert comparisons[2] == "seen/sub/c.tif_compare.png"
     assert len(set(comparisons)) == len(comparisons)
@@ -154,8 +167,8 @@ def test_each_photo_of_several_has_a_comparison_of_its_own(photos):
 
 def test_what_is_no_file_is_passed_over(photos):
     os.mkfifo("photos/pipe.png")
-    plan = plan_jobs(["photos"], None)
-    assert "pipe.png" in [path.name for path, _ in plan.passed_over]
+    _, passed_over = plan(["photos"])
+    assert "pipe.png" in [each.path.name for each in passed_over]
 
 
 def test_streams():
@@ -190,5 +203,5 @@ def test_streams():
 )
 def test_contradictions_are_refused_with_a_hint(photos, inputs, output, options):
     with pytest.raises(OptionError) as caught:
-        plan_jobs(inputs, output, **options)
+        plan(inputs, output, **options)
     assert caught.value.hint
