@@ -109,21 +109,20 @@ class _Dispatch:
                 workers = max(1, len(self._client.ncores()))
                 room = workers * _TASKS - len(self._tasks)
                 if room > 0:
-                    ready += islice(jobs, workers * _TASKS * _TOGETHER - len(ready))
+                    ready += islice(jobs, max(0, workers * _TASKS * _TOGETHER - len(ready)))
+                if not ready and not self._tasks:
+                    return
                 # Few photos are spread over all workers.
                 size = max(1, min(_TOGETHER, len(ready) // (workers * _TASKS)))
                 while ready and room > 0:
                     task, ready = ready[:size], ready[size:]
-                    refused = [(job, error) for job in task if (error := self._refuse(job))]
-                    yield from ((job, error, ()) for job, error in refused)
-                    accepted = [job for job in task if job not in dict(refused)]
-                    if accepted:
+                    refused = {job: error for job in task if (error := self._refuse(job))}
+                    yield from ((job, error, ()) for job, error in refused.items())
+                    if accepted := [job for job in task if job not in refused]:
                         self._submit(accepted)
                         room -= 1
                 if self._tasks:
                     yield from self._take(next(self._done))
-                elif not ready:
-                    return
         finally:
             with contextlib.suppress(Exception):
                 self._client.cancel(list(self._tasks))
@@ -133,12 +132,9 @@ class _Dispatch:
 
         try:
             refuse_existing(job, self._files)
-            if (
-                job.source
-                and job.target
-                and job.target.exists()
-                and job.target.samefile(job.source)
-            ):
+            assert job.source
+            assert job.target
+            if job.target.exists() and job.target.samefile(job.source):
                 raise ImageError(
                     f"{job.source} cannot be replaced on a cluster, where a second try would "
                     "denoise the result.",
