@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -153,8 +156,58 @@ def test_lists_of_names():
     assert targets(output="out", listed=["a.png"]) == ["out/a.png"]
 
 
-def test_a_photo_named_twice_is_denoised_once():
+def test_a_photo_named_twice_is_denoised_once(photos):
     assert targets("a.png", "a.png") == ["a_denoised.png"]
+    assert targets("photos", "photos/a.png", output="out") == ["out/a.png", "out/b.JPG"]
+    assert targets(listed=["photos/a.png", "./photos/a.png"]) == ["photos/a_denoised.png"]
+
+
+def endless(ended, *names):
+    """List names, and then wait."""
+    yield from names
+    assert ended.wait(60)
+
+
+def test_photos_are_denoised_before_the_list_has_ended():
+    ended = Event()
+    planned = plan_jobs([], Naming(output="out"), listed=endless(ended, "a.png", "b.png"))
+    jobs = iter(planned)
+    assert [str(next(jobs).source), str(next(jobs).source)] == ["a.png", "b.png"]
+    assert planned.total is None
+    ended.set()
+    assert list(jobs) == []
+    assert planned.total == 2
+
+
+def test_nothing_is_replaced_before_all_photos_are_known():
+    ended = Event()
+    listed = endless(ended, "a.png")
+    jobs = iter(plan_jobs([], Naming(output="out"), listed=listed, overwrite=True))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(next, jobs)
+        # Longer than without --overwrite.
+        time.sleep(1.5)
+        assert not first.done()
+        ended.set()
+        assert str(first.result().source) == "a.png"
+
+
+def test_results_in_a_list_are_passed_over(photos):
+    Path("photos/a_denoised.png").touch()
+    _, passed_over = plan([], listed=["photos/a_denoised.png", "photos/a.png"])
+    assert [str(each.path) for each in passed_over] == ["photos/a_denoised.png"]
+    # As `find` lists them while they are made.
+    jobs, passed_over = plan([], "out", listed=["photos/a.png", "out/a.png"])
+    assert len(jobs) == 1
+    assert [str(each.path) for each in passed_over] == ["out/a.png"]
+    with pytest.raises(OptionError):
+        plan([], "out", listed=["photos/a.png", "out/a.png"], overwrite=True)
+
+
+def test_parts_of_a_list_agree_on_the_names_of_results(photos):
+    Path("photos/b.png").touch()
+    for part in (["photos/b.JPG"], ["photos/b.JPG", "photos/b.png"]):
+        assert targets(output="out", listed=part, format="png")[0] == "out/b.JPG.png"
 
 
 def test_each_photo_of_several_has_a_comparison_of_its_own(photos):
@@ -199,6 +252,9 @@ def test_streams():
         (["a.png"], "x.png", {"compare": "a.png"}),
         (["a.png"], "x.png", {"compare": "picture"}),
         (["a.png", "b.png"], None, {"compare": "one.png"}),
+        ([], "out", {"listed": ["one/a.png", "two/a.png"]}),
+        (["-"], "out", {"listed": ["a.png"]}),
+        (["one/a.png", "two/a.png"], "two", {"overwrite": True}),
     ],
 )
 def test_contradictions_are_refused_with_a_hint(photos, inputs, output, options):

@@ -49,17 +49,21 @@ def denoise_all(
     left_out: Counter[str] = Counter()
     with out.progress() as progress, contextlib.ExitStack() as stack:
         photos = progress.add_task("photos", total=None)
-        tiles = progress.add_task("", total=None)
+        tiles = progress.add_task("", total=None, visible=False)
 
         def begin(job: Job) -> None:
-            progress.reset(tiles, description=_name(job), total=None)
+            progress.reset(tiles, description=_name(job), total=None, visible=True)
 
         def count(done: int, total: int) -> None:
             progress.update(tiles, completed=done, total=total)
 
         def advance(by: int) -> None:
-            total = None if plan.total is None else plan.total - counts["skipped"]
-            progress.update(photos, total=total, visible=total != 1, advance=by)
+            total, what = plan.total, "photos"
+            if total is None:
+                what = "photos, still finding more"
+            else:
+                total -= counts["skipped"]
+            progress.update(photos, description=what, total=total, visible=total != 1, advance=by)
 
         advance(0)
         outcomes = stack.enter_context(contextlib.closing(denoise(jobs, begin, count)))

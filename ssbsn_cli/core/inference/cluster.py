@@ -71,7 +71,8 @@ def denoise_on_cluster(
     DeviceError
         There is no such scheduler, it is gone, or a worker lacks the device.
     """
-    if address.startswith(_LOCAL) and work.settings.device in ("auto", "cuda") and count_gpus():
+    local = _workers_here(address) is not None
+    if local and work.settings.device in ("auto", "cuda") and count_gpus():
         work = replace(work, settings=replace(work.settings, device=ALL_GPUS))
     with _connected(address, work.settings.device) as client:
         _check_versions(client)
@@ -200,6 +201,14 @@ def _killer(job: Job, times: int) -> ImageError:
     )
 
 
+def _workers_here(address: str) -> int | None:
+    """Return how many workers "local:N" asks for, or 0 for "local"; None if it is neither."""
+    name, colon, number = address.partition(":")
+    if name != _LOCAL or (colon and not number.isdecimal()):
+        return None
+    return int(number or 0)
+
+
 @contextlib.contextmanager
 def _connected(address: str, device: str) -> Iterator[Client]:
     """Connect to a scheduler, or start one and its workers."""
@@ -211,11 +220,11 @@ def _connected(address: str, device: str) -> Iterator[Client]:
         ) from error
     # What matters is told by exceptions.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    name, _, number = address.partition(":")
+    number = _workers_here(address)
     with contextlib.ExitStack() as stack:
         where: dict[str, Any] = {"address": address}
-        if name == _LOCAL and (number.isdecimal() or not number):
-            where = {"address": stack.enter_context(_start(int(number or 0), device))}
+        if number is not None:
+            where = {"address": stack.enter_context(_start(number, device))}
         elif device == ALL_GPUS:
             raise OptionError(
                 "All GPUs of this machine, and a cluster elsewhere, contradict each other.",
