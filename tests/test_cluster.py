@@ -112,7 +112,7 @@ def test_each_worker_has_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setattr(worker, "count_gpus", lambda: 2)
     monkeypatch.setattr(load, "load_denoiser", lambda *_, device, **__: chosen.append(device))
     for name in (0, 1, 2):
-        here = SimpleNamespace(name=name, state=SimpleNamespace(nthreads=1))
+        here = SimpleNamespace(name=name)
         monkeypatch.setattr("distributed.get_worker", lambda here=here: here)
         worker._load.__wrapped__("photo", Settings(device="cuda:all"))
     assert chosen == ["cuda:0", "cuda:1", "cuda:0"]

@@ -56,6 +56,7 @@ def denoise_task(work: Work, jobs: Sequence[Job]) -> tuple[list[Outcome], list[s
             "Install the same on all machines.",
         )
     with _turn:
+        _use_cores()
         denoiser = _load(work.weights, work.settings)
         outcomes = dict(denoise_files(denoiser, jobs, work.files))
         notices = _notices.copy()
@@ -63,22 +64,29 @@ def denoise_task(work: Work, jobs: Sequence[Job]) -> tuple[list[Outcome], list[s
     return [_portable(outcomes[job]) for job in jobs], notices
 
 
-@lru_cache(1)
-def _load(weights: str | None, settings: Settings) -> Denoiser:
+def _use_cores() -> None:
+    """Let PyTorch use the cores of this worker; Dask would have it use one."""
     import torch
     from distributed import get_worker
 
-    from ssbsn_cli.core.inference.load import load_denoiser
     from ssbsn_cli.core.runtime.device import available_cores
+
+    # Each thread has a number of its own, and Dask has several.
+    torch.set_num_threads(min(get_worker().state.nthreads, available_cores()))
+
+
+@lru_cache(1)
+def _load(weights: str | None, settings: Settings) -> Denoiser:
+    from distributed import get_worker
+
+    from ssbsn_cli.core.inference.load import load_denoiser
     from ssbsn_cli.core.runtime.process import keep_freed_memory
 
     keep_freed_memory()
-    # Dask tells PyTorch to use one core, because it means to run a task on each.
-    worker = get_worker()
-    torch.set_num_threads(min(worker.state.nthreads, available_cores()))
     if settings.device == ALL_GPUS:
         # The workers of this machine are numbered.
-        settings = replace(settings, device=f"cuda:{int(worker.name) % max(1, count_gpus())}")
+        number = int(get_worker().name) % max(1, count_gpus())
+        settings = replace(settings, device=f"cuda:{number}")
     return load_denoiser(weights, notify=_notices.append, **vars(settings))
 
 
