@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -62,12 +63,14 @@ def test_a_worker_dies_and_a_photo_is_broken_and_all_others_are_there(photos):
 
 
 def test_an_interrupt_ends_the_command_and_its_workers(photos):
-    with subprocess.Popen([*COMMAND, "--cluster", "local:1"], stderr=subprocess.PIPE) as process:
+    command = [*COMMAND, "--cluster", "local:1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
         while not Path("out").exists() and process.poll() is None:
             time.sleep(0.05)
         workers = workers_of(process)
         start = time.monotonic()
-        process.send_signal(signal.SIGINT)
+        # As a terminal does: to the command and its workers.
+        os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=60)
     # Two seconds where nothing else runs.
     assert time.monotonic() - start < 10

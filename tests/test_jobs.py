@@ -220,8 +220,11 @@ def test_each_photo_of_several_has_a_comparison_of_its_own(photos):
 
 def test_what_is_no_file_is_passed_over(photos):
     os.mkfifo("photos/pipe.png")
-    _, passed_over = plan(["photos"])
+    Path("photos/circle.png").symlink_to("circle.png")
+    jobs, passed_over = plan(["photos"])
     assert "pipe.png" in [each.path.name for each in passed_over]
+    # Who reads it says what is wrong.
+    assert "circle.png" in [job.source.name for job in jobs]
 
 
 def test_streams():

@@ -96,7 +96,8 @@ def denoise(
         str | None,
         typer.Option(
             metavar="ADDRESS|local",
-            help="Denoise on the workers of a Dask scheduler, or on new ones here.",
+            help="Denoise on the workers of a Dask scheduler, or on new ones here, as "
+            "--device cuda:all does.",
         ),
     ] = None,
 ) -> None:

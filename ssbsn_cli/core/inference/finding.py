@@ -6,7 +6,7 @@ import os
 import stat
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -145,36 +145,36 @@ class Finder:
             if name is None or listing.error:
                 waiting.pop()
                 continue
-            path, entry = os.path.join(listing.path, name), listing.unusual.get(name)
-            if entry and entry.is_dir():
+            path, unusual = os.path.join(listing.path, name), name in listing.unusual
+            if unusual and is_folder(Path(path)):
                 folders += 1
-                if self.recursive and entry.is_symlink():
+                if self.recursive and os.path.islink(path):
                     yield PassedOver(Path(path), "a link to a folder; name it to go into it")
                 elif self.recursive and not self._is_skipped(path):
                     waiting.append(self._open(path, os.path.join(listing.below, name)))
             elif not _is_photo(name):
                 yield PassedOver(Path(path), "not a photo by its name")
-            elif entry and is_special(Path(path)):
+            elif unusual and is_special(Path(path)):
                 yield PassedOver(Path(path), "not a regular file")
             else:
                 photos += 1
                 # All that is neither a file nor a folder nor special is a link.
-                yield Found(path, listing.below, bool(entry), beside=listing.beside)
+                yield Found(path, listing.below, unusual, beside=listing.beside)
         if folders and not photos and not self.recursive:
             yield PassedOver(Path(root), "it holds only folders; --recursive goes into them")
 
     def _open(self, path: str, below: str) -> _Listing:
         names: list[str] = []
-        unusual: dict[str, os.DirEntry[str]] = {}
+        unusual: set[str] = set()
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
                     if not entry.name.startswith("."):
                         names.append(entry.name)
                         if not entry.is_file(follow_symlinks=False):
-                            unusual[entry.name] = entry
+                            unusual.add(entry.name)
         except OSError as error:
-            return _Listing(path, below, iter(()), {}, tuple, error)
+            return _Listing(path, below, iter(()), set(), tuple, error)
         names.sort()
         return _Listing(path, below, iter(names), unusual, lambda: names)
 
@@ -193,7 +193,7 @@ class _Listing:
     path: str
     below: str
     names: Iterator[str]
-    unusual: Mapping[str, os.DirEntry[str]]
+    unusual: Set[str]
     beside: Callable[[], Sequence[str]]
     error: OSError | None = None
 
