@@ -164,12 +164,18 @@ def _read_list(path: Path, nul: bool) -> Iterator[str]:
     """Yield the inputs that a file names, or standard input."""
     from ssbsn_cli.core.inference.finding import read_names
 
+    opened: contextlib.AbstractContextManager[Any]
     if str(path) == _STREAM:
         buffered = stdin()
-        stream = getattr(buffered, "raw", buffered)
+        opened = contextlib.nullcontext(getattr(buffered, "raw", buffered))
     else:
-        stream = path.open("rb", buffering=0)
-    return read_names(stream, b"\0" if nul else b"\n")
+        opened = path.open("rb", buffering=0)
+
+    def names() -> Iterator[str]:
+        with opened as stream:
+            yield from read_names(stream, b"\0" if nul else b"\n")
+
+    return names()
 
 
 def _parse_shard(text: str) -> tuple[int, int]:
