@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from bench_cluster import check, make_photos, run, workers_of
 from PIL import Image
@@ -63,7 +64,9 @@ def test_a_worker_dies_and_a_photo_is_broken_and_all_others_are_there(photos):
 
 
 def test_an_interrupt_ends_the_command_and_its_workers(photos):
-    command = [*COMMAND, "--cluster", "local:1"]
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8)
+    Image.fromarray(noise).save("in/0000/0.png", compress_level=1)
+    command = [*COMMAND, "--cluster", "local:1", "--ensemble", "--tile", "128"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
         while not Path("out").exists() and process.poll() is None:
             time.sleep(0.05)
