@@ -70,6 +70,26 @@ if "eval" in words:
 os.execv("{python}", ["{python}", "-m", "{module}", *words])
 """
 
+MODULES = {"ssbsn": "ssbsn_cli", "torchrun": "torch.distributed.run", "dask": "dask"}
+# Stand-ins for what starts commands on many machines: they start all of them here.
+STARTERS = {
+    "srun": """#!/bin/bash -e
+test "$1" = --ntasks
+export SLURM_NTASKS=$2
+shift 2
+for ((id = 0; id < SLURM_NTASKS; id++)); do SLURM_PROCID=$id "$@"; done
+""",
+    "sbatch": """#!/bin/bash -e
+read -r first last < <(sed -n 's/^#SBATCH --array=\\([0-9]*\\)-\\([0-9]*\\)$/\\1 \\2/p' "$1")
+for ((id = first; id <= last; id++)); do SLURM_ARRAY_TASK_ID=$id sh "$1"; done
+""",
+    "parallel": """#!/bin/bash -e
+while [ "$1" != ::: ]; do command+=("$1"); shift; done
+shift
+for value; do "${command[@]//\\{\\}/$value}"; done
+""",
+}
+
 
 def blocks(language, pages=PAGES):
     """Return each fenced block of that language as a test parameter."""
@@ -113,10 +133,13 @@ def world(request, tmp_path, monkeypatch):
         (tmp_path / "cache" / "datasets").mkdir(parents=True)
         (tmp_path / "cache" / "datasets" / "sidd-val").symlink_to(tmp_path / "SIDD")
     (tmp_path / "bin").mkdir()
-    for name, module in (("ssbsn", "ssbsn_cli"), ("torchrun", "torch.distributed.run")):
+    for name, module in MODULES.items():
         shim = tmp_path / "bin" / name
         shim.write_text(SHIM.format(python=sys.executable, module=module))
         shim.chmod(0o755)
+    for name, script in STARTERS.items():
+        (tmp_path / "bin" / name).write_text(script)
+        (tmp_path / "bin" / name).chmod(0o755)
 
     downloads = tmp_path / "Downloads"
     downloads.mkdir()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.inference.finding import read_names
-from ssbsn_cli.core.inference.jobs import plan_jobs
+from ssbsn_cli.core.inference.finding import PassedOver, read_names
+from ssbsn_cli.core.inference.jobs import Job, plan_jobs
+from ssbsn_cli.core.inference.placing import Naming
 
 
 @pytest.fixture
@@ -24,9 +29,17 @@ def photos(tmp_path, monkeypatch):
     return tmp_path
 
 
+def plan(inputs, output=None, suffix=None, format=None, compare=None, **options):
+    """Return the jobs, and what is passed over."""
+    naming = Naming(output=output, suffix=suffix, format=format, compare=compare)
+    told = list(plan_jobs(inputs, naming, **options))
+    jobs = [each for each in told if isinstance(each, Job)]
+    return jobs, [each for each in told if isinstance(each, PassedOver)]
+
+
 def targets(*inputs, output=None, **options):
-    plan = plan_jobs([str(i) for i in inputs], output, **options)
-    return [str(job.target) if job.target else "-" for job in plan.jobs]
+    jobs, _ = plan([str(i) for i in inputs], output, **options)
+    return [str(job.target) if job.target else "-" for job in jobs]
 
 
 def test_a_result_goes_beside_its_photo():
@@ -46,9 +59,9 @@ def test_an_output_names_a_file_or_a_directory(photos):
 
 
 def test_a_directory_gives_its_photos(photos):
-    plan = plan_jobs(["photos"], None)
-    assert [job.target.name for job in plan.jobs] == ["a_denoised.png", "b_denoised.JPG"]
-    assert [path.name for path, _ in plan.passed_over] == ["notes.txt"]
+    jobs, passed_over = plan(["photos"])
+    assert [job.target.name for job in jobs] == ["a_denoised.png", "b_denoised.JPG"]
+    assert [each.path.name for each in passed_over] == ["notes.txt"]
 
 
 def test_a_tree_is_kept(photos):
@@ -78,9 +91,9 @@ def test_a_folder_whose_results_went_elsewhere_may_hold_results_of_an_earlier_ru
 
 def test_a_pattern_run_again_does_not_denoise_its_results():
     for output in (None, "out"):
-        plan = plan_jobs(["a.png", "a_denoised.png", "b.png"], output)
-        assert [str(job.source) for job in plan.jobs] == ["a.png", "b.png"]
-        assert [path.name for path, _ in plan.passed_over] == ["a_denoised.png"]
+        jobs, passed_over = plan(["a_denoised.png", "a.png", "b.png"], output)
+        assert [str(job.source) for job in jobs] == ["a.png", "b.png"]
+        assert [each.path.name for each in passed_over] == ["a_denoised.png"]
 
 
 def test_a_result_that_is_named_alone_is_denoised():
@@ -90,18 +103,18 @@ def test_a_result_that_is_named_alone_is_denoised():
 def test_a_folder_of_folders_is_said_to_need_recursive(photos):
     Path("years").mkdir()
     Path("photos").rename("years/2024")
-    ((path, reason),) = plan_jobs(["years"], "out").passed_over
-    assert str(path) == "years"
-    assert "--recursive" in reason
+    _, (passed_over,) = plan(["years"], "out")
+    assert str(passed_over.path) == "years"
+    assert "--recursive" in passed_over.reason
 
 
 def test_a_link_to_a_folder_is_named_and_not_followed(photos):
     Path("photos/self").symlink_to(".")
     Path("photos/elsewhere").symlink_to("sub")
-    plan = plan_jobs(["photos"], "out", recursive=True)
-    linked = [str(path) for path, reason in plan.passed_over if "link" in reason]
+    jobs, passed_over = plan(["photos"], "out", recursive=True)
+    linked = [str(each.path) for each in passed_over if "link" in each.reason]
     assert linked == ["photos/elsewhere", "photos/self"]
-    assert len(plan.jobs) == 4
+    assert len(jobs) == 4
     assert targets("photos/elsewhere", output="out") == ["out/c.tif"]
 
 
@@ -119,34 +132,87 @@ def test_shards_hold_every_photo_once_and_always_the_same():
     names = [f"photos/{number}.png" for number in range(200)]
     shards = []
     for number in (1, 2, 3):
-        plan = plan_jobs(names, "out")
-        plan.keep_shard(number, 3)
-        shards.append({str(job.source) for job in plan.jobs})
+        jobs, _ = plan(names, "out", shard=(number, 3))
+        shards.append({str(job.source) for job in jobs})
     assert sorted(name for shard in shards for name in shard) == sorted(names)
     assert min(map(len, shards)) > 40
-    moved = plan_jobs([name.replace("photos", "/mnt") for name in names[:50]], "out")
-    moved.keep_shard(1, 3)
-    assert {job.source.name for job in moved.jobs} == {
+    moved, _ = plan([n.replace("photos", "/mnt") for n in names[:50]], "out", shard=(1, 3))
+    assert {job.source.name for job in moved} == {
         Path(name).name for name in shards[0] & set(names[:50])
     }
 
 
 def test_lists_of_names():
-    assert read_names(b"a.png\n\nb c.png\n", b"\n") == ["a.png", "b c.png"]
-    assert read_names(b"a\nb.png\0c.png\0", b"\0") == ["a\nb.png", "c.png"]
+    def names(content, separator):
+        return list(read_names(io.BytesIO(content), separator))
+
+    assert names(b"a.png\n\nb c.png", b"\n") == ["a.png", "b c.png"]
+    assert names(b"a\nb.png\0c.png\0", b"\0") == ["a\nb.png", "c.png"]
+    many = [f"{number}.png" for number in range(20000)]
+    assert names("\n".join(many).encode(), b"\n") == many
     for wrong in (b"a.png\0b.png\0", b"-\n"):
         with pytest.raises(OptionError):
-            read_names(wrong, b"\n")
-    assert targets("a.png", output="out", listed=True) == ["out/a.png"]
+            names(wrong, b"\n")
+    assert targets(output="out", listed=["a.png"]) == ["out/a.png"]
 
 
-def test_a_photo_named_twice_is_denoised_once():
+def test_a_photo_named_twice_is_denoised_once(photos):
     assert targets("a.png", "a.png") == ["a_denoised.png"]
+    assert targets("photos", "photos/a.png", output="out") == ["out/a.png", "out/b.JPG"]
+    assert targets(listed=["photos/a.png", "./photos/a.png"]) == ["photos/a_denoised.png"]
+
+
+def endless(ended, *names):
+    """List names, and then wait."""
+    yield from names
+    assert ended.wait(60)
+
+
+def test_photos_are_denoised_before_the_list_has_ended():
+    ended = Event()
+    planned = plan_jobs([], Naming(output="out"), listed=endless(ended, "a.png", "b.png"))
+    jobs = iter(planned)
+    assert [str(next(jobs).source), str(next(jobs).source)] == ["a.png", "b.png"]
+    assert planned.total is None
+    ended.set()
+    assert list(jobs) == []
+    assert planned.total == 2
+
+
+def test_nothing_is_replaced_before_all_photos_are_known():
+    ended = Event()
+    listed = endless(ended, "a.png")
+    jobs = iter(plan_jobs([], Naming(output="out"), listed=listed, overwrite=True))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(next, jobs)
+        # Longer than without --overwrite.
+        time.sleep(1.5)
+        assert not first.done()
+        ended.set()
+        assert str(first.result().source) == "a.png"
+
+
+def test_results_in_a_list_are_passed_over(photos):
+    Path("photos/a_denoised.png").touch()
+    _, passed_over = plan([], listed=["photos/a_denoised.png", "photos/a.png"])
+    assert [str(each.path) for each in passed_over] == ["photos/a_denoised.png"]
+    # As `find` lists them while they are made.
+    jobs, passed_over = plan([], "out", listed=["photos/a.png", "out/a.png"])
+    assert len(jobs) == 1
+    assert [str(each.path) for each in passed_over] == ["out/a.png"]
+    with pytest.raises(OptionError):
+        plan([], "out", listed=["photos/a.png", "out/a.png"], overwrite=True)
+
+
+def test_parts_of_a_list_agree_on_the_names_of_results(photos):
+    Path("photos/b.png").touch()
+    for part in (["photos/b.JPG"], ["photos/b.JPG", "photos/b.png"]):
+        assert targets(output="out", listed=part, format="png")[0] == "out/b.JPG.png"
 
 
 def test_each_photo_of_several_has_a_comparison_of_its_own(photos):
-    plan = plan_jobs(["photos"], "out", recursive=True, compare="seen")
-    comparisons = [str(job.comparison) for job in plan.jobs]
+    jobs, _ = plan(["photos"], "out", recursive=True, compare="seen")
+    comparisons = [str(job.comparison) for job in jobs]
     assert comparisons[0] == "seen/a.png_compare.png"
     assert comparisons[2] == "seen/sub/c.tif_compare.png"
     assert len(set(comparisons)) == len(comparisons)
@@ -154,8 +220,11 @@ def test_each_photo_of_several_has_a_comparison_of_its_own(photos):
 
 def test_what_is_no_file_is_passed_over(photos):
     os.mkfifo("photos/pipe.png")
-    plan = plan_jobs(["photos"], None)
-    assert "pipe.png" in [path.name for path, _ in plan.passed_over]
+    Path("photos/circle.png").symlink_to("circle.png")
+    jobs, passed_over = plan(["photos"])
+    assert "pipe.png" in [each.path.name for each in passed_over]
+    # Who reads it says what is wrong.
+    assert "circle.png" in [job.source.name for job in jobs]
 
 
 def test_streams():
@@ -186,9 +255,12 @@ def test_streams():
         (["a.png"], "x.png", {"compare": "a.png"}),
         (["a.png"], "x.png", {"compare": "picture"}),
         (["a.png", "b.png"], None, {"compare": "one.png"}),
+        ([], "out", {"listed": ["one/a.png", "two/a.png"]}),
+        (["-"], "out", {"listed": ["a.png"]}),
+        (["one/a.png", "two/a.png"], "two", {"overwrite": True}),
     ],
 )
 def test_contradictions_are_refused_with_a_hint(photos, inputs, output, options):
     with pytest.raises(OptionError) as caught:
-        plan_jobs(inputs, output, **options)
+        plan(inputs, output, **options)
     assert caught.value.hint

@@ -5,21 +5,23 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from ssbsn_cli.cli.failures import FAILED, explain, explain_photo
+from ssbsn_cli.cli.failures import FAILED
 from ssbsn_cli.cli.options import FileOptionsGroup, SettingsOptions
+from ssbsn_cli.cli.outcomes import denoise_all, find_todo
 from ssbsn_cli.cli.output import Output
-from ssbsn_cli.core.errors import DeviceError, OptionError
-from ssbsn_cli.core.inference.settings import FileOptions, Settings
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.inference.settings import ALL_GPUS, FileOptions, Settings
 from ssbsn_cli.core.runtime.process import stdin, stdout, undeferred_interrupts
 
 if TYPE_CHECKING:
-    from ssbsn_cli.core.inference.denoiser import Denoiser
+    from ssbsn_cli.cli.outcomes import Denoise
     from ssbsn_cli.core.inference.jobs import Job, Plan
     from ssbsn_cli.core.weights.locate import LoadedWeights
 
@@ -90,50 +92,66 @@ def denoise(
         str | None,
         typer.Option(metavar="I/N", help="Denoise only the I-th of N parts of the photos."),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS|local",
+            help="Denoise on the workers of a Dask scheduler, or on new ones here, as "
+            "--device cuda:all does.",
+        ),
+    ] = None,
 ) -> None:
     """Remove noise from photos: files, whole directories, or a pipe."""
     from ssbsn_cli.core.inference.jobs import plan_jobs
+    from ssbsn_cli.core.inference.placing import Naming
 
-    inputs = [*(inputs or []), *_read_list(inputs_from, nul)]
+    inputs = inputs or []
     if not inputs and not inputs_from:
         raise OptionError("No photo was named.", "Name photos, folders, or - for standard input.")
-    part = _parse_shard(shard) if shard else None
+    if nul and not inputs_from:
+        raise OptionError("-0 needs --inputs-from.", "Say which list is to be read.")
     if keep_adapted and adapt is None:
         raise OptionError("--keep-adapted needs --adapt.", "Say for how many minutes to adapt.")
     if adapt is not None and not 0 < adapt < math.inf:
         raise OptionError(f"Cannot adapt for {adapt:g} minutes.", "Give a number above 0.")
     if adapt and _STREAM in inputs:
         raise OptionError("Weights cannot adapt to a photo from a pipe.", "Save it to a file.")
+    if settings.device == ALL_GPUS:
+        cluster = cluster or "local"
+    if cluster and adapt:
+        raise OptionError(
+            "Weights cannot adapt on a cluster.",
+            "Adapt them first: ssbsn train --config adapt, then name them with --weights.",
+        )
+    if cluster and _STREAM in (*inputs, output):
+        raise OptionError("A cluster reads and writes files only.", "Name files or folders.")
     plan = plan_jobs(
         inputs,
-        output,
-        suffix=suffix,
-        format=files.format,
+        Naming(output=output, suffix=suffix, format=files.format, compare=compare),
+        listed=_read_list(inputs_from, nul) if inputs_from else None,
         recursive=recursive,
-        compare=compare,
-        listed=inputs_from is not None,
+        shard=_parse_shard(shard) if shard else None,
+        overwrite=files.overwrite,
     )
-    if part:
-        plan.keep_shard(*part)
     _check_stdout(out, plan)
-    for path, reason in plan.passed_over:
-        out.say(f"Passed over {path}: {reason}.")
-    failed = len(plan.unreadable)
-    for trouble in plan.unreadable:
-        out.error(explain(trouble)[1], input=str(trouble.filename))
-    todo = [job for job in plan.jobs if not (files.skip_existing and _is_done(out, job))]
-    if not plan.jobs:
+    counts: Counter[str] = Counter()
+    todo = find_todo(out, plan, files, counts)
+    # Nothing is loaded if there is nothing to do.
+    if first := next(todo, None):
+        # Weights adapt to all photos, so all must be known.
+        jobs: Iterable[Job] = [first, *todo] if adapt else chain([first], todo)
+        chosen = _adapt(out, weights, settings, jobs, adapt, keep_adapted) if adapt else weights
+        denoise = _prepare(out, chosen, settings, files, cluster)
+        denoise_all(out, denoise, jobs, plan, counts)
+    if not counts["photos"]:
         out.say("No photos found.")
-    if todo:
-        denoiser = _load(out, weights, settings, todo, adapt, keep_adapted)
-        failed += _denoise_all(out, denoiser, todo, files)
-    if failed:
+    if failed := counts["failed"]:
         out.say(f"{failed} failed.")
         raise typer.Exit(FAILED)
 
 
 def _check_stdout(out: Output, plan: Plan) -> None:
-    if any(job.target is None for job in plan.jobs):
+    if plan.to_stdout:
         if out.json_lines:
             raise OptionError("The image and --json cannot share standard output.", "Use -o FILE.")
         if stdout().isatty():
@@ -142,16 +160,22 @@ def _check_stdout(out: Output, plan: Plan) -> None:
         stdout()
 
 
-def _read_list(path: Path | None, nul: bool) -> list[str]:
-    """Return the inputs that a file names, or standard input."""
-    from ssbsn_cli.core.inference.finding import STREAM, read_names
+def _read_list(path: Path, nul: bool) -> Iterator[str]:
+    """Yield the inputs that a file names, or standard input."""
+    from ssbsn_cli.core.inference.finding import read_names
 
-    if path is None:
-        if nul:
-            raise OptionError("-0 needs --inputs-from.", "Say which list is to be read.")
-        return []
-    content = stdin().read() if str(path) == STREAM else path.read_bytes()
-    return read_names(content, b"\0" if nul else b"\n")
+    opened: contextlib.AbstractContextManager[Any]
+    if str(path) == _STREAM:
+        buffered = stdin()
+        opened = contextlib.nullcontext(getattr(buffered, "raw", buffered))
+    else:
+        opened = path.open("rb", buffering=0)
+
+    def names() -> Iterator[str]:
+        with opened as stream:
+            yield from read_names(stream, b"\0" if nul else b"\n")
+
+    return names()
 
 
 def _parse_shard(text: str) -> tuple[int, int]:
@@ -161,93 +185,49 @@ def _parse_shard(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def _is_done(out: Output, job: Job) -> bool:
-    """Tell whether a job's results exist, and say so."""
-    done = job.is_done
-    if done:
-        _show(out, job, job.skipped)
-    return done
-
-
-def _load(
+def _adapt(
     out: Output,
     weights: str | None,
     settings: Settings,
-    todo: Sequence[Job],
-    minutes: float | None,
+    jobs: Iterable[Job],
+    minutes: float,
     keep: Path | None,
-) -> Denoiser:
+) -> LoadedWeights:
+    from ssbsn_cli.core.training.adapt import adapt_weights
+
+    saved = contextlib.nullcontext() if keep else undeferred_interrupts()
+    with out.progress(counted=False) as progress, saved:
+        bar = progress.add_task("adapting", total=1)
+        return adapt_weights(
+            [job.source for job in jobs if job.source],
+            weights,
+            minutes,
+            settings,
+            keep,
+            say=out.say,
+            warn=out.warn,
+            listen=lambda done: progress.update(bar, completed=done.progress),
+        )
+
+
+def _prepare(
+    out: Output,
+    weights: str | LoadedWeights | None,
+    settings: Settings,
+    files: FileOptions,
+    cluster: str | None,
+) -> Denoise:
+    """Return what denoises photos, on this machine or on a cluster."""
+    if cluster:
+        from ssbsn_cli.core.inference.cluster import denoise_on_cluster
+        from ssbsn_cli.core.inference.worker import Work
+
+        work = Work(cast("str | None", weights), settings, files)
+        return lambda jobs, _begin, _progress: denoise_on_cluster(cluster, jobs, work, out.warn)
+
     # Imported here, since PyTorch takes seconds.
+    from ssbsn_cli.core.inference.files import denoise_files
     from ssbsn_cli.core.inference.load import load_denoiser
 
-    chosen: str | LoadedWeights | None = weights
-    if minutes:
-        from ssbsn_cli.core.training.adapt import adapt_weights
-
-        saved = contextlib.nullcontext() if keep else undeferred_interrupts()
-        with out.progress(counted=False) as progress, saved:
-            bar = progress.add_task("adapting", total=1)
-            chosen = adapt_weights(
-                [job.source for job in todo if job.source],
-                weights,
-                minutes,
-                settings,
-                keep,
-                say=out.say,
-                warn=out.warn,
-                listen=lambda done: progress.update(bar, completed=done.progress),
-            )
-    return load_denoiser(chosen, notify=out.warn, **vars(settings))
-
-
-def _denoise_all(out: Output, denoiser: Denoiser, todo: Sequence[Job], files: FileOptions) -> int:
-    """Denoise photo after photo, and return how many failed."""
-    from ssbsn_cli.core.inference.files import denoise_files
-
-    failed = 0
-    left_out: Counter[str] = Counter()
-    with out.progress() as progress:
-        photos = progress.add_task("photos", total=len(todo), visible=len(todo) > 1)
-        tiles = progress.add_task("", total=None)
-
-        def begin(job: Job) -> None:
-            progress.reset(tiles, description=_name(job), total=None)
-
-        def count(done: int, total: int) -> None:
-            progress.update(tiles, completed=done, total=total)
-
-        for job, outcome in denoise_files(denoiser, todo, files, begin, count):
-            if isinstance(outcome, DeviceError | OptionError | BrokenPipeError):
-                raise outcome
-            if isinstance(outcome, Exception):
-                failed += 1
-                out.error(explain_photo(outcome, _name(job)), input=str(job.source or _STREAM))
-            else:
-                _show(out, job, outcome)
-                left_out.update(outcome.get("left_out", ()))
-            progress.advance(photos)
-    if left_out:
-        what = (
-            f"{name} (of {number})" if len(todo) > 1 else name for name, number in left_out.items()
-        )
-        out.say(f"The results do not keep: {', '.join(what)}.")
-    return failed
-
-
-def _name(job: Job) -> str:
-    return str(job.source or "standard input")
-
-
-def _show(out: Output, job: Job, result: dict[str, Any]) -> None:
-    """Say what became of a photo."""
-    out.record(result)
-    if "comparison" in result:
-        out.say(f"{job.target} exists, and {job.comparison} was drawn from it")
-    elif "skipped" in result:
-        out.say(f"{job.target} exists, skipped")
-    else:
-        megapixels = result["width"] * result["height"] / 1e6
-        out.say(
-            f"{_name(job)} -> {job.target or 'standard output'}  ({megapixels:.2g} Mpx in "
-            f"{result['seconds']:.1f} s on {result['device']})"
-        )
+    denoiser = load_denoiser(weights, notify=out.warn, **vars(settings))
+    return lambda jobs, begin, progress: denoise_files(denoiser, jobs, files, begin, progress)

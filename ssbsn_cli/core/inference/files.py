@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
@@ -42,11 +42,11 @@ from ssbsn_cli.core.types import Progress
 
 def denoise_files(
     denoiser: Denoiser,
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     options: FileOptions,
     begin: Callable[[Job], None] = lambda _: None,
     progress: Progress = lambda _done, _of: None,
-) -> Iterator[tuple[Job, Outcome]]:
+) -> Generator[tuple[Job, Outcome]]:
     """Denoise photos, reading the next and writing the last while one is computed.
 
     Small photos of one size are computed together. Results appear whole or not at all.
@@ -55,8 +55,8 @@ def denoise_files(
     ----------
     denoiser : Denoiser
         The network.
-    jobs : sequence of Job
-        From where to where.
+    jobs : iterable of Job
+        From where to where; taken not far ahead of their turn.
     options : FileOptions
         How to write.
     begin : callable, optional

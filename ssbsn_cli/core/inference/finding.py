@@ -1,39 +1,76 @@
-"""Which photos the inputs of a command stand for."""
+"""Which photos the inputs of a command stand for, found one by one."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import stat
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass
+from functools import cache, lru_cache, partial
 from pathlib import Path
+from typing import BinaryIO
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.imaging import PHOTO_EXTENSIONS, is_photo_name
+from ssbsn_cli.core.imaging import is_photo_name
 
 STREAM = "-"
 # Goes between the stem and the extension of results that lie beside their photos.
 DEFAULT_SUFFIX = "_denoised"
+# Bytes of a list that are read at once, and folders whose names are remembered meanwhile.
+_CHUNK = 1 << 16
+_FOLDERS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A photo.
+    """A photo, as texts: a million of them are cheaper than paths.
 
     Parameters
     ----------
-    path : Path or None
+    path : str or None
         Its file; None is standard input.
-    below : Path
+    below : str
         Its folder, relative to the input that led there.
+    is_link, is_special : bool
+        Whether it is a link, or a pipe, a device or the like.
+    is_listed : bool
+        Whether a list names it.
+    beside : callable
+        Returns the sorted names in its folder that count: those that are named on the command
+        line if it is, too, and all that are there if a folder or a list led to it.
     """
 
-    path: Path | None
-    below: Path = Path()
+    path: str | None
+    below: str = ""
+    is_link: bool = False
+    is_special: bool = False
+    is_listed: bool = False
+    beside: Callable[[], Sequence[str]] = tuple
+
+    def alike(self, stem: str) -> list[str]:
+        """Return the names of the photos beside it that have a stem."""
+        names, prefix = self.beside(), f"{stem}."
+        start = end = bisect_left(names, prefix)
+        while end < len(names) and names[end].startswith(prefix):
+            end += 1
+        return [
+            name for name in names[start:end] if split_name(name)[0] == stem and _is_photo(name)
+        ]
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A file or a folder that is left out, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
 class Finder:
-    """Goes through inputs, and notes what it leaves out.
+    """Goes through inputs.
 
     Parameters
     ----------
@@ -41,90 +78,146 @@ class Finder:
         Whether to go into subfolders. Links to folders are never followed.
     skip : Path or None
         A folder that is not gone into.
-    suffix : str
-        How the stems of results end, beside `DEFAULT_SUFFIX`.
-    passed_over : list of (Path, str)
-        Files and folders that are left out, and why.
-    unreadable : list of OSError
-        Folders that cannot be read.
     """
 
     recursive: bool
     skip: Path | None
-    suffix: str
-    passed_over: list[tuple[Path, str]] = field(default_factory=list)
-    unreadable: list[OSError] = field(default_factory=list)
 
-    def find(self, inputs: Sequence[str]) -> Iterator[Found]:
-        """Yield the photos in the order of the inputs, those of a folder sorted by name."""
+    def find(
+        self, inputs: Sequence[str], listed: Iterable[str] = ()
+    ) -> Iterator[Found | PassedOver | OSError]:
+        """Go through inputs in their order, and through folders by name.
+
+        Parameters
+        ----------
+        inputs : sequence of str
+            Photos, folders, or `STREAM`.
+        listed : iterable of str
+            More photos and folders. Each is taken when it is its turn.
+
+        Yields
+        ------
+        Found or PassedOver or OSError
+            A photo, what is left out, or why a folder cannot be read.
+        """
+        named = defaultdict(list)
         for text in inputs:
-            path = Path(text)
+            folder, name = os.path.split(Path(text))
+            named[folder].append(name)
+        for names in named.values():
+            names.sort()
+        for text in inputs:
             if text == STREAM:
                 yield Found(None)
-            elif is_folder(path):
-                yield from self._find_in(path)
             else:
-                yield Found(path)
+                yield from self._find(text, named.__getitem__)
+        list_folder = lru_cache(_FOLDERS)(_names_in)
+        for text in listed:
+            yield from self._find(text, list_folder, is_listed=True)
 
-    def _find_in(self, folder: Path) -> Iterator[Found]:
-        folders, photos = 0, 0
-        for path, below in self._walk(folder):
-            if is_folder(path):
-                folders += 1
-            elif not is_photo_name(path):
-                self.passed_over.append((path, "not a photo by its name"))
-            elif is_special(path):
-                self.passed_over.append((path, "not a regular file"))
-            elif suffix := self._suffix_of_result(path):
-                self.passed_over.append((path, f"a result, by {suffix!r} in its name"))
-            else:
-                photos += 1
-                yield Found(path, below)
-        if folders and not photos and not self.recursive:
-            self.passed_over.append((folder, "it holds only folders; --recursive goes into them"))
+    def _find(
+        self, text: str, names_in: Callable[[str], Sequence[str]], is_listed: bool = False
+    ) -> Iterator[Found | PassedOver | OSError]:
+        path, mode, is_link = str(Path(text)), 0, False
+        try:
+            mode = os.lstat(path).st_mode
+            is_link = stat.S_ISLNK(mode)
+            mode = os.stat(path).st_mode if is_link else mode
+        except (OSError, ValueError):
+            # Who reads it will say what is wrong.
+            pass
+        if stat.S_ISDIR(mode):
+            yield from self._find_in(path)
+            return
+        is_special = bool(mode) and not stat.S_ISREG(mode)
+        beside = partial(names_in, os.path.dirname(path))
+        yield Found(path, "", is_link, is_special, is_listed, beside)
 
-    def _walk(self, folder: Path) -> Iterator[tuple[Path, Path]]:
-        """Yield what is in a folder, sorted by name, and where below it; hidden names are not."""
+    def _find_in(self, root: str) -> Iterator[Found | PassedOver | OSError]:
+        folders = photos = 0
         # Not by recursion: folders may lie in each other more deeply than Python allows that.
-        waiting = [(iter(self._list(folder)), Path())]
+        waiting = [self._open(root, "")]
         while waiting:
-            entries, below = waiting[-1]
-            path = next(entries, None)
-            if path is None:
+            listing = waiting[-1]
+            if listing.error:
+                yield listing.error
+            name = next(listing.names, None)
+            if name is None or listing.error:
                 waiting.pop()
                 continue
-            if self.recursive and is_folder(path):
-                if path.is_symlink():
-                    self.passed_over.append((path, "a link to a folder; name it to go into it"))
-                    continue
-                if not self._is_skipped(path):
-                    waiting.append((iter(self._list(path)), below / path.name))
-            yield path, below
+            path, unusual = os.path.join(listing.path, name), name in listing.unusual
+            if unusual and is_folder(Path(path)):
+                folders += 1
+                if self.recursive and os.path.islink(path):
+                    yield PassedOver(Path(path), "a link to a folder; name it to go into it")
+                elif self.recursive and not self._is_skipped(path):
+                    waiting.append(self._open(path, os.path.join(listing.below, name)))
+            elif not _is_photo(name):
+                yield PassedOver(Path(path), "not a photo by its name")
+            elif unusual and is_special(Path(path)):
+                yield PassedOver(Path(path), "not a regular file")
+            else:
+                photos += 1
+                # All that is neither a file nor a folder nor special is a link.
+                yield Found(path, listing.below, unusual, beside=listing.beside)
+        if folders and not photos and not self.recursive:
+            yield PassedOver(Path(root), "it holds only folders; --recursive goes into them")
 
-    def _list(self, folder: Path) -> list[Path]:
+    def _open(self, path: str, below: str) -> _Listing:
+        names: list[str] = []
+        unusual: set[str] = set()
         try:
-            return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if not entry.name.startswith("."):
+                        names.append(entry.name)
+                        if not entry.is_file(follow_symlinks=False):
+                            unusual.add(entry.name)
         except OSError as error:
-            self.unreadable.append(error)
-            return []
+            return _Listing(path, below, iter(()), set(), tuple, error)
+        names.sort()
+        return _Listing(path, below, iter(names), unusual, lambda: names)
 
-    def _is_skipped(self, path: Path) -> bool:
+    def _is_skipped(self, path: str) -> bool:
         try:
-            return self.skip is not None and path.samefile(self.skip)
+            return self.skip is not None and self.skip.samefile(path)
         except OSError:
             # It does not exist yet.
             return False
 
-    def _suffix_of_result(self, path: Path) -> str | None:
-        """Return the suffix of the result of another photo that is still beside it."""
-        for suffix in {self.suffix, DEFAULT_SUFFIX} - {""}:
-            stem = path.stem.removesuffix(suffix)
-            if stem in ("", path.stem):
-                continue
-            extensions = {path.suffix, *PHOTO_EXTENSIONS, *map(str.upper, PHOTO_EXTENSIONS)}
-            if any(path.with_name(stem + extension).exists() for extension in extensions):
-                return suffix
-        return None
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """A folder that is gone through, without hidden names; files that are none are `unusual`."""
+
+    path: str
+    below: str
+    names: Iterator[str]
+    unusual: Set[str]
+    beside: Callable[[], Sequence[str]]
+    error: OSError | None = None
+
+
+def _names_in(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder or os.curdir))
+    except OSError:
+        return []
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Return the stem and the extension of a file's name, as a path has them."""
+    stem, extension = os.path.splitext(name)
+    return (stem, extension) if extension != "." else (name, "")
+
+
+def _is_photo(name: str) -> bool:
+    return not name.startswith(".") and _is_photo_extension(split_name(name)[1])
+
+
+@cache
+def _is_photo_extension(extension: str) -> bool:
+    return is_photo_name(f"photo{extension}")
 
 
 def is_folder(path: Path) -> bool:
@@ -143,13 +236,14 @@ def is_special(path: Path) -> bool:
         return False
 
 
-def read_names(content: bytes, separator: bytes) -> list[str]:
-    """Return the names that a list of inputs holds.
+def read_names(stream: BinaryIO, separator: bytes) -> Iterator[str]:
+    """Yield the names that a list of inputs holds, as soon as they are there.
 
     Parameters
     ----------
-    content : bytes
-        Names in the encoding of the system's file names.
+    stream : binary file
+        Names in the encoding of the system's file names. It should not be buffered, or another
+        thread that closes it would wait for the next ones.
     separator : bytes
         What ends each: a line feed, or the NUL of ``find -print0``. Empty names are left out.
 
@@ -158,9 +252,18 @@ def read_names(content: bytes, separator: bytes) -> list[str]:
     OptionError
         No name can hold a NUL, or none may stand for standard input.
     """
-    names = [os.fsdecode(name) for name in content.split(separator) if name]
-    if any("\0" in name for name in names):
+    rest = b""
+    while chunk := stream.read(_CHUNK):
+        *names, rest = (rest + chunk).split(separator)
+        yield from map(_check_name, filter(None, names))
+    if rest:
+        yield _check_name(rest)
+
+
+def _check_name(encoded: bytes) -> str:
+    name = os.fsdecode(encoded)
+    if "\0" in name:
         raise OptionError("A name in the list of inputs holds a NUL.", "Add -0 to read such lists.")
-    if STREAM in names:
+    if name == STREAM:
         raise OptionError("A list of inputs cannot name standard input.", "Give - alone.")
-    return names
+    return name

@@ -1,26 +1,26 @@
-"""Which files are denoised and where each result goes, decided before anything is loaded."""
+"""Which files are denoised and where each result goes, found out ahead of who denoises them."""
 
 from __future__ import annotations
 
 import os
 import zlib
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Any
 
-from ssbsn_cli.core.errors import ImageError, OptionError
-from ssbsn_cli.core.imaging import format_of_path, is_photo_name, result_extension
-from ssbsn_cli.core.inference.finding import (
-    DEFAULT_SUFFIX,
-    STREAM,
-    Finder,
-    Found,
-    is_folder,
-    is_special,
-)
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.inference.finding import STREAM, Finder, Found, PassedOver
+from ssbsn_cli.core.inference.placing import Layout, Naming
+
+# Nothing is denoised before so many photos are planned, or all, or so many seconds are over.
+# Contradictions among the first photos are then found before anything is done.
+_FIRST = 10_000
+_SECONDS = 1.0
+_FOLDERS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,226 +64,189 @@ class Job:
         }
 
 
-@dataclass
-class Plan:
-    """All photos of a command.
-
-    Parameters
-    ----------
-    jobs : list of Job
-        In the order of the inputs, directories sorted by name.
-    passed_over : list of (Path, str)
-        Files in the directories that are not denoised, and why.
-    unreadable : list of OSError
-        Directories that cannot be read.
-    """
-
-    jobs: list[Job] = field(default_factory=list)
-    passed_over: list[tuple[Path, str]] = field(default_factory=list)
-    unreadable: list[OSError] = field(default_factory=list)
-
-    def keep_shard(self, number: int, count: int) -> None:
-        """Keep one of `count` parts of the jobs, from 1, by their photos' names.
-
-        A photo belongs to the same part on every machine, whatever other photos there are: its
-        path below the named folder decides, or its name if it was itself named.
-        """
-
-        def shard(job: Job) -> int:
-            name = job.below / job.source.name if job.source else STREAM
-            return zlib.crc32(os.fsencode(name)) % count + 1
-
-        self.jobs = [job for job in self.jobs if shard(job) == number]
+# What a job is made of: the photo, its folder below the input, whether its extension stays. A
+# million of these may wait for their turn.
+_Record = tuple[str | None, str, bool]
 
 
 def plan_jobs(
     inputs: Sequence[str],
-    output: str | None,
+    naming: Naming,
     *,
-    suffix: str | None = None,
-    format: str | None = None,
+    listed: Iterable[str] | None = None,
     recursive: bool = False,
-    compare: str | None = None,
-    listed: bool = False,
+    shard: tuple[int, int] | None = None,
+    overwrite: bool = False,
 ) -> Plan:
-    """Find the photos and name their results.
-
-    Photos that differ only by their extensions, and would get results of one name, keep their
-    extensions in it: with the format "png", b.jpg becomes b.jpg.png.
+    """Begin to find photos and to name their results, on a thread of its own.
 
     Parameters
     ----------
     inputs : sequence of str
         Files, directories, or "-" for standard input.
-    output : str, optional
-        A file, a directory, or "-" for standard output. Without it, results go beside the
-        photos, or to standard output if the photo comes from standard input.
-    suffix : str, optional
-        Goes between a result's stem and its extension. By default "_denoised" beside the
-        photos, and nothing in an output directory.
-    format : str, optional
-        Format of the results; by default that of the extension.
+    naming : Naming
+        Where results go.
+    listed : iterable of str, optional
+        More files and directories. Each is taken when it is its turn, by another thread.
     recursive : bool
-        Whether to include subdirectories, whose tree is kept below `output`.
-    compare : str, optional
-        A file for the picture of before and after; a directory if there are several inputs.
-    listed : bool
-        Whether a list names the inputs, which then count as several even if it names one.
+        Whether to include subdirectories, whose tree is kept below the output.
+    shard : (int, int), optional
+        The number of a part, from 1, and how many there are: only that part of the photos counts.
+        A photo belongs to the same part on every machine, whatever other photos there are: its
+        path below the named folder decides, or its name if it was itself named.
+    overwrite : bool
+        Whether results may replace files. All photos are then found before the first is given
+        out, so that no result can replace one that is still to be read.
+
+    Returns
+    -------
+    Plan
+        The jobs.
 
     Raises
     ------
     OptionError
-        If the options contradict each other, or a file would be written twice or over an input.
+        If the options contradict each other.
     """
-    if "" in (*inputs, output, compare):
-        raise OptionError("A path is empty.", "Check the variable that it comes from.")
-    if STREAM in inputs and len(inputs) > 1:
-        raise OptionError("Standard input cannot be mixed with other inputs.", "Give '-' alone.")
-    many = listed or len(inputs) > 1 or any(is_folder(Path(text)) for text in inputs)
-    if many and output == STREAM:
-        raise OptionError("Several photos cannot go to one stream.", "Name a directory with -o.")
-    into = _directory(output, many)
-    if output not in (None, STREAM) and not into:
-        if suffix is not None:
-            raise OptionError("--suffix and a file as output contradict each other.", "Use one.")
-        _check_file(Path(str(output)), format)
-    suffix = suffix if suffix is not None else "" if output else DEFAULT_SUFFIX
-    if os.sep in suffix or (os.altsep and os.altsep in suffix):
-        raise OptionError(f"The suffix {suffix!r} names another directory.", "Use -o for that.")
-    compare_into = _directory(compare, many)
-    if compare and not compare_into:
-        _check_file(Path(compare), None)
-
-    finder = Finder(recursive, into, suffix)
-    jobs = []
-    for found in finder.find(inputs):
-        target = _place(found, output, into, suffix, format)
-        comparison = _named(compare) if compare else None
-        if compare_into:
-            name = found.path.name if found.path else "stdin"
-            comparison = compare_into / found.below / f"{name}_compare.png"
-        jobs.append(Job(found.path, target, comparison, found.below))
-    # The same photo may be named twice, by a pattern and by itself.
-    jobs = list(dict.fromkeys(jobs))
-    plan = Plan(_tell_apart(jobs, suffix), finder.passed_over, finder.unreadable)
-    _pass_over_results(plan, suffix)
-    _refuse_collisions(plan.jobs)
-    return plan
+    layout = Layout(naming, inputs, listed is not None)
+    found = Finder(recursive, layout.into).find(inputs, listed or ())
+    return Plan(layout, found, shard or (1, 1), overwrite)
 
 
-def _directory(text: str | None, many: bool) -> Path | None:
-    """Return an output as a path if results go into it as a directory."""
-    if text is None or text == STREAM:
-        return None
-    path = Path(text)
-    if is_folder(path) or text.endswith(("/", os.sep)):
-        return path
-    if not many:
-        return None
-    if path.is_file() or is_photo_name(path):
-        raise OptionError(f"Several photos cannot go to one file, {path}.", "Name a directory.")
-    return path
+class Plan:
+    """The jobs of a command; iterate once.
 
+    Iterating yields a `Job` for each photo, in the order of the inputs and by name in
+    directories, and between them what is told of other files: `PassedOver`, or an OSError for a
+    directory that cannot be read. OptionError is raised as soon as it is known that a file would
+    be written twice, or over a photo.
+    """
 
-def _check_file(path: Path, format: str | None) -> None:
-    if is_special(path):
-        raise OptionError(f"{path} is not a regular file.", "Use -o - for standard output.")
-    try:
-        by_name = format_of_path(path)
-    except ImageError as error:
-        if format:
-            return
-        raise OptionError(str(error), error.hint) from None
-    if format and format != by_name:
-        raise OptionError(
-            f"{path} is named as {by_name}, but --format says {format}.", "Leave one of them out."
-        )
+    def __init__(
+        self,
+        layout: Layout,
+        found: Iterator[Found | PassedOver | OSError],
+        shard: tuple[int, int],
+        overwrite: bool,
+    ) -> None:
+        self._layout, self._found = layout, found
+        self._shard, self._overwrite = shard, overwrite
+        # Hashes of 64 bits stand for paths, as there may be millions: of each file that is
+        # written and the photo that it is made from, and of all photos.
+        self._written: dict[int, int] = {}
+        self._read: set[int] = set()
+        self._real_folder = lru_cache(_FOLDERS)(os.path.realpath)
+        self._count = 0
+        self._enough, self._all = Event(), Event()
+        self._failure: Exception | None = None
+        self._waiting: SimpleQueue[_Record | PassedOver | OSError | None] = SimpleQueue()
+        Thread(target=self._fill, daemon=True).start()
 
+    @property
+    def to_stdout(self) -> bool:
+        """Whether the result goes to standard output."""
+        return self._layout.to_stdout
 
-def _place(
-    found: Found, output: str | None, into: Path | None, suffix: str, format: str | None
-) -> Path | None:
-    """Return where a result goes; None is standard output."""
-    if output == STREAM or (found.path is None and output is None):
-        return None
-    if output is not None and into is None:
-        return _named(output)
-    if found.path is None:
-        raise OptionError("Standard input has no name.", "Name the output file with -o.")
-    if into is None and is_special(found.path):
-        raise OptionError(f"{found.path} has no name to call the result by.", "Use -o FILE.")
-    base = into / found.below if into else found.path.parent
-    return base / _result_name(found.path, suffix, format)
+    @property
+    def total(self) -> int | None:
+        """The number of photos; None while they are still being found."""
+        return self._count if self._all.is_set() else None
 
+    def __iter__(self) -> Iterator[Job | PassedOver | OSError]:
+        self._enough.wait(None if self._overwrite else _SECONDS)
+        while True:
+            each = self._waiting.get() if not self._failure else None
+            if self._failure:
+                raise self._failure
+            if each is None:
+                return
+            yield self._job(*each) if isinstance(each, tuple) else each
 
-def _result_name(path: Path, suffix: str, format: str | None) -> str:
-    return f"{path.stem}{suffix}{result_extension(path, format)}"
+    def _fill(self) -> None:
+        try:
+            for each in self._plan():
+                if isinstance(each, tuple):
+                    self._count += 1
+                self._waiting.put(each)
+                if self._count >= _FIRST and not self._overwrite:
+                    self._enough.set()
+        except Exception as error:
+            self._failure = error
+        self._written.clear()
+        self._read.clear()
+        self._all.set()
+        self._enough.set()
+        self._waiting.put(None)
 
+    def _plan(self) -> Iterator[_Record | PassedOver | OSError]:
+        for found in self._found:
+            if not isinstance(found, Found):
+                yield found
+                continue
+            if ending := self._layout.is_result(found):
+                yield PassedOver(Path(found.path or ""), f"a result, by {ending!r} in its name")
+                continue
+            self._layout.check(found)
+            record = found.path, found.below, self._layout.needs_extension(found)
+            if self._is_of_this_command(found):
+                yield PassedOver(Path(found.path or ""), "a result of this command")
+            elif self._is_new(found, record) and self._is_in_shard(found):
+                yield record
 
-def _named(output: str) -> Path:
-    """Return a file that the user named: a link leads to the file that is meant."""
-    path = Path(output)
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
+    def _job(self, source: str | None, below: str, keep_extension: bool) -> Job:
+        target = self._layout.target(source, below, keep_extension)
+        comparison = self._layout.comparison(source, below)
+        return Job(_path(source), _path(target), _path(comparison), Path(below))
 
+    def _is_of_this_command(self, found: Found) -> bool:
+        """Tell whether a list names a result, as it may if it is written while photos are made."""
+        if not found.is_listed or self._overwrite or not found.path:
+            return False
+        # A photo may be denoised in its place.
+        file = hash(self._real(found.path))
+        return self._written.get(file, file) != file
 
-def _tell_apart(jobs: Sequence[Job], suffix: str) -> list[Job]:
-    """Give results of their own to photos that differ only by their extensions."""
-    alike = defaultdict(list)
-    for job in jobs:
-        alike[job.target].append(job.source)
-
-    def own(job: Job) -> Job:
-        source, target = job.source, job.target
-        if source is None or target is None or len(alike[target]) == 1:
-            return job
-        folders = {each.parent for each in alike[target] if each}
-        if len(folders) > 1 or source.suffix == target.suffix:
-            return job
-        return replace(job, target=target.with_name(f"{source.name}{suffix}{target.suffix}"))
-
-    return [own(job) for job in jobs]
-
-
-def _pass_over_results(plan: Plan, suffix: str) -> None:
-    """Leave out photos that are results of others, as in a second `ssbsn denoise *.jpg`."""
-    photos = {(job.source.parent, job.source.stem) for job in plan.jobs if job.source}
-    kept = []
-    for job in plan.jobs:
-        for ending in {suffix, DEFAULT_SUFFIX} - {""}:
-            stem = job.source.stem.removesuffix(ending) if job.source else ""
-            if job.source and stem != job.source.stem and (job.source.parent, stem) in photos:
-                plan.passed_over.append((job.source, f"a result, by {ending!r} in its name"))
-                break
-        else:
-            kept.append(job)
-    plan.jobs = kept
-
-
-def _refuse_collisions(jobs: Sequence[Job]) -> None:
-    # Links in folders are followed, but no result is written through a link that is a file.
-    real_folder = cache(os.path.realpath)
-
-    def real(path: Path) -> str:
-        return os.path.join(real_folder(path.parent), path.name)  # noqa: PTH118 - for speed
-
-    sources = {real(job.source): job for job in jobs if job.source}
-    for job in jobs:
-        if job.source and job.source.is_symlink():
-            sources[os.path.realpath(job.source)] = job
-    writers: dict[str, Job] = {}
-    for job in jobs:
-        for path in job.written:
-            place = real(path)
-            if place in writers:
+    def _is_new(self, found: Found, record: _Record) -> bool:
+        """Tell whether a photo was not named before; refuse what contradicts earlier ones."""
+        source = found.path
+        photo = hash(source and self._real(source))
+        target = self._layout.target(*record)
+        files = (target, self._layout.comparison(*record[:2]))
+        written = [(path, hash(self._real(path))) for path in files if path]
+        if target and self._written.get(written[0][1]) == photo:
+            return False
+        read = {photo, hash(os.path.realpath(source))} if source and found.is_link else {photo}
+        if any(file in self._written for file in read):
+            raise _read_and_written(str(source))
+        self._read |= read
+        for path, file in written:
+            if file in self._written:
                 raise OptionError(
-                    f"{path} would be written twice, for "
-                    f"{writers[place].source or 'standard input'} and for "
-                    f"{job.source or 'standard input'}.",
+                    f"{path} would be written twice, for {source or 'standard input'} and for "
+                    "another photo.",
                     "Name different outputs, or use two commands.",
                 )
-            writers[place] = job
-            read_by = sources.get(place)
-            if read_by and (read_by is not job or path == job.comparison):
-                raise OptionError(
-                    f"{path} is to be read and to be written.", "Name another output."
-                )
+            self._written[file] = photo
+            if file in self._read and not (file == photo and path == target):
+                raise _read_and_written(path)
+        return True
+
+    def _real(self, path: str) -> str:
+        # Links in folders are followed, but no result is written through a link that is a file.
+        folder, name = os.path.split(path)
+        return os.path.join(self._real_folder(folder), name)
+
+    def _is_in_shard(self, found: Found) -> bool:
+        number, count = self._shard
+        name = STREAM
+        if found.path:
+            name = os.path.join(found.below, os.path.basename(found.path))
+        return zlib.crc32(os.fsencode(name)) % count == number - 1
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
+def _read_and_written(path: str) -> OptionError:
+    return OptionError(f"{path} is to be read and to be written.", "Name another output.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,14 +62,14 @@ Opening = tuple[Job, Opened | TiffImage | Outcome]
 
 
 def open_groups(
-    jobs: Sequence[Job], options: FileOptions, together: Callable[[int, int], int]
+    jobs: Iterable[Job], options: FileOptions, together: Callable[[int, int], int]
 ) -> Iterator[list[Opening]]:
     """Open photos, and group what is best computed together.
 
     Parameters
     ----------
-    jobs : sequence of Job
-        From where to where.
+    jobs : iterable of Job
+        From where to where; taken not far ahead of their turn.
     options : FileOptions
         How to write. With `skip_existing`, photos that other processes are at come last: then
         their results are there, or those processes are not any more.
@@ -85,16 +85,19 @@ def open_groups(
     ahead: Future[list[Opening]] | None = None
     postponed: list[Job] = []
     with background_thread() as reader:
-        for run, following in zip(runs, [*runs[1:], []], strict=True):
+        run = next(runs, None)
+        while run:
             openings = ahead.result() if ahead else _open_all(run, options, postponed)
             # No reference to a photo stays here while it is computed.
             ahead = None
+            following = next(runs, None)
             if following and _size(following[0]) < _SMALL:
                 ahead = reader.submit(_open_all, following, options, postponed)
             while openings:
                 count = _count_alike(openings, together)
                 group, openings = openings[:count], openings[count:]
                 yield group
+            run = following
     for job in postponed:
         busy = [job]
         while busy:
@@ -105,18 +108,20 @@ def open_groups(
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def _runs(jobs: Sequence[Job]) -> list[list[Job]]:
+def _runs(jobs: Iterable[Job]) -> Iterator[list[Job]]:
     """Cut jobs into runs of tiny files and others alone."""
-    runs: list[list[Job]] = []
-    tiny_before = False
+    run: list[Job] = []
     for job in jobs:
         tiny = _size(job) < _TINY
-        if tiny and tiny_before and len(runs[-1]) < _MANY:
-            runs[-1].append(job)
-        else:
-            runs.append([job])
-        tiny_before = tiny
-    return runs
+        if run and not (tiny and len(run) < _MANY):
+            yield run
+            run = []
+        run.append(job)
+        if not tiny:
+            yield run
+            run = []
+    if run:
+        yield run
 
 
 def _size(job: Job) -> int:
@@ -172,7 +177,7 @@ def _open(job: Job, options: FileOptions) -> Opened | TiffImage | dict[str, Any]
     _refuse_links(job)
     if options.skip_existing and job.target and job.target.exists():
         return _compare_existing(job, options)
-    _refuse_existing(job, options)
+    refuse_existing(job, options)
     format = options.format or _format_of_target(job.target)
     if job.source and job.target and format in (None, "tiff"):
         image = open_large_tiff(job.source)
@@ -214,7 +219,7 @@ def _refuse_links(job: Job) -> None:
                 )
 
 
-def _refuse_existing(job: Job, options: FileOptions) -> None:
+def refuse_existing(job: Job, options: FileOptions) -> None:
     """Notice what is there already before minutes are spent on denoising."""
     if options.overwrite:
         return

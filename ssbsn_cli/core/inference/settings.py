@@ -16,6 +16,8 @@ from ssbsn_cli.core.types import (
 )
 
 MIN_TILE = 32
+# All GPUs of a machine: a cluster of one worker for each, see ``cluster.py``.
+ALL_GPUS = "cuda:all"
 # The refinements that have a number of passes.
 MASKED: tuple[RefineKind, ...] = ("r3", "stratified")
 

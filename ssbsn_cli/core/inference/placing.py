@@ -1,0 +1,200 @@
+"""Where the result of each photo goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from ssbsn_cli.core.errors import ImageError, OptionError
+from ssbsn_cli.core.imaging import format_of_path, is_photo_name, result_extension
+from ssbsn_cli.core.inference.finding import (
+    DEFAULT_SUFFIX,
+    STREAM,
+    Found,
+    is_folder,
+    is_special,
+    split_name,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Naming:
+    """What a user says about where results go.
+
+    Parameters
+    ----------
+    output : str, optional
+        A file, a directory, or "-" for standard output. Without it, results go beside the
+        photos, or to standard output if the photo comes from standard input.
+    suffix : str, optional
+        Goes between a result's stem and its extension. By default "_denoised" beside the
+        photos, and nothing in an output directory.
+    format : str, optional
+        Format of the results; by default that of the extension.
+    compare : str, optional
+        A file for the picture of before and after; a directory if there are several inputs.
+    """
+
+    output: str | None = None
+    suffix: str | None = None
+    format: str | None = None
+    compare: str | None = None
+
+
+class Layout:
+    """Names the results of photos.
+
+    Parameters
+    ----------
+    naming : Naming
+        What the user said.
+    inputs : sequence of str
+        What the user named.
+    listed : bool
+        Whether a list names more inputs; they then count as several even if it names one.
+
+    Attributes
+    ----------
+    into : Path or None
+        The directory of all results, if there is one.
+    suffix : str
+        How the stems of results end.
+    to_stdout : bool
+        Whether the result goes to standard output.
+
+    Raises
+    ------
+    OptionError
+        If the options contradict each other.
+    """
+
+    def __init__(self, naming: Naming, inputs: Sequence[str], listed: bool) -> None:
+        output, suffix, compare = naming.output, naming.suffix, naming.compare
+        if "" in (*inputs, output, compare):
+            raise OptionError("A path is empty.", "Check the variable that it comes from.")
+        if STREAM in inputs and (listed or len(inputs) > 1):
+            raise OptionError(
+                "Standard input cannot be mixed with other inputs.", "Give '-' alone."
+            )
+        many = listed or len(inputs) > 1 or any(is_folder(Path(text)) for text in inputs)
+        if many and output == STREAM:
+            raise OptionError(
+                "Several photos cannot go to one stream.", "Name a directory with -o."
+            )
+        self.into = _directory(output, many)
+        if output not in (None, STREAM) and not self.into:
+            if suffix is not None:
+                raise OptionError(
+                    "--suffix and a file as output contradict each other.", "Use one."
+                )
+            _check_file(Path(str(output)), naming.format)
+        self.suffix = suffix if suffix is not None else "" if output else DEFAULT_SUFFIX
+        if os.sep in self.suffix or (os.altsep and os.altsep in self.suffix):
+            raise OptionError(f"The suffix {suffix!r} names another directory.", "Use -o for that.")
+        self.to_stdout = output == STREAM or (output is None and STREAM in inputs)
+        self._file = _named(output) if output and not self.into and output != STREAM else None
+        self._extension = cache(lambda own: result_extension(f"photo{own}", naming.format))
+        self._compare_into = _directory(compare, many)
+        self._compare_file = _named(compare) if compare and not self._compare_into else None
+        if compare and not self._compare_into:
+            _check_file(Path(compare), None)
+
+    def check(self, found: Found) -> None:
+        """Raise OptionError if a photo has no name to call its result by."""
+        if self.to_stdout or self._file:
+            return
+        if found.path is None:
+            raise OptionError("Standard input has no name.", "Name the output file with -o.")
+        if found.is_special and not self.into:
+            raise OptionError(f"{found.path} has no name to call the result by.", "Use -o FILE.")
+
+    def target(self, source: str | None, below: str, keep_extension: bool) -> str | None:
+        """Return where a photo's result goes; None is standard output.
+
+        Parameters
+        ----------
+        source, below : str or None, str
+            As of `Found`.
+        keep_extension : bool
+            Whether the photo's own extension stays in the name, see `needs_extension`.
+        """
+        if self.to_stdout or self._file or source is None:
+            return self._file
+        folder, name = os.path.split(source)
+        if self.into:
+            folder = os.path.join(self.into, below)
+        return os.path.join(folder, self._name(name, keep_extension))
+
+    def comparison(self, source: str | None, below: str) -> str | None:
+        """Return where a photo's picture of before and after goes, if it is to have one."""
+        if not self._compare_into:
+            return self._compare_file
+        name = os.path.basename(source) if source else "stdin"
+        return os.path.join(self._compare_into, below, f"{name}_compare.png")
+
+    def needs_extension(self, found: Found) -> bool:
+        """Tell whether a photo beside this one would get a result of the same name.
+
+        Such photos differ only by their extensions. With the format "png", b.jpg then becomes
+        b.jpg.png.
+        """
+        if found.path is None or self._file:
+            return False
+        name = os.path.basename(found.path)
+        stem, extension = split_name(name)
+        if self._extension(extension) == extension:
+            return False
+        result = self._name(name, False)
+        return any(
+            other != name and self._name(other, False) == result for other in found.alike(stem)
+        )
+
+    def is_result(self, found: Found) -> str | None:
+        """Return what shows that a photo is the result of one beside it; None if it is not."""
+        stem = split_name(os.path.basename(found.path))[0] if found.path else ""
+        for ending in {self.suffix, DEFAULT_SUFFIX} - {""}:
+            rest = stem.removesuffix(ending)
+            if rest not in ("", stem) and found.alike(rest):
+                return ending
+        return None
+
+    def _name(self, name: str, keep_extension: bool) -> str:
+        stem, extension = split_name(name)
+        return f"{name if keep_extension else stem}{self.suffix}{self._extension(extension)}"
+
+
+def _directory(text: str | None, many: bool) -> Path | None:
+    """Return an output as a path if results go into it as a directory."""
+    if text is None or text == STREAM:
+        return None
+    path = Path(text)
+    if is_folder(path) or text.endswith(("/", os.sep)):
+        return path
+    if not many:
+        return None
+    if path.is_file() or is_photo_name(path):
+        raise OptionError(f"Several photos cannot go to one file, {path}.", "Name a directory.")
+    return path
+
+
+def _check_file(path: Path, format: str | None) -> None:
+    if is_special(path):
+        raise OptionError(f"{path} is not a regular file.", "Use -o - for standard output.")
+    try:
+        by_name = format_of_path(path)
+    except ImageError as error:
+        if format:
+            return
+        raise OptionError(str(error), error.hint) from None
+    if format and format != by_name:
+        raise OptionError(
+            f"{path} is named as {by_name}, but --format says {format}.", "Leave one of them out."
+        )
+
+
+def _named(output: str) -> str:
+    """Return a file that the user named: a link leads to the file that is meant."""
+    return str(Path(os.path.realpath(output) if os.path.islink(output) else output))

@@ -1,0 +1,211 @@
+"""Photos on a Dask cluster: none lost, none twice, none half, whoever dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from bench_cluster import check, make_photos, run, workers_of
+from PIL import Image
+from typer.testing import CliRunner
+
+from ssbsn_cli.cli.app import app
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.inference import cluster, load, worker
+from ssbsn_cli.core.inference.jobs import Job
+from ssbsn_cli.core.inference.settings import FileOptions, Settings
+
+COMMAND = [sys.executable, "-m", "ssbsn_cli", "denoise", "in", "-ro", "out"]
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """A working directory with a folder of tiny photos."""
+    monkeypatch.chdir(tmp_path)
+    make_photos(tmp_path / "in", 60)
+    return tmp_path
+
+
+def ssbsn(*arguments, code):
+    result = CliRunner().invoke(app, ["denoise", "in", "-ro", "out", *arguments])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.stderr
+
+
+def test_a_worker_dies_and_a_photo_is_broken_and_all_others_are_there(photos):
+    Path("in/broken.png").write_text("no photo")
+    command = [*COMMAND, "--cluster", "local:2", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not Path("out").exists() and process.poll() is None:
+            time.sleep(0.05)
+        workers_of(process)[0].kill()
+        told, said = process.communicate(timeout=300)
+    assert process.returncode == 1, said
+    records = {record["input"]: record for record in map(json.loads, told.splitlines())}
+    assert len(told.splitlines()) == 61
+    assert "in/broken.png" in records.pop("in/broken.png")["error"]
+    assert all("error" not in record for record in records.values())
+    for name, record in records.items():
+        assert record["output"] == name.replace("in", "out", 1)
+        with Image.open(record["output"]) as image:
+            image.load()
+    # Nothing is loaded, and nobody is asked, if nothing is left to do.
+    Path("in/broken.png").unlink()
+    assert ssbsn("--cluster", "nowhere:1", "--skip-existing", code=0).count("skipped") == 60
+
+
+def test_an_interrupt_ends_the_command_and_its_workers(photos):
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8)
+    Image.fromarray(noise).save("in/0000/0.png", compress_level=1)
+    command = [*COMMAND, "--cluster", "local:1", "--ensemble", "--tile", "128"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
+        while not Path("out").exists() and process.poll() is None:
+            time.sleep(0.05)
+        workers = workers_of(process)
+        start = time.monotonic()
+        # As a terminal does: to the command and its workers.
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    # Two seconds where nothing else runs.
+    assert time.monotonic() - start < 10
+    assert process.returncode == 130, said
+    assert b"Traceback" not in said
+    assert workers
+    for each in workers:
+        each.wait(timeout=30)
+
+
+@pytest.mark.slow
+def test_all_photos_are_there_whichever_workers_are_killed(tmp_path):
+    make_photos(tmp_path / "in", 300)
+    _, killed = run(tmp_path, workers=2, every=5)
+    assert killed
+    check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (["--cluster", "127.0.0.1:9"], 3, "127.0.0.1:9"),
+        (["--cluster", "no scheduler"], 3, "no scheduler"),
+        (["--cluster", "local", "--adapt", "1"], 2, "adapt"),
+        (["--cluster", "127.0.0.1:9", "--device", "cuda:all"], 2, "--device cuda"),
+    ],
+)
+def test_what_is_no_cluster_is_told(photos, monkeypatch, arguments, code, word):
+    monkeypatch.setattr(cluster, "_PATIENCE", 1)
+    assert word in ssbsn(*arguments, code=code)
+    assert not Path("out").exists()
+
+
+@pytest.mark.skipif(worker.count_gpus() > 0, reason="there are GPUs")
+def test_all_gpus_of_none_are_refused(photos):
+    assert "CUDA" in ssbsn("--device", "cuda:all", code=3)
+
+
+def test_each_worker_has_a_gpu_of_its_own(monkeypatch):
+    # Only which device is chosen: there is none here to compute on.
+    chosen = []
+    monkeypatch.setattr(worker, "count_gpus", lambda: 2)
+    monkeypatch.setattr(load, "load_denoiser", lambda *_, device, **__: chosen.append(device))
+    for name in (0, 1, 2):
+        here = SimpleNamespace(name=name)
+        monkeypatch.setattr("distributed.get_worker", lambda here=here: here)
+        worker._load.__wrapped__("photo", Settings(device="cuda:all"))
+    assert chosen == ["cuda:0", "cuda:1", "cuda:0"]
+
+
+def test_a_missing_package_is_named(photos, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert "ssbsn[cluster]" in ssbsn("--cluster", "local", code=2)
+
+
+def test_machines_with_other_versions_are_named():
+    def facts(python, dask):
+        return {"host": {"python": python}, "packages": {"distributed": dask}}
+
+    here = facts("3.12.1.final.0", "2026.1")
+    for other in (facts("3.11.9.final.0", "2026.1"), facts("3.12.4.final.0", "2025.1")):
+        found = {"client": here, "scheduler": here, "workers": {"tcp://far:1": other}}
+        with pytest.raises(OptionError, match="far"):
+            cluster._check_versions(SimpleNamespace(get_versions=lambda found=found: found))
+    work = worker.Work("photo", Settings(), FileOptions(), version="0")
+    with pytest.raises(OptionError, match="ssbsn"):
+        worker.denoise_task(work, [])
+
+
+class Done(list):
+    """Stands for `as_completed`: tasks end in their order."""
+
+    def __init__(self, loop):
+        super().__init__()
+
+    add = list.append
+
+    def __next__(self):
+        return self.pop(0)
+
+
+class Scheduler:
+    """Stands for a client of a cluster with one worker, which does nothing."""
+
+    loop = None
+
+    def ncores(self):
+        return {"worker": 1}
+
+    def submit(self, task, work, jobs, pure):
+        return Future(jobs)
+
+    def cancel(self, futures):
+        assert not futures
+
+
+class Future:
+    def __init__(self, jobs):
+        self.jobs = jobs
+
+    def result(self):
+        return [dict(job.skipped) for job in self.jobs], ()
+
+
+def test_photos_are_taken_shortly_before_workers_need_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("distributed.as_completed", Done)
+    (tmp_path / "out").mkdir()
+    taken = 0
+
+    def jobs():
+        nonlocal taken
+        for number in range(500):
+            taken += 1
+            if number < 100:
+                # More than is taken at once.
+                (tmp_path / f"out/{number}.png").touch()
+            yield Job(tmp_path / f"{number}.png", tmp_path / f"out/{number}.png")
+
+    work = worker.Work("photo", Settings(), FileOptions())
+    done = refused = 0
+    for _, outcome, _ in cluster._Dispatch(Scheduler(), work).run(jobs()):
+        done += 1
+        refused += isinstance(outcome, Exception)
+        assert taken - done < 40
+    assert (done, refused) == (500, 100)
+
+
+def test_a_photo_in_its_place_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("distributed.as_completed", Done)
+    photo = tmp_path / "a.png"
+    photo.touch()
+    work = worker.Work("photo", Settings(), FileOptions(overwrite=True))
+    run = cluster._Dispatch(Scheduler(), work).run([Job(photo, photo)])
+    ((_, outcome, _),) = run
+    assert "a.png cannot be replaced" in str(outcome)
