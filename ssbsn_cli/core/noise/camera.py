@@ -34,11 +34,8 @@ class Camera:
     ----------
     deviation : (float, float)
         Standard deviation of the noise in grey levels of 0 to 255; log-uniform.
-    mosaic, differences, clipped, rows : float
-        Part of the photographs that go through a mosaic, that have their differences of colours
-        smoothed, that are clipped, and so on.
-    toned, power, hot, smoothed, sharpened, zoomed, blotched : float
-        The same.
+    mosaic, clipped, rows, toned, power, hot, smoothed, sharpened, zoomed, blotched : float
+        Part of the photographs that go through a mosaic, that are clipped, and so on.
 
     Raises
     ------
@@ -54,19 +51,16 @@ class Camera:
        Intelligence Research 2023, for degradations drawn at random.
     .. [4] K. Wei et al., "A Physics-Based Noise Formation Model for Extreme Low-Light Raw
        Denoising" (ELD), CVPR 2020, for read noise with heavy tails and for rows.
-    .. [5] B. Gunturk et al., "Demosaicking: Color Filter Array Interpolation", IEEE Signal
-       Processing Magazine 22, 2005, for the differences of colours, which most methods smooth.
     """
 
     deviation: Range = (1.2, 60.0)
-    mosaic: float = 0.75
-    differences: float = 0.75
+    mosaic: float = 0.65
     clipped: float = 0.15
     rows: float = 0.08
     toned: float = 0.5
     power: float = 0.5
     hot: float = 0.05
-    smoothed: float = 0.75
+    smoothed: float = 0.55
     sharpened: float = 0.3
     zoomed: float = 0.2
     blotched: float = 0.2
@@ -96,8 +90,7 @@ class Camera:
         contrast = rng.uniform(-0.6, 0.8) if rng.random() < self.toned else 0.0
         tone = Tone(contrast, rng.uniform(2.0, 2.4) if rng.random() < self.power else None)
         light = tone.undo(photo)
-        balance, matrix = _colors(rng)
-        develop = matrix * balance
+        develop = _colors(rng)
         raw = np.clip(light @ np.linalg.inv(develop).T, 0, 1).astype(np.float32)
         mosaic = rng.random() < self.mosaic
         gain = tone.slope(light) ** 2
@@ -120,8 +113,6 @@ class Camera:
             noisy = np.clip(noisy, 0, 1)
         if mosaic:
             noise = demosaic_noise(noisy, signal, pattern, int(rng.integers(3)))
-            if rng.random() < self.differences:
-                noise = _smooth_differences(noise * balance, log_uniform((0.5, 2.5), rng)) / balance
         else:
             noise = noisy - signal
             if rng.random() < 0.6:
@@ -135,7 +126,7 @@ class Camera:
         before = noise
         if rng.random() < self.smoothed:
             grey = noise.mean(axis=2, keepdims=True)
-            keep = rng.random() < 0.25
+            keep = rng.random() < 0.4
             colors = blurred(noise - grey, log_uniform((0.5, 2.5 if keep else 5), rng), keep=keep)
             if rng.random() < 0.6:
                 grey = blurred(grey, rng.uniform(0.3, 1.0))
@@ -158,13 +149,7 @@ class Camera:
         return np.asarray(noise * factor, np.float32)
 
 
-def _smooth_differences(noise: Floats, sigma: float) -> Floats:
-    """Let red and blue follow the fine noise of green, as most demosaicing does [5]_."""
-    green = noise[..., 1:2]
-    return np.asarray(green + blurred(noise - green, sigma), np.float32)
-
-
-def _colors(rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _colors(rng: np.random.Generator) -> NDArray[np.float64]:
     """Return what develops raw colours: white balance, then a matrix whose rows sum to one.
 
     White balances are spread like those of about 450 cameras in darktable, matrices like those of
@@ -177,7 +162,7 @@ def _colors(rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.f
     high = np.array([[0, -0.2, 0.15], [-0.05, 0, -0.1], [0.1, -0.2, 0]])
     matrix = rng.uniform(low, high) * rng.uniform(0.3, 1)
     matrix += np.diag(1 - matrix.sum(axis=1))
-    return np.array([red, 1, blue], np.float32), np.asarray(matrix, np.float32)
+    return np.asarray(matrix * np.array([red, 1, blue]), np.float64)
 
 
 def _readout(shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
