@@ -22,6 +22,7 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference import cluster, load, worker
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import FileOptions, Settings
+from ssbsn_cli.core.runtime import device
 
 COMMAND = [sys.executable, "-m", "ssbsn_cli", "denoise", "in", "-ro", "out"]
 
@@ -107,7 +108,7 @@ def test_what_is_no_cluster_is_told(photos, monkeypatch, arguments, code, word):
     assert not Path("out").exists()
 
 
-@pytest.mark.skipif(worker.count_gpus() > 0, reason="there are GPUs")
+@pytest.mark.skipif(device.count_gpus() > 0, reason="there are GPUs")
 def test_all_gpus_of_none_are_refused(photos):
     assert "CUDA" in ssbsn("--device", "cuda:all", code=3)
 
@@ -115,7 +116,7 @@ def test_all_gpus_of_none_are_refused(photos):
 def test_each_worker_has_a_gpu_of_its_own(monkeypatch):
     # Only which device is chosen: there is none here to compute on.
     chosen = []
-    monkeypatch.setattr(worker, "count_gpus", lambda: 2)
+    monkeypatch.setattr(device, "count_gpus", lambda: 2)
     monkeypatch.setattr(load, "load_denoiser", lambda *_, device, **__: chosen.append(device))
     for name in (0, 1, 2):
         here = SimpleNamespace(name=name)

@@ -165,6 +165,9 @@ def test_a_tiff_that_is_too_large_for_memory_is_measured_in_its_file(folder, mon
 
 def test_a_page_needs_a_photo(folder):
     assert "need a photo" in ssbsn("info", "--report", "page.html", code=2).stderr
+    assert "need a photo" in ssbsn("info", "--overwrite", code=2).stderr
+    missing = ssbsn("info", "photo.png", "--report", "none/page.html", code=2)
+    assert "folder of none/page.html" in missing.stderr
 
 
 def test_a_large_photo_is_measured_in_parts_that_are_spread_over_it(folder, monkeypatch):

@@ -41,8 +41,10 @@ def info(
     if photos:
         _inspect(out, photos, report, overwrite, max_pixels)
         return
-    if report or max_pixels:
-        raise OptionError("--report and --max-pixels need a photo.", "Name a photo, or drop them.")
+    if report or overwrite or max_pixels:
+        raise OptionError(
+            "--report, --overwrite and --max-pixels need a photo.", "Name a photo, or drop them."
+        )
     from ssbsn_cli.core.inference.system import describe_system
 
     facts = describe_system()
@@ -72,9 +74,10 @@ def _inspect(
     from ssbsn_cli.core.inference.inspecting import inspect_photo
     from ssbsn_cli.core.inference.load import load_denoiser
     from ssbsn_cli.core.report.photos import Inspected, make_noise_report
+    from ssbsn_cli.core.runtime.storage import refuse_output
 
-    if report and report.exists() and not overwrite:
-        raise OptionError(f"{report} exists already.", "Choose another name, or add --overwrite.")
+    if report:
+        refuse_output(report, overwrite)
     denoiser = load_denoiser(notify=out.warn)
     found: list[Inspected] = []
     for name in photos:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
 from ssbsn_cli.core.inference.settings import Settings
+from ssbsn_cli.core.runtime.storage import refuse_output
 
 NO_WEIGHTS = "none"
 ALL_BASELINES = "all"
@@ -71,13 +72,6 @@ class EvaluationRequest:
             files.append(self.submission)
         # Refused before hours are spent on what goes into them.
         for path in files:
-            if path.is_dir():
-                raise OptionError(f"{path} is a folder.", "Name a file in it.")
-            if path.exists() and not self.overwrite:
-                raise OptionError(
-                    f"{path} exists already.", "Choose another name, or add --overwrite."
-                )
-            if not path.absolute().parent.is_dir():
-                raise OptionError(f"The folder of {path} does not exist.", "Make it first.")
+            refuse_output(path, self.overwrite)
         if len({path.absolute() for path in files}) < len(files):
             raise OptionError("Two results would go into one file.", "Name different files.")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ssbsn_cli.core.errors import DeviceError, ImageError, OptionError
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import ALL_GPUS
-from ssbsn_cli.core.inference.worker import Work, count_gpus, denoise_task
+from ssbsn_cli.core.inference.worker import Work, denoise_task
 from ssbsn_cli.core.types import Notify
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def denoise_on_cluster(
     DeviceError
         There is no such scheduler, it is gone, or a worker lacks the device.
     """
+    from ssbsn_cli.core.runtime.device import count_gpus
+
     local = _workers_here(address) is not None
     if local and work.settings.device in ("auto", "cuda") and count_gpus():
         work = replace(work, settings=replace(work.settings, device=ALL_GPUS))
@@ -247,7 +249,7 @@ def _start(number: int, device: str) -> Iterator[LocalCluster]:
     """Start a scheduler, and a worker for each GPU that is to be used or for each few cores."""
     from distributed import LocalCluster, Security
 
-    from ssbsn_cli.core.runtime.device import available_cores, resolve_device
+    from ssbsn_cli.core.runtime.device import available_cores, count_gpus, resolve_device
 
     cores = available_cores()
     if device == ALL_GPUS:

@@ -80,6 +80,7 @@ def _load(weights: str | None, settings: Settings) -> Denoiser:
     from distributed import get_worker
 
     from ssbsn_cli.core.inference.load import load_denoiser
+    from ssbsn_cli.core.runtime.device import count_gpus
     from ssbsn_cli.core.runtime.process import keep_freed_memory
 
     keep_freed_memory()
@@ -97,10 +98,3 @@ def _portable(outcome: Outcome) -> Outcome:
     except Exception:
         return RuntimeError(f"{type(outcome).__name__}: {outcome}")
     return outcome
-
-
-def count_gpus() -> int:
-    """Return the number of GPUs that PyTorch can use by CUDA."""
-    import torch
-
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0

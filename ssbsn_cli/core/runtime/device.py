@@ -47,7 +47,7 @@ def resolve_device(name: str) -> torch.device:
     if device is None or not known:
         raise OptionError(f"Unknown device {name!r}.", "Use auto, cpu, cuda, cuda:N or mps.")
     if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        count = count_gpus()
         if count == 0:
             built = "" if torch.version.cuda else " (this PyTorch is built without CUDA)"
             raise DeviceError(
@@ -61,6 +61,11 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("There is no MPS device here.", "Use --device auto or --device cpu.")
     return device
+
+
+def count_gpus() -> int:
+    """Return the number of GPUs that PyTorch can use by CUDA."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def resolve_precision(precision: PrecisionKind, device: torch.device) -> str:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from ssbsn_cli.core.errors import ImageError, SsbsnError
+from ssbsn_cli.core.errors import ImageError, OptionError, SsbsnError
 from ssbsn_cli.core.runtime.temporary import move_into_place, temporary_file
 
 CACHE = "SSBSN_CACHE"
@@ -245,3 +245,13 @@ def _appearing(
             os.fsync(stream.fileno())
         check()
         move_into_place(temporary, path)
+
+
+def refuse_output(path: Path, overwrite: bool) -> None:
+    """Raise an OptionError if a file cannot be written, before time is spent on its content."""
+    if path.is_dir():
+        raise OptionError(f"{path} is a folder.", "Name a file in it.")
+    if path.exists() and not overwrite:
+        raise OptionError(f"{path} exists already.", "Choose another name, or add --overwrite.")
+    if not path.absolute().parent.is_dir():
+        raise OptionError(f"The folder of {path} does not exist.", "Make it first.")
