@@ -296,9 +296,7 @@ def test_the_claimed_size_is_checked_before_decoding(format: str) -> None:
     assert "--max-pixels" in caught.value.hint
 
 
-@pytest.mark.parametrize(
-    ("name", "extra"), [("heic", "heif"), ("avif", "formats"), ("jxl", "formats")]
-)
+@pytest.mark.parametrize(("name", "extra"), [("heic", "heif"), ("jxl", "formats")])
 def test_a_missing_package_is_named(name: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode_photo(Photo(smooth()), name)
     monkeypatch.setattr("ssbsn_cli.core.imaging.codec.find_spec", lambda _: None)

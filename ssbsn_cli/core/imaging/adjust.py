@@ -1,4 +1,4 @@
-"""Photos made alike: their depth, their alpha, the order of colours, which way is up."""
+"""Photos made alike: their depth, their alpha, which way is up."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from ssbsn_cli.core.imaging.exif_fields import mark_upright, orientation_of
@@ -79,14 +78,6 @@ def is_opaque(photo: Photo) -> bool:
     """Tell whether a photo's alpha channel hides nothing anywhere, so that it can be left out."""
     alpha = photo.pixels[..., -1]
     return photo.alpha != "unspecified" and bool((alpha == white_of(alpha.dtype)).all())
-
-
-def swap_red_and_blue(pixels: Pixels) -> Pixels:
-    """Turn BGR, (H, W, 3) or with alpha (H, W, 4), into RGB in place; return the same array."""
-    code = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-    for rows in pixel_rows(pixels):
-        pixels[rows] = cv2.cvtColor(pixels[rows], code)
-    return pixels
 
 
 def upright(photo: Photo) -> Photo:

@@ -6,6 +6,7 @@ import struct
 from fractions import Fraction
 from typing import Any, BinaryIO
 
+import imagecodecs
 import numpy as np
 
 from ssbsn_cli.core.imaging.adjust import rescale
@@ -26,8 +27,6 @@ _SPEED = 8
 
 def _decode(stream: BinaryIO) -> Photo:
     """Read an AVIF, cropped and turned as it says: what EXIF says about that does not count."""
-    import imagecodecs
-
     data = stream.read()
     if data[_BRAND] == b"avis":
         raise animation()
@@ -70,8 +69,6 @@ def _crop(pixels: Pixels, body: bytes) -> Pixels:
 
 def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
     """Write an AVIF, lossless at quality 100; 16 bits become 10, or 12 if the photo came so."""
-    import imagecodecs
-
     pixels = photo.pixels
     options: dict[str, Any] = {}
     if pixels.dtype == np.uint16:
@@ -178,6 +175,4 @@ AVIF = Codec(
     max_side=65536,
     keeps=KEEPS,
     measure=measure,
-    modules=("imagecodecs",),
-    extra="formats",
 )

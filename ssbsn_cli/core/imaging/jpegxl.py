@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+import imagecodecs
 import numpy as np
 
 from ssbsn_cli.core.imaging.adjust import settle_turn
@@ -140,8 +141,6 @@ def _split(data: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def _decompress(data: bytes) -> bytes:
-    import imagecodecs
-
     try:
         return bytes(imagecodecs.brotli_decode(data, out=_MAX_TEXT))
     except imagecodecs.BrotliError:
@@ -273,6 +272,6 @@ JXL = Codec(
     alphas=("unassociated",),
     keeps=dict.fromkeys(("exif", "xmp", "icc", "cicp"), UNLIMITED),
     measure=lambda stream: _read_header(_split(stream.read())[0]).size,
-    modules=("OpenImageIO", "imagecodecs"),
+    modules=("OpenImageIO",),
     extra="formats",
 )

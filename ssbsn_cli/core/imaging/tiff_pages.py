@@ -18,7 +18,7 @@ _SUB_DIRECTORIES = 330
 _REDUCED_OR_MASK = 1 | 4
 _RAW_PHOTOMETRICS = {PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW}
 # How many channels are grey or coloured.
-COLORS: dict[int, int] = {
+_COLORS: dict[int, int] = {
     PHOTOMETRIC.MINISWHITE: 1,
     PHOTOMETRIC.MINISBLACK: 1,
     PHOTOMETRIC.PALETTE: 1,
@@ -153,7 +153,7 @@ def _check_kind(page: TiffPage) -> None:
         raise Refusal(
             "is a CMYK TIFF, made for printing", "Convert it to sRGB first, in an image editor."
         )
-    colors = COLORS.get(photometric)
+    colors = _COLORS.get(photometric)
     is_jpeg = page.compression == COMPRESSION.JPEG
     if colors is None or (photometric == PHOTOMETRIC.YCBCR and not is_jpeg):
         name = getattr(photometric, "name", str(photometric))

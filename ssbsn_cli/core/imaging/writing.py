@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-import cv2
-
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging.adjust import convert_depth, is_opaque, straighten_alpha
 from ssbsn_cli.core.imaging.formats import CODECS, format_of_path, stored_dtype
@@ -150,7 +148,7 @@ def _encode(
             photo = straighten_alpha(photo)
         pixels = convert_depth(photo.pixels, stored_dtype(photo, format))
         codec.encode(replace(photo, pixels=pixels, metadata=metadata), stream, quality)
-    except (OSError, ValueError, cv2.error) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         # Errors of the system, such as a full disk, have a number; those of encoders have none.
         if isinstance(error, OSError) and error.errno:
             raise
