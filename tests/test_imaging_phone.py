@@ -232,6 +232,23 @@ def test_compressed_metadata_of_jpeg_xl_are_read() -> None:
     assert (metadata.exif, metadata.xmp) == (exif_block(), XMP % 1)
 
 
+def test_what_describes_another_image_is_not_told_of_this_one() -> None:
+    data = encode_photo(Photo(smooth(4), Metadata(xmp=XMP % 1)), "avif")
+    (references,) = [box for box in inner_boxes(data, b"meta") if box.kind == b"iref"]
+    at = data.index(b"cdsc", references.start) + 4
+    # The item itself and how many it describes come before the number of the image.
+    other = data[: at + 4] + b"\0\2" + data[at + 6 :]
+    assert read_photo(data).metadata.xmp == XMP % 1
+    assert read_photo(other).metadata.xmp == b""
+
+
+@pytest.mark.parametrize(("kind", "what"), [(b"jhgm", "gain map"), (b"jumb", "credentials")])
+def test_boxes_of_jpeg_xl_that_no_result_has_are_named(kind: bytes, what: str) -> None:
+    data = encode_photo(Photo(smooth(), Metadata(xmp=XMP % 1)), "jxl")
+    (lost,) = read_photo(data + build_box(kind, bytes(9))).metadata.lost
+    assert what in lost
+
+
 def test_further_images_are_named() -> None:
     pillow_image = pillow_heif.from_bytes("RGB", (40, 24), smooth().tobytes())
     pillow_image.add_frombytes("RGB", (40, 24), smooth()[::-1].tobytes())
@@ -244,7 +261,11 @@ def test_further_images_are_named() -> None:
 
 @pytest.mark.parametrize(
     ("urn", "name"),
-    [(b"urn:mpeg:hevc:2015:auxid:2", "the depth map"), (b"aux:hdrgainmap", "the gain map")],
+    [
+        (b"urn:mpeg:hevc:2015:auxid:2", "the depth map"),
+        (b"aux:hdrgainmap", "the gain map"),
+        (b"aux:something", "further maps"),
+    ],
 )
 def test_maps_that_belong_to_an_image_are_named(urn: bytes, name: str) -> None:
     alpha = b"urn:mpeg:hevc:2015:auxid:1"

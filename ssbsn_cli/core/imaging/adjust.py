@@ -93,6 +93,15 @@ def upright(photo: Photo) -> Photo:
     return replace(photo, pixels=pixels, metadata=metadata)
 
 
+def settle_upright(metadata: Metadata, turned: bool = False) -> Metadata:
+    """Make metadata ask for no turn, since the pixels are upright whatever EXIF says.
+
+    `turned` tells whether that exchanged width and height.
+    """
+    _, metadata = settle_turn(metadata)
+    return replace(metadata, exif=mark_upright(metadata.exif, turned))
+
+
 def settle_turn(metadata: Metadata) -> tuple[int, Metadata]:
     """Tell how to turn a photo, 1 to 8 as in EXIF or 0 if nothing says, and settle its XMP.
 

@@ -13,6 +13,17 @@ from ssbsn_cli.core.errors import ImageError
 Pixels = NDArray[Any]
 Alpha = Literal["unassociated", "associated", "unspecified"]
 
+# Names for `Metadata.lost` that several formats need.
+GAIN_MAP = "the gain map for HDR displays"
+DEPTH_MAP = "the depth map"
+OTHER_PICTURES = "further pictures in the file"
+CREDENTIALS = "content credentials"
+BRIGHTNESS = "the brightness that HDR displays are told"
+PRIVATE = "private data of the camera or an editor"
+DAMAGED = "metadata that are damaged"
+# Private data of fewer bytes are not worth a word.
+LITTLE = 1024
+
 
 @dataclass(frozen=True)
 class Metadata:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
+
 MARK = b"Photoshop 3.0\0"
 _RESOURCE = b"8BIM"
 _IPTC = 0x0404
+_IPTC_MARK = b"\x1c"
 _MOST = 1000
 
 
@@ -24,6 +27,14 @@ def find_iptc(resources: bytes) -> bytes:
             return resources[at + 4 : at + 4 + length]
         at += 4 + (length + 1) // 2 * 2
     return b""
+
+
+def order_iptc(iptc: bytes) -> bytes:
+    """Return IPTC records in their order: some programs write them as long numbers, swapped."""
+    if not iptc or iptc[:1] == _IPTC_MARK or len(iptc) % 4:
+        return iptc
+    swapped = np.frombuffer(iptc, np.uint32).byteswap().tobytes()
+    return swapped if swapped[:1] == _IPTC_MARK else iptc
 
 
 def wrap_iptc(iptc: bytes) -> bytes:

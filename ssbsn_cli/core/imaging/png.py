@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 import imagecodecs
+import numpy as np
 
 from ssbsn_cli.core.imaging.codec import Codec, Refusal, animation, cut_short, damaged
 from ssbsn_cli.core.imaging.photo import Photo
@@ -86,8 +87,8 @@ def _read_header(body: bytes) -> int:
 
 
 def _encode(photo: Photo, stream: BinaryIO, _: int) -> None:
-    pixels = photo.pixels
-    encoded = imagecodecs.png_encode(pixels[..., 0] if pixels.shape[2] == 1 else pixels, **_FAST)
+    pixels = photo.pixels[..., 0] if photo.pixels.shape[2] == 1 else photo.pixels
+    encoded = imagecodecs.png_encode(np.ascontiguousarray(pixels), **_FAST)
     plain = memoryview(encoded)
     stream.write(plain[:_HEADER_END])
     for kind, content in write_statements(photo.metadata):

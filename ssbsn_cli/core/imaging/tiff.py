@@ -17,21 +17,33 @@ from ssbsn_cli.core.imaging.exif import (
     RESOURCES,
     XMP,
     Directory,
-    Entry,
     build_exif,
     read_directory,
     read_header,
+    take,
 )
 from ssbsn_cli.core.imaging.exif_fields import LOST_NOTES, drop_fixed_note
-from ssbsn_cli.core.imaging.photo import Alpha, Metadata, Photo, Pixels, pixel_rows
-from ssbsn_cli.core.imaging.photoshop import find_iptc
+from ssbsn_cli.core.imaging.photo import (
+    DAMAGED,
+    LITTLE,
+    PRIVATE,
+    Alpha,
+    Metadata,
+    Photo,
+    Pixels,
+    pixel_rows,
+)
+from ssbsn_cli.core.imaging.photoshop import find_iptc, order_iptc
 from ssbsn_cli.core.imaging.tiff_pages import find_photo, open_tiff
 from ssbsn_cli.core.imaging.tiff_write import write_tiff
 from ssbsn_cli.core.types import white_of
 
 _WANTED = DESCRIPTIVE | {ORIENTATION, ICC, XMP, IPTC, RESOURCES}
 _LAYERS = 37724
-_IPTC_MARK = b"\x1c"
+_NAMED = _WANTED | {_LAYERS}
+# Tags from here on are defined by others than the standard.
+_FIRST_PRIVATE = 32768
+_MASK = 4
 _ALPHAS: dict[int, Alpha] = {0: "unspecified", 1: "associated", 2: "unassociated"}
 _FLOAT_HEADROOM = 16.0
 # How much of a file tifffile reads at once; by default, often all of it.
@@ -116,33 +128,24 @@ def read_metadata(stream: BinaryIO, page: TiffPage, front: TiffPage) -> Metadata
     What the photo's own page says counts more than what the one in front of it says.
     """
     lost = ["the layers of Photoshop"] if _LAYERS in front.tags else []
+    others = (tag for one in (front, page) for tag in one.tags if tag.code >= _FIRST_PRIVATE)
+    if any(tag.code not in _NAMED and tag.valuebytecount > LITTLE for tag in others):
+        lost.append(PRIVATE)
+    pages = (other for other in front.parent.pages if isinstance(other, TiffPage))
+    if any(other.subfiletype & _MASK for other in pages):
+        lost.append("masks")
     try:
         layout, _ = read_header(stream)
         found: Directory = {}
         for position in dict.fromkeys((front.offset, page.offset)):
             found |= read_directory(stream, layout, position, _WANTED)
-        xmp, icc, iptc, resources = (_take(found, tag) for tag in (XMP, ICC, IPTC, RESOURCES))
+        xmp, icc, iptc, resources = (take(found, tag) for tag in (XMP, ICC, IPTC, RESOURCES))
         if drop_fixed_note(found):
             lost.append(LOST_NOTES)
         exif = build_exif(found, layout.order) if found else b""
     except BROKEN:
-        return Metadata(lost=tuple(lost))
-    return Metadata(
-        exif, xmp, icc, iptc=_order_iptc(iptc) or find_iptc(resources), lost=tuple(lost)
-    )
-
-
-def _take(directory: Directory, tag: int) -> bytes:
-    item = directory.pop(tag, None)
-    return item.data if isinstance(item, Entry) else b""
-
-
-def _order_iptc(iptc: bytes) -> bytes:
-    """Return IPTC records in their order: some programs write them as long numbers, swapped."""
-    if not iptc or iptc[:1] == _IPTC_MARK or len(iptc) % 4:
-        return iptc
-    swapped = np.frombuffer(iptc, np.uint32).byteswap().tobytes()
-    return swapped if swapped[:1] == _IPTC_MARK else iptc
+        return Metadata(lost=(*lost, DAMAGED))
+    return Metadata(exif, xmp, icc, iptc=order_iptc(iptc) or find_iptc(resources), lost=tuple(lost))
 
 
 TIFF = Codec(
