@@ -21,6 +21,7 @@ from ssbsn_cli.core.imaging import (
     Metadata,
     Photo,
     encode_photo,
+    list_losses,
     read_photo,
     tiff_write,
     write_photo,
@@ -82,6 +83,15 @@ def test_the_meaning_of_alpha_is_kept(code: str, kind: int, channels: int) -> No
     again = encode_photo(read_photo(data), "tiff")
     assert first_page(again).extrasamples == (kind,)
     assert np.array_equal(read_photo(again).pixels, pixels)
+
+
+@pytest.mark.parametrize("target", ["png", "jpeg"])
+def test_a_channel_without_a_meaning_never_becomes_opacity(target: str) -> None:
+    pixels = noise(8, 8, 4)
+    photo = read_photo(tiff_bytes(pixels, photometric="rgb", extrasamples=["unspecified"]))
+    assert read_photo(encode_photo(photo, target)).pixels.shape == (8, 8, 3)
+    assert list_losses(photo, target) == ("a channel without a meaning",)
+    assert list_losses(photo, "tiff") == ()
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])

@@ -77,7 +77,7 @@ def straighten_alpha(photo: Photo) -> Photo:
 def is_opaque(photo: Photo) -> bool:
     """Tell whether a photo's alpha channel hides nothing anywhere, so that it can be left out."""
     alpha = photo.pixels[..., -1]
-    return photo.alpha != "unspecified" and bool((alpha == white_of(alpha.dtype)).all())
+    return bool((alpha == white_of(alpha.dtype)).all())
 
 
 def upright(photo: Photo) -> Photo:

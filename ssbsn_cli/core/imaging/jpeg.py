@@ -76,7 +76,7 @@ def _name_rest(rest: bytes) -> list[str]:
         return [LOST_VIDEO]
     if rest.startswith(b"\xff\xd8"):
         return [OTHER_PICTURES]
-    return ["data after the picture's end"] if len(rest) > LITTLE else []
+    return ["data after the picture's end"] if len(rest.strip(b"\0\xff")) > LITTLE else []
 
 
 def _pixels(parts: list[bytes]) -> Pixels:

@@ -78,7 +78,7 @@ class Photo:
     alpha : {"unassociated", "associated", "unspecified"}
         What the alpha channel, if any, means: the usual opacity, opacity that the colours are
         already multiplied by, or a channel that the file gives no meaning. Only TIFF can hold
-        the last two.
+        the last two; elsewhere, colours are divided by the second, and the third is left out.
     bits : int
         How many bits a channel had in the file: 10 or 12 if they were stretched to uint16.
     """

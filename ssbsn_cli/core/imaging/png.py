@@ -11,7 +11,7 @@ import imagecodecs
 import numpy as np
 
 from ssbsn_cli.core.imaging.codec import Codec, Refusal, animation, cut_short, damaged
-from ssbsn_cli.core.imaging.photo import Photo
+from ssbsn_cli.core.imaging.photo import DAMAGED, Photo
 from ssbsn_cli.core.imaging.png_chunks import KEEPS, Statements, write_statements
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -31,7 +31,10 @@ def _decode(stream: BinaryIO) -> Photo:
     # libpng gets only what it needs, since it would also unpack texts and profiles.
     plain: list[bytes | memoryview] = [_SIGNATURE]
     view = memoryview(data)
-    for kind, start, end in _chunks(data):
+    for kind, start, end, sound in _chunks(data):
+        if not sound:
+            said.lost.append(DAMAGED)
+            continue
         body = data[start + 8 : end - 4] if kind != b"IDAT" else b""
         if kind == b"IHDR" and color < 0:
             color = _read_header(body)
@@ -50,8 +53,8 @@ def _decode(stream: BinaryIO) -> Photo:
     return Photo(pixels, said.metadata(grey=color in _GREYS), "png")
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (kind, start, end) of each sound chunk, up to the end of the image."""
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int, bool]]:
+    """Yield (kind, start, end, whether it is sound) of each chunk, up to the end of the image."""
     view = memoryview(data)
     at = len(_SIGNATURE)
     while at + 12 <= len(data):
@@ -59,10 +62,10 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         end = at + 12 + length
         if end > len(data):
             break
-        if zlib.crc32(view[at + 4 : end - 4]) == int.from_bytes(view[end - 4 : end], "big"):
-            yield kind, at, end
-        elif _is_critical(kind):
+        sound = zlib.crc32(view[at + 4 : end - 4]) == int.from_bytes(view[end - 4 : end], "big")
+        if not sound and _is_critical(kind):
             raise damaged("PNG")
+        yield kind, at, end, sound
         if kind == b"IEND":
             return
         at = end

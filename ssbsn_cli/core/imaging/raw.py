@@ -20,11 +20,13 @@ from ssbsn_cli.core.imaging.codec import Codec, Refusal
 from ssbsn_cli.core.imaging.exif import (
     BROKEN,
     DESCRIPTIVE,
+    DNG_VERSION,
     EXIF_IFD,
     GPS_IFD,
     IPTC,
     MAKER_NOTE,
     ORIENTATION,
+    SUB_DIRECTORIES,
     XMP,
     Directory,
     Entry,
@@ -54,10 +56,8 @@ _MAGIC = (
     b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb",
     b"II\x1a\0\0\0HEAPCCDR",
 )  # fmt: skip
-_DNG_VERSION = 50706
 # Maker notes mean nothing without the raw data, and often refer to places in its file.
 _NOT_KEPT = {ORIENTATION, MAKER_NOTE, 40961, 40962, 40963, 40965}
-_SUB_DIRECTORIES = 330
 _MAX_PICTURES = 64
 # Warps, gain maps against vignetting, and the like.
 _OPCODES = {51008, 51009, 51022}
@@ -195,7 +195,7 @@ def read_raw_metadata(stream: BinaryIO) -> Metadata:
 
 def _asks_for_corrections(stream: BinaryIO, layout: Layout, position: int) -> bool:
     """Tell whether a DNG lists operations that LibRaw does not know."""
-    below = read_directory(stream, layout, position, {_SUB_DIRECTORIES}).get(_SUB_DIRECTORIES)
+    below = read_directory(stream, layout, position, {SUB_DIRECTORIES}).get(SUB_DIRECTORIES)
     places = [position]
     if isinstance(below, Entry):
         size = layout.sizes[below.kind]
@@ -257,7 +257,7 @@ def _matches(head: bytes) -> bool:
         return True
     try:
         layout, position = read_header(io.BytesIO(head))
-        return _DNG_VERSION in read_directory(io.BytesIO(head), layout, position, {_DNG_VERSION})
+        return DNG_VERSION in read_directory(io.BytesIO(head), layout, position, {DNG_VERSION})
     except BROKEN:
         return False
 
