@@ -100,9 +100,8 @@ def metadata_of(items: Items, info: dict[Any, Any], turned: bool) -> Metadata:
         lost.append(BRIGHTNESS)
     if items.others:
         lost.append(OTHER_PICTURES)
-    named = tuple(dict.fromkeys(lost))
     exif = (info.get("exif") or b"").removeprefix(b"Exif\0\0")
-    metadata = Metadata(exif, info.get("xmp") or b"", icc, cicp=cicp, lost=named)
+    metadata = Metadata(exif, info.get("xmp") or b"", icc, cicp=cicp, lost=tuple(lost))
     return settle_upright(metadata, turned)
 
 

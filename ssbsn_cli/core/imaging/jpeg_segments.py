@@ -166,7 +166,7 @@ class Contents:
             iptc=find_iptc(bytes(self.resources)),
             resolution=self.resolution,
             text=tuple(("Comment", text) for text in self.comments),
-            lost=tuple(dict.fromkeys(self.lost)),
+            lost=tuple(self.lost),
         )
 
 

@@ -146,7 +146,7 @@ class Statements:
             iptc=self.iptc,
             resolution=self.resolution,
             text=tuple(self.text),
-            lost=tuple(dict.fromkeys(self.lost)),
+            lost=tuple(self.lost),
         )
 
     def _is_srgb(self, grey: bool) -> bool:

@@ -187,7 +187,8 @@ def read_raw_metadata(stream: BinaryIO) -> Metadata:
         return Metadata()
     xmp, settings = without(take(found, XMP), SETTINGS)
     iptc = order_iptc(take(found, IPTC))
-    if MAKER_NOTE in found.get(EXIF_IFD, ()):
+    inner = found.get(EXIF_IFD)
+    if isinstance(inner, dict) and MAKER_NOTE in inner:
         lost.append(LOST_NOTES)
     exif = build_exif(_without(found, _NOT_KEPT), layout.order) if found else b""
     return settle_upright(Metadata(exif, xmp, iptc=iptc, lost=(*lost, *settings)))

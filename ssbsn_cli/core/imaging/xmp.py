@@ -72,7 +72,7 @@ def without(xmp: bytes, claims: Claims) -> tuple[bytes, tuple[str, ...]]:
         return b"", ("XMP, which is damaged",)
     for start, end in sorted(cuts, reverse=True):
         xmp = xmp[:start] + xmp[end:]
-    return xmp, tuple(dict.fromkeys(what for what in found if what))
+    return xmp, tuple(what for what in found if what)
 
 
 def _find(xmp: bytes, claims: Claims) -> tuple[list[tuple[int, int]], list[str | None]]:
