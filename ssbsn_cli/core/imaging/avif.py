@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from fractions import Fraction
 from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
-from PIL.AvifImagePlugin import AvifImageFile
 
 from ssbsn_cli.core.imaging.adjust import rescale
-from ssbsn_cli.core.imaging.boxes import Items, build_box, read_boxes, read_items
+from ssbsn_cli.core.imaging.boxes import XMP_TYPE, Items, build_box, read_boxes, read_items
 from ssbsn_cli.core.imaging.codec import Codec, animation
 from ssbsn_cli.core.imaging.heif import KEEPS, codec_of_brands, coded_pixels, measure, metadata_of
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
@@ -41,9 +39,7 @@ def _decode(stream: BinaryIO) -> Photo:
         bits = items.find(b"pixi")[5]
         rescale(pixels, (1 << bits) - 1, 65535, pixels)
     pixels, turned = _transform(pixels, items)
-    # imagecodecs decodes pixels of more than 8 bits, which Pillow does not, but no metadata.
-    metadata = metadata_of(items, AvifImageFile(io.BytesIO(data)).info, turned)
-    return Photo(np.ascontiguousarray(pixels), metadata, "avif", bits=bits)
+    return Photo(np.ascontiguousarray(pixels), metadata_of(items, turned), "avif", bits=bits)
 
 
 def _transform(pixels: Pixels, items: Items) -> tuple[Pixels, bool]:
@@ -100,7 +96,7 @@ def add_metadata(data: bytes, metadata: Metadata) -> bytes:
     if metadata.exif:
         added.append((b"ExifExif\0", bytes(4) + metadata.exif))
     if metadata.xmp:
-        added.append((b"mimeXMP\0application/rdf+xml\0", metadata.xmp))
+        added.append((b"mimeXMP\0" + XMP_TYPE + b"\0", metadata.xmp))
     (count,) = struct.unpack_from(">H", parts[b"iinf"], 4)
     primary = parts[b"pitm"][4:]
     for item, (name, _) in enumerate(added, count + 1):

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from ssbsn_cli.core.imaging.codec import animation, cut_short
 
-_GAIN_MAP = b"tmap"
+XMP_TYPE = b"application/rdf+xml"
+_EXIF_TYPE, _GAIN_MAP = b"Exif", b"tmap"
 _PICTURES = frozenset((b"hvc1", b"av01", b"grid", b"iovl", b"iden", b"jpeg", b"unci"))
 
 
@@ -40,6 +41,8 @@ class Items:
     """
 
     properties: tuple[tuple[bytes, bytes], ...]
+    exif: bytes
+    xmp: bytes
     others: int
     auxiliary: tuple[bytes, ...] = ()
 
@@ -56,7 +59,7 @@ class Items:
 
 
 class _Numbers:
-    """Reads big-endian numbers, one after the other."""
+    """Reads big-endian numbers and texts, one after the other."""
 
     def __init__(self, data: bytes, at: int) -> None:
         self.data, self.at = data, at
@@ -66,6 +69,12 @@ class _Numbers:
             raise cut_short()
         self.at += size
         return int.from_bytes(self.data[self.at - size : self.at], "big")
+
+    def text(self) -> bytes:
+        end = self.data.index(b"\0", self.at)
+        found = self.data[self.at : end]
+        self.at = end + 1
+        return found
 
 
 def read_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
@@ -105,8 +114,14 @@ def read_items(data: bytes) -> Items:
     number = _Numbers(data, parts[b"pitm"].start)
     primary = number.take(2 if number.take(4) >> 24 == 0 else 4)
     kinds = _read_kinds(data, parts[b"iinf"])
+    places = _read_places(data, parts)
     properties = _read_properties(data, parts[b"iprp"])
-    children = set(_read_references(data, parts))
+    children = set(_read_references(data, parts, primary))
+    own = [(kind, item) for item, kind in reversed(kinds.items()) if item not in children]
+    wanted = {kind: places.get(item, []) for kind, item in own}
+    exif, xmp = (_join(data, wanted.get(kind, [])) for kind in (_EXIF_TYPE, XMP_TYPE))
+    # The first four bytes say how many to skip.
+    exif = exif[4 + int.from_bytes(exif[:4], "big") :].removeprefix(b"Exif\0\0")
     others = {item for item, kind in kinds.items() if kind in _PICTURES}
     names = [
         body[4:].split(b"\0")[0]
@@ -117,13 +132,22 @@ def read_items(data: bytes) -> Items:
     names += [_GAIN_MAP] * (_GAIN_MAP in kinds.values())
     return Items(
         properties=tuple(properties.get(primary, ())),
+        exif=exif,
+        xmp=xmp,
         others=len(others - children - {primary}),
         auxiliary=tuple(names),
     )
 
 
+def _join(data: bytes, places: list[tuple[int, int]]) -> bytes:
+    """Return an item, which is no longer than its file."""
+    if sum(min(end, len(data)) - start for start, end in places if start < len(data)) > len(data):
+        raise ValueError("an item longer than its file")
+    return b"".join(data[start:end] for start, end in places)
+
+
 def _read_kinds(data: bytes, box: Box) -> dict[int, bytes]:
-    """Map items to their type, hidden pictures left out."""
+    """Map visible items to their type, and texts to their content type."""
     kinds = {}
     start = box.start + (6 if data[box.start] == 0 else 8)
     for entry in read_boxes(data, start, box.end):
@@ -132,9 +156,40 @@ def _read_kinds(data: bytes, box: Box) -> dict[int, bytes]:
         item = number.take(2 if head >> 24 == 2 else 4)
         number.take(2)
         kind = number.take(4).to_bytes(4, "big")
+        if kind == b"mime":
+            number.text()
+            kind = number.text()
         if not (head & 1 and kind in _PICTURES):
             kinds[item] = kind
     return kinds
+
+
+def _read_places(data: bytes, parts: dict[bytes, Box]) -> dict[int, list[tuple[int, int]]]:
+    """Map items to the parts of the file that hold them: from where to where."""
+    number = _Numbers(data, parts[b"iloc"].start)
+    version = number.take(4) >> 24
+    sizes = number.take(2)
+    offset_size, length_size, base_size, index_size = (sizes >> s & 15 for s in (12, 8, 4, 0))
+    places: dict[int, list[tuple[int, int]]] = {}
+    # Places may take no bytes at all, so a count alone bounds nothing.
+    left = len(data)
+    for _ in range(number.take(2 if version < 2 else 4)):
+        item = number.take(2 if version < 2 else 4)
+        method = number.take(2) & 15 if version else 0
+        number.take(2)
+        base = number.take(base_size)
+        if method == 1:
+            base += parts[b"idat"].start
+        places[item] = []
+        count = number.take(2)
+        left -= count
+        if left < 0:
+            raise ValueError("more places than bytes")
+        for _ in range(count):
+            number.take(index_size if version else 0)
+            start = base + number.take(offset_size)
+            places[item].append((start, start + number.take(length_size)))
+    return places
 
 
 def _read_properties(data: bytes, box: Box) -> dict[int, list[tuple[bytes, bytes]]]:
@@ -160,8 +215,8 @@ def _read_properties(data: bytes, box: Box) -> dict[int, list[tuple[bytes, bytes
     return found
 
 
-def _read_references(data: bytes, parts: dict[bytes, Box]) -> Iterator[int]:
-    """Yield the items that are parts of an image or belong to one, such as tiles, thumbnails."""
+def _read_references(data: bytes, parts: dict[bytes, Box], primary: int) -> Iterator[int]:
+    """Yield parts of images, what belongs to one such as thumbnails, and what describes others."""
     box = parts.get(b"iref")
     if box is None:
         return
@@ -172,5 +227,7 @@ def _read_references(data: bytes, parts: dict[bytes, Box]) -> Iterator[int]:
         targets = [number.take(size) for _ in range(number.take(2))]
         if reference.kind == b"dimg":
             yield from targets
-        elif reference.kind in (b"auxl", b"thmb"):
+        elif reference.kind in (b"auxl", b"thmb") or (
+            reference.kind == b"cdsc" and primary not in targets
+        ):
             yield item

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -70,16 +70,14 @@ def _decode(stream: BinaryIO) -> Photo:
     if bits:
         rescale(pixels, (1 << int(bits)) - 1, 65535, pixels)
     turned = bool(items.find(b"irot") and items.find(b"irot")[0] & 1)
-    photo = Photo(pixels, metadata_of(items, image.info, turned), "heic", bits=int(bits or 16))
+    photo = Photo(pixels, metadata_of(items, turned), "heic", bits=int(bits or 16))
     if name.endswith("a"):
         photo.alpha = "associated"
     return photo
 
 
-def metadata_of(items: Items, info: dict[Any, Any], turned: bool) -> Metadata:
+def metadata_of(items: Items, turned: bool) -> Metadata:
     """Return the metadata of a HEIF or AVIF, as they are once its pixels are upright.
-
-    `info` is what Pillow or pillow-heif say: EXIF and XMP of the primary image.
 
     `turned` tells whether that exchanged width and height.
     """
@@ -100,8 +98,7 @@ def metadata_of(items: Items, info: dict[Any, Any], turned: bool) -> Metadata:
         lost.append(BRIGHTNESS)
     if items.others:
         lost.append(OTHER_PICTURES)
-    exif = (info.get("exif") or b"").removeprefix(b"Exif\0\0")
-    metadata = Metadata(exif, info.get("xmp") or b"", icc, cicp=cicp, lost=tuple(lost))
+    metadata = Metadata(items.exif, items.xmp, icc, cicp=cicp, lost=tuple(lost))
     return settle_upright(metadata, turned)
 
 
