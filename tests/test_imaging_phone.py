@@ -222,6 +222,14 @@ def inner_boxes(data: bytes, *path: bytes) -> list[Box]:
     return list(read_boxes(data, start, end))
 
 
+@pytest.mark.parametrize("format", ["avif", "jxl"])
+def test_exif_behind_a_wrong_count_is_found(format: str) -> None:
+    data = encode_photo(Photo(smooth(), Metadata(exif_block())), format)
+    assert data.count(bytes(4) + exif_block()) == 1
+    wrong = data.replace(bytes(4) + exif_block(), b"\xff" * 4 + exif_block())
+    assert b"Phone 1" in read_photo(wrong).metadata.exif
+
+
 def test_compressed_metadata_of_jpeg_xl_are_read() -> None:
     codestream = encode_photo(Photo(smooth()), "jxl")
     assert codestream.startswith(b"\xff\x0a")

@@ -99,6 +99,13 @@ def build_box(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(content), kind) + content
 
 
+def strip_exif(content: bytes) -> bytes:
+    """Return the EXIF block of an item or a box, whose first four bytes say how many to skip."""
+    start = 4 + int.from_bytes(content[:4], "big")
+    # Some writers put something else there.
+    return content[start if start < len(content) else 4 :].removeprefix(b"Exif\0\0")
+
+
 def read_items(data: bytes) -> Items:
     """Read what a HEIF or AVIF file says about its primary image.
 
@@ -120,8 +127,6 @@ def read_items(data: bytes) -> Items:
     own = [(kind, item) for item, kind in reversed(kinds.items()) if item not in children]
     wanted = {kind: places.get(item, []) for kind, item in own}
     exif, xmp = (_join(data, wanted.get(kind, [])) for kind in (_EXIF_TYPE, XMP_TYPE))
-    # The first four bytes say how many to skip.
-    exif = exif[4 + int.from_bytes(exif[:4], "big") :].removeprefix(b"Exif\0\0")
     others = {item for item, kind in kinds.items() if kind in _PICTURES}
     names = [
         body[4:].split(b"\0")[0]
@@ -132,7 +137,7 @@ def read_items(data: bytes) -> Items:
     names += [_GAIN_MAP] * (_GAIN_MAP in kinds.values())
     return Items(
         properties=tuple(properties.get(primary, ())),
-        exif=exif,
+        exif=strip_exif(exif),
         xmp=xmp,
         others=len(others - children - {primary}),
         auxiliary=tuple(names),

@@ -13,7 +13,7 @@ import imagecodecs
 import numpy as np
 
 from ssbsn_cli.core.imaging.adjust import settle_upright
-from ssbsn_cli.core.imaging.boxes import build_box, read_boxes
+from ssbsn_cli.core.imaging.boxes import build_box, read_boxes, strip_exif
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, Refusal, animation, cut_short
 from ssbsn_cli.core.imaging.photo import CREDENTIALS, GAIN_MAP, Metadata, Photo, Pixels
 from ssbsn_cli.core.imaging.profile import SRGB
@@ -134,11 +134,10 @@ def _split(data: bytes) -> tuple[bytes, Metadata]:
             found.setdefault(data[start : start + 4], _decompress(data[start + 4 : end]))
         elif kind in (b"Exif", b"xml ", *_LOST):
             found.setdefault(kind, data[start:end])
-    exif = found.get(b"Exif", b"")
-    # The first four bytes say how many to skip.
-    exif = exif[4 + int.from_bytes(exif[:4], "big") :]
     lost = tuple(word for kind, word in _LOST.items() if kind in found)
-    return found.get(b"jxlc", b""), Metadata(exif, found.get(b"xml ", b""), lost=lost)
+    return found.get(b"jxlc", b""), Metadata(
+        strip_exif(found.get(b"Exif", b"")), found.get(b"xml ", b""), lost=lost
+    )
 
 
 def _decompress(data: bytes) -> bytes:
