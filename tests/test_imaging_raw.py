@@ -277,7 +277,7 @@ def test_colours_that_nobody_knows_are_named() -> None:
     # The tag of the colour matrix gets the number of one that means nothing.
     unknown = known.replace(struct.pack("<HH", 50721, 10), struct.pack("<HH", 50720, 10))
     (lost,) = (what for what in developed(unknown).metadata.lost if "colours" in what)
-    assert lost == "true colours, since LibRaw has no colour matrix for the camera"
+    assert lost == "true colours because LibRaw has no colour matrix for the camera"
 
 
 def test_results_are_named_as_tiffs() -> None:

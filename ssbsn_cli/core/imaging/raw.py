@@ -61,7 +61,7 @@ _NOT_KEPT = {ORIENTATION, MAKER_NOTE, 40961, 40962, 40963, 40965}
 _MAX_PICTURES = 64
 # Warps, gain maps against vignetting, and the like.
 _OPCODES = {51008, 51009, 51022}
-_UNKNOWN_COLORS = "true colours, since LibRaw has no colour matrix for the camera"
+_UNKNOWN_COLORS = "true colours because LibRaw has no colour matrix for the camera"
 _CANON_BOX = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 _STEPS = 65536
 # Light from here on is compressed; a sky that the sensor could not hold ends at 95 %.
