@@ -266,6 +266,27 @@ def test_private_data_are_named_unless_they_are_little() -> None:
         assert read_photo(data).metadata.lost == lost
 
 
+def test_paths_of_photoshop_are_named_and_captions_beside_them_kept() -> None:
+    def resource(number: int, content: bytes) -> bytes:
+        padding = bytes(len(content) % 2)
+        return b"8BIM" + struct.pack(">HHI", number, 0, len(content)) + content + padding
+
+    jpeg = encode_photo(Photo(PIXELS), "jpeg")
+    for captions in (b"", IPTC):
+        resources = resource(2000, bytes(26)) + (resource(0x0404, IPTC) if captions else b"")
+        body = b"Photoshop 3.0\0" + resources
+        digits = f"\n8bim\n{len(resources):8d}\n{resources.hex()}\n".encode()
+        for data in (
+            jpeg[:2] + struct.pack(">BBH", 0xFF, 0xED, len(body) + 2) + body + jpeg[2:],
+            png(png_chunk(b"tEXt", b"Raw profile type 8bim\0" + digits)),
+            tiff_bytes(
+                PIXELS, photometric="rgb", extratags=[(34377, 7, len(resources), resources, True)]
+            ),
+        ):
+            metadata = read_photo(data).metadata
+            assert (metadata.iptc, metadata.lost) == (captions, ("the paths of Photoshop",))
+
+
 def test_a_mask_of_a_tiff_is_named() -> None:
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer) as tiff:

@@ -15,7 +15,7 @@ from ssbsn_cli.core.imaging.photo import (
     PRIVATE,
     Metadata,
 )
-from ssbsn_cli.core.imaging.photoshop import MARK, find_iptc, wrap_iptc
+from ssbsn_cli.core.imaging.photoshop import MARK, read_resources, wrap_iptc
 from ssbsn_cli.core.imaging.xmp import EXTENSION, extend, extension_id, join_extension, without
 
 EOI, SOS = 0xD9, 0xDA
@@ -157,16 +157,17 @@ class Contents:
         if name and not parts:
             xmp, _ = without(xmp, EXTENSION)
             self.lost.append("the extended XMP, which is missing")
+        iptc, paths = read_resources(bytes(self.resources))
         xmp, extension = join_extension(xmp, b"".join(parts))
         return Metadata(
             self.exif,
             xmp,
             b"".join(self.icc[part] for part in sorted(self.icc)),
             xmp_extension=extension,
-            iptc=find_iptc(bytes(self.resources)),
+            iptc=iptc,
             resolution=self.resolution,
             text=tuple(("Comment", text) for text in self.comments),
-            lost=tuple(self.lost),
+            lost=(*self.lost, *paths),
         )
 
 

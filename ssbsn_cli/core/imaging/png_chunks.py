@@ -17,7 +17,7 @@ from ssbsn_cli.core.imaging.photo import (
     PRIVATE,
     Metadata,
 )
-from ssbsn_cli.core.imaging.photoshop import find_iptc, wrap_iptc
+from ssbsn_cli.core.imaging.photoshop import RESOURCE, read_resources, wrap_iptc
 from ssbsn_cli.core.imaging.profile import PRIMARIES, SRGB, profile_of_gamma
 
 KEEPS = dict.fromkeys(("exif", "xmp", "icc", "cicp", "iptc", "resolution", "text"), UNLIMITED)
@@ -112,7 +112,11 @@ class Statements:
         elif name == "xmp" or content.startswith(_JPEG_XMP):
             self.xmp = self.xmp or content.removeprefix(_JPEG_XMP)
         elif name in ("iptc", "8bim"):
-            self.iptc = self.iptc or find_iptc(content) or content
+            lost: tuple[str, ...] = ()
+            if content.startswith(RESOURCE):
+                content, lost = read_resources(content)
+            self.iptc = self.iptc or content
+            self.lost += lost
         elif name in ("icc", "icm"):
             self.icc = self.icc or content
         else:

@@ -33,7 +33,7 @@ from ssbsn_cli.core.imaging.photo import (
     Pixels,
     pixel_rows,
 )
-from ssbsn_cli.core.imaging.photoshop import find_iptc, order_iptc
+from ssbsn_cli.core.imaging.photoshop import order_iptc, read_resources
 from ssbsn_cli.core.imaging.tiff_pages import find_photo, open_tiff
 from ssbsn_cli.core.imaging.tiff_write import write_tiff
 from ssbsn_cli.core.types import white_of
@@ -142,10 +142,11 @@ def read_metadata(stream: BinaryIO, page: TiffPage, front: TiffPage) -> Metadata
         xmp, icc, iptc, resources = (take(found, tag) for tag in (XMP, ICC, IPTC, RESOURCES))
         if drop_fixed_note(found):
             lost.append(LOST_NOTES)
+        captions, paths = read_resources(resources)
         exif = build_exif(found, layout.order) if found else b""
     except BROKEN:
         return Metadata(lost=(*lost, DAMAGED))
-    return Metadata(exif, xmp, icc, iptc=order_iptc(iptc) or find_iptc(resources), lost=tuple(lost))
+    return Metadata(exif, xmp, icc, iptc=order_iptc(iptc) or captions, lost=(*lost, *paths))
 
 
 TIFF = Codec(
