@@ -22,7 +22,6 @@ from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.runtime.device import PeakMemory
 from ssbsn_cli.core.training.config import load_config
 from ssbsn_cli.core.training.learner import Learner
-from ssbsn_cli.core.training.networks import initialise
 from ssbsn_cli.core.training.sources import Draw
 from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
@@ -36,7 +35,7 @@ def papers_network(channels: int) -> LoadedWeights:
     """SS-BSN as published, with random weights: its time does not depend on them."""
     descriptor = Descriptor("ssbsn", {"channels": channels}, refine="r3")
     network = descriptor.build()
-    initialise(network, 0)
+    network.initialise(0)
     return LoadedWeights(network.eval(), descriptor, f"SS-BSN C={channels}", SAMPLE, "")
 
 
@@ -86,7 +85,7 @@ def training_step(device: str, batch: int, crop: int) -> Callable[[], object]:
     config = load_config("ssbsn-sidd", options={"training.compile": "off"})
     assert config.model is not None
     network = Descriptor(config.model.architecture, config.model.parameters).build()
-    initialise(network, 0)
+    network.initialise(0)
     learner = Learner(network, config, Team(0, 1, torch.device(device)))
     noisy = np.random.default_rng(0).random((batch, 3, crop, crop), np.float32)
     return lambda: learner.learn(Draw(noisy, noisy, 5), 1e-4, 0)

@@ -34,7 +34,6 @@ from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.runtime import operations
 from ssbsn_cli.core.runtime.device import PeakMemory, is_out_of_memory, resolve_precision
 from ssbsn_cli.core.runtime.process import keep_freed_memory
-from ssbsn_cli.core.training.networks import initialise
 
 CHANNELS = 128
 WAYS = {
@@ -77,7 +76,7 @@ def our_network(weights: dict[str, torch.Tensor], way: str) -> SSBSN:
 
 def initial_weights() -> dict[str, torch.Tensor]:
     network = SSBSN(CHANNELS)
-    initialise(network, 0)
+    network.initialise(0)
     return network.state_dict()
 
 

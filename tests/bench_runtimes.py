@@ -24,7 +24,6 @@ from torch import Tensor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.runtime.process import keep_freed_memory
-from ssbsn_cli.core.training.networks import initialise
 from ssbsn_cli.core.weights.locate import load_weights
 
 Run = Callable[[Tensor], np.ndarray]
@@ -120,7 +119,7 @@ def bench(title: str, make: Callable[[], Network], side: int, repeat: int) -> Ta
 def blind_spot_network() -> Network:
     # PD of stride 1 is none.
     network = SSBSN(128, pd_a=1, pd_pad=0)
-    initialise(network, 0)
+    network.initialise(0)
     return network.eval()
 
 

@@ -23,7 +23,6 @@ from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.runtime.device import resolve_precision
 from ssbsn_cli.core.training.config import load_config
 from ssbsn_cli.core.training.learner import Learner
-from ssbsn_cli.core.training.networks import initialise
 from ssbsn_cli.core.training.sources import Draw
 from ssbsn_cli.core.training.team import Team
 
@@ -50,7 +49,7 @@ def our_step(noisy: np.ndarray, precision: str, compile: str) -> Callable[[], fl
     options = {"training.compile": compile, "training.precision": precision}
     config = load_config("ssbsn-sidd", options=options)
     network = Descriptor(config.model.architecture, config.model.parameters).build()
-    initialise(network, 0)
+    network.initialise(0)
     learner = Learner(network, config, Team(0, 1, torch.device("cpu")))
     return lambda: learner.learn(Draw(noisy, noisy, 5), 1e-4, 0)
 

@@ -19,9 +19,9 @@ from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.store import hold_out
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
 from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.model.unet import UNet
 from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
 from ssbsn_cli.core.training.config import load_config
-from ssbsn_cli.core.training.networks import initialise
 from ssbsn_cli.core.training.objectives import distance
 from ssbsn_cli.core.training.sources import Mixture, SelfSource
 from ssbsn_cli.core.training.validation import psnr
@@ -62,7 +62,7 @@ def test_learning_starts_at_once_and_the_result_denoises(tiny):
 def test_the_first_prediction_is_the_mean_of_the_surroundings(family):
     config = load_config(f"{family}-sidd").model
     network = SSBSN(**{**config.parameters, "channels": 48}).eval()
-    initialise(network, 0)
+    network.initialise(0)
     torch.manual_seed(0)
     colors = torch.rand(1, 3, 8, 8).repeat_interleave(12, 2).repeat_interleave(12, 3)
     noisy = colors + 0.1 * torch.randn_like(colors)
@@ -73,11 +73,16 @@ def test_the_first_prediction_is_the_mean_of_the_surroundings(family):
 
 
 def test_scales_begin_as_their_layers_make_them():
-    layer = torch.nn.GroupNorm(1, 4)
-    torch.nn.init.ones_(layer.bias)
-    initialise(layer, 0)
-    assert (layer.weight == 1).all()
-    assert (layer.bias == 0).all()
+    class Scaled(UNet):
+        def __init__(self):
+            super().__init__([8], [1])
+            self.norm = torch.nn.GroupNorm(1, 4)
+            torch.nn.init.ones_(self.norm.bias)
+
+    network = Scaled()
+    network.initialise(0)
+    assert (network.norm.weight == 1).all()
+    assert (network.norm.bias == 0).all()
 
 
 def test_the_seed_decides_everything(tiny):

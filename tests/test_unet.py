@@ -14,7 +14,6 @@ from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.unet import UNet
-from ssbsn_cli.core.training.networks import initialise
 from ssbsn_cli.core.weights.checkpoints import save_checkpoint
 
 SMALL = {"widths": [8, 12, 16], "depths": [1, 1, 2]}
@@ -83,7 +82,7 @@ def test_shifting_the_image_by_the_multiple_shifts_the_result(network):
 
 def test_it_begins_by_leaving_images_alone():
     network = UNet(**SMALL)
-    initialise(network, 3)
+    network.initialise(3)
     x = torch.rand(1, 3, 16, 24)
     torch.testing.assert_close(network(x), x)
 

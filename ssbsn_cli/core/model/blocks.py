@@ -9,6 +9,10 @@ from ssbsn_cli.core.model.attention import self_similarity
 from ssbsn_cli.core.model.convolution import Conv2d
 from ssbsn_cli.core.types import AttentionKind, BlockKind
 
+COLORS = 3
+# By which the last convolution of a block is scaled before training.
+LAST_SCALE = 0.1
+
 
 class WideConv2d(Conv2d):
     """A 1x1 convolution that is never done in half precision.
@@ -126,6 +130,27 @@ class SSBlock(PlainBlock):
         """Map (B, C, H, W) to the same shape, and add `plus`."""
         x = x + self_similarity(x, self.wqk, self.grid, self.attention)
         return super().forward(x, plus)
+
+
+@torch.no_grad()
+def lead_colors_through(layer: nn.Module, branches: int = 1) -> None:
+    """Let the first three features carry the colours unchanged through a layer.
+
+    A convolution makes them the mean of the first ones of all branches around each pixel. A block
+    adds nothing to them, and little to the others.
+    """
+    if isinstance(layer, PlainBlock | LightBlock):
+        end = layer.conv3 if isinstance(layer, PlainBlock) else layer.body[-1]
+        assert isinstance(end, nn.Conv2d)
+        end.weight.mul_(LAST_SCALE)
+        end.weight[:COLORS] = 0
+    elif isinstance(layer, nn.Conv2d):
+        taps = layer.weight.shape[2] * layer.weight.shape[3]
+        # Masked convolutions do not see their middle tap.
+        terms = branches * max(taps - 1, 1)
+        layer.weight[:COLORS] = 0
+        for color in range(COLORS):
+            layer.weight[color, color :: layer.in_channels // branches] = 1 / terms
 
 
 def make_block(kind: BlockKind, channels: int, stride: int, f_scale: int) -> nn.Module:

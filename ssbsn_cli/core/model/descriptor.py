@@ -28,6 +28,8 @@ class Architecture:
     ----------
     name : str
         As descriptors spell it.
+    title : str
+        As people write it.
     build : callable
         Makes a network for images in [0, 1], with random weights, from its hyper-parameters.
         Raises ValueError or TypeError if they make no sense.
@@ -43,6 +45,7 @@ class Architecture:
     """
 
     name: str
+    title: str
     build: Callable[..., Network]
     detect: Callable[[Mapping[str, Tensor]], dict[str, Any] | None] = lambda _: None
     best_tile: int

@@ -53,6 +53,33 @@ class Network(nn.Module, ABC):
     def denoise(self, x: Tensor) -> Tensor:
         """Map noisy images (B, 3, H, W) of any size to clean ones, which are not clipped."""
 
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Draw the weights that training begins with: He-normal kernels and zero biases.
+
+        With PyTorch's defaults, every convolution and ReLU shrinks the signal. Matrices are drawn
+        as for attention [2]_. Other parameters, such as scales, stay as their layers make them.
+
+        Raises
+        ------
+        ValueError
+            If the network is too small to learn.
+
+        References
+        ----------
+        .. [1] He et al., "Delving Deep into Rectifiers", ICCV 2015.
+        .. [2] Glorot & Bengio, "Understanding the Difficulty of Training Deep Feedforward Neural
+           Networks", AISTATS 2010.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 4:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=generator)
+            elif parameter.ndim == 2:
+                nn.init.xavier_uniform_(parameter, gain=2**0.5, generator=generator)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
     def use_dtype(self, dtype: torch.dtype) -> None:
         """Choose the precision of most of the arithmetic. Images may stay float32."""
         self.to(dtype)

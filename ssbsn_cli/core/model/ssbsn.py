@@ -11,12 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from ssbsn_cli.core.model.blocks import (
+    COLORS,
+    LAST_SCALE,
     CentralMaskedConv2d,
     LightBlock,
     PlainBlock,
     SSBlock,
     WideConv2d,
     entering,
+    lead_colors_through,
     make_block,
 )
 from ssbsn_cli.core.model.convolution import Layers
@@ -88,12 +91,7 @@ class BlindSpotNetwork(nn.Module):
     .. [2] Lee, Son & Lee, "AP-BSN", CVPR 2022, supplement.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        blocks: Sequence[BlockKind],
-        f_scale: int = 2,
-    ) -> None:
+    def __init__(self, channels: int, blocks: Sequence[BlockKind], f_scale: int) -> None:
         super().__init__()
         half = channels // 2
         self.head = Layers(WideConv2d(3, channels), nn.ReLU(inplace=True))
@@ -179,6 +177,30 @@ class SSBSN(BlindNetwork):
         """The blind-spot network, which PD and refinement call."""
         return self.bsn
 
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Draw initial weights that predict the mean of what surrounds a pixel.
+
+        With He-normal weights alone, a blind-spot network predicts a constant for hundreds of
+        steps. With small last layers [1]_ and a path for the colours [2]_, which take longest
+        otherwise, it learns at once.
+
+        References
+        ----------
+        .. [1] Zhang, Dauphin & Ma, "Fixup Initialization", ICLR 2019.
+        .. [2] Zagoruyko & Komodakis, "DiracNets", 2017, for layers that begin as the identity.
+        """
+        bsn = self.bsn
+        first, last = bsn.tail[0], bsn.tail[-1]
+        assert isinstance(last, nn.Conv2d)
+        if last.in_channels < COLORS:
+            raise ValueError("with so few channels, colours find no way through")
+        super().initialise(seed)
+        others = LAST_SCALE * last.weight[:, COLORS:]
+        for layer in (*bsn.head, *bsn.branch1.body, *bsn.branch2.body, *bsn.tail):
+            lead_colors_through(layer, branches=2 if layer is first else 1)
+        last.weight[:, COLORS:] = others
+
     def use_attention(self, kind: AttentionKind) -> None:
         """Choose linear or exact SS-Attention, which share their weights, for all blocks."""
         for module in self.modules():
@@ -261,10 +283,11 @@ def _detect(name: str, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
     return {"parameters": {"channels": head.shape[0], "blocks": blocks}, "value_range": 255.0}
 
 
-for _name in ("ssbsn", "apbsn"):
+for _name, _title in (("ssbsn", "SS-BSN"), ("apbsn", "AP-BSN")):
     register(
         Architecture(
             name=_name,
+            title=_title,
             build=SSBSN,
             detect=partial(_detect, _name),
             # The tile of the papers. The features of larger ones, or of several at once, do not fit

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssbsn_cli.core.model.blocks import LAST_SCALE
 from ssbsn_cli.core.model.convolution import Conv2d
 from ssbsn_cli.core.model.descriptor import Architecture, register
 from ssbsn_cli.core.model.network import Network
@@ -86,6 +88,15 @@ class UNet(Network):
         )
         self.tail = Conv2d(widths[0], folded, 3, padding=1)
 
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Draw initial weights that leave images as they are."""
+        super().initialise(seed)
+        for module in self.modules():
+            if isinstance(module, ResidualBlock):
+                module.conv2.weight.mul_(LAST_SCALE)
+        self.tail.weight.zero_()
+
     def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
         """Denoise (B, 3, H, W), whose H and W are multiples of `size_multiple`."""
         features = self.head(F.pixel_unshuffle(x.to(self.head.weight.dtype), _FOLD))
@@ -113,4 +124,4 @@ def _blocks(channels: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(channels) for _ in range(depth)))
 
 
-register(Architecture(name="unet", build=UNet, best_tile=512, tile_per_core=True))
+register(Architecture(name="unet", title="U-Net", build=UNet, best_tile=512, tile_per_core=True))

@@ -10,9 +10,9 @@ from itertools import groupby
 from typing import Any
 
 from ssbsn_cli import __version__
+from ssbsn_cli.core.model.descriptor import ARCHITECTURES
 from ssbsn_cli.core.training.config import Config
 
-_TITLES = {"ssbsn": "SS-BSN", "apbsn": "AP-BSN", "unet": "U-Net"}
 _MEANINGS = {
     "psnr": "PSNR of the denoised validation photos against clean ones, in dB; higher is better",
     "psnr_noisy": "PSNR of the same photos before denoising, in dB: what there was to improve",
@@ -90,7 +90,7 @@ Refinement that suits these weights: {_code(descriptor["refine"])}.
 
 def describe(architecture: str, parameters: Mapping[str, Any]) -> str:
     """Return in words what network a `Descriptor` with these fields is for."""
-    parts = [_TITLES.get(architecture, architecture)]
+    parts = [ARCHITECTURES[architecture].title]
     if "widths" in parameters:
         parts.append(f"widths {', '.join(map(str, parameters['widths']))}")
     if "channels" in parameters:
