@@ -10,6 +10,7 @@ from test_data import noise, save
 from test_noise import correlation, grey, only, photo
 
 from ssbsn_cli.core.data.cache import open_cache
+from ssbsn_cli.core.data.draws import Batching
 from ssbsn_cli.core.data.pair_sampler import SyntheticPairs
 from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.errors import OptionError
@@ -225,10 +226,10 @@ def test_each_lifted_noise_is_drawn_as_often_as_its_odds_say():
 
 def test_halved_crops_have_the_size_asked_for(tmp_path, lifted):
     cache = open_cache([save(tmp_path / "p.png", noise(64, 64, 1))], tmp_path / "cache")
-    sampler = CropSampler([cache], [1], 32, 6, seed=0)
+    sampler = CropSampler([cache], [1], 32, Batching(6, seed=0))
     scenes = Scenes(halved=0.5, darkened=0.5, colored=0.5, drawn=0.2)
     for kind in ("camera", "lifted"):
-        pairs = SyntheticPairs(sampler, only(kind, scenes, lifted=[lifted]), seed=0)
+        pairs = SyntheticPairs(sampler, only(kind, scenes, lifted=[lifted]))
         noisy, clean = pairs.batch(3)
         assert noisy.shape == clean.shape == (6, 3, 16, 16)
         np.testing.assert_array_equal(pairs.batch(3)[0], noisy)
@@ -236,9 +237,9 @@ def test_halved_crops_have_the_size_asked_for(tmp_path, lifted):
 
 def test_photos_without_colours_get_noise_without_colours(tmp_path):
     cache = open_cache([save(tmp_path / "p.png", noise(64, 64, 1))], tmp_path / "cache")
-    sampler = CropSampler([cache], [1], 32, 4, seed=0)
+    sampler = CropSampler([cache], [1], 32, Batching(4, seed=0))
     recipe = only("camera", edits=Edits(0, 0, 1, 0, 0, 0, 0, 0))
-    noisy, clean = SyntheticPairs(sampler, recipe, seed=0).batch(0)
+    noisy, clean = SyntheticPairs(sampler, recipe).batch(0)
     for side in (noisy, clean):
         assert np.ptp(side, axis=1).max() < 1e-6
     assert not np.array_equal(noisy, clean)

@@ -7,13 +7,12 @@ import pytest
 from test_data import noise, save
 
 from ssbsn_cli.core.data.cache import open_cache
+from ssbsn_cli.core.data.draws import Batching
 from ssbsn_cli.core.data.pair_sampler import SyntheticPairs
 from ssbsn_cli.core.data.sampler import CropSampler
-from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.noise.edits import Edits
 from ssbsn_cli.core.noise.scenes import Scenes
 from ssbsn_cli.core.noise.wide import SHARES, Wide
-from ssbsn_cli.core.runtime.threads import prefetch
 
 NO_EDITS = Edits(0, 0, 0, 0, 0, 0, 0, 0)
 
@@ -47,8 +46,8 @@ def cache(tmp_path):
 
 
 def test_the_clean_crops_are_those_of_the_sampler(cache):
-    sampler = CropSampler([cache], [1], 16, 4, seed=3)
-    noisy, clean = SyntheticPairs(sampler, only("white"), seed=5).batch(2)
+    sampler = CropSampler([cache], [1], 16, Batching(4, seed=3))
+    noisy, clean = SyntheticPairs(sampler, only("white")).batch(2)
     np.testing.assert_array_equal(clean, sampler.batch(2)[..., :8, :8])
     assert noisy.dtype == np.float32
     assert noisy.shape == clean.shape
@@ -57,23 +56,22 @@ def test_the_clean_crops_are_those_of_the_sampler(cache):
 
 def test_a_resumed_or_split_training_sees_the_same_noise(cache):
     recipe = Wide(Scenes(0.5, 0.5, 0.5, 0.2), Edits())
-    sampler = CropSampler([cache], [1], 16, 4, seed=3)
-    run = list(prefetch(SyntheticPairs(sampler, recipe, seed=3), 0, 4))
-    resumed = SyntheticPairs(sampler, recipe, seed=3)
+    sampler = CropSampler([cache], [1], 16, Batching(4, seed=3))
+    run = [SyntheticPairs(sampler, recipe).batch(step) for step in range(4)]
+    resumed = SyntheticPairs(sampler, recipe)
     np.testing.assert_array_equal(resumed.batch(3)[0], run[3][0])
     for rank in (0, 1):
-        half = CropSampler([cache], [1], 16, 2, seed=3, rank=rank, world=2)
+        half = CropSampler([cache], [1], 16, Batching(2, seed=3, rank=rank, world=2))
         for step, (noisy, _) in enumerate(run):
-            part, _ = SyntheticPairs(half, recipe, seed=3).batch(step)
+            part, _ = SyntheticPairs(half, recipe).batch(step)
             np.testing.assert_array_equal(part, noisy[2 * rank : 2 * rank + 2])
 
 
 def test_every_crop_has_noise_of_its_own(tmp_path):
     flat = open_cache([save(tmp_path / "p.png", np.full((18, 18, 3), 128, np.uint8))], tmp_path)
-    sampler = CropSampler([flat], [1], 18, 8, seed=0)
-    noisy, _ = SyntheticPairs(sampler, only("white"), seed=0).batch(0)
+    sampler = CropSampler([flat], [1], 18, Batching(8, seed=0))
+    noisy, _ = SyntheticPairs(sampler, only("white")).batch(0)
     assert len({crop.tobytes() for crop in noisy}) == 8
-    other, _ = SyntheticPairs(sampler, only("white"), seed=1).batch(0)
+    sampler = CropSampler([flat], [1], 18, Batching(8, seed=1))
+    other, _ = SyntheticPairs(sampler, only("white")).batch(0)
     assert not np.array_equal(other, noisy)
-    with pytest.raises(OptionError, match="seed"):
-        SyntheticPairs(sampler, only("white"), seed=-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ssbsn_cli.core.data.draws import Batching
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.measured import measure_noise
@@ -20,10 +21,10 @@ def part(level, photo):
     return Part(np.clip(np.rint(noisy), 0, 255).astype(np.uint8), denoised, photo)
 
 
-def source(weights, share=(4, 0, 0, 1)):
+def source(weights, batching=None):
     parts = [part(200, (0, 0)), part(60, (1, 0)), part(65, (1, 1))]
     noises = {each.photo: measure_noise(cut(each.noisy), cut(each.denoised)) for each in parts}
-    return OwnSource(parts, noises, weights, 32, share, 1)
+    return OwnSource(parts, noises, weights, 32, batching or Batching(4, 0), 1)
 
 
 def brightness(draw):
@@ -51,7 +52,7 @@ def test_recorrupted_pairs_have_independent_noise():
 
 
 def test_processes_share_what_one_would_draw():
-    whole = source([1, 1], (4, 7, 0, 1)).draw(3)
-    halves = [source([1, 1], (2, 7, rank, 2)).draw(3) for rank in (0, 1)]
+    whole = source([1, 1], Batching(4, 7)).draw(3)
+    halves = [source([1, 1], Batching(2, 7, rank, 2)).draw(3) for rank in (0, 1)]
     for all_of_it, first, second in zip(whole[:2], *(half[:2] for half in halves), strict=True):
         np.testing.assert_array_equal(all_of_it, np.concatenate([first, second]))

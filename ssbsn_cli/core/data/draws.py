@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
@@ -38,6 +39,55 @@ def philox(seed: int, number: int, stream: int) -> np.random.Philox:
         key=np.array([seed, number], np.uint64),
         counter=np.array([0, 0, 0, stream], np.uint64),
     )
+
+
+@dataclass(frozen=True)
+class Batching:
+    """The numbers of the crops that a process draws, and the seed that decides what they are.
+
+    A step takes ``batch_size * world`` crops, one after another in their numbers, and each process
+    its part of them. So two processes with a batch of 2 see what one with a batch of 4 sees.
+
+    Parameters
+    ----------
+    batch_size : int
+        How many crops this process draws a step.
+    seed : int
+        0 to 2**64 - 1; another seed, other crops.
+    rank, world : int
+        Which process this is, from 0, of how many.
+
+    Raises
+    ------
+    OptionError
+        A number makes no sense.
+    """
+
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise OptionError(f"The batch size is {self.batch_size}.", "Give a number above 0.")
+        if not 0 <= self.rank < self.world:
+            raise OptionError(
+                f"There is no process {self.rank} of {self.world}.",
+                "Count processes from 0 to one below their number.",
+            )
+        philox(self.seed, 0, CROP)
+
+    def numbers(self, step: int) -> range:
+        """Return the numbers of the crops of a step, from 0; all that is random hangs on them."""
+        first = (step * self.world + self.rank) * self.batch_size
+        return range(first, first + self.batch_size)
+
+    def generators(self, step: int) -> list[np.random.Generator]:
+        """Return, for each crop of a step, the random numbers of its noise."""
+        return [
+            np.random.Generator(philox(self.seed, number, NOISE)) for number in self.numbers(step)
+        ]
 
 
 class Shares:

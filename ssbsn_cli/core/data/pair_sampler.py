@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.data.draws import NOISE, Shares, philox
+from ssbsn_cli.core.data.draws import Batching, Shares
 from ssbsn_cli.core.data.pairs import Pair
 from ssbsn_cli.core.data.sampler import CropSampler, Pictures, Sampler, Views
 from ssbsn_cli.core.data.store import CropCache, Window
@@ -30,7 +30,7 @@ class PairSampler(Sampler):
     noisy, clean : CropCache
         Opened with the ``noisy`` and the ``clean`` of all `pairs`, in their order, and with the
         same ``side``. Photographs that either could not read are left out with their partners.
-    crop, batch_size, seed, rank, world
+    crop, batching
         See `Sampler`.
 
     Attributes
@@ -54,10 +54,7 @@ class PairSampler(Sampler):
         noisy: CropCache,
         clean: CropCache,
         crop: int,
-        batch_size: int,
-        seed: int,
-        rank: int = 0,
-        world: int = 1,
+        batching: Batching,
     ) -> None:
         noisy_windows, clean_windows = (_by_number(cache, len(pairs)) for cache in (noisy, clean))
         unread = dict(noisy.skipped) | dict(clean.skipped)
@@ -89,7 +86,7 @@ class PairSampler(Sampler):
             for pair in pairs
             if str(pair.noisy) in pictures.too_small
         ]
-        super().__init__([pictures], Shares([1.0]), crop, batch_size, seed, rank, world)
+        super().__init__([pictures], Shares([1.0]), crop, batching)
 
     def batch(self, step: int) -> tuple[_Floats, _Floats]:
         """Draw the crops of one step, from 0, both of a pair flipped and turned alike.
@@ -113,36 +110,25 @@ class Recipe(Protocol):
 class SyntheticPairs:
     """Noisy and clean pictures made of crops of clean photographs.
 
+    The seed of the crops and the number of its crop decide a pair, so it is the same however a
+    training is resumed or split over processes. But another release of NumPy may draw other noise.
+
     Parameters
     ----------
     sampler : CropSampler
         Draws the crops.
     recipe : Recipe
         Makes pairs of them.
-    seed : int
-        0 to 2**64 - 1. A pair is decided by this and by the number of its crop, so it is the same
-        however a training is resumed or split over processes; but another release of NumPy may
-        draw other noise.
-
-    Raises
-    ------
-    OptionError
-        The seed makes no sense.
     """
 
-    def __init__(self, sampler: CropSampler, recipe: Recipe, seed: int) -> None:
-        philox(seed, 0, NOISE)
+    def __init__(self, sampler: CropSampler, recipe: Recipe) -> None:
         self._sampler = sampler
         self._recipe = recipe
-        self._seed = seed
 
     def batch(self, step: int) -> tuple[_Floats, _Floats]:
         """Draw the pairs of one step, from 0, as `PairSampler.batch` does."""
-        numbers = self._sampler.numbers(step)
-        pairs = [
-            self._recipe.pair(crop, np.random.Generator(philox(self._seed, number, NOISE)))
-            for crop, number in zip(self._sampler.batch(step), numbers, strict=True)
-        ]
+        generators = self._sampler.batching.generators(step)
+        pairs = list(map(self._recipe.pair, self._sampler.batch(step), generators))
         return np.stack([noisy for noisy, _ in pairs]), np.stack([clean for _, clean in pairs])
 
 

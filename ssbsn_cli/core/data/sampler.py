@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.data.draws import CROP, Shares, philox
+from ssbsn_cli.core.data.draws import CROP, Batching, Shares, philox
 from ssbsn_cli.core.data.store import CropCache
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.types import white_of
+from ssbsn_cli.core.types import to_unit
 
 # Pictures of the same place: one noisy photograph, or a noisy and a clean one.
 Views = tuple[NDArray[Any], ...]
@@ -38,10 +38,12 @@ class Pictures:
     Raises
     ------
     OptionError
-        No part is as large as a crop.
+        No part is as large as a crop, or crops have no size.
     """
 
     def __init__(self, pictures: Iterable[tuple[str, Views]], crop: int) -> None:
+        if crop < 1:
+            raise OptionError(f"The crop size is {crop}.", "Give a number above 0.")
         self._crop = crop
         self.too_small: set[str] = set()
         photos: dict[str, list[Views]] = {}
@@ -90,64 +92,28 @@ class Pictures:
 class Sampler:
     """Draws crops by their number: number n is always the same crop, whoever asks, and when.
 
-    A step takes ``batch_size * world`` crops, one after another in their numbers, and each process
-    its part of them. So two processes with a batch of 2 see what one with a batch of 4 sees.
-
     Parameters
     ----------
     sources, shares
         Data sets, and how often each is drawn.
-    crop, batch_size : int
-        Height and width of crops, and how many this process takes a step.
-    seed : int
-        0 to 2**64 - 1; another seed, other crops.
-    rank, world : int
-        Which process this is, from 0, of how many.
-
-    Raises
-    ------
-    OptionError
-        A number makes no sense.
+    crop : int
+        Height and width of the crops.
+    batching : Batching
+        Which crops are drawn.
     """
 
     def __init__(
-        self,
-        sources: Sequence[Pictures],
-        shares: Shares,
-        crop: int,
-        batch_size: int,
-        seed: int,
-        rank: int,
-        world: int,
+        self, sources: Sequence[Pictures], shares: Shares, crop: int, batching: Batching
     ) -> None:
-        for name, value in (("crop size", crop), ("batch size", batch_size)):
-            if value < 1:
-                raise OptionError(f"The {name} is {value}.", "Give a number above 0.")
-        if not 0 <= rank < world:
-            raise OptionError(
-                f"There is no process {rank} of {world}.",
-                "Count processes from 0 to one below their number.",
-            )
-        philox(seed, 0, CROP)
-        self._sources, self._shares = sources, shares
-        self._crop, self._batch_size, self._seed = crop, batch_size, seed
-        self._rank, self._world = rank, world
-
-    def numbers(self, step: int) -> range:
-        """Return the numbers of the crops that `batch` draws at a step, from 0.
-
-        They are the same ones however a training is split over processes, so they key everything
-        that is random about a crop.
-        """
-        first = (step * self._world + self._rank) * self._batch_size
-        return range(first, first + self._batch_size)
+        self.batching = batching
+        self._sources, self._shares, self._crop = sources, shares, crop
 
     def _draw(self, step: int, views: int) -> NDArray[np.float32]:
         """Draw the crops of a step, (views, batch_size, 3, crop, crop), turned at random."""
-        shape = (views, self._batch_size, 3, self._crop, self._crop)
+        shape = (views, self.batching.batch_size, 3, self._crop, self._crop)
         crops = np.empty(shape, np.float32)
-        for place, number in enumerate(self.numbers(step)):
-            words = philox(self._seed, number, CROP).random_raw(3)
+        for place, number in enumerate(self.batching.numbers(step)):
+            words = philox(self.batching.seed, number, CROP).random_raw(3)
             which, where, how = (int(word) for word in words)
             source = self._sources[self._shares.pick(which)]
             for pixels, target in zip(source.at(where), crops[:, place], strict=True):
@@ -164,7 +130,7 @@ class CropSampler(Sampler):
         Data sets. Within one, each photograph is equally likely, and each position in it.
     weights : sequence of float
         How often each data set is drawn, relative to the others; 0 is never.
-    crop, batch_size, seed, rank, world
+    crop, batching
         See `Sampler`.
 
     Attributes
@@ -183,10 +149,7 @@ class CropSampler(Sampler):
         caches: Sequence[CropCache],
         weights: Sequence[float],
         crop: int,
-        batch_size: int,
-        seed: int,
-        rank: int = 0,
-        world: int = 1,
+        batching: Batching,
     ) -> None:
         Shares(weights)
         drawn = [(cache, weight) for cache, weight in zip(caches, weights, strict=True) if weight]
@@ -195,7 +158,7 @@ class CropSampler(Sampler):
             for cache, _ in drawn
         ]
         shares = Shares([weight for _, weight in drawn])
-        super().__init__(sources, shares, crop, batch_size, seed, rank, world)
+        super().__init__(sources, shares, crop, batching)
         self.too_small = sum(len(source.too_small) for source in sources)
 
     def batch(self, step: int) -> NDArray[np.float32]:
@@ -212,8 +175,6 @@ class CropSampler(Sampler):
 
 def _put(pixels: NDArray[Any], how: int, target: NDArray[np.float32]) -> None:
     """Flip and turn a crop as the last three bits of `how` say, and scale it to [0, 1]."""
-    white = white_of(pixels.dtype)
     if how & 4:
         pixels = pixels[:, ::-1]
-    pixels = np.rot90(pixels, how & 3)
-    np.divide(pixels.transpose(2, 0, 1), white, out=target, dtype=np.float32)
+    target[...] = to_unit(np.rot90(pixels, how & 3)).transpose(2, 0, 1)

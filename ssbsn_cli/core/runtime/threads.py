@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
-from typing import Protocol, TypeVar
+from itertools import count
+from typing import TypeVar
 
 import torch
 
@@ -91,31 +91,20 @@ def map_in_order(
 
 _AHEAD = 2
 
-Batch = TypeVar("Batch")
-Batch_co = TypeVar("Batch_co", covariant=True)
 
+def prefetch(draw: Callable[[int], _Result], start: int) -> Generator[_Result]:
+    """Yield what `draw` returns for `start`, ``start + 1`` and so on, with two more drawn ahead.
 
-class Batches(Protocol[Batch_co]):
-    """What `prefetch` draws from, such as a `CropSampler`."""
-
-    def batch(self, step: int) -> Batch_co:
-        """Draw the batch of one step."""
-
-
-def prefetch(sampler: Batches[Batch], start: int, stop: int) -> Generator[Batch, None, None]:
-    """Yield the batches of the steps from `start` to before `stop`, with two more drawn ahead.
-
-    A thread draws them, which ends with the generator: at the end, when it is closed, or by an
-    exception. What ``sampler.batch`` raises is raised when it is that step's turn.
+    A thread draws them, which ends with the generator: when it is closed, or by an exception. What
+    `draw` raises is raised when it is that number's turn.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="ssbsn-prefetch") as thread:
-        steps = iter(range(start, stop))
-        waiting = deque(thread.submit(sampler.batch, step) for step in islice(steps, _AHEAD))
+        waiting = deque(thread.submit(draw, start + ahead) for ahead in range(_AHEAD))
         try:
-            while waiting:
-                batch = waiting.popleft().result()
-                waiting.extend(thread.submit(sampler.batch, step) for step in islice(steps, 1))
-                yield batch
+            for number in count(start + _AHEAD):
+                drawn = waiting.popleft().result()
+                waiting.append(thread.submit(draw, number))
+                yield drawn
         finally:
             for future in waiting:
                 future.cancel()

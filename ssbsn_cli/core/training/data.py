@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.data.cache import open_cache
+from ssbsn_cli.core.data.draws import Batching
 from ssbsn_cli.core.data.layouts import find_photos
 from ssbsn_cli.core.data.pair_sampler import PairSampler, SyntheticPairs
 from ssbsn_cli.core.data.pairs import Pair, find_pairs
@@ -67,8 +68,6 @@ def open_data(
         There is nothing usable.
     """
     config, training = request.config, request.config.training
-    # A batch that cannot be shared is noticed before anything is decoded.
-    team.share(training.batch_size)
     _refuse_objectives(config, network)
     photos = _Photos(request, team, network.size_multiple, say, warn)
     sources = {kind: photos.sources(kind) for kind in training.kinds}
@@ -130,10 +129,10 @@ class _Photos:
         self.keys: list[object] = []
         self.pixels = 0
         training = self._config.training
-        # Batch size, seed, rank and world of the samplers to train on, and to validate on.
-        self._shares = (
-            (team.share(training.batch_size), training.seed, team.rank, team.world),
-            (training.validation_crops, _VALIDATION_SEED, 0, 1),
+        # The crops to train on, and to validate on.
+        self._batchings = (
+            team.batching(training.batch_size, training.seed),
+            Batching(training.validation_crops, _VALIDATION_SEED),
         )
         self._weights = [data.weight for data in request.noisy]
         self.noisy: list[CropCache] = []
@@ -153,8 +152,8 @@ class _Photos:
     def _self(self) -> tuple[Source, Source]:
         training = self._config.training
         crops, checks = (
-            CropSampler(part, self._weights, training.crop, *share)
-            for part, share in zip(self._halves(), self._shares, strict=True)
+            CropSampler(part, self._weights, training.crop, batching)
+            for part, batching in zip(self._halves(), self._batchings, strict=True)
         )
         if crops.too_small:
             self._warn(f"{crops.too_small} photos are smaller than the crops and are not used.")
@@ -184,8 +183,8 @@ class _Photos:
         found = summarise(noises.values())
         self._say(f"Measured the noise of {len(noises)} photos: {found}.")
         training, validation = (
-            OwnSource(parts, noises, self._weights, crop, share, self._stride)
-            for parts, share in zip(halves, self._shares, strict=True)
+            OwnSource(parts, noises, self._weights, crop, batching, self._stride)
+            for parts, batching in zip(halves, self._batchings, strict=True)
         )
         return training, validation
 
@@ -213,13 +212,10 @@ class _Photos:
         caches = [self._open(path, "clean") for path in paths]
         # A recipe takes crops twice as large, so that it can halve them.
         side = 2 * self._config.training.crop
-        crops = [CropSampler(caches, weights, side, *share) for share in self._shares]
+        crops = [CropSampler(caches, weights, side, batching) for batching in self._batchings]
         if crops[0].too_small:
             self._warn(f"{crops[0].too_small} clean photos are smaller than {side}x{side}.")
-        return self._of_pairs(
-            SyntheticPairs(each, recipe, seed)
-            for each, (_, seed, _, _) in zip(crops, self._shares, strict=True)
-        )
+        return self._of_pairs(SyntheticPairs(each, recipe) for each in crops)
 
     def _decoded_pairs(
         self, data: DataPath, pairs: Sequence[Pair], *, counted: bool = False
@@ -230,7 +226,7 @@ class _Photos:
             self._count(noisy)
             self.keys.append((noisy.content, clean.content))
         crop = self._config.training.crop
-        samplers = [PairSampler(pairs, noisy, clean, crop, *share) for share in self._shares]
+        samplers = [PairSampler(pairs, noisy, clean, crop, each) for each in self._batchings]
         if left_out := samplers[0].left_out:
             pair, reason = left_out[0]
             self._warn(f"{len(left_out)} pairs are left out; the first is {pair.noisy}: {reason}")

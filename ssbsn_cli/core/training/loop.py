@@ -20,7 +20,6 @@ from ssbsn_cli.core.training.recorder import Recorder
 from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.training.validation import preview
 
-_ENDLESS = 1 << 62
 # Compiling takes up to a minute, and saves a third of the time.
 _WORTH_MINUTES = 5
 
@@ -77,7 +76,7 @@ class Trainer:
         pixels = self._pixels()
         with (
             deferred_interrupts() as interrupt,
-            contextlib.closing(prefetch(self._data.batches, first, _ENDLESS)) as batches,
+            contextlib.closing(prefetch(self._data.batches.batch, first)) as batches,
         ):
             while (progress := self._progress()) < 1:
                 rate = learning_rate(self._config.optimizer, self._learner.step, progress)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.data.draws import NOISE, Shares, philox
+from ssbsn_cli.core.data.draws import Batching, Shares
 from ssbsn_cli.core.data.store import CropCache, Window
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.denoiser import Denoiser
@@ -171,8 +171,8 @@ class OwnSource:
         How often each cache is drawn, relative to the others.
     crop : int
         Height and width of the pairs.
-    share : tuple of int
-        Batch size, seed, rank and world, as for `ssbsn_cli.core.data.sampler.Sampler`.
+    batching : Batching
+        Which pairs are drawn.
     stride : int
         PD stride of the network.
 
@@ -193,15 +193,14 @@ class OwnSource:
         noises: dict[tuple[int, int], Measured],
         weights: Sequence[float],
         crop: int,
-        share: tuple[int, int, int, int],
+        batching: Batching,
         stride: int,
     ) -> None:
         self._parts = parts
         number = Counter(part.photo[0] for part in parts)
         self._shares = Shares([weights[part.photo[0]] / number[part.photo[0]] for part in parts])
         self._noises, self._any = noises, list(noises.values())
-        self._crop, self._stride = crop, stride
-        self._batch_size, self._seed, self._rank, self._world = share
+        self._crop, self._stride, self._batching = crop, stride, batching
 
     def draw(self, step: int) -> Draw:
         """Draw the batch of one step."""
@@ -215,11 +214,7 @@ class OwnSource:
         return [self._batch(0, recorrupted=1)]
 
     def _batch(self, step: int, recorrupted: float) -> Draw:
-        first = (step * self._world + self._rank) * self._batch_size
-        pairs = [
-            self._pair(np.random.Generator(philox(self._seed, number, NOISE)), recorrupted)
-            for number in range(first, first + self._batch_size)
-        ]
+        pairs = [self._pair(rng, recorrupted) for rng in self._batching.generators(step)]
         noisy, target = (np.stack(side) for side in zip(*pairs, strict=True))
         return Draw(noisy, target, self._stride)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ssbsn_cli.core.data.draws import Batching
 from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.data.store import CropCache
 from ssbsn_cli.core.errors import OptionError
@@ -53,7 +54,7 @@ def teach(
     keys = [(cache.content, weight) for cache, weight in zip(caches, weights, strict=True)]
     told = repr((teacher.digest, config.refine, config.side, keys))
     folder = directory / f"taught-{hashlib.sha256(told.encode()).hexdigest()[:32]}"
-    crops = CropSampler(caches, weights, config.side, 1, _SEED)
+    crops = CropSampler(caches, weights, config.side, Batching(1, _SEED))
     wait = f"Waiting for another process that lets a teacher work in {directory}."
     with locked(directory, lambda: notify(wait)):
         for each in (folder, folder / "noisy", folder / "clean"):

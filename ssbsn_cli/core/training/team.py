@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.rendezvous import rendezvous
 
+from ssbsn_cli.core.data.draws import Batching
 from ssbsn_cli.core.errors import OptionError, SsbsnError
 from ssbsn_cli.core.runtime.device import resolve_device, use_available_cores
 
@@ -30,14 +31,14 @@ class Team:
         """Whether this is the process that prints and writes."""
         return self.rank == 0
 
-    def share(self, batch_size: int) -> int:
-        """Return how many of a step's crops each process takes; refuse uneven shares."""
+    def batching(self, batch_size: int, seed: int) -> Batching:
+        """Return which crops of each step this process draws; refuse to split them unevenly."""
         if batch_size % self.world:
             raise OptionError(
                 f"A batch of {batch_size} cannot be shared by {self.world} processes.",
                 f"Use a --batch-size that is a multiple of {self.world}.",
             )
-        return batch_size // self.world
+        return Batching(batch_size // self.world, seed, self.rank, self.world)
 
     def wrap(self, network: nn.Module) -> nn.Module:
         """Have the processes average their gradients."""
