@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -124,27 +123,6 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def record_path(path: Path) -> Path:
-    """Return where the digest of `path` is recorded; ``sha256sum -c`` reads such files."""
-    return path.with_name(path.name + ".sha256")
-
-
-def read_record(path: Path) -> str | None:
-    """Return the recorded digest of `path`; None if there is none that makes sense."""
-    try:
-        text = record_path(path).read_text("ascii")
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
-        return None
-    match = re.match(r"([0-9a-f]{64})\s", text)
-    return match[1] if match else None
-
-
-def write_record(path: Path, digest: str) -> None:
-    """Record the digest of `path`."""
-    # One record a file: two processes that fetch different files never write the same one.
-    write_atomically(record_path(path), f"{digest}  {path.name}\n".encode("ascii"))
-
-
 @contextmanager
 def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary file to write to, and move it into place once it is written.
@@ -167,7 +145,7 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
     ImageError
         There is something at `path` that may not be replaced, or the file cannot be written.
     """
-    with explained_as_unwritable(path):
+    with _explained_as_unwritable(path):
         target = Path(os.path.realpath(path))
         old = _check_target(path, target, overwrite)
         check = partial(_check_target, path, target, overwrite)
@@ -179,7 +157,7 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
 
 def make_folder_of(path: Path) -> None:
     """Make the folder of a result if it is missing; raise ImageError if that is not possible."""
-    with explained_as_unwritable(path):
+    with _explained_as_unwritable(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
@@ -189,7 +167,7 @@ def make_folder_of(path: Path) -> None:
 
 
 @contextmanager
-def explained_as_unwritable(path: Path) -> Iterator[None]:
+def _explained_as_unwritable(path: Path) -> Iterator[None]:
     """Turn an OSError inside into an ImageError that says why `path` cannot be written."""
     try:
         yield

@@ -10,13 +10,17 @@ from pathlib import Path
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
-from ssbsn_cli.core.runtime.storage import cache_dir
 from ssbsn_cli.core.runtime.temporary import temporary_folder
 from ssbsn_cli.core.training.config import load_config
 from ssbsn_cli.core.training.log import RunFiles, StepDone
 from ssbsn_cli.core.training.loop import DivergedError
 from ssbsn_cli.core.training.own import NoNoiseError
-from ssbsn_cli.core.training.request import DataPath, TrainingRequest, adapting_config
+from ssbsn_cli.core.training.request import (
+    DataPath,
+    TrainingRequest,
+    adapting_config,
+    usual_cache,
+)
 from ssbsn_cli.core.training.run import prepare_training
 from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
@@ -58,7 +62,7 @@ def adapt_weights(
             run=run,
             config=load_config(adapting_config(name), options=options),
             noisy=[DataPath(Path(photos[0]).parent, photos=tuple(photos))],
-            cache=cache_dir() / "crops" if keep else temporary,
+            cache=usual_cache() if keep else temporary,
             init=name,
         )
         try:

@@ -40,7 +40,7 @@ class Learner:
     ) -> None:
         self._config = config
         self._device = team.device
-        self._half = config.training.precision == "bf16"
+        self._bf16 = config.training.precision == "bf16"
         self._network = network.to(team.device).train()
         # PyTorch's type hints do not know this form.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -48,7 +48,7 @@ class Learner:
             network.bulk,
             config.training.compile,
             # Measured. Several processes would all wait for the slowest one to compile.
-            pays=network.blind and team.device.type == "cpu" and self._half and team.world == 1,
+            pays=network.blind and team.device.type == "cpu" and self._bf16 and team.world == 1,
             # One forwards, two backwards: for features and for weights.
             passes=3,
             notify=notify,
@@ -111,7 +111,7 @@ class Learner:
             mean.lerp_(value, 1 - decay)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._half)
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)
 
     @contextlib.contextmanager
     def result(self) -> Iterator[Network]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,7 @@ from ssbsn_cli.core.runtime.storage import (
     CACHE,
     cache_dir,
     file_digest,
-    read_record,
-    record_path,
-    write_record,
+    write_atomically,
 )
 from ssbsn_cli.core.runtime.temporary import move_into_place, temporary_file
 from ssbsn_cli.core.types import Progress
@@ -121,8 +120,10 @@ def fetch(
                 shutil.copyfile(source, new)
                 digest = _check(entry, new, target, str(source))
             if expected is None:
-                # Before the file, which would never be trusted without a record.
-                write_record(target, digest)
+                # Before the file, which would never be trusted without a record. Each file has its
+                # own, so that two processes never write the same one.
+                record = f"{digest}  {target.name}\n"
+                write_atomically(_record_of(target), record.encode("ascii"))
             move_into_place(new, target)
     except OSError as error:
         where = source if error.filename == str(source) else target.parent
@@ -135,8 +136,21 @@ def fetch(
     return Fetched(target, digest, "copied" if source else "downloaded", expected is None)
 
 
+def _record_of(path: Path) -> Path:
+    """Return where the digest of a file is recorded; ``sha256sum -c`` reads such files."""
+    return path.with_name(path.name + ".sha256")
+
+
 def _expected(entry: Entry, path: Path) -> str | None:
-    return entry.sha256 or read_record(path)
+    """Return the digest that is published, or else the recorded one if it makes sense."""
+    if entry.sha256:
+        return entry.sha256
+    try:
+        text = _record_of(path).read_text("ascii")
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+        return None
+    match = re.match(r"([0-9a-f]{64})\s", text)
+    return match[1] if match else None
 
 
 def _may_replace(target: Path, expected: str | None, source: Path | None, *, own: bool) -> None:
@@ -192,7 +206,7 @@ def _check(entry: Entry, new: Path, target: Path, origin: str) -> str:
         if entry.sha256 is None:
             hint = (
                 "If the publisher replaced the file and you trust the new one, delete "
-                f"{record_path(target)} and run this again."
+                f"{_record_of(target)} and run this again."
             )
         raise WeightsError(f"{origin}: has the sha256 {digest}, not {expected}: refused", hint)
     try:
