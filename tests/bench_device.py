@@ -20,9 +20,9 @@ from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.imaging import read_photo
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.runtime.device import PeakMemory
+from ssbsn_cli.core.training.batches import Batch
 from ssbsn_cli.core.training.config import load_config
 from ssbsn_cli.core.training.learner import Learner
-from ssbsn_cli.core.training.sources import Draw
 from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 
@@ -88,7 +88,7 @@ def training_step(device: str, batch: int, crop: int) -> Callable[[], object]:
     network.initialise(0)
     learner = Learner(network, config, Team(0, 1, torch.device(device)))
     noisy = np.random.default_rng(0).random((batch, 3, crop, crop), np.float32)
-    return lambda: learner.learn(Draw(noisy, noisy, 5), 1e-4, 0)
+    return lambda: learner.learn(Batch(noisy, noisy, 5), 1e-4, 0)
 
 
 def authors_pass(checkout: str, device: str, image: np.ndarray[Any, Any]) -> Callable[[], object]:

@@ -21,9 +21,9 @@ from rich.table import Table
 
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.runtime.device import resolve_precision
+from ssbsn_cli.core.training.batches import Batch
 from ssbsn_cli.core.training.config import load_config
 from ssbsn_cli.core.training.learner import Learner
-from ssbsn_cli.core.training.sources import Draw
 from ssbsn_cli.core.training.team import Team
 
 
@@ -51,7 +51,7 @@ def our_step(noisy: np.ndarray, precision: str, compile: str) -> Callable[[], fl
     network = Descriptor(config.model.architecture, config.model.parameters).build()
     network.initialise(0)
     learner = Learner(network, config, Team(0, 1, torch.device("cpu")))
-    return lambda: learner.learn(Draw(noisy, noisy, 5), 1e-4, 0)
+    return lambda: learner.learn(Batch(noisy, noisy, 5), 1e-4, 0)
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from test_noise import correlation, grey, only, photo
 
 from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.draws import Batching
-from ssbsn_cli.core.data.pair_sampler import SyntheticPairs
 from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.noise.camera import Camera
@@ -19,7 +18,7 @@ from ssbsn_cli.core.noise.edits import Edits
 from ssbsn_cli.core.noise.scenes import Scenes
 from ssbsn_cli.core.noise.srgb import from_srgb, srgb_slope, to_srgb
 from ssbsn_cli.core.noise.tone import Tone
-from ssbsn_cli.core.training.sources import lift
+from ssbsn_cli.core.training.batches import lift, synthetic_pairs
 
 PARTS = (
     "mosaic",
@@ -229,17 +228,17 @@ def test_halved_crops_have_the_size_asked_for(tmp_path, lifted):
     sampler = CropSampler([cache], [1], 32, Batching(6, seed=0))
     scenes = Scenes(halved=0.5, darkened=0.5, colored=0.5, drawn=0.2)
     for kind in ("camera", "lifted"):
-        pairs = SyntheticPairs(sampler, only(kind, scenes, lifted=[lifted]))
-        noisy, clean = pairs.batch(3)
+        recipe = only(kind, scenes, lifted=[lifted])
+        noisy, clean = synthetic_pairs(sampler, recipe, 3)
         assert noisy.shape == clean.shape == (6, 3, 16, 16)
-        np.testing.assert_array_equal(pairs.batch(3)[0], noisy)
+        np.testing.assert_array_equal(synthetic_pairs(sampler, recipe, 3)[0], noisy)
 
 
 def test_photos_without_colours_get_noise_without_colours(tmp_path):
     cache = open_cache([save(tmp_path / "p.png", noise(64, 64, 1))], tmp_path / "cache")
     sampler = CropSampler([cache], [1], 32, Batching(4, seed=0))
     recipe = only("camera", edits=Edits(0, 0, 1, 0, 0, 0, 0, 0))
-    noisy, clean = SyntheticPairs(sampler, recipe).batch(0)
+    noisy, clean = synthetic_pairs(sampler, recipe, 0)
     for side in (noisy, clean):
         assert np.ptp(side, axis=1).max() < 1e-6
     assert not np.array_equal(noisy, clean)

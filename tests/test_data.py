@@ -516,7 +516,7 @@ def test_a_resumed_or_split_training_sees_the_same_crops(numbered):
 def test_crops_stay_those_of_earlier_releases(numbered):
     """A training that is resumed after an update goes on with the crops it would have had."""
     sampler = CropSampler(numbered, [1, 2], 5, Batching(4, seed=7, rank=1, world=2))
-    assert [sampler.numbers(step) for step in (0, 3)] == [range(4, 8), range(28, 32)]
+    assert [sampler.batching.numbers(step) for step in (0, 3)] == [range(4, 8), range(28, 32)]
     drawn = sampler.batch(3).tobytes()
     assert hashlib.sha256(drawn).hexdigest()[:16] == "a66867db875e880d"
 

@@ -28,9 +28,9 @@ from ssbsn_cli.core.evaluation.evaluation_request import EvaluationRequest
 from ssbsn_cli.core.inference import tiles
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.training.batches import Batch
 from ssbsn_cli.core.training.config import load_config
 from ssbsn_cli.core.training.learner import Learner
-from ssbsn_cli.core.training.sources import Draw
 from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.weights.locate import LoadedWeights
 
@@ -209,7 +209,7 @@ def test_a_network_learns_a_step(tmp_path, monkeypatch, name, optimizer):
             patch.setattr(copy, "deepcopy", lambda _: weights(name).network)
             learner = Learner(network, config, Team(0, 1, CUDA))
         for _ in range(2):
-            learner.learn(Draw(crops, crops, 5), 1e-4, 0)
+            learner.learn(Batch(crops, crops, 5), 1e-4, 0)
         with learner.result() as result:
             assert {p.device for p in result.parameters()} == {CUDA}
         state = learner.state(0)

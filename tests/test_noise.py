@@ -8,11 +8,11 @@ from test_data import noise, save
 
 from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.draws import Batching
-from ssbsn_cli.core.data.pair_sampler import SyntheticPairs
 from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.noise.edits import Edits
 from ssbsn_cli.core.noise.scenes import Scenes
 from ssbsn_cli.core.noise.wide import SHARES, Wide
+from ssbsn_cli.core.training.batches import synthetic_pairs
 
 NO_EDITS = Edits(0, 0, 0, 0, 0, 0, 0, 0)
 
@@ -47,7 +47,7 @@ def cache(tmp_path):
 
 def test_the_clean_crops_are_those_of_the_sampler(cache):
     sampler = CropSampler([cache], [1], 16, Batching(4, seed=3))
-    noisy, clean = SyntheticPairs(sampler, only("white")).batch(2)
+    noisy, clean = synthetic_pairs(sampler, only("white"), 2)
     np.testing.assert_array_equal(clean, sampler.batch(2)[..., :8, :8])
     assert noisy.dtype == np.float32
     assert noisy.shape == clean.shape
@@ -57,21 +57,20 @@ def test_the_clean_crops_are_those_of_the_sampler(cache):
 def test_a_resumed_or_split_training_sees_the_same_noise(cache):
     recipe = Wide(Scenes(0.5, 0.5, 0.5, 0.2), Edits())
     sampler = CropSampler([cache], [1], 16, Batching(4, seed=3))
-    run = [SyntheticPairs(sampler, recipe).batch(step) for step in range(4)]
-    resumed = SyntheticPairs(sampler, recipe)
-    np.testing.assert_array_equal(resumed.batch(3)[0], run[3][0])
+    run = [synthetic_pairs(sampler, recipe, step) for step in range(4)]
+    np.testing.assert_array_equal(synthetic_pairs(sampler, recipe, 3)[0], run[3][0])
     for rank in (0, 1):
         half = CropSampler([cache], [1], 16, Batching(2, seed=3, rank=rank, world=2))
         for step, (noisy, _) in enumerate(run):
-            part, _ = SyntheticPairs(half, recipe).batch(step)
+            part, _ = synthetic_pairs(half, recipe, step)
             np.testing.assert_array_equal(part, noisy[2 * rank : 2 * rank + 2])
 
 
 def test_every_crop_has_noise_of_its_own(tmp_path):
     flat = open_cache([save(tmp_path / "p.png", np.full((18, 18, 3), 128, np.uint8))], tmp_path)
     sampler = CropSampler([flat], [1], 18, Batching(8, seed=0))
-    noisy, _ = SyntheticPairs(sampler, only("white")).batch(0)
+    noisy, _ = synthetic_pairs(sampler, only("white"), 0)
     assert len({crop.tobytes() for crop in noisy}) == 8
     sampler = CropSampler([flat], [1], 18, Batching(8, seed=1))
-    other, _ = SyntheticPairs(sampler, only("white")).batch(0)
+    other, _ = synthetic_pairs(sampler, only("white"), 0)
     assert not np.array_equal(other, noisy)

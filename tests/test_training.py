@@ -16,14 +16,15 @@ from training_runs import Tiny, assert_same, losses, state, write_config, write_
 
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.data.cache import open_cache
+from ssbsn_cli.core.data.draws import Batching
 from ssbsn_cli.core.data.store import hold_out
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.model.unet import UNet
 from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
+from ssbsn_cli.core.training.batches import mix_batches, noisy_batches
 from ssbsn_cli.core.training.config import load_config
 from ssbsn_cli.core.training.objectives import distance
-from ssbsn_cli.core.training.sources import Mixture, SelfSource
 from ssbsn_cli.core.training.validation import psnr
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint
 
@@ -260,7 +261,7 @@ def test_parts_that_are_held_out_are_never_trained_on(tiny):
 
     Image.fromarray(photo).save(tiny.photos / "a.png")
     prepared = tiny.prepare(changes=["training.hold_out=0.333", "training.batch_size=8"])
-    batches = [prepared.trainer._data.batches.batch(step).noisy for step in range(20)]
+    batches = [prepared.trainer._data.batches(step).noisy for step in range(20)]
     prepared.close()
     assert all((batch == 0).all() for batch in batches)
     held = [draw.noisy for _, draw in prepared.trainer._data.validation.args[0]]
@@ -278,18 +279,19 @@ def test_pairs_that_are_too_small_to_be_scored_are_left_out(tiny):
 
 def test_each_stride_and_objective_gets_its_share():
     class Crops:
+        batching = Batching(1, 0)
+
         def batch(self, step):
             return np.zeros((1, 3, 4, 4), np.float32)
 
-    plain = SelfSource(Crops(), [2, 4], 0)
-    other = SelfSource(Crops(), [1], 0)
-    mixture = Mixture({"self": plain, "pairs": other}, {"self": 3.0, "pairs": 1.0}, 0)
-    strides = [mixture.batch(step).stride for step in range(2000)]
+    each = {"self": noisy_batches(Crops(), [2, 4]), "pairs": noisy_batches(Crops(), [1])}
+    batches = mix_batches(each, {"self": 3.0, "pairs": 1.0}, 0)
+    strides = [batches(step).stride for step in range(2000)]
     assert [strides.count(s) / 2000 for s in (1, 2, 4)] == pytest.approx(
         [0.25, 0.375, 0.375], abs=0.04
     )
-    again = Mixture({"self": plain, "pairs": other}, {"self": 3.0, "pairs": 1.0}, 0)
-    assert [again.batch(step).stride for step in range(50)] == strides[:50]
+    again = mix_batches(each, {"self": 3.0, "pairs": 1.0}, 0)
+    assert [again(step).stride for step in range(50)] == strides[:50]
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(tiny):
@@ -400,7 +402,7 @@ def test_weights_of_data_say_how_often_they_are_drawn(tiny):
 
     Image.fromarray(np.zeros((30, 30, 3), np.uint8)).save(dark / "a.png")
     prepared = tiny.prepare(data=[f"{dark}=3", str(tiny.photos)])
-    crops = np.concatenate([prepared.trainer._data.batches.batch(s).noisy for s in range(200)])
+    crops = np.concatenate([prepared.trainer._data.batches(s).noisy for s in range(200)])
     prepared.close()
     assert (crops.max(axis=(1, 2, 3)) == 0).mean() == pytest.approx(0.75, abs=0.07)
 

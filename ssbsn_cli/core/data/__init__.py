@@ -2,6 +2,6 @@
 
 A data set of noisy photographs goes through three steps: `find_photos` tells its layout,
 `open_cache` decodes it once into a memory-mapped file, and `CropSampler` draws from that file. For
-training with clean photographs there are `find_pairs` and `PairSampler`, or `SyntheticPairs`, which
-gives what a `CropSampler` draws to a recipe that adds noise. Nothing here imports torch.
+pairs of a noisy and a clean photograph there are `find_pairs` and `PairSampler`. Nothing here
+imports torch.
 """

@@ -1,16 +1,16 @@
-"""Random crops of pairs: of two photographs of the same, or of a clean one and what noise makes."""
+"""Random crops of pairs of photographs that show the same, once noisy and once clean."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.data.draws import Batching, Shares
 from ssbsn_cli.core.data.pairs import Pair
-from ssbsn_cli.core.data.sampler import CropSampler, Pictures, Sampler, Views
+from ssbsn_cli.core.data.sampler import Pictures, Sampler, Views
 from ssbsn_cli.core.data.store import CropCache, Window
 from ssbsn_cli.core.errors import OptionError
 
@@ -98,38 +98,6 @@ class PairSampler(Sampler):
         """
         noisy, clean = self._draw(step, 2)
         return noisy, clean
-
-
-class Recipe(Protocol):
-    """Makes pairs of clean pictures."""
-
-    def pair(self, source: _Floats, rng: np.random.Generator) -> tuple[_Floats, _Floats]:
-        """Make a noisy and a clean (3, H, W) float32 in [0, 1] of a clean one, twice as large."""
-
-
-class SyntheticPairs:
-    """Noisy and clean pictures made of crops of clean photographs.
-
-    The seed of the crops and the number of its crop decide a pair, so it is the same however a
-    training is resumed or split over processes. But another release of NumPy may draw other noise.
-
-    Parameters
-    ----------
-    sampler : CropSampler
-        Draws the crops.
-    recipe : Recipe
-        Makes pairs of them.
-    """
-
-    def __init__(self, sampler: CropSampler, recipe: Recipe) -> None:
-        self._sampler = sampler
-        self._recipe = recipe
-
-    def batch(self, step: int) -> tuple[_Floats, _Floats]:
-        """Draw the pairs of one step, from 0, as `PairSampler.batch` does."""
-        generators = self._sampler.batching.generators(step)
-        pairs = list(map(self._recipe.pair, self._sampler.batch(step), generators))
-        return np.stack([noisy for noisy, _ in pairs]), np.stack([clean for _, clean in pairs])
 
 
 def _by_number(cache: CropCache, photos: int) -> dict[int, list[Window]]:

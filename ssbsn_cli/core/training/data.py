@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.draws import Batching
 from ssbsn_cli.core.data.layouts import find_photos
-from ssbsn_cli.core.data.pair_sampler import PairSampler, SyntheticPairs
+from ssbsn_cli.core.data.pair_sampler import PairSampler
 from ssbsn_cli.core.data.pairs import Pair, find_pairs
 from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.data.store import CropCache, checksum, hold_out
@@ -23,10 +23,19 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.noise.measured import summarise
+from ssbsn_cli.core.training.batches import (
+    Batch,
+    Batches,
+    DrawPairs,
+    make_recipe,
+    mix_batches,
+    noisy_batches,
+    pair_batches,
+    synthetic_pairs,
+)
 from ssbsn_cli.core.training.config import Config, ObjectiveKind
 from ssbsn_cli.core.training.own import OwnSource, denoise_halves, measure_parts
 from ssbsn_cli.core.training.request import DataPath, TrainingRequest
-from ssbsn_cli.core.training.sources import Mixture, PairSource, SelfSource, Source, make_recipe
 from ssbsn_cli.core.training.teacher import teach
 from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.training.validation import (
@@ -50,7 +59,7 @@ class TrainingData:
     trained on. The record has the sources and a ``key`` that tells these photos from others.
     """
 
-    batches: Mixture
+    batches: Batches
     validation: Validation
     picture: NDArray[np.float32]
     pixels: int
@@ -70,13 +79,13 @@ def open_data(
     config, training = request.config, request.config.training
     _refuse_objectives(config, network)
     photos = _Photos(request, team, network.size_multiple, say, warn)
-    sources = {kind: photos.sources(kind) for kind in training.kinds}
-    draws = [
-        (training.objectives[kind], draw)
-        for kind, (_, source) in sources.items()
-        for draw in source.validation()
+    objectives = {kind: photos.batches(kind) for kind in training.kinds}
+    checks = [
+        (training.objectives[kind], batch)
+        for kind, (_, batches) in objectives.items()
+        for batch in batches
     ]
-    validation: Validation = partial(score_loss, draws, training.loss, team.device)
+    validation: Validation = partial(score_loss, checks, training.loss, team.device)
     if request.validation:
         scored = read_pairs(request.validation, training.validation_crops, say, warn)
         validation = partial(score_pairs, scored, team.device)
@@ -85,12 +94,12 @@ def open_data(
     if photos.noisy:
         picture = centre(photos.noisy[0].view(photos.noisy[0].windows[0]))
     else:
-        picture = np.ascontiguousarray(draws[0][1].noisy[0].transpose(1, 2, 0))
-    taught = {kind: source for kind, (source, _) in sources.items()}
-    batches = Mixture(taught, training.objectives, training.seed)
+        picture = np.ascontiguousarray(checks[0][1].noisy[0].transpose(1, 2, 0))
+    each = {kind: batches for kind, (batches, _) in objectives.items()}
+    mixed = mix_batches(each, training.objectives, training.seed)
     key = hashlib.sha256(repr(photos.keys).encode()).hexdigest()[:32]
     record = {"key": key, "sources": photos.records}
-    return TrainingData(batches, validation, picture, photos.pixels, record)
+    return TrainingData(mixed, validation, picture, photos.pixels, record)
 
 
 def _refuse_objectives(config: Config, network: Network) -> None:
@@ -116,7 +125,7 @@ def _refuse_objectives(config: Config, network: Network) -> None:
 
 
 class _Photos:
-    """Decodes photos, remembers which, and makes the sources of each objective of them."""
+    """Decodes photos, remembers which, and makes batches of them for each objective."""
 
     def __init__(
         self, request: TrainingRequest, team: Team, stride: int, say: Notify, warn: Notify
@@ -124,7 +133,7 @@ class _Photos:
         self._request, self._config = request, request.config
         self._device, self._stride = str(team.device), stride
         self._say, self._warn = say, warn
-        # What `TrainingData.record` is made of: the sources, and what tells them from others.
+        # What `TrainingData.record` is made of: the photos, and what tells them from others.
         self.records: list[dict[str, Any]] = []
         self.keys: list[object] = []
         self.pixels = 0
@@ -139,8 +148,8 @@ class _Photos:
         if set(training.kinds) & {"self", "own", "distill"} or self._config.pairs.lifted:
             self.noisy = [self._open(path, "noisy") for path in _needed("data", request.noisy)]
 
-    def sources(self, kind: ObjectiveKind) -> tuple[Source, Source]:
-        """Return the sources of an objective: one to train on, and one to validate on."""
+    def batches(self, kind: ObjectiveKind) -> tuple[Batches, list[Batch]]:
+        """Return what an objective trains on, and what it is validated on."""
         if kind == "self":
             return self._self()
         if kind == "own":
@@ -149,7 +158,7 @@ class _Photos:
             return self._distill()
         return self._real_pairs() if self._config.pairs.real else self._synthetic_pairs()
 
-    def _self(self) -> tuple[Source, Source]:
+    def _self(self) -> tuple[Batches, list[Batch]]:
         training = self._config.training
         crops, checks = (
             CropSampler(part, self._weights, training.crop, batching)
@@ -157,10 +166,9 @@ class _Photos:
         )
         if crops.too_small:
             self._warn(f"{crops.too_small} photos are smaller than the crops and are not used.")
-        return (
-            SelfSource(crops, training.pd_a, training.seed),
-            SelfSource(checks, training.pd_a, training.seed),
-        )
+        noisy = checks.batch(0)
+        held = [Batch(noisy, noisy, stride) for stride in training.pd_a]
+        return noisy_batches(crops, training.pd_a), held
 
     def _halves(self) -> tuple[list[CropCache], list[CropCache]]:
         """Return what of the noisy photos is trained on, and what is validated on."""
@@ -175,27 +183,27 @@ class _Photos:
         held = [rest if rest.windows else half for half, rest in halves]
         return [half for half, _ in halves], held
 
-    def _own(self) -> tuple[Source, Source]:
+    def _own(self) -> tuple[Batches, list[Batch]]:
         distill, crop = self._config.distill, self._config.training.crop
         init, settings = self._request.init, Settings(device=self._device, ensemble=True)
         halves = denoise_halves(self._halves(), distill, crop, init, settings, self._say)
         noises = measure_parts(halves[0])
         found = summarise(noises.values())
         self._say(f"Measured the noise of {len(noises)} photos: {found}.")
-        training, validation = (
+        training, checks = (
             OwnSource(parts, noises, self._weights, crop, batching, self._stride)
             for parts, batching in zip(halves, self._batchings, strict=True)
         )
-        return training, validation
+        return training.draw, checks.validation()
 
-    def _distill(self) -> tuple[Source, Source]:
+    def _distill(self) -> tuple[Batches, list[Batch]]:
         distill, folder = self._config.distill, self._request.cache
         taught = teach(self.noisy, self._weights, distill, folder, self._device, self._say)
         # The name of the folder says what its files were made of; they may be made anew.
         self.keys.append((taught.name, distill.windows))
         return self._decoded_pairs(DataPath(taught), find_pairs(taught)[: distill.windows])
 
-    def _real_pairs(self) -> tuple[Source, Source]:
+    def _real_pairs(self) -> tuple[Batches, list[Batch]]:
         paths = _needed("pairs", self._request.pairs)
         if len(paths) > 1:
             raise OptionError(
@@ -205,7 +213,7 @@ class _Photos:
         pairs = find_pairs(paths[0].path)
         return self._decoded_pairs(paths[0], pairs, counted=True)
 
-    def _synthetic_pairs(self) -> tuple[Source, Source]:
+    def _synthetic_pairs(self) -> tuple[Batches, list[Batch]]:
         paths = _needed("pairs", self._request.pairs)
         weights = [path.weight for path in paths]
         recipe = make_recipe(self._config.pairs, self.noisy, self._weights, self._say)
@@ -215,11 +223,11 @@ class _Photos:
         crops = [CropSampler(caches, weights, side, batching) for batching in self._batchings]
         if crops[0].too_small:
             self._warn(f"{crops[0].too_small} clean photos are smaller than {side}x{side}.")
-        return self._of_pairs(SyntheticPairs(each, recipe) for each in crops)
+        return self._of_pairs(partial(synthetic_pairs, each, recipe) for each in crops)
 
     def _decoded_pairs(
         self, data: DataPath, pairs: Sequence[Pair], *, counted: bool = False
-    ) -> tuple[Source, Source]:
+    ) -> tuple[Batches, list[Batch]]:
         noisy = self._decode([pair.noisy for pair in pairs], "pairs", data, "noisy sides of pairs")
         clean = self._decode([pair.clean for pair in pairs], "pairs", data, "clean sides of pairs")
         if counted:
@@ -230,11 +238,11 @@ class _Photos:
         if left_out := samplers[0].left_out:
             pair, reason = left_out[0]
             self._warn(f"{len(left_out)} pairs are left out; the first is {pair.noisy}: {reason}")
-        return self._of_pairs(samplers)
+        return self._of_pairs(sampler.batch for sampler in samplers)
 
-    def _of_pairs(self, samplers: Iterable[PairSampler | SyntheticPairs]) -> tuple[Source, Source]:
-        training, validation = (PairSource(sampler, self._stride) for sampler in samplers)
-        return training, validation
+    def _of_pairs(self, draws: Iterable[DrawPairs]) -> tuple[Batches, list[Batch]]:
+        training, checks = (pair_batches(draw, self._stride) for draw in draws)
+        return training, [checks(0)]
 
     def _open(self, data: DataPath, what: str) -> CropCache:
         """Decode "noisy" or "clean" photos: those of a folder, or those that are named."""

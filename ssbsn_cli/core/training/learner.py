@@ -14,10 +14,10 @@ from torch import nn
 
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.compiling import Compiler
+from ssbsn_cli.core.training.batches import Batch
 from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.training.muon import Muon
 from ssbsn_cli.core.training.objectives import distance
-from ssbsn_cli.core.training.sources import Draw
 from ssbsn_cli.core.training.state import TrainingState, load_state
 from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.training.validation import to_device
@@ -74,24 +74,24 @@ class Learner:
             average.load_state_dict(state.average)
         return state
 
-    def learn(self, draw: Draw, rate: float, pixels: float) -> float:
+    def learn(self, batch: Batch, rate: float, pixels: float) -> float:
         """Take one step at a learning rate, and return the loss of this process' part of it.
 
         Whether compiling pays depends on how many pixels the whole training sees.
         """
-        work = partial(self._learn, draw, rate)
-        loss = self._compiler.run(work, (draw.noisy.shape, draw.stride), pixels)
+        work = partial(self._learn, batch, rate)
+        loss = self._compiler.run(work, (batch.noisy.shape, batch.stride), pixels)
         self.step += 1
         return loss
 
-    def _learn(self, draw: Draw, rate: float) -> float:
+    def _learn(self, batch: Batch, rate: float) -> float:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        noisy = to_device(draw.noisy, self._device)
-        target = noisy if draw.target is draw.noisy else to_device(draw.target, self._device)
+        noisy = to_device(batch.noisy, self._device)
+        target = noisy if batch.target is batch.noisy else to_device(batch.target, self._device)
         self._optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            output = self._parallel(noisy, draw.stride)
+            output = self._parallel(noisy, batch.stride)
             loss = distance(output, target, self._config.training.loss)
         loss.backward()  # type: ignore[no-untyped-call]
         if clip := self._config.optimizer.gradient_clip:

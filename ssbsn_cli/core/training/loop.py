@@ -76,7 +76,7 @@ class Trainer:
         pixels = self._pixels()
         with (
             deferred_interrupts() as interrupt,
-            contextlib.closing(prefetch(self._data.batches.batch, first)) as batches,
+            contextlib.closing(prefetch(self._data.batches, first)) as batches,
         ):
             while (progress := self._progress()) < 1:
                 rate = learning_rate(self._config.optimizer, self._learner.step, progress)

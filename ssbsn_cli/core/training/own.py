@@ -19,8 +19,8 @@ from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.measured import Measured, measure_noise
+from ssbsn_cli.core.training.batches import Batch
 from ssbsn_cli.core.training.config import DistillConfig
-from ssbsn_cli.core.training.sources import Draw
 from ssbsn_cli.core.types import Notify, to_unit
 from ssbsn_cli.core.weights.locate import load_weights
 
@@ -202,21 +202,21 @@ class OwnSource:
         self._noises, self._any = noises, list(noises.values())
         self._crop, self._stride, self._batching = crop, stride, batching
 
-    def draw(self, step: int) -> Draw:
+    def draw(self, step: int) -> Batch:
         """Draw the batch of one step."""
         return self._batch(step, recorrupted=_RECORRUPTED)
 
-    def validation(self) -> list[Draw]:
+    def validation(self) -> list[Batch]:
         """Draw one batch of photos with more noise and with independent noise.
 
         On these, copying the network's own errors does not look good.
         """
         return [self._batch(0, recorrupted=1)]
 
-    def _batch(self, step: int, recorrupted: float) -> Draw:
+    def _batch(self, step: int, recorrupted: float) -> Batch:
         pairs = [self._pair(rng, recorrupted) for rng in self._batching.generators(step)]
         noisy, target = (np.stack(side) for side in zip(*pairs, strict=True))
-        return Draw(noisy, target, self._stride)
+        return Batch(noisy, target, self._stride)
 
     def _pair(self, rng: np.random.Generator, recorrupted: float) -> tuple[_Floats, _Floats]:
         part = self._parts[self._shares.pick(int(rng.bit_generator.random_raw()))]

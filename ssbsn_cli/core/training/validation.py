@@ -16,9 +16,9 @@ from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging import Photo, encode_photo
 from ssbsn_cli.core.model.network import Network
+from ssbsn_cli.core.training.batches import Batch
 from ssbsn_cli.core.training.config import LossKind
 from ssbsn_cli.core.training.objectives import distance
-from ssbsn_cli.core.training.sources import Draw
 from ssbsn_cli.core.types import Notify, to_unit
 
 _CROPS_AT_ONCE = 4
@@ -42,7 +42,7 @@ Validation = Callable[[Network], Score]
 
 
 def score_loss(
-    draws: Sequence[tuple[float, Draw]], kind: LossKind, device: torch.device, network: Network
+    draws: Sequence[tuple[float, Batch]], kind: LossKind, device: torch.device, network: Network
 ) -> Score:
     """Score by the mean training loss over fixed batches, each with its share in the mean."""
     losses = sum(share * _loss(draw, kind, device, network) for share, draw in draws)
@@ -51,7 +51,7 @@ def score_loss(
 
 
 @torch.no_grad()
-def _loss(draw: Draw, kind: LossKind, device: torch.device, network: Network) -> float:
+def _loss(draw: Batch, kind: LossKind, device: torch.device, network: Network) -> float:
     total = 0.0
     for first in range(0, len(draw.noisy), _CROPS_AT_ONCE):
         part = slice(first, first + _CROPS_AT_ONCE)

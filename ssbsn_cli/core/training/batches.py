@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.data.draws import STEP, Shares, philox
-from ssbsn_cli.core.data.pair_sampler import PairSampler, SyntheticPairs
 from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.data.store import CropCache
 from ssbsn_cli.core.errors import OptionError
@@ -22,12 +20,14 @@ from ssbsn_cli.core.noise.wide import Wide
 from ssbsn_cli.core.training.config import ObjectiveKind, PairsConfig
 from ssbsn_cli.core.types import Notify
 
+_Floats = NDArray[np.float32]
+
 # The most parts of a window that are searched for noise, however large it is.
 _MOST_PARTS = 4096
 
 
-class Draw(NamedTuple):
-    """One batch. All objectives are the distance of the network's output to a target.
+class Batch(NamedTuple):
+    """What a step learns from. All objectives are the distance of the output to a target.
 
     Attributes
     ----------
@@ -37,86 +37,64 @@ class Draw(NamedTuple):
         PD stride that the network sees it through.
     """
 
-    noisy: NDArray[np.float32]
-    target: NDArray[np.float32]
+    noisy: _Floats
+    target: _Floats
     stride: int
 
 
-@dataclass(frozen=True)
-class SelfSource:
-    """Noisy crops that are their own targets, each batch through PD with a stride drawn from pd_a.
+# Makes the batch of a step, from 0.
+Batches = Callable[[int], Batch]
+# Draws the noisy and the clean crops of a step.
+DrawPairs = Callable[[int], tuple[_Floats, _Floats]]
+
+
+def noisy_batches(crops: CropSampler, strides: Sequence[int]) -> Batches:
+    """Make batches of noisy crops that are their own targets, each with one of some PD strides.
 
     References
     ----------
     .. [1] Lee, Son & Lee, "AP-BSN", CVPR 2022, section 3.3. https://arxiv.org/abs/2203.11799
     """
 
-    crops: CropSampler
-    strides: Sequence[int]
-    seed: int
+    def draw(step: int) -> Batch:
+        noisy = crops.batch(step)
+        chosen = _random(crops.batching.seed, step, 1) * len(strides) >> 64
+        return Batch(noisy, noisy, strides[chosen])
 
-    def draw(self, step: int) -> Draw:
-        """Draw the batch of one step."""
-        noisy = self.crops.batch(step)
-        chosen = _random(self.seed, step, 1) * len(self.strides) >> 64
-        return Draw(noisy, noisy, self.strides[chosen])
-
-    def validation(self) -> list[Draw]:
-        """Draw one batch for each of the strides."""
-        noisy = self.crops.batch(0)
-        return [Draw(noisy, noisy, stride) for stride in self.strides]
+    return draw
 
 
-@dataclass(frozen=True)
-class PairSource:
-    """Noisy crops with targets, through the stride of inference pd_b."""
-
-    crops: PairSampler | SyntheticPairs
-    stride: int
-
-    def draw(self, step: int) -> Draw:
-        """Draw the batch of one step."""
-        return Draw(*self.crops.batch(step), self.stride)
-
-    def validation(self) -> list[Draw]:
-        """Draw one batch."""
-        return [self.draw(0)]
+def pair_batches(draw: DrawPairs, stride: int) -> Batches:
+    """Make batches of the noisy and clean crops that are drawn."""
+    return lambda step: Batch(*draw(step), stride)
 
 
-class Source(Protocol):
-    """What an objective learns from."""
-
-    def draw(self, step: int) -> Draw:
-        """Draw the batch of one step."""
-
-    def validation(self) -> list[Draw]:
-        """Draw what a network is scored on."""
-
-
-class Mixture:
-    """Takes each batch from one of several sources, the same one in all processes.
+def mix_batches(
+    batches: Mapping[ObjectiveKind, Batches], shares: Mapping[ObjectiveKind, float], seed: int
+) -> Batches:
+    """Take each batch from one of several objectives, the same one in all processes.
 
     `shares` say how often each objective is drawn, relative to the others.
     """
-
-    def __init__(
-        self,
-        sources: Mapping[ObjectiveKind, Source],
-        shares: Mapping[ObjectiveKind, float],
-        seed: int,
-    ) -> None:
-        self._sources = list(sources.values())
-        self._shares = Shares([shares[kind] for kind in sources])
-        self._seed = seed
-
-    def batch(self, step: int) -> Draw:
-        """Draw the batch of one step."""
-        return self._sources[self._shares.pick(_random(self._seed, step, 0))].draw(step)
+    each = list(batches.values())
+    odds = Shares([shares[kind] for kind in batches])
+    return lambda step: each[odds.pick(_random(seed, step, 0))](step)
 
 
 def _random(seed: int, step: int, which: int) -> int:
     """Return 64 random bits that depend on nothing but the arguments."""
     return int(philox(seed, step, STEP).random_raw(which + 1)[which])
+
+
+def synthetic_pairs(crops: CropSampler, recipe: Wide, step: int) -> tuple[_Floats, _Floats]:
+    """Draw clean crops, and make noisy and clean pictures of them, half as high and wide.
+
+    The seed and the number of a crop decide a pair, so it is the same however a training is resumed
+    or split over processes. But another release of NumPy may draw other noise.
+    """
+    pairs = map(recipe.pair, crops.batch(step), crops.batching.generators(step))
+    noisy, clean = (np.stack(side) for side in zip(*pairs, strict=True))
+    return noisy, clean
 
 
 def make_recipe(
