@@ -261,10 +261,10 @@ def test_parts_that_are_held_out_are_never_trained_on(tiny):
 
     Image.fromarray(photo).save(tiny.photos / "a.png")
     prepared = tiny.prepare(changes=["training.hold_out=0.333", "training.batch_size=8"])
-    batches = [prepared.trainer._data.batches(step).noisy for step in range(20)]
+    batches = [prepared.trainer.data.batches(step).noisy for step in range(20)]
     prepared.close()
     assert all((batch == 0).all() for batch in batches)
-    held = [draw.noisy for _, draw in prepared.trainer._data.validation.args[0]]
+    held = [draw.noisy for _, draw in prepared.trainer.data.validation.args[0]]
     assert all((batch == np.float32(200 / 255)).all() for batch in held)
 
 
@@ -314,7 +314,7 @@ def test_too_little_memory_is_said_and_the_checkpoint_named(tiny, monkeypatch):
     def fail(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(prepared.trainer._learner, "_parallel", fail)
+    monkeypatch.setattr(prepared.trainer.learner, "_parallel", fail)
     with pytest.raises(DeviceError, match="step 0"):
         prepared.trainer.train()
     prepared.close()
@@ -402,7 +402,7 @@ def test_weights_of_data_say_how_often_they_are_drawn(tiny):
 
     Image.fromarray(np.zeros((30, 30, 3), np.uint8)).save(dark / "a.png")
     prepared = tiny.prepare(data=[f"{dark}=3", str(tiny.photos)])
-    crops = np.concatenate([prepared.trainer._data.batches(s).noisy for s in range(200)])
+    crops = np.concatenate([prepared.trainer.data.batches(s).noisy for s in range(200)])
     prepared.close()
     assert (crops.max(axis=(1, 2, 3)) == 0).mean() == pytest.approx(0.75, abs=0.07)
 

@@ -209,7 +209,7 @@ def test_another_precision_or_device_is_told(tiny):
 def test_a_validation_that_is_not_finite_is_called_that(tiny):
     prepared = tiny.prepare()
     score = Score({"loss": float("nan")}, float("nan"))
-    object.__setattr__(prepared.trainer._data, "validation", lambda _network: score)
+    object.__setattr__(prepared.trainer.data, "validation", lambda _network: score)
     with pytest.raises(SsbsnError, match="validation after step 0 is nan"):
         prepared.trainer.train()
     prepared.close()

@@ -36,16 +36,10 @@ _PUBLISHED = {
 
 @dataclass(frozen=True)
 class Found:
-    """The noisy photographs of a data set.
+    """The noisy photographs of a data set, sorted and never empty.
 
-    Parameters
-    ----------
-    kind : str
-        "sidd", "nind", "prep", "dnd" or "folder".
-    photos : list of Path
-        Sorted; never empty.
-    passed_over : list of Path
-        The other files: clean photographs, and files that are not photos by their names.
+    `kind` is "sidd", "nind", "prep", "dnd" or "folder". Clean photographs, and files that are not
+    photos by their names, are `passed_over`.
     """
 
     kind: str
@@ -126,7 +120,7 @@ def survey(path: Path) -> tuple[str, list[Path], list[Path]]:
 
 
 def absolute(path: Path) -> Path:
-    """Return a path by which layouts can be told: the names of parents, which "." and ".." hide."""
+    """Return a path with the names of all parents, which tell layouts; "." and ".." hide them."""
     return path.resolve() if ".." in path.parts else path.absolute()
 
 

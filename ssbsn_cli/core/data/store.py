@@ -26,19 +26,9 @@ _CHECKED_ROWS = 64
 class Window:
     """A photograph in a cache, or a part of one that is too large.
 
-    Parameters
-    ----------
-    photo, number : str, int
-        Path of the photograph's file, and its number, from 0, in the order that the cache was
-        asked for.
-    top, left, height, width : int
-        Which part of the photograph it is, in pixels.
-    photo_height, photo_width : int
-        Of the whole photograph.
-    offset, dtype : int, str
-        Where its first byte is, and their type: "|u1" or "<u2".
-    checksum : int
-        CRC-32 of some of its rows.
+    `photo` is the path of its file, and `number` its place, from 0, among the photographs that the
+    cache was asked for. Its first byte is at `offset`, and `dtype` is "|u1" or "<u2". `checksum` is
+    that of the function below.
     """
 
     photo: str
@@ -63,20 +53,9 @@ class Window:
 class CropCache:
     """Decoded photographs in a memory-mapped file.
 
-    Parameters
-    ----------
-    path : Path
-        The directory that it is kept in.
-    key : str
-        Tells these photographs, as they were, from others.
-    reused : bool
-        Whether it was there already.
-    windows : list of Window
-        What is in it, in the order of the photographs.
-    skipped : list of (Path, str)
-        Photographs that are not in it, and why.
-    pixels : numpy.ndarray
-        All bytes, read-only, memory-mapped.
+    `path` is its directory, and `key` tells these photographs, as they were, from others. `reused`
+    tells whether it was there already. Photographs that are not in it are `skipped`, each with a
+    reason. `pixels` are all bytes, read-only.
     """
 
     path: Path

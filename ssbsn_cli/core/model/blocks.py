@@ -41,12 +41,8 @@ def entering(x: Tensor, layer: nn.Module) -> Tensor:
 class CentralMaskedConv2d(Conv2d):
     """A convolution that never sees the pixel it predicts: its centre tap is always zero.
 
-    Parameters
-    ----------
-    channels : int
-        Input and output channels.
-    kernel_size : int
-        Odd size of the kernel.
+    This makes the network blind. Layers after it must not mix pixels so that a feature learns of
+    its own pixel again; `BlindSpotBranch` says how they avoid it. The kernel size is odd.
 
     References
     ----------

@@ -22,9 +22,9 @@ _NARROWEST = 32
 class Conv2d(nn.Conv2d):
     """A convolution with what follows it.
 
-    In bf16, a CPU takes as long to read and write features once more, for a ReLU or a sum, as for
-    a third of a 3x3 convolution. oneDNN, which computes PyTorch's convolutions, can do both before
-    it writes. In float32 there is nothing to gain, but no loss either.
+    In bf16 on a CPU, a ReLU or a sum by itself takes a third as long as a 3x3 convolution, because
+    it reads and writes all features again. oneDNN, which computes PyTorch's convolutions, can do
+    both before it writes. In float32 there is nothing to gain, but no loss either.
 
     Attributes
     ----------
@@ -85,8 +85,8 @@ def _finish(y: Tensor, relu: bool, plus: Tensor | None) -> Tensor:
 def use_winograd(network: nn.Module) -> bool:
     """Let a network's plain 3x3 convolutions use Winograd's algorithm; return whether it has any.
 
-    It takes a fifth of the multiplications: sums over 8x8 pixels are multiplied, from which 6x6
-    pixels of the result follow. Their rounding changes results by about 1e-5 of their range.
+    It multiplies sums over 8x8 pixels, and 6x6 pixels of the result follow from the products: a
+    fifth of the multiplications. Rounding changes results by about 1e-5 of their range.
 
     References
     ----------

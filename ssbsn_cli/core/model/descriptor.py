@@ -41,7 +41,7 @@ class Architecture:
     tile_per_core : bool
         Whether a CPU is faster with a tile on each core than with one tile on all cores.
     precisions : tuple of str
-        The precisions that it keeps its quality in.
+        The precisions that keep its quality.
     """
 
     name: str

@@ -18,9 +18,10 @@ class Network(nn.Module, ABC):
     blind : bool
         Whether it never sees the pixel it predicts, so that it can learn from noisy photos alone.
     size_multiple : int
-        What depends on a pixel's place repeats after this many pixels.
+        Sides of images are padded to multiples of this, and tiles start at multiples of it:
+        shifting an image by as much shifts the result, and changes nothing else.
     live_features : int
-        Numbers per pixel that are alive at once while it denoises, at worst.
+        The most numbers per pixel that are in memory at once while it denoises.
     """
 
     blind = False

@@ -38,20 +38,7 @@ def pd_down(x: Tensor, stride: int, pad: int = 0) -> Tensor:
 
 
 def pd_up(mosaic: Tensor, stride: int, pad: int = 0) -> Tensor:
-    """Undo `pd_down`: crop the pads and interleave the sub-images.
-
-    Parameters
-    ----------
-    mosaic : Tensor
-        (B, C, H + 2 * stride * pad, W + 2 * stride * pad).
-    stride, pad : int
-        As given to `pd_down`.
-
-    Returns
-    -------
-    Tensor
-        (B, C, H, W).
-    """
+    """Undo `pd_down` with the same `stride` and `pad`: crop the pads, interleave the sub-images."""
     sub = rearrange(mosaic, "b c (i h) (j w) -> b c i j h w", i=stride, j=stride)
     height, width = sub.shape[-2:]
     sub = sub[..., pad : height - pad, pad : width - pad]

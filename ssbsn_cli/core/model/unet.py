@@ -19,13 +19,7 @@ _FOLD = 2
 
 
 class ResidualBlock(nn.Module):
-    """x + conv3x3(relu(conv3x3(x))).
-
-    Parameters
-    ----------
-    channels : int
-        Width.
-    """
+    """x + conv3x3(relu(conv3x3(x)))."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

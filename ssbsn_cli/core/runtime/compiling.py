@@ -24,9 +24,9 @@ from ssbsn_cli.core.types import CompileKind, Notify
 
 _Result = TypeVar("_Result")
 
-# With more multiplications, compiling saves time: it takes up to a minute, and saves a seventh of
-# the minutes that so many take on two cores, or a third in training. Measured time must not decide,
-# or the same command could give results that differ in the last bit.
+# With more multiplications, compiling saves time. It takes up to a minute, and saves a seventh of
+# the time that so many take on two cores, or a third in training. If measured time decided, the
+# same command could give results that differ in the last bit.
 _WORTH = 1e14
 _PLACE = "TORCHINDUCTOR_CACHE_DIR"
 # Read before PyTorch's compiler is imported, which sets it to a folder that anybody could make.
@@ -95,7 +95,7 @@ class Compiler:
         shape : hashable
             The same for pieces that call the network with the same shapes.
         pixels : float
-            Of all pieces of this shape together.
+            How many all pieces of this shape have together.
 
         Raises
         ------
@@ -156,7 +156,7 @@ def _private_folder(path: Path) -> Path:
     others = stat.S_IWGRP | stat.S_IWOTH
     for each in (folder, *folder.parents):
         status = each.stat()
-        # Of /tmp, which anybody may write to, nobody can rename what belongs to others.
+        # Anybody may write to /tmp, but nobody can rename there what belongs to others.
         open_to = 0 if status.st_mode & stat.S_ISVTX and each != folder else others
         if status.st_uid not in (0, os.getuid()) or status.st_mode & open_to:
             raise PermissionError(f"others may write to {each}")

@@ -35,7 +35,7 @@ def stdout() -> BinaryIO:
 
 
 def give_up(stream: TextIO) -> None:
-    """Send nowhere what is still to come from a stream whose reader is gone or disk is full."""
+    """Discard what is still written to a stream whose reader is gone, or whose disk is full."""
     # What is left in its buffer would fail again when the process ends.
     with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
@@ -53,7 +53,7 @@ def flush_streams() -> None:
 
 
 def prepare_streams() -> None:
-    """Make the standard streams fit for any text, and part Python's stderr from that of libraries.
+    """Let the standard streams take any text, and separate Python's stderr from that of libraries.
 
     Afterwards, `silenced_libraries` silences them alone.
     """
@@ -63,7 +63,7 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
     if isinstance(sys.stderr, io.TextIOWrapper):
         own, encoding = os.dup(sys.stderr.fileno()), sys.stderr.encoding
-        # Never closed, as the original.
+        # The original is never closed either.
         sys.stderr = os.fdopen(own, "w", 1, encoding, "backslashreplace", closefd=False)
 
 
@@ -208,7 +208,7 @@ class Interrupt:
 
 @contextmanager
 def undeferred_interrupts() -> Iterator[None]:
-    """Let no `deferred_interrupts` defer any while inside, because there is nothing to save."""
+    """While inside, let signals stop even `deferred_interrupts`, because nothing needs saving."""
     _undeferred.set()
     try:
         yield

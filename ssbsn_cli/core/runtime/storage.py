@@ -203,7 +203,7 @@ def _take_over(new: Path, old: os.stat_result) -> None:
         try:
             os.chown(new, -1, old.st_gid)
         except OSError:
-            # Another group, which may do no more than everybody.
+            # The group is another one, so it may do no more than everybody.
             mode = mode & ~0o070 | (mode & 0o007) << 3
         with contextlib.suppress(OSError):
             os.chown(new, old.st_uid, -1)
@@ -214,7 +214,7 @@ def _take_over(new: Path, old: os.stat_result) -> None:
 def _appearing(
     path: Path, check: Callable[[], object] = lambda: None, mode: int = 0o666
 ) -> Iterator[Path]:
-    """Give an empty file to write to, which `path` becomes at the end unless `check` raises."""
+    """Give an empty file to write to, and move it to `path` at the end unless `check` raises."""
     # Not in a temporary folder: an interrupt while that is removed can come out as an OSError.
     with temporary_file(path.parent, mode) as temporary:
         yield temporary

@@ -76,7 +76,7 @@ def claim(path: Path) -> bool:
     _sweep(path.parent)
     _remove_abandoned(claimed)
     if claimed.is_symlink():
-        # Nothing of ours: who waited for it to go would wait for ever.
+        # It is not ours, so nobody will remove it.
         return True
     if not _create(claimed, 0o600):
         return False

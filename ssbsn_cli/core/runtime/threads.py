@@ -33,18 +33,18 @@ def background_thread() -> Iterator[ThreadPoolExecutor]:
     pool.shutdown()
 
 
-class UnwantedError(Exception):
+class _UnwantedError(Exception):
     """Ends a job whose result nobody waits for."""
 
 
 def stop_if_unwanted(*_: object) -> None:
-    """Raise `UnwantedError` on a thread of a `map_in_order` that has ended early.
+    """Raise `_UnwantedError` on a thread of a `map_in_order` that has ended early.
 
     Long jobs call this now and then, so that an interrupt need not wait for them to end.
     """
     unwanted: threading.Event | None = getattr(_thread, "unwanted", None)
     if unwanted is not None and unwanted.is_set():
-        raise UnwantedError
+        raise _UnwantedError
 
 
 def map_in_order(

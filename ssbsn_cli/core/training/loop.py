@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from ssbsn_cli.core.errors import DeviceError, SsbsnError
 from ssbsn_cli.core.runtime.device import is_out_of_memory
@@ -28,30 +29,21 @@ class DivergedError(SsbsnError):
     """The loss is not finite any more."""
 
 
+@dataclass
 class Trainer:
     """Takes a learner through a training.
 
     Only the leading process has a recorder. Without a number of steps, training goes by time.
-    `seconds` is the time that earlier sessions took.
+    `seconds` is the time that earlier sessions took, and grows.
     """
 
-    def __init__(
-        self,
-        learner: Learner,
-        config: Config,
-        data: TrainingData,
-        recorder: Recorder | None,
-        team: Team,
-        steps: int | None,
-        seconds: float = 0.0,
-    ) -> None:
-        self._learner = learner
-        self._config = config
-        self._data = data
-        self._recorder = recorder
-        self._team = team
-        self._steps = steps
-        self._seconds = seconds
+    learner: Learner
+    config: Config
+    data: TrainingData
+    recorder: Recorder | None
+    team: Team
+    steps: int | None
+    seconds: float = 0.0
 
     def train(self, listen: Callable[[StepDone], None] = lambda _: None) -> None:
         """Train to the end, with a checkpoint now and then and one at the end; tell of each step.
@@ -67,54 +59,54 @@ class Trainer:
         KeyboardInterrupt, SystemExit
             A signal asked to stop; all is saved.
         """
-        training = self._config.training
-        if self._learner.step == 0:
+        training = self.config.training
+        if self.learner.step == 0:
             # The initial weights compete, too: fine-tuning that only spoils them changes nothing.
             self._save()
-        start, first, earlier = time.monotonic(), self._learner.step, self._seconds
+        start, first, earlier = time.monotonic(), self.learner.step, self.seconds
         saved = start
         pixels = self._pixels()
         with (
             deferred_interrupts() as interrupt,
-            contextlib.closing(prefetch(self._data.batches, first)) as batches,
+            contextlib.closing(prefetch(self.data.batches, first)) as batches,
         ):
             while (progress := self._progress()) < 1:
-                rate = learning_rate(self._config.optimizer, self._learner.step, progress)
+                rate = learning_rate(self.config.optimizer, self.learner.step, progress)
                 with self._explained():
                     draw = next(batches)
-                    loss = self._learner.learn(draw, rate, pixels)
+                    loss = self.learner.learn(draw, rate, pixels)
                     elapsed = time.monotonic() - start
-                    loss, stop, self._seconds = self._team.agree(
+                    loss, stop, self.seconds = self.team.agree(
                         loss, bool(interrupt.number), earlier + elapsed
                     )
-                step = self._learner.step
+                step = self.learner.step
                 if not math.isfinite(loss):
                     raise self._diverged(f"loss of step {step}", loss)
                 speed = (step - first) * training.batch_size / elapsed
-                done = StepDone(step, loss, rate, speed, min(self._progress(), 1), self._seconds)
-                if self._recorder:
-                    self._recorder.log_step(done)
+                done = StepDone(step, loss, rate, speed, min(self._progress(), 1), self.seconds)
+                if self.recorder:
+                    self.recorder.log_step(done)
                 listen(done)
                 if stop:
                     break
                 if time.monotonic() - saved > 60 * training.save_minutes:
                     self._save(needed=False)
                     saved = time.monotonic()
-            if self._recorder and self._learner.step > self._recorder.saved_step:
+            if self.recorder and self.learner.step > self.recorder.saved_step:
                 self._save()
             interrupt.leave()
 
     def _progress(self) -> float:
-        if self._steps is not None:
-            return self._learner.step / self._steps
-        assert self._config.training.max_minutes is not None
-        return self._seconds / (60 * self._config.training.max_minutes)
+        if self.steps is not None:
+            return self.learner.step / self.steps
+        assert self.config.training.max_minutes is not None
+        return self.seconds / (60 * self.config.training.max_minutes)
 
     def _pixels(self) -> float:
         """Return how many pixels the training sees; 0 or infinity if the clock ends it."""
-        training = self._config.training
-        if self._steps is not None:
-            return self._steps * training.batch_size * training.crop**2
+        training = self.config.training
+        if self.steps is not None:
+            return self.steps * training.batch_size * training.crop**2
         assert training.max_minutes is not None
         return math.inf if training.max_minutes >= _WORTH_MINUTES else 0
 
@@ -126,39 +118,39 @@ class Trainer:
         )
 
     def _last_checkpoint(self) -> str:
-        if not self._recorder or not self._recorder.files.state.exists():
+        if not self.recorder or not self.recorder.files.state.exists():
             return ""
         return (
-            f"; the last good checkpoint is that of step {self._recorder.saved_step}, in "
-            f"{self._recorder.files.directory}"
+            f"; the last good checkpoint is that of step {self.recorder.saved_step}, in "
+            f"{self.recorder.files.directory}"
         )
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Say in a sentence, while inside, that memory ran out or another process is gone."""
         try:
-            with self._team.together():
+            with self.team.together():
                 yield
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             raise DeviceError(
-                f"The memory of {self._team.device} is too small for this training"
+                f"The memory of {self.team.device} is too small for this training"
                 f"{self._last_checkpoint()}.",
                 "Use a smaller --batch-size or --crop, or close other programs.",
             ) from None
 
     def _save(self, *, needed: bool = True) -> None:
         """Score the network and write a checkpoint; if it is not needed, only warn if it fails."""
-        if not self._recorder:
+        if not self.recorder:
             return
-        with self._explained(), self._learner.result() as network:
-            score = self._data.validation(network)
-            picture = preview(network, self._data.picture, self._team.device)
+        with self._explained(), self.learner.result() as network:
+            score = self.data.validation(network)
+            picture = preview(network, self.data.picture, self.team.device)
         if not math.isfinite(score.rating):
-            raise self._diverged(f"validation after step {self._learner.step}", score.rating)
+            raise self._diverged(f"validation after step {self.learner.step}", score.rating)
         try:
-            self._recorder.save(self._learner.state(self._seconds), network, score, picture)
+            self.recorder.save(self.learner.state(self.seconds), network, score, picture)
         except OSError as error:
             failed = f"A checkpoint could not be written: {error.strerror or error}"
             if needed:
@@ -168,4 +160,4 @@ class Trainer:
                     "command with --resume.",
                 ) from None
             # The disk may have room again by the next time.
-            self._recorder.warn(f"{failed}; training goes on{self._last_checkpoint()}.")
+            self.recorder.warn(f"{failed}; training goes on{self._last_checkpoint()}.")

@@ -44,22 +44,9 @@ class DataPath:
 class TrainingRequest:
     """What a training is to do.
 
-    Parameters
-    ----------
-    run : Path
-        The run's directory.
-    noisy, pairs : sequence of DataPath
-        Noisy photos, and photos for the objective "pairs".
-    validation : Path, optional
-        Pairs of noisy and clean photos to score on.
-    cache : Path
-        Where crop caches are kept.
-    init : str, optional
-        Weights to start from: a name or a path.
-    resume : bool
-        Go on from the run's last checkpoint, if there is one.
-    tensorboard : bool
-        Whether TensorBoard gets the metrics, too.
+    It learns from `noisy` photos, from those in `pairs` for the objective "pairs", or from both,
+    and is scored on the pairs in `validation`. Crop caches are kept in `cache`. `init` names the
+    weights to start from. With `resume`, the run goes on from its last checkpoint, if it has one.
     """
 
     run: Path
@@ -85,21 +72,13 @@ class TrainingRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """What a user says on the command line; see `TrainingRequest` for what is not listed here.
+    """What a user says on the command line, to be made a `TrainingRequest`.
 
-    Parameters
-    ----------
-    data, pairs : sequence of str
-        Paths of photos, each with ``=WEIGHT`` or without: noisy ones, and those for the objective
-        "pairs". If the configuration lacks that objective, it replaces the others. "distill" does
-        the same if `options` name its teacher.
-    run : Path, optional
-        ``runs/`` and the configuration's name if not given.
-    config : str, optional
-        See `load_config`. If not given, that of the run which is resumed, else "small" on a CPU
-        and "ssbsn-sidd" elsewhere.
-    changes, options
-        See `load_config`.
+    `data` (noisy photos) and `pairs` are paths, each with ``=WEIGHT`` or without. If the
+    configuration lacks the objective "pairs", `pairs` make it replace the others. "distill" does
+    the same if `options` name its teacher. Without `run`, it is ``runs/`` and the name of `config`;
+    without that, it is the one of the run to resume, else "small" on a CPU and "ssbsn-sidd"
+    elsewhere. For `changes` and `options` see `load_config`.
     """
 
     data: Sequence[str] = ()

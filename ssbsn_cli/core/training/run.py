@@ -26,7 +26,8 @@ from ssbsn_cli.core.weights.registry import entries
 # An epoch draws as many crops as the authors' data preparation makes patches: 512 pixels, of which
 # 128 overlap.
 _EPOCH_CELL = 384 * 384
-# What may change when a run is resumed, since no step depends on it.
+# What may change when a run is resumed. Device and precision change its numbers a little, and
+# `_compare_records` says so.
 _FREE = {
     "training": {
         "steps", "epochs", "max_minutes", "device", "precision", "compile", "save_minutes", "keep",

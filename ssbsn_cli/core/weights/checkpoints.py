@@ -28,7 +28,8 @@ _DAMAGED_HINT = "Fetch or copy it again."
 _LARGEST = 2 << 30
 # What a file says about itself takes a hundredth of that.
 _LARGEST_HEADER = 1 << 20
-# So many parameters may be missing for one of them to be named.
+# A network is built only if it has no more than so many parameters that are not in the file. The
+# error then names one of them.
 _MISSING = 1000
 _NAME = re.compile(r"[\w.]{1,200}", re.ASCII)
 

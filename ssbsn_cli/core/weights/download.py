@@ -41,7 +41,7 @@ def download(
     Parameters
     ----------
     url : str
-        What to download. From https it is never led on to an address without.
+        What to download. A redirect from https to an address without it is refused.
     path : Path
         Where to. What is there is overwritten, and part of the file may be there after an error.
     hint : str
@@ -91,8 +91,8 @@ class _TransferError(Exception):
 def _receive(url: str, timeout: float) -> Generator[_Part]:
     """Yield the parts of a file.
 
-    A thread waits for the server, because requests waits anew for every byte: nothing else would
-    end a download whose server sends a byte now and then.
+    A thread waits for the server. The timeout of requests starts anew with every byte, so a server
+    that sends one now and then would never be given up.
     """
     parts: _Parts = queue.Queue(maxsize=2)
     unwanted = threading.Event()

@@ -18,18 +18,8 @@ from ssbsn_cli.core.weights.registry import Entry, default_name, entries, sugges
 class LoadedWeights:
     """A network and where it came from.
 
-    Parameters
-    ----------
-    network : Network
-        For images in [0, 1], on the CPU, float32, in evaluation mode.
-    descriptor : Descriptor
-        What must be known to use it.
-    name : str
-        Name in the registry, or the path that was given.
-    path : Path
-        The file.
-    digest : str
-        SHA-256 of the file.
+    The network takes images in [0, 1], and is on the CPU, in float32 and in evaluation mode. `name`
+    is that in the registry, or the path that was given. `digest` is the SHA-256 of the file.
     """
 
     network: Network

@@ -52,30 +52,10 @@ class Score(_Table):
 
 
 class Entry(_Table):
-    """Weights with a name.
+    """Weights with a name: a table in ``weights.toml``, whose keys docs/weights.md explains.
 
-    Attributes
-    ----------
-    name : str
-        Of the table in ``weights.toml``.
-    filename : str
-        Of the file, inside the package or in the cache.
-    bundled : bool
-        Whether the file is inside the package.
-    urls : tuple of str
-        Where it can be downloaded from, the first choice first.
-    page : str
-        Where a person can download it by hand.
-    sha256 : str
-        Digest of the file, if known.
-    size : int
-        Of the file in bytes, if known.
-    parameters : int
-        Number of the network's parameters.
-    architecture, value_range, refine
-        See `Descriptor`.
-    training_data, licence, paper, scores, note
-        For people.
+    The file is inside the package or in the cache. `urls` begin with the first choice, and `page`
+    is for downloads by hand. `size` is in bytes. For `value_range` and `refine` see `Descriptor`.
     """
 
     name: _Name
