@@ -32,7 +32,7 @@ from weights_files import (
 
 from ssbsn_cli.core.errors import OptionError, WeightsError
 from ssbsn_cli.core.runtime.storage import cache_dir
-from ssbsn_cli.core.weights import registry
+from ssbsn_cli.core.weights import download, registry
 from ssbsn_cli.core.weights.fetch import fetch, local_path, verified_path
 from ssbsn_cli.core.weights.locate import find_weights, load_weights
 from ssbsn_cli.core.weights.registry import Entry, default_name, entries, read_registry
@@ -334,7 +334,9 @@ def test_server_that_is_down(cache):
 
 
 @pytest.mark.parametrize("begins", [False, True])
-def test_server_that_falls_silent(server, cache, begins):
+def test_server_that_falls_silent(server, cache, begins, monkeypatch):
+    monkeypatch.setattr(download, "_PATIENCE", 0.1)
+
     def answer(handler):
         if begins:
             handler.send_response(200)
@@ -344,7 +346,7 @@ def test_server_that_falls_silent(server, cache, begins):
         time.sleep(0.4)
 
     server.answers["/tiny"] = answer
-    error = refused(tiny_entry(server.url("/tiny")), cache, timeout=0.1)
+    error = refused(tiny_entry(server.url("/tiny")), cache)
     assert "too long" in str(error)
     assert by_hand(error)
 
@@ -364,10 +366,11 @@ def trickle_content(handler):
 
 
 @pytest.mark.parametrize("answer", [trickle, trickle_content])
-def test_server_that_trickles_is_given_up(server, cache, answer):
+def test_server_that_trickles_is_given_up(server, cache, answer, monkeypatch):
+    monkeypatch.setattr(download, "_PATIENCE", 0.2)
     server.answers["/tiny"] = answer
     started = time.monotonic()
-    error = refused(tiny_entry(server.url("/tiny")), cache, timeout=0.2)
+    error = refused(tiny_entry(server.url("/tiny")), cache)
     assert time.monotonic() - started < 3
     assert "too long" in str(error)
 

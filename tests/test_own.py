@@ -43,7 +43,7 @@ def test_weights_that_draw_nothing_are_refused():
 
 
 def test_recorrupted_pairs_have_independent_noise():
-    noisy, target, _ = source([1, 1], (64, 0, 0, 1)).validation()[0]
+    noisy, target, _ = source([1, 1], Batching(64, 0)).validation()[0]
     one, other = (side - side.mean(axis=(2, 3), keepdims=True) for side in (noisy, target))
     # As independent as an estimate of the noise allows that may be a tenth too strong; two copies
     # of the noisy photo would correlate by 0.8 or more.

@@ -222,14 +222,6 @@ def test_pairs_smaller_than_the_crop_are_left_out(tmp_path, pairs):
         PairSampler(pairs, *caches, 100, Batching(1, seed=0))
 
 
-def test_caches_of_other_pairs_are_refused(tmp_path, pairs):
-    noisy, clean = open_both(pairs, tmp_path / "cache")
-    fewer = open_both(pairs[:2], tmp_path / "cache")
-    for given in ((pairs[:2], noisy, clean), (pairs, noisy, fewer[1]), (pairs, fewer[0], clean)):
-        with pytest.raises(ValueError, match="not opened with these"):
-            PairSampler(*given, 16, Batching(1, seed=0))
-
-
 def test_crops_without_a_size_are_refused(tmp_path, pairs):
     with pytest.raises(OptionError, match="crop size"):
         PairSampler(pairs, *open_both(pairs, tmp_path / "cache"), 0, Batching(2, seed=0))

@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.draws import Batching
 from ssbsn_cli.core.data.store import hold_out
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
+from ssbsn_cli.core.model.descriptor import ARCHITECTURES
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.model.unet import UNet
 from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
@@ -335,6 +337,15 @@ def test_parts_of_one_photo_are_held_out_at_the_same_row(tmp_path):
     assert rows[0]
     assert rows[1]
     assert max(rows[0]) < 180 <= min(rows[1])
+
+
+def test_an_architecture_trains_in_a_precision_that_it_supports(tiny, monkeypatch):
+    monkeypatch.setattr("ssbsn_cli.core.training.run.resolve_precision", lambda *_: "bf16")
+    options = {"training.precision": "auto"}
+    assert tiny.prepare("one", options=options).summary["precision"] == "bf16"
+    exact = replace(ARCHITECTURES["ssbsn"], precisions=("fp32",))
+    monkeypatch.setitem(ARCHITECTURES, "ssbsn", exact)
+    assert tiny.prepare("two", options=options).summary["precision"] == "fp32"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -44,8 +44,6 @@ class PairSampler(Sampler):
         A number makes no sense, the two photographs of a pair differ in size, or there is no pair
         to draw from: none was read, none is as large as the crop, or the caches were too small to
         hold the same of any.
-    ValueError
-        A cache is not of these pairs.
     """
 
     def __init__(
@@ -56,7 +54,7 @@ class PairSampler(Sampler):
         crop: int,
         batching: Batching,
     ) -> None:
-        noisy_windows, clean_windows = (_by_number(cache, len(pairs)) for cache in (noisy, clean))
+        noisy_windows, clean_windows = noisy.by_number(), clean.by_number()
         unread = dict(noisy.skipped) | dict(clean.skipped)
         self.left_out: list[tuple[Pair, str]] = []
         views: list[tuple[str, Views]] = []
@@ -98,14 +96,6 @@ class PairSampler(Sampler):
         """
         noisy, clean = self._draw(step, 2)
         return noisy, clean
-
-
-def _by_number(cache: CropCache, photos: int) -> dict[int, list[Window]]:
-    windows = cache.by_number()
-    # Each photograph is either in a cache or skipped.
-    if len(windows) + len(cache.skipped) != photos or max(windows) >= photos:
-        raise ValueError(f"The crop cache {cache.path} was not opened with these {photos} pairs.")
-    return windows
 
 
 def _check_sizes(pair: Pair, noisy: Window, clean: Window) -> None:

@@ -78,6 +78,7 @@ def open_data(
     """
     config, training = request.config, request.config.training
     _refuse_objectives(config, network)
+    # For blind-spot networks, that is the PD stride of inference; others ignore strides.
     photos = _Photos(request, team, network.size_multiple, say, warn)
     objectives = {kind: photos.batches(kind) for kind in training.kinds}
     checks = [

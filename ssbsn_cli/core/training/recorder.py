@@ -48,7 +48,7 @@ class Recorder:
         self.best_step = state.best_step if state else 0
         self._best = state.best if state else None
         self._resumed = state is not None
-        self._descriptor = dataclasses.replace(descriptor, value_range=1.0)
+        self._descriptor = descriptor
         self._origin = origin
         self._training = origin.config.training
         self._logs = logs

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.model.descriptor import ARCHITECTURES, Descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.device import resolve_precision
 from ssbsn_cli.core.runtime.texts import parse_json
@@ -132,7 +132,8 @@ def _make_network(
     network, descriptor = make_network(config, init)
     if precision == "auto":
         # Without a loss scaler, fp16 loses small gradients.
-        half = resolve_precision("auto", team.device) != "fp32"
+        supported = "bf16" in ARCHITECTURES[descriptor.architecture].precisions
+        half = supported and resolve_precision("auto", team.device) != "fp32"
         precision = "bf16" if all(team.gather(half)) else "fp32"
     training = config.training.model_copy(update={"precision": precision})
     config = config.model_copy(update={"model": model_of(descriptor), "training": training})

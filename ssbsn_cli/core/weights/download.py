@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _TRIES = 3
 _PAUSE = 1.0
 _PART = 1 << 16
+# Seconds to wait for the server to answer, and for each further part.
+_PATIENCE = 30.0
 _LARGEST = 2 << 30
 # A part of the content, the first one empty, and the size of all if known, else 0.
 _Part: TypeAlias = tuple[bytes, int]
@@ -34,7 +36,6 @@ def download(
     *,
     largest: int = _LARGEST,
     progress: Progress = lambda _done, _of: None,
-    timeout: float = 30.0,
 ) -> None:
     """Download one file, trying again if the connection is to blame.
 
@@ -50,8 +51,6 @@ def download(
         Most bytes that the file may have.
     progress : callable
         Called with the number of bytes that are here, and their total, or 0 if it is unknown.
-    timeout : float
-        Seconds to wait for the server to answer, and for each further 64 KiB.
 
     Raises
     ------
@@ -63,7 +62,7 @@ def download(
     for attempt in range(_TRIES):
         time.sleep(attempt * _PAUSE)
         try:
-            with path.open("wb") as file, contextlib.closing(_receive(url, timeout)) as parts:
+            with path.open("wb") as file, contextlib.closing(_receive(url)) as parts:
                 for part, total in parts:
                     if max(total, file.tell() + len(part)) > largest:
                         raise WeightsError(
@@ -88,7 +87,7 @@ class _TransferError(Exception):
         self.may_pass = _may_pass(cause)
 
 
-def _receive(url: str, timeout: float) -> Generator[_Part]:
+def _receive(url: str) -> Generator[_Part]:
     """Yield the parts of a file.
 
     A thread waits for the server. The timeout of requests starts anew with every byte, so a server
@@ -96,10 +95,9 @@ def _receive(url: str, timeout: float) -> Generator[_Part]:
     """
     parts: _Parts = queue.Queue(maxsize=2)
     unwanted = threading.Event()
-    arguments = (url, timeout, parts, unwanted)
-    threading.Thread(target=_fill, args=arguments, daemon=True).start()
+    threading.Thread(target=_fill, args=(url, parts, unwanted), daemon=True).start()
     try:
-        while part := parts.get(timeout=timeout):
+        while part := parts.get(timeout=_PATIENCE):
             if isinstance(part, Exception):
                 raise _TransferError(url, part)
             yield part
@@ -113,7 +111,7 @@ def _receive(url: str, timeout: float) -> Generator[_Part]:
                 parts.get_nowait()
 
 
-def _fill(url: str, timeout: float, parts: _Parts, unwanted: threading.Event) -> None:
+def _fill(url: str, parts: _Parts, unwanted: threading.Event) -> None:
     """Put the parts of a file into a queue, or what went wrong."""
     try:
         # pooch brings it along; it takes long to import.
@@ -125,7 +123,7 @@ def _fill(url: str, timeout: float, parts: _Parts, unwanted: threading.Event) ->
             with session.get(
                 url,
                 stream=True,
-                timeout=timeout,
+                timeout=_PATIENCE,
                 # What is compressed on the way could inflate to any size.
                 headers={"Accept-Encoding": "identity"},
                 hooks={"response": _ignore_content_of_redirect},

@@ -69,7 +69,6 @@ def fetch(
     dest: Path | None = None,
     source: Path | None = None,
     progress: Progress = lambda _done, _of: None,
-    timeout: float = 30.0,
 ) -> Fetched:
     """Download or copy the file of `entry`, unless it is here already.
 
@@ -86,8 +85,6 @@ def fetch(
         A file that somebody downloaded by hand, to be copied.
     progress : callable
         Called with the number of bytes that are here, and their total, or 0 if it is unknown.
-    timeout : float
-        Seconds to wait for a server to answer, and for each further 64 KiB.
 
     Raises
     ------
@@ -115,7 +112,7 @@ def fetch(
         target.parent.mkdir(parents=True, exist_ok=True)
         with temporary_file(target.parent) as new:
             if source is None:
-                digest = _first_that_works(entry, new, target, progress, timeout)
+                digest = _first_that_works(entry, new, target, progress)
             else:
                 shutil.copyfile(source, new)
                 digest = _check(entry, new, target, str(source))
@@ -172,14 +169,12 @@ def _by_hand(entry: Entry) -> str:
     )
 
 
-def _first_that_works(
-    entry: Entry, new: Path, target: Path, progress: Progress, timeout: float
-) -> str:
+def _first_that_works(entry: Entry, new: Path, target: Path, progress: Progress) -> str:
     hint = _by_hand(entry)
     problems: list[WeightsError] = []
     for url in entry.urls:
         try:
-            download(url, new, hint, largest=entry.largest_size, progress=progress, timeout=timeout)
+            download(url, new, hint, largest=entry.largest_size, progress=progress)
             return _check(entry, new, target, url)
         except WeightsError as error:
             problems.append(error)
