@@ -86,6 +86,16 @@ def test_it_can_be_trained(network):
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
+def test_the_seed_decides_the_initial_weights(descriptor):
+    first, same, other = (descriptor.build() for _ in range(3))
+    for network, seed in ((first, 1), (same, 1), (other, 2)):
+        network.initialise(seed)
+    weights = [torch.cat([p.flatten() for p in each.parameters()]) for each in (first, same, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert torch.isfinite(first.denoise(photo(24, 36))).all()
+
+
 def test_weights_go_to_a_file_and_come_back(descriptor, network, tmp_path):
     path = tmp_path / "w.safetensors"
     save_checkpoint(path, network.state_dict(), descriptor, {})
