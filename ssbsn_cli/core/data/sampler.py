@@ -128,7 +128,7 @@ class CropSampler(Sampler):
     ----------
     caches : sequence of CropCache
         Data sets. Within one, each photograph is equally likely, and each position in it.
-    weights : sequence of float
+    shares : sequence of float
         How often each data set is drawn, relative to the others; 0 is never.
     crop, batching
         See `Sampler`.
@@ -147,18 +147,17 @@ class CropSampler(Sampler):
     def __init__(
         self,
         caches: Sequence[CropCache],
-        weights: Sequence[float],
+        shares: Sequence[float],
         crop: int,
         batching: Batching,
     ) -> None:
-        Shares(weights)
-        drawn = [(cache, weight) for cache, weight in zip(caches, weights, strict=True) if weight]
+        Shares(shares)
+        drawn = [(cache, share) for cache, share in zip(caches, shares, strict=True) if share]
         sources = [
             Pictures(((w.photo, (cache.view(w),)) for w in cache.windows), crop)
             for cache, _ in drawn
         ]
-        shares = Shares([weight for _, weight in drawn])
-        super().__init__(sources, shares, crop, batching)
+        super().__init__(sources, Shares([share for _, share in drawn]), crop, batching)
         self.too_small = sum(len(source.too_small) for source in sources)
 
     def batch(self, step: int) -> NDArray[np.float32]:

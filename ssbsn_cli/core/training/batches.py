@@ -98,7 +98,7 @@ def synthetic_pairs(crops: CropSampler, recipe: Wide, step: int) -> tuple[_Float
 
 
 def make_recipe(
-    pairs: PairsConfig, noisy: Sequence[CropCache], weights: Sequence[float], say: Notify
+    pairs: PairsConfig, noisy: Sequence[CropCache], shares: Sequence[float], say: Notify
 ) -> Wide:
     """Return what makes pairs of clean photos; `noisy` are the photos to lift noise from.
 
@@ -114,11 +114,11 @@ def make_recipe(
     lifted: list[LiftedNoise] = []
     odds: list[float] = []
     if pairs.lifted:
-        for cache, weight in zip(noisy, weights, strict=True):
+        for cache, share in zip(noisy, shares, strict=True):
             found = lift(cache)
             lifted += found
-            # Noise is drawn as crops are: a data set by its weight, then any of its photos.
-            odds += [weight / len(found) for _ in found]
+            # Noise is drawn as crops are: a data set by its share, then any of its photos.
+            odds += [share / len(found) for _ in found]
         if not lifted:
             raise OptionError(
                 "None of the noisy photos has flat parts to lift noise from.",
@@ -126,9 +126,9 @@ def make_recipe(
             )
         say(f"Lifted the noise of {len(lifted)} photos.")
     scenes = Scenes(pairs.halved, pairs.darkened, pairs.colored, pairs.drawn)
-    shares = pairs.noise | {"lifted": pairs.lifted}
+    kinds = pairs.noise | {"lifted": pairs.lifted}
     try:
-        return Wide(scenes, Edits(grey=pairs.grey), shares, lifted, odds)
+        return Wide(scenes, Edits(grey=pairs.grey), kinds, lifted, odds)
     except OptionError as error:
         raise OptionError(f"The configuration: pairs.noise: {error}", error.hint) from None
 

@@ -144,7 +144,7 @@ class _Photos:
             team.batching(training.batch_size, training.seed),
             Batching(training.validation_crops, _VALIDATION_SEED),
         )
-        self._weights = [data.weight for data in request.noisy]
+        self._shares = [data.weight for data in request.noisy]
         self.noisy: list[CropCache] = []
         if set(training.kinds) & {"self", "own", "distill"} or self._config.pairs.lifted:
             self.noisy = [self._open(path, "noisy") for path in _needed("data", request.noisy)]
@@ -162,7 +162,7 @@ class _Photos:
     def _self(self) -> tuple[Batches, list[Batch]]:
         training = self._config.training
         crops, checks = (
-            CropSampler(part, self._weights, training.crop, batching)
+            CropSampler(part, self._shares, training.crop, batching)
             for part, batching in zip(self._halves(), self._batchings, strict=True)
         )
         if crops.too_small:
@@ -192,14 +192,14 @@ class _Photos:
         found = summarise(noises.values())
         self._say(f"Measured the noise of {len(noises)} photos: {found}.")
         training, checks = (
-            OwnSource(parts, noises, self._weights, crop, batching, self._stride)
+            OwnSource(parts, noises, self._shares, crop, batching, self._stride)
             for parts, batching in zip(halves, self._batchings, strict=True)
         )
         return training.draw, checks.validation()
 
     def _distill(self) -> tuple[Batches, list[Batch]]:
         distill, folder = self._config.distill, self._request.cache
-        taught = teach(self.noisy, self._weights, distill, folder, self._device, self._say)
+        taught = teach(self.noisy, self._shares, distill, folder, self._device, self._say)
         # The name of the folder says what its files were made of; they may be made anew.
         self.keys.append((taught.name, distill.windows))
         return self._decoded_pairs(DataPath(taught), find_pairs(taught)[: distill.windows])
@@ -216,12 +216,12 @@ class _Photos:
 
     def _synthetic_pairs(self) -> tuple[Batches, list[Batch]]:
         paths = _needed("pairs", self._request.pairs)
-        weights = [path.weight for path in paths]
-        recipe = make_recipe(self._config.pairs, self.noisy, self._weights, self._say)
+        shares = [path.weight for path in paths]
+        recipe = make_recipe(self._config.pairs, self.noisy, self._shares, self._say)
         caches = [self._open(path, "clean") for path in paths]
         # A recipe takes crops twice as large, so that it can halve them.
         side = 2 * self._config.training.crop
-        crops = [CropSampler(caches, weights, side, batching) for batching in self._batchings]
+        crops = [CropSampler(caches, shares, side, batching) for batching in self._batchings]
         if crops[0].too_small:
             self._warn(f"{crops[0].too_small} clean photos are smaller than {side}x{side}.")
         return self._of_pairs(partial(synthetic_pairs, each, recipe) for each in crops)

@@ -133,8 +133,8 @@ def _make_network(
     if precision == "auto":
         # Without a loss scaler, fp16 loses small gradients.
         supported = "bf16" in ARCHITECTURES[descriptor.architecture].precisions
-        half = supported and resolve_precision("auto", team.device) != "fp32"
-        precision = "bf16" if all(team.gather(half)) else "fp32"
+        pays = supported and resolve_precision("auto", team.device) != "fp32"
+        precision = "bf16" if all(team.gather(pays)) else "fp32"
     training = config.training.model_copy(update={"precision": precision})
     config = config.model_copy(update={"model": model_of(descriptor), "training": training})
     return network, descriptor, config

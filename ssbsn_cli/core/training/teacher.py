@@ -26,7 +26,7 @@ _SEED = 2**64 - 2
 
 def teach(
     caches: Sequence[CropCache],
-    weights: Sequence[float],
+    shares: Sequence[float],
     config: DistillConfig,
     directory: Path,
     device: str,
@@ -51,10 +51,10 @@ def teach(
             "Distillation needs a teacher.", "Name its weights with --distill-from NAME|PATH."
         )
     teacher = load_weights(config.teacher)
-    keys = [(cache.content, weight) for cache, weight in zip(caches, weights, strict=True)]
+    keys = [(cache.content, share) for cache, share in zip(caches, shares, strict=True)]
     told = repr((teacher.digest, config.refine, config.side, keys))
     folder = directory / f"taught-{hashlib.sha256(told.encode()).hexdigest()[:32]}"
-    crops = CropSampler(caches, weights, config.side, Batching(1, _SEED))
+    crops = CropSampler(caches, shares, config.side, Batching(1, _SEED))
     wait = f"Waiting for another process that lets a teacher work in {directory}."
     with locked(directory, lambda: notify(wait)):
         for each in (folder, folder / "noisy", folder / "clean"):
