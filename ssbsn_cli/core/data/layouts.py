@@ -91,14 +91,8 @@ def refuse_missing(path: Path) -> None:
 def survey(path: Path) -> tuple[str, list[Path], list[Path]]:
     """Tell what kind of data set a directory holds, with all below it but without hidden files.
 
-    Returns
-    -------
-    kind : str
-        As in `Found`.
-    of_kind : list of Path
-        The files that belong to it, noisy or not.
-    files : list of Path
-        All files. Both lists are sorted, and their paths absolute.
+    Returns the kind as in `Found`, the files that belong to it, noisy or not, and all files; both
+    are sorted, and their paths absolute.
 
     Raises
     ------

@@ -20,20 +20,10 @@ Views = tuple[NDArray[Any], ...]
 
 
 class Pictures:
-    """The pictures of a data set, and all positions of crops in them.
+    """The pictures of a data set, and all positions of crops, ``crop`` pixels high and wide.
 
-    Parameters
-    ----------
-    pictures : iterable of (str, Views)
-        Path of a photograph, and views, (H, W, 3), of a part of it; all views of a part have the
-        same size.
-    crop : int
-        Height and width of the crops.
-
-    Attributes
-    ----------
-    too_small : set of str
-        Photographs without a part that is as large as a crop.
+    `pictures` are paths of photographs, each with views (H, W, 3) of a part of it; all views of a
+    part have the same size. Photographs without a part that is as large as a crop are `too_small`.
 
     Raises
     ------
@@ -92,14 +82,8 @@ class Pictures:
 class Sampler:
     """Draws crops by their number: number n is always the same crop, whoever asks, and when.
 
-    Parameters
-    ----------
-    sources, shares
-        Data sets, and how often each is drawn.
-    crop : int
-        Height and width of the crops.
-    batching : Batching
-        Which crops are drawn.
+    `sources` are data sets, and `shares` say how often each is drawn. Crops are `crop` pixels high
+    and wide; `batching` says which of them are drawn.
     """
 
     def __init__(

@@ -161,20 +161,10 @@ _RESET_PEAK = "5"
 
 
 class PeakMemory:
-    """Measure the peak of memory inside a ``with`` block.
+    """Measure the peak of memory inside a ``with`` block, of a device like "cpu" or "cuda:0".
 
     On a GPU that is the peak of PyTorch's allocator, elsewhere that of the process, which is known
-    on Linux only.
-
-    Parameters
-    ----------
-    device : str
-        Where most is computed.
-
-    Attributes
-    ----------
-    bytes : int or None
-        The peak, set at the end of the block; None if it is unknown.
+    on Linux only. `bytes` is set at the end of the block; None if the peak is unknown.
 
     References
     ----------

@@ -67,6 +67,9 @@ def prepare_streams() -> None:
         sys.stderr = os.fdopen(own, "w", 1, encoding, "backslashreplace", closefd=False)
 
 
+_STDERR = 2
+
+
 @contextmanager
 def silenced_libraries() -> Iterator[None]:
     """Drop what libraries in C write to the standard error, such as warnings about one photo.
@@ -87,8 +90,6 @@ def silenced_libraries() -> Iterator[None]:
         os.dup2(kept, _STDERR)
         os.close(kept)
 
-
-_STDERR = 2
 
 # From malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -187,13 +188,7 @@ def _end_after_grace(reading: int) -> None:
 
 
 class Interrupt:
-    """Whether a signal has asked to stop.
-
-    Attributes
-    ----------
-    number : int
-        The signal; 0 is none.
-    """
+    """Whether a signal has asked to stop: its `number`, or 0."""
 
     def __init__(self) -> None:
         self.number = 0
