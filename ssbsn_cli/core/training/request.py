@@ -76,9 +76,9 @@ class TrainingOptions:
 
     `data` (noisy photos) and `pairs` are paths, each with ``=WEIGHT`` or without. If the
     configuration lacks the objective "pairs", `pairs` make it replace the others. "distill" does
-    the same if `options` name its teacher. Without `run`, it is ``runs/`` and the name of `config`;
-    without that, it is the one of the run to resume, else "small" on a CPU and "ssbsn-sidd"
-    elsewhere. For `changes` and `options` see `load_config`.
+    the same if `options` name its teacher. If `config` is not given, it is that of the run to
+    resume, else "small" on a CPU and "ssbsn-sidd" elsewhere. If `run` is not given, it is ``runs/``
+    and the name of `config`. For `changes` and `options` see `load_config`.
     """
 
     data: Sequence[str] = ()
