@@ -10,7 +10,7 @@ from ssbsn_cli.core.model.convolution import Conv2d
 from ssbsn_cli.core.types import AttentionKind, BlockKind
 
 COLORS = 3
-# By which the last convolution of a block is scaled before training.
+# The last convolution of a block is scaled by this before training.
 LAST_SCALE = 0.1
 
 

@@ -181,7 +181,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self._cuda)
             self._before = torch.cuda.memory_allocated(self._cuda)
             return self
-        # Or memory that is kept for later would count as in use before.
+        # Otherwise, memory that is kept for later would count as in use before.
         give_back_freed_memory()
         try:
             _RESET.write_text(_RESET_PEAK)

@@ -26,7 +26,7 @@ _METADATA_KEY = "ssbsn"
 _FORMATS_HINT = "Give a .safetensors file of ssbsn or a .pth checkpoint of SS-BSN or AP-BSN."
 _DAMAGED_HINT = "Fetch or copy it again."
 _LARGEST = 2 << 30
-# What a file says about itself takes a hundredth of that.
+# Honest headers have a hundredth of that.
 _LARGEST_HEADER = 1 << 20
 # A network is built only if it has no more than so many parameters that are not in the file. The
 # error then names one of them.

@@ -33,7 +33,7 @@ _CALLABLE = re.compile(
 )
 _GET = {"BINGET", "LONG_BINGET"}
 _PUT = {"BINPUT", "LONG_BINPUT"}
-# What PUT may follow for its object to be cheap to hash.
+# PUT keeps an object for later. After these, that is one that is cheap to hash.
 _PLAIN = {"BINUNICODE", "EMPTY_DICT", "EMPTY_LIST", "GLOBAL", "REDUCE", "BINPERSID"}
 # That many tuples may be used more than once; 3 ** (16 / 3) is harmless.
 _MOST_SHARED = 16
