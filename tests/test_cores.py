@@ -1,4 +1,4 @@
-"""Threads by the cores that a container is given."""
+"""Threads and tiles by the cores and the memory that a container is given."""
 
 from __future__ import annotations
 
@@ -45,6 +45,20 @@ def test_a_containers_own_group_is_the_root_it_sees(groups):
 def test_without_cgroups_affinity_decides(groups):
     (groups / "mine").unlink()
     assert device.available_cores() == 16
+
+
+def test_the_smallest_limit_of_memory_decides(groups):
+    inner = groups / "outer" / "inner"
+    whole = device.free_memory(torch.device("cpu"))
+    (groups / "outer" / "memory.max").write_text("max\n")
+    (inner / "memory.max").write_text("100000\n")
+    (inner / "memory.current").write_text("90000\n")
+    assert device.free_memory(torch.device("cpu")) == 10000 < whole
+    (inner / "memory.stat").write_text("anon 50000\ninactive_file 40000\n")
+    assert device.free_memory(torch.device("cpu")) == 50000
+    (groups / "outer" / "memory.max").write_text("70000\n")
+    (groups / "outer" / "memory.current").write_text("90000\n")
+    assert device.free_memory(torch.device("cpu")) == 0
 
 
 def test_threads_become_fewer_and_never_more(groups):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -86,20 +88,16 @@ def free_memory(device: torch.device) -> int:
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     limits = []
-    meminfo = _read("/proc/meminfo")
+    meminfo = _read(Path("/proc/meminfo"))
     if "MemAvailable:" in meminfo:
         limits.append(int(meminfo.split("MemAvailable:")[1].split()[0]) * 1024)
-    maximum, current = (_read(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
-    if maximum.strip().isdigit() and current.strip().isdigit():
-        limits.append(max(int(maximum) - int(current), 0))
+    for group in _cgroups():
+        with contextlib.suppress(ValueError):
+            most, used = (int(_read(group / f"memory.{name}")) for name in ("max", "current"))
+            # Content of files that the system drops when the memory is needed.
+            cached = re.search(r"^inactive_file (\d+)$", _read(group / "memory.stat"), re.MULTILINE)
+            limits.append(max(most - used + (int(cached[1]) if cached else 0), 0))
     return min(limits, default=_UNKNOWN_FREE_MEMORY)
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:
-        return ""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -108,10 +106,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         "can't allocate memory" in str(error) or "not enough memory" in str(error)
     )
-
-
-_GROUPS = Path("/sys/fs/cgroup")
-_MINE = Path("/proc/self/cgroup")
 
 
 def available_cores() -> int:
@@ -133,26 +127,33 @@ def use_available_cores() -> None:
 
 
 def _quotas() -> list[int]:
-    """Return how many cores the process's cgroup and those above it grant, if they say so."""
-    try:
-        lines = _MINE.read_text().splitlines()
-    except OSError:
-        return []
-    # The line of version 2: "0::/path". Inside a container, the path may not exist.
-    paths = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
-    groups = {_GROUPS, *(group for path in paths for group in _above(_GROUPS / path))}
+    """Return how many cores the process's cgroups grant, if they say so."""
     quotas = []
-    for group in groups:
-        try:
-            quota, period = (group / "cpu.max").read_text().split()
+    for group in _cgroups():
+        with contextlib.suppress(ValueError):
+            quota, period = _read(group / "cpu.max").split()
             quotas.append(math.ceil(int(quota) / int(period)))
-        except (OSError, ValueError):
-            continue
     return quotas
 
 
-def _above(group: Path) -> list[Path]:
-    return [group, *(parent for parent in group.parents if parent.is_relative_to(_GROUPS))]
+_GROUPS = Path("/sys/fs/cgroup")
+_MINE = Path("/proc/self/cgroup")
+
+
+def _cgroups() -> set[Path]:
+    """Return the process's cgroup and those above it, whose limits hold, too."""
+    # The line of version 2: "0::/path". Inside a container, the path may not exist.
+    lines = _read(_MINE).splitlines()
+    own = [_GROUPS / line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
+    above = {each for group in own for each in group.parents if each.is_relative_to(_GROUPS)}
+    return {_GROUPS, *own, *above}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
 
 
 _STATUS = Path("/proc/self/status")
