@@ -35,7 +35,7 @@ _PUBLISHED = {
 
 
 @dataclass(frozen=True)
-class Found:
+class NoisyPhotos:
     """The noisy photographs of a data set, sorted and never empty.
 
     `kind` is "sidd", "nind", "prep", "dnd" or "folder". Clean photographs, and files that are not
@@ -47,7 +47,7 @@ class Found:
     passed_over: list[Path] = field(default_factory=list)
 
 
-def find_photos(path: Path) -> Found:
+def find_photos(path: Path) -> NoisyPhotos:
     """Find the noisy photographs of a data set, and no clean ones.
 
     Parameters
@@ -59,7 +59,7 @@ def find_photos(path: Path) -> Found:
 
     Returns
     -------
-    Found
+    NoisyPhotos
         The noisy photographs of NIND are those above the lowest ISO of their scene.
 
     Raises
@@ -72,13 +72,13 @@ def find_photos(path: Path) -> Found:
         kind = "dnd" if path.suffix.lower() == ".mat" else "folder"
         if kind == "folder" and not is_photo_name(path):
             raise OptionError(f"{path} is not a photo by its name.", _UNDERSTOOD)
-        return Found(kind, [path])
+        return NoisyPhotos(kind, [path])
     kind, of_kind, files = survey(path)
     photos = _noisy(kind, of_kind)
     if not photos:
         raise OptionError(f"There are no noisy photos in {path}.", _UNDERSTOOD)
     taken = set(photos)
-    return Found(kind, photos, [file for file in files if file not in taken])
+    return NoisyPhotos(kind, photos, [file for file in files if file not in taken])
 
 
 def refuse_missing(path: Path) -> None:
@@ -91,7 +91,7 @@ def refuse_missing(path: Path) -> None:
 def survey(path: Path) -> tuple[str, list[Path], list[Path]]:
     """Tell what kind of data set a directory holds, with all below it but without hidden files.
 
-    Returns the kind as in `Found`, the files that belong to it, noisy or not, and all files; both
+    Returns its kind as in `NoisyPhotos`, the files of that kind, noisy or not, and all files; both
     are sorted, and their paths absolute.
 
     Raises

@@ -31,22 +31,11 @@ _LOCK = ".lock"
 
 
 @contextmanager
-def locked(directory: Path, waiting: Callable[[], None]) -> Iterator[bool]:
+def locked(directory: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Keep other processes from building caches in a directory; wait for one that does.
 
-    The system frees the lock when a process ends, however it ends.
-
-    Parameters
-    ----------
-    directory : Path
-        It exists.
-    waiting : callable
-        Called if another process has the lock.
-
-    Yields
-    ------
-    bool
-        Whether this process has the lock: not every disk has locks.
+    The directory exists. `waiting` is called if another process has the lock, which the system
+    frees when that process ends, however it ends. Where the disk has no locks, nobody waits.
 
     Raises
     ------
@@ -69,7 +58,7 @@ def locked(directory: Path, waiting: Callable[[], None]) -> Iterator[bool]:
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
             raise
     try:
-        yield lock.is_locked
+        yield
     finally:
         lock.release()
 
