@@ -29,7 +29,7 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Paper(_Table):
+class _Paper(_Table):
     """Where a network was published: title, conference and year, number at arXiv."""
 
     title: str
@@ -37,7 +37,7 @@ class Paper(_Table):
     arxiv: str
 
 
-class Score(_Table):
+class _Score(_Table):
     """A result that weights are expected to reach, and who says so.
 
     `protocol` says how photos were denoised and compared. PSNR is in dB, SSIM 0 to 1.
@@ -71,8 +71,8 @@ class Entry(_Table):
     refine: RefineKind
     training_data: str
     licence: str
-    paper: Paper | None = None
-    scores: tuple[Score, ...] = ()
+    paper: _Paper | None = None
+    scores: tuple[_Score, ...] = ()
     note: str | None = None
 
     @model_validator(mode="after")
