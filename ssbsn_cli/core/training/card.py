@@ -10,7 +10,6 @@ from itertools import groupby
 from typing import Any
 
 from ssbsn_cli import __version__
-from ssbsn_cli.core.model.descriptor import ARCHITECTURES
 from ssbsn_cli.core.training.config import Config
 
 _MEANINGS = {
@@ -90,6 +89,9 @@ Refinement that suits these weights: {_code(descriptor["refine"])}.
 
 def describe(architecture: str, parameters: Mapping[str, Any]) -> str:
     """Return in words what network a `Descriptor` with these fields is for."""
+    # It imports PyTorch, which takes seconds.
+    from ssbsn_cli.core.model.descriptor import ARCHITECTURES
+
     parts = [ARCHITECTURES[architecture].title]
     if "widths" in parameters:
         parts.append(f"widths {', '.join(map(str, parameters['widths']))}")
