@@ -20,7 +20,8 @@ from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.draws import Batching
 from ssbsn_cli.core.data.store import hold_out
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
-from ssbsn_cli.core.model.descriptor import ARCHITECTURES
+from ssbsn_cli.core.model.descriptor import ARCHITECTURES, Architecture
+from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.model.unet import UNet
 from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
@@ -337,6 +338,32 @@ def test_parts_of_one_photo_are_held_out_at_the_same_row(tmp_path):
     assert rows[0]
     assert rows[1]
     assert max(rows[0]) < 180 <= min(rows[1])
+
+
+def test_an_architecture_needs_nothing_but_its_registration(tiny, monkeypatch):
+    class Toy(Network):
+        size_multiple = 1
+        live_features = 3
+
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Conv2d(3, 3, 1)
+
+        def forward(self, x, stride=None):
+            return self.layer(x)
+
+        def denoise(self, x):
+            return self(x)
+
+    toy = Architecture(name="toy", title="Toy", build=Toy, best_tile=64, tile_per_core=True)
+    monkeypatch.setitem(ARCHITECTURES, "toy", toy)
+    changes = ['model={architecture="toy", refine="none"}', "pairs.noise={white=1.0}"]
+    run = tiny.train(
+        data=[], pairs=[str(tiny.photos)], changes=changes, options={"training.steps": 2}
+    )
+    assert "Toy" in (run / "weights.md").read_text("utf-8")
+    photo = np.full((40, 30, 3), 128, np.uint8)
+    assert load_denoiser(str(run), device="cpu")(photo).shape == photo.shape
 
 
 def test_an_architecture_trains_in_a_precision_that_it_supports(tiny, monkeypatch):

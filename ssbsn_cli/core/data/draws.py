@@ -79,7 +79,7 @@ class Batching:
         philox(self.seed, 0, CROP)
 
     def numbers(self, step: int) -> range:
-        """Return the numbers of the crops of a step, from 0; all that is random hangs on them."""
+        """Return the numbers of the crops of a step, from 0; all that is random depends on them."""
         first = (step * self.world + self.rank) * self.batch_size
         return range(first, first + self.batch_size)
 
