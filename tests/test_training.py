@@ -355,7 +355,8 @@ def test_an_architecture_needs_nothing_but_its_registration(tiny, monkeypatch):
         def denoise(self, x):
             return self(x)
 
-    toy = Architecture(name="toy", title="Toy", build=Toy, best_tile=64, tile_per_core=True)
+    how = {"best_tile": 64, "tile_per_core": True, "precisions": ("fp32",)}
+    toy = Architecture(name="toy", title="Toy", build=Toy, **how)
     monkeypatch.setitem(ARCHITECTURES, "toy", toy)
     changes = ['model={architecture="toy", refine="none"}', "pairs.noise={white=1.0}"]
     run = tiny.train(
