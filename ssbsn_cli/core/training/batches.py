@@ -64,11 +64,6 @@ def noisy_batches(crops: CropSampler, strides: Sequence[int]) -> Batches:
     return draw
 
 
-def pair_batches(draw: DrawPairs, stride: int) -> Batches:
-    """Make batches of the noisy and clean crops that are drawn."""
-    return lambda step: Batch(*draw(step), stride)
-
-
 def mix_batches(
     batches: Mapping[ObjectiveKind, Batches], shares: Mapping[ObjectiveKind, float], seed: int
 ) -> Batches:

@@ -30,7 +30,6 @@ from ssbsn_cli.core.training.batches import (
     make_recipe,
     mix_batches,
     noisy_batches,
-    pair_batches,
     synthetic_pairs,
 )
 from ssbsn_cli.core.training.config import Config, ObjectiveKind
@@ -242,8 +241,8 @@ class _Photos:
         return self._of_pairs(sampler.batch for sampler in samplers)
 
     def _of_pairs(self, draws: Iterable[DrawPairs]) -> tuple[Batches, list[Batch]]:
-        training, checks = (pair_batches(draw, self._stride) for draw in draws)
-        return training, [checks(0)]
+        training, checks = draws
+        return lambda step: Batch(*training(step), self._stride), [Batch(*checks(0), self._stride)]
 
     def _open(self, data: DataPath, what: str) -> CropCache:
         """Decode "noisy" or "clean" photos: those of a folder, or those that are named."""
