@@ -35,7 +35,7 @@ _ALIGNMENT = 64
 _SECONDS_BETWEEN_NOTES = 10.0
 _WINDOWS_SEED = 1
 # Before anything is decoded, the sizes of files stand for those of pixels.
-_LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".heic", ".heif", ".avif")
+_LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".heic", ".heif", ".avif", ".jxl")
 _LOSSY_GAIN = 8
 
 

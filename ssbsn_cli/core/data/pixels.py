@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging import read_photo
 from ssbsn_cli.core.imaging.adjust import convert_depth, straighten_alpha
+from ssbsn_cli.core.runtime.process import silenced_libraries
 
 _DND_KEY = "InoisySRGB"
 
@@ -35,7 +36,8 @@ def read_pixels(path: Path) -> NDArray[Any]:
     if path.suffix.lower() == ".mat":
         color = _read_dnd(path)
     else:
-        color = straighten_alpha(read_photo(path)).color
+        with silenced_libraries():
+            color = straighten_alpha(read_photo(path)).color
     if color.dtype != np.uint8:
         color = convert_depth(color, np.dtype(np.uint16))
     return np.ascontiguousarray(np.broadcast_to(color, (*color.shape[:2], 3)))
