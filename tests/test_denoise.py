@@ -113,7 +113,7 @@ def test_a_photo_that_meets_a_defect_fails_alone_and_says_how_to_report_it(folde
         Image.fromarray(noisy(20, 20)).save(f"{name}.png")
     result = ssbsn("denoise", "a.png", "b.png", "c.png", "-o", "out", *QUICK, code=1)
     assert names("out") == ["a.png", "c.png"]
-    assert "b.png cannot be denoised" in result.stderr
+    assert "b.png cannot be processed" in result.stderr
     assert "by chance" in result.stderr
     assert "report" in result.stderr
     shown = CliRunner().invoke(app, ["denoise", "b.png", "-o", "x.png", "--debug"]).stderr

@@ -89,7 +89,7 @@ def explain_photo(error: Exception, name: str) -> SsbsnError:
     except Exception:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
         defect = SsbsnError(
-            f"{name} cannot be denoised, because ssbsn has a defect ({reason}).",
+            f"{name} cannot be processed, because ssbsn has a defect ({reason}).",
             "Please report it with the photo, the output of ssbsn info, and what this command "
             "says with --debug.",
         )

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ssbsn_cli.cli.failures import FAILED, explain
+from ssbsn_cli.cli.failures import FAILED, explain_photo
 from ssbsn_cli.cli.output import Output
-from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError
+from ssbsn_cli.core.errors import DeviceError, OptionError
 
 _ROWS = 6
 
@@ -38,13 +38,13 @@ def info(
 
     Paste this into a bug report. With photos, show what they are and how strong their noise is.
     """
+    if overwrite and not report:
+        raise OptionError("--overwrite needs --report.", "Name the page, or drop it.")
     if photos:
         _inspect(out, photos, report, overwrite, max_pixels)
         return
-    if report or overwrite or max_pixels:
-        raise OptionError(
-            "--report, --overwrite and --max-pixels need a photo.", "Name a photo, or drop them."
-        )
+    if report or max_pixels:
+        raise OptionError("--report and --max-pixels need a photo.", "Name a photo, or drop them.")
     from ssbsn_cli.core.inference.system import describe_system
 
     facts = describe_system()
@@ -73,11 +73,13 @@ def _inspect(
     from ssbsn_cli.core.evaluation.outputs import write_file
     from ssbsn_cli.core.inference.inspecting import inspect_photo
     from ssbsn_cli.core.inference.load import load_denoiser
+    from ssbsn_cli.core.inference.placing import refuse_photo
     from ssbsn_cli.core.report.photos import Inspected, make_noise_report
     from ssbsn_cli.core.runtime.storage import refuse_output
 
     if report:
         refuse_output(report, overwrite)
+        refuse_photo(report, photos)
     denoiser = load_denoiser(notify=out.warn)
     found: list[Inspected] = []
     for name in photos:
@@ -85,8 +87,8 @@ def _inspect(
             inspected = inspect_photo(Path(name), denoiser, max_pixels)
         except DeviceError:
             raise
-        except (SsbsnError, OSError, MemoryError) as error:
-            out.error(explain(error)[1], input=name)
+        except Exception as error:
+            out.error(explain_photo(error, name), input=name)
             continue
         out.record(inspected.facts)
         if found:

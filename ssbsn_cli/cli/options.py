@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.inference.settings import FileOptions, Settings
+from ssbsn_cli.core.inference.settings import FileOptions, Settings, whole_number
 from ssbsn_cli.core.types import (
     AttentionKind,
     CompileKind,
@@ -153,6 +153,7 @@ FileOptionsGroup = Annotated[FileOptions, _make_file_options]
 def _parse_tile(text: str) -> int | None:
     if text == "auto":
         return None
-    if not text.isdecimal() or len(text) > 9:
+    tile = whole_number(text)
+    if tile is None:
         raise OptionError(f"A tile of {text[:20]!r} makes no sense.", "Use auto, 0 or a number.")
-    return int(text)
+    return tile

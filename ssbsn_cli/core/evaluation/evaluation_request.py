@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
+from ssbsn_cli.core.inference.placing import refuse_photo
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.runtime.storage import refuse_output
 
@@ -43,8 +44,8 @@ class EvaluationRequest:
     Raises
     ------
     OptionError
-        A file that is to be written exists or its folder does not, two files are the same, or
-        "none" stands beside other weights.
+        A file that is to be written exists, is a photo or its folder does not exist; two files are
+        the same; there is nothing to overwrite; or "none" stands beside other weights.
     """
 
     dataset: str
@@ -73,5 +74,8 @@ class EvaluationRequest:
         # Refused before hours are spent on what goes into them.
         for path in files:
             refuse_output(path, self.overwrite)
+            refuse_photo(path, self.data)
         if len({path.absolute() for path in files}) < len(files):
             raise OptionError("Two results would go into one file.", "Name different files.")
+        if self.overwrite and not (files or self.pictures or self.submission):
+            raise OptionError("--overwrite needs a file to write.", "Name one, or drop it.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -95,6 +95,8 @@ class Layout:
         if os.sep in self.suffix or (os.altsep and os.altsep in self.suffix):
             raise OptionError(f"The suffix {suffix!r} names another directory.", "Use -o for that.")
         self.to_stdout = output == STREAM or (output is None and STREAM in inputs)
+        if self.to_stdout and suffix is not None:
+            raise OptionError("Standard output has no name for a suffix.", "Drop --suffix.")
         self._file = _named(output) if output and not self.into and output != STREAM else None
         self._extension = cache(lambda own: result_extension(f"photo{own}", naming.format))
         self._compare_into = _directory(compare, many)
@@ -193,6 +195,14 @@ def _check_file(path: Path, format: str | None) -> None:
         raise OptionError(
             f"{path} is named as {by_name}, but --format says {format}.", "Leave one of them out."
         )
+
+
+def refuse_photo(path: Path, inputs: Iterable[str | Path]) -> None:
+    """Raise OptionError if a file that is to hold no photo is an input, or has a photo's name."""
+    if is_photo_name(path) or (
+        path.exists() and any(Path(each).exists() and path.samefile(each) for each in inputs)
+    ):
+        raise OptionError(f"{path} is a photo, or named as one.", "Choose another name.")
 
 
 def _named(output: str) -> str:
