@@ -171,6 +171,8 @@ REFUSALS = {
     "none and some": (("--dataset", "demo", "--weights", "none", "--weights", "x"), "none", 2),
     "caches": (("--dataset", "demo", "--cache", "x", "--no-cache"), "--no-cache", 2),
     "csv exists": (("--dataset", "demo", "--csv", "tiny.pth"), "exists already", 2),
+    "report over a photo": (("--dataset", "demo", "--report", "r.png"), "another name", 2),
+    "overwrite nothing": (("--dataset", "demo", "--overwrite"), "--overwrite", 2),
     "report in no folder": (("--dataset", "demo", "--report", "no/r.html"), "Make it first", 2),
     "one file twice": (("--dataset", "demo", "--report", "r", "--csv", "r"), "one file", 2),
     "no submission": (("--dataset", "demo", "--submission", "s.csv"), "takes no submissions", 2),

@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -145,14 +146,17 @@ def test_an_empty_name_is_refused():
         out: Output,
         *,
         weights: Annotated[str | None, typer.Option("--from", metavar="PATH")] = None,
+        folder: Annotated[Path | None, typer.Option(metavar="DIR")] = None,
         suffix: str | None = None,
     ) -> None:
+        assert folder in (None, Path())
         out.say(f"read {suffix}")
 
-    result = run(read, "--from", "")
-    assert result.exit_code == 2
-    assert result.stderr.startswith("Error: --from is empty.")
-    assert run(read, "--suffix", "").exit_code == 0
+    for option in ("--from", "--folder"):
+        result = run(read, option, "")
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"Error: {option} is empty.")
+    assert run(read, "--suffix", "", "--folder", ".").exit_code == 0
 
 
 def test_debug_shows_where_an_error_comes_from():

@@ -251,6 +251,8 @@ def test_streams():
         ([""], None, {}),
         (["a.png"], "", {}),
         (["a.png"], "x.png", {"suffix": "_1"}),
+        (["a.png"], "-", {"suffix": "_1"}),
+        (["-"], None, {"suffix": "_1"}),
         (["a.png"], "x.png", {"compare": "x.png"}),
         (["a.png"], "x.png", {"compare": "a.png"}),
         (["a.png"], "x.png", {"compare": "picture"}),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
 import typer
 from typer.models import OptionInfo
@@ -12,6 +13,8 @@ from typer.models import OptionInfo
 from ssbsn_cli.cli.failures import EXIT_CODES, reported
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError
+
+_PATH = (Path | None,)
 
 
 def register(app: typer.Typer, name: str, command: Callable[..., None], *examples: str) -> None:
@@ -44,12 +47,18 @@ def register(app: typer.Typer, name: str, command: Callable[..., None], *example
         else:
             options[parameter.name] = parameter
     named = {name: text for name, option in options.items() if (text := _names_something(option))}
+    # Typer would take an empty path for the current folder.
+    paths = [name for name, option in options.items() if get_args(option.annotation)[:1] == _PATH]
+    for name in paths:
+        _, *details = get_args(options[name].annotation)
+        options[name] = options[name].replace(annotation=Annotated[(str | None, *details)])
     options |= inspect.signature(_make_output, eval_str=True).parameters
 
     def run(**given: Any) -> None:
         out = _make_output(given.pop("json_lines"), given.pop("quiet"), given.pop("debug"))
         with reported(out):
             _refuse_empty(named, given)
+            given |= {name: Path(given[name]) for name in paths if given[name] is not None}
             for group, (make, members) in groups.items():
                 given[group] = make(**{member: given.pop(member) for member in members})
             command(out, **given)

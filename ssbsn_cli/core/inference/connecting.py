@@ -33,7 +33,9 @@ def count_workers_here(address: str) -> int | None:
         return None
     number = whole_number(address.removeprefix(f"{_LOCAL}:"))
     if not number:
-        raise OptionError(f"{address[:20]!r} names no number of workers.", "Use local, or local:4 for 4.")
+        raise OptionError(
+            f"{address[:20]!r} names no number of workers.", "Use local, or local:4 for 4."
+        )
     return number
 
 
