@@ -169,6 +169,7 @@ REFUSALS = {
     "limit": (("--dataset", "demo", "--limit", "0"), "limit", 2),
     "protocol": (("--dataset", "demo", "--protocol", "paper", "--tile", "64"), "--tile", 2),
     "none and some": (("--dataset", "demo", "--weights", "none", "--weights", "x"), "none", 2),
+    "none and how": (("--dataset", "demo", "--weights", "none", "--ensemble"), "none", 2),
     "caches": (("--dataset", "demo", "--cache", "x", "--no-cache"), "--no-cache", 2),
     "csv exists": (("--dataset", "demo", "--csv", "tiny.pth"), "exists already", 2),
     "report over a photo": (("--dataset", "demo", "--report", "r.png"), "another name", 2),

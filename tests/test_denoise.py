@@ -276,9 +276,12 @@ def test_a_pipe_carries_the_image_alone(folder):
     assert np.array_equal(piped, pixels("photo_denoised.png"))
 
 
-def test_a_pipe_has_no_parts(folder):
+@pytest.mark.parametrize(
+    "option", [["--shard", "1/2"], ["--keep-time"], ["--overwrite"], ["--skip-existing"]]
+)
+def test_what_a_pipe_does_not_have_is_refused(folder, option):
     photo = Path("photo.png").read_bytes()
-    assert ssbsn("denoise", "-", "--shard", "1/2", code=2, stdin=photo).stdout == ""
+    assert ssbsn("denoise", "-", *option, code=2, stdin=photo).stdout == ""
 
 
 def test_a_file_comes_out_the_same_whatever_ran_before_it(folder):

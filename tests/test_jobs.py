@@ -248,8 +248,6 @@ def test_streams():
         (["a.png"], "out.png", {"format": "jpeg"}),
         (["a.png"], None, {"suffix": "/elsewhere"}),
         (["one/a.png", "two/a.png"], "out", {}),
-        ([""], None, {}),
-        (["a.png"], "", {}),
         (["a.png"], "x.png", {"suffix": "_1"}),
         (["a.png"], "-", {"suffix": "_1"}),
         (["-"], None, {"suffix": "_1"}),

@@ -140,10 +140,9 @@ def main() -> None:
     if not sys.warnoptions:
         # Libraries warn those who write programs, not those who denoise photos.
         warnings.simplefilter("ignore")
-    columns = whole_number(os.environ.get("COLUMNS", ""))
-    if columns is not None and columns < _NARROWEST:
+    if (whole_number(os.environ.get("COLUMNS", "")) or 0) < _NARROWEST:
         # Some programs start others with 0, in which no text has room.
-        del os.environ["COLUMNS"]
+        os.environ.pop("COLUMNS", None)
     end_on_signals()
     # An error of usage repeats what it does not know, such as a file name that begins with a dash.
     sys.argv[1:] = [visible(word) if word.startswith("-") else word for word in sys.argv[1:]]

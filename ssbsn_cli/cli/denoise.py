@@ -118,6 +118,8 @@ def denoise(
         raise OptionError("Weights cannot adapt to a photo from a pipe.", "Save it to a file.")
     if shard and _STREAM in inputs:
         raise OptionError("A photo from a pipe has no parts.", "Drop --shard.")
+    if files.keep_time and _STREAM in (*inputs, output):
+        raise OptionError("Standard streams have no time to keep.", "Drop --keep-time.")
     if settings.device == ALL_GPUS:
         cluster = cluster or "local"
     if cluster and adapt:
@@ -135,7 +137,7 @@ def denoise(
         shard=_parse_shard(shard) if shard else None,
         overwrite=files.overwrite,
     )
-    _check_stdout(out, plan)
+    _check_stdout(out, plan, files.skip_existing or (files.overwrite and not compare))
     counts: Counter[str] = Counter()
     todo = find_todo(out, plan, files, counts)
     # Nothing is loaded if there is nothing to do.
@@ -152,8 +154,12 @@ def denoise(
         raise typer.Exit(FAILED)
 
 
-def _check_stdout(out: Output, plan: Plan) -> None:
+def _check_stdout(out: Output, plan: Plan, about_files: bool) -> None:
     if plan.to_stdout:
+        if about_files:
+            raise OptionError(
+                "--overwrite and --skip-existing do not affect standard output.", "Drop them."
+            )
         if out.json_lines:
             raise OptionError("The image and --json cannot share standard output.", "Use -o FILE.")
         if stdout().isatty():

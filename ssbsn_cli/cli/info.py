@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ssbsn_cli.cli.failures import FAILED, explain_photo
+from ssbsn_cli.cli.options import MaxPixelsOption
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import DeviceError, OptionError
 
@@ -29,10 +30,7 @@ def info(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing file.")
     ] = False,
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(min=1, help="Refuse photos of more pixels; by default, 512 megapixels."),
-    ] = None,
+    max_pixels: MaxPixelsOption = None,
 ) -> None:
     """Show versions, devices, memory, chosen precision and tile, cache and weights.
 

@@ -32,6 +32,10 @@ CompileOption = Annotated[
         "if there are minutes of work."
     ),
 ]
+MaxPixelsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Refuse photos of more pixels; by default, 512 megapixels."),
+]
 
 
 def _make_settings(
@@ -125,10 +129,7 @@ def _make_file_options(
     keep_time: Annotated[
         bool, typer.Option("--keep-time", help="Give results the photos' time of change.")
     ] = False,
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(min=1, help="Refuse photos of more pixels; by default, 512 megapixels."),
-    ] = None,
+    max_pixels: MaxPixelsOption = None,
     raw_space: Annotated[
         RawSpace, typer.Option(help="Colour space that camera raw files are developed to.")
     ] = "srgb",

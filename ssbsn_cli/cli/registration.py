@@ -48,17 +48,17 @@ def register(app: typer.Typer, name: str, command: Callable[..., None], *example
             options[parameter.name] = parameter
     named = {name: text for name, option in options.items() if (text := _names_something(option))}
     # Typer would take an empty path for the current folder.
-    paths = [name for name, option in options.items() if get_args(option.annotation)[:1] == _PATH]
-    for name in paths:
-        _, *details = get_args(options[name].annotation)
-        options[name] = options[name].replace(annotation=Annotated[(str | None, *details)])
+    paths = [each for each, option in options.items() if get_args(option.annotation)[:1] == _PATH]
+    for path in paths:
+        _, *details = get_args(options[path].annotation)
+        options[path] = options[path].replace(annotation=Annotated[(str | None, *details)])
     options |= inspect.signature(_make_output, eval_str=True).parameters
 
     def run(**given: Any) -> None:
         out = _make_output(given.pop("json_lines"), given.pop("quiet"), given.pop("debug"))
         with reported(out):
             _refuse_empty(named, given)
-            given |= {name: Path(given[name]) for name in paths if given[name] is not None}
+            given |= {path: Path(given[path]) for path in paths if given[path] is not None}
             for group, (make, members) in groups.items():
                 given[group] = make(**{member: given.pop(member) for member in members})
             command(out, **given)

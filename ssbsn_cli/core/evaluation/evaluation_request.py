@@ -34,8 +34,8 @@ class EvaluationRequest:
         How the images are run, for the record.
     settings : Settings
         How networks are run.
-    cache, use_cache : Path, bool
-        Folder of results from before, by default in the user's cache; whether to use it.
+    cache : Path, optional
+        Folder of results from before and of those to come; without it, nothing is kept.
     csv, report, submission, pictures : Path, optional
         What to write: two files, a file or a folder, and a folder of pictures.
     overwrite : bool
@@ -45,7 +45,7 @@ class EvaluationRequest:
     ------
     OptionError
         A file that is to be written exists, is a photo or its folder does not exist; two files are
-        the same; there is nothing to overwrite; or "none" stands beside other weights.
+        the same; there is nothing to overwrite; or "none" stands beside other weights or settings.
     """
 
     dataset: str
@@ -58,7 +58,6 @@ class EvaluationRequest:
     protocol: str = "tiled"
     settings: Settings
     cache: Path | None = None
-    use_cache: bool = True
     csv: Path | None = None
     report: Path | None = None
     pictures: Path | None = None
@@ -68,6 +67,11 @@ class EvaluationRequest:
     def __post_init__(self) -> None:
         if NO_WEIGHTS in self.weights and len(self.weights) > 1:
             raise OptionError("--weights none excludes all other weights.", "Drop one.")
+        # Added noise needs the seed, too.
+        if NO_WEIGHTS in self.weights and self.settings != Settings(seed=self.settings.seed):
+            raise OptionError(
+                "No option of networks affects --weights none.", "Drop them, or name weights."
+            )
         files = [path for path in (self.csv, self.report) if path]
         if self.submission and self.submission.suffix:
             files.append(self.submission)

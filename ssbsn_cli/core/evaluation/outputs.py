@@ -106,9 +106,8 @@ class Findings:
         if self._dataset.referenced and method != NOISY:
             name, sign = self._metrics[0].name, 1 if self._metrics[0].higher_is_better else -1
             gains = [
-                sign * (image["results"][method]["scores"][name] - noisy["scores"][name])
-                for image in images
-                if (noisy := image["results"].get(NOISY))
+                sign * (each[method]["scores"][name] - each[NOISY]["scores"][name])
+                for each in (image["results"] for image in images)
             ]
         return {
             "method": method,

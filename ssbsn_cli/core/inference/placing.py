@@ -14,7 +14,6 @@ from ssbsn_cli.core.inference.finding import (
     DEFAULT_SUFFIX,
     STREAM,
     Found,
-    is_folder,
     is_special,
     split_name,
 )
@@ -73,13 +72,11 @@ class Layout:
 
     def __init__(self, naming: Naming, inputs: Sequence[str], listed: bool) -> None:
         output, suffix, compare = naming.output, naming.suffix, naming.compare
-        if "" in (*inputs, output, compare):
-            raise OptionError("A path is empty.", "Check the variable that it comes from.")
         if STREAM in inputs and (listed or len(inputs) > 1):
             raise OptionError(
                 "Standard input cannot be mixed with other inputs.", "Give '-' alone."
             )
-        many = listed or len(inputs) > 1 or any(is_folder(Path(text)) for text in inputs)
+        many = listed or len(inputs) > 1 or any(map(os.path.isdir, inputs))
         if many and output == STREAM:
             raise OptionError(
                 "Several photos cannot go to one stream.", "Name a directory with -o."
@@ -173,7 +170,7 @@ def _directory(text: str | None, many: bool) -> Path | None:
     if text is None or text == STREAM:
         return None
     path = Path(text)
-    if is_folder(path) or text.endswith(("/", os.sep)):
+    if os.path.isdir(text) or text.endswith(("/", os.sep)):
         return path
     if not many:
         return None
@@ -183,7 +180,7 @@ def _directory(text: str | None, many: bool) -> Path | None:
 
 
 def _check_file(path: Path, format: str | None) -> None:
-    if is_special(path):
+    if is_special(str(path)):
         raise OptionError(f"{path} is not a regular file.", "Use -o - for standard output.")
     try:
         by_name = format_of_path(path)
