@@ -239,13 +239,22 @@ def read_names(stream: BinaryIO, separator: bytes) -> Iterator[str]:
     Raises
     ------
     OptionError
-        No name can hold a NUL, or none may stand for standard input.
+        No name can hold a NUL or be so long, or none may stand for standard input.
     """
+    # Windows ends lines by a carriage return, too.
+    ending = b"\r" if separator == b"\n" else b""
     rest = b""
     while chunk := stream.read(_CHUNK):
         *names, rest = (rest + chunk).split(separator)
+        names = [name.removesuffix(ending) for name in names]
         yield from map(_check_name, filter(None, names))
-    if rest:
+        # Anything may be taken for a list, and no system has such names.
+        if len(rest) > _CHUNK:
+            raise OptionError(
+                "A name in the list of inputs is too long.",
+                "End each by a line feed, or by a NUL with -0.",
+            )
+    if rest := rest.removesuffix(ending):
         yield _check_name(rest)
 
 
