@@ -209,14 +209,18 @@ def _format_of_target(target: Path | None) -> str | None:
 
 
 def _refuse_links(job: Job) -> None:
-    """Notice links that lead out of the folders that the user named."""
     for path in job.written:
-        for part in (path, *list(path.parents)[: len(job.below.parts)]):
-            if part.is_symlink():
-                raise ImageError(
-                    f"{path} cannot be written: {part} is a link, and might lead anywhere.",
-                    "Remove it, or name the place that it leads to with -o.",
-                )
+        refuse_links(path, 1 + len(job.below.parts))
+
+
+def refuse_links(path: Path, unnamed: int) -> None:
+    """Raise ImageError if one of the last parts of a path, which no user named, is a link."""
+    for part in (path, *path.parents)[:unnamed]:
+        if part.is_symlink():
+            raise ImageError(
+                f"{path} cannot be written: {part} is a link, and might lead anywhere.",
+                "Remove it, or name the place that it leads to.",
+            )
 
 
 def refuse_existing(job: Job, options: FileOptions) -> None:

@@ -26,6 +26,7 @@ from ssbsn_cli.core.evaluation.datasets.samples import (
     find_file,
     whole_benchmark,
 )
+from ssbsn_cli.core.inference.opening import refuse_links
 from ssbsn_cli.core.runtime.storage import atomic_output
 
 NEEDS = (
@@ -139,7 +140,7 @@ def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> 
     Raises
     ------
     ImageError
-        A bundle exists and `overwrite` is false, or a file cannot be written.
+        A bundle exists and `overwrite` is false, or a file is a link or cannot be written.
     ValueError
         A crop is missing or out of order. Nothing is bundled then.
 
@@ -149,15 +150,18 @@ def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> 
        ``src/util/dnd_submission`` of https://github.com/wooseoklee4/AP-BSN.
     """
     crops, bundled = path / "crops", path / "bundled"
+    bundles = [bundled / f"{image:04d}.mat" for image in range(1, _IMAGES + 1)]
+    for bundle in bundles:
+        refuse_links(bundle, 2)
     for folder in (crops, bundled):
         folder.mkdir(parents=True, exist_ok=True)
     written = []
     for result in whole_benchmark(results, _IMAGES, _BOXES):
         written.append(crops / f"{result.sample.name}.mat")
+        refuse_links(written[-1], 2)
         # An interrupted evaluation may have left crops.
         with atomic_output(written[-1], overwrite=True) as temporary:
             savemat(temporary, {_CROP: result.pixels}, appendmat=False)
-    bundles = [bundled / f"{image:04d}.mat" for image in range(1, _IMAGES + 1)]
     with ExitStack() as stack:
         temporaries = [stack.enter_context(atomic_output(each, overwrite)) for each in bundles]
         for image, temporary in enumerate(temporaries):
