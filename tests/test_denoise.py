@@ -175,6 +175,16 @@ def test_a_comparison_that_an_interruption_left_out_is_drawn_later(folder):
         assert picture.read_bytes() == drawn
 
 
+def test_a_comparison_of_a_photo_from_a_pipe_is_drawn_later(folder):
+    photo = Path("photo.png").read_bytes()
+    again = ["denoise", "-", "-o", "x.png", "--compare", "seen.png", "--skip-existing", *QUICK]
+    ssbsn(*again, stdin=photo)
+    drawn = Path("seen.png").read_bytes()
+    Path("seen.png").unlink()
+    ssbsn(*again, stdin=photo)
+    assert Path("seen.png").read_bytes() == drawn
+
+
 def test_a_photo_that_another_process_is_at_is_left_to_it_while_it_lives(folder):
     Image.fromarray(noisy(20, 20)).save("another.png")
     Path("out").mkdir()

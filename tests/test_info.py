@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import weakref
 
 import cv2
 import numpy as np
@@ -123,6 +124,20 @@ def test_a_photo_that_meets_a_defect_does_not_stop_the_others(folder, monkeypatc
     bad, there = facts("bad.png", "photo.png", code=1)
     assert "defect" in bad["error"]
     assert there["input"] == "photo.png"
+
+
+def test_no_pictures_are_kept_for_no_page(folder, monkeypatch):
+    save("photo.png", np.full((64, 64, 3), 90))
+    inspect, kept = inspecting.inspect_photo, []
+
+    def watch(*arguments):
+        inspected = inspect(*arguments)
+        kept.append(weakref.ref(inspected.noisy))
+        return inspected
+
+    monkeypatch.setattr(inspecting, "inspect_photo", watch)
+    facts(*["photo.png"] * 4)
+    assert not any(each() is not None for each in kept[:2])
 
 
 def test_a_page_replaces_no_photo(folder):

@@ -79,7 +79,8 @@ def _inspect(
         refuse_output(report, overwrite)
         refuse_photo(report, photos)
     denoiser = load_denoiser(notify=out.warn)
-    found: list[Inspected] = []
+    drawn: list[Inspected] = []
+    shown = 0
     for name in photos:
         try:
             inspected = inspect_photo(Path(name), denoiser, max_pixels)
@@ -89,14 +90,17 @@ def _inspect(
             out.error(explain_photo(error, name), input=name)
             continue
         out.record(inspected.facts)
-        if found:
+        if shown:
             out.show("")
         _show_lines(out, dict(_lines(inspected.facts)))
-        found.append((inspected.facts, inspected.noisy, inspected.denoised))
-    if report and found:
-        write_file(report, make_noise_report(found), overwrite)
+        shown += 1
+        # Pictures of thousands of photos would fill the memory.
+        if report:
+            drawn.append((inspected.facts, inspected.noisy, inspected.denoised))
+    if report and drawn:
+        write_file(report, make_noise_report(drawn), overwrite)
         out.say(f"Written: {report}")
-    if failed := len(photos) - len(found):
+    if failed := len(photos) - shown:
         out.say(f"{failed} failed.")
         raise typer.Exit(FAILED)
 
