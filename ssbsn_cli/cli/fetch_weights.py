@@ -64,7 +64,7 @@ def fetch_weights(
 
     if dest and names and (bundled := [entry.name for entry in chosen if entry.bundled]):
         raise OptionError(
-            f"{', '.join(bundled)}: inside the package, never in a folder.",
+            f"Weights that are inside the package stay there: {', '.join(bundled)}.",
             "Name them with --weights.",
         )
 
