@@ -145,6 +145,7 @@ def test_an_empty_name_is_refused():
     def read(
         out: Output,
         *,
+        photos: Annotated[list[str] | None, typer.Argument(metavar="PHOTO...")] = None,
         weights: Annotated[str | None, typer.Option("--from", metavar="PATH")] = None,
         folder: Annotated[Path | None, typer.Option(metavar="DIR")] = None,
         suffix: str | None = None,
@@ -152,10 +153,14 @@ def test_an_empty_name_is_refused():
         assert folder in (None, Path())
         out.say(f"read {suffix}")
 
-    for option in ("--from", "--folder"):
-        result = run(read, option, "")
+    for words, name in (
+        (["--from", ""], "--from"),
+        (["--folder", ""], "--folder"),
+        ([""], "PHOTO"),
+    ):
+        result = run(read, *words)
         assert result.exit_code == 2
-        assert result.stderr.startswith(f"Error: {option} is empty.")
+        assert result.stderr.startswith(f"Error: {name} is empty.")
     assert run(read, "--suffix", "", "--folder", ".").exit_code == 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
-from typer.models import OptionInfo
+from typer.models import ArgumentInfo, OptionInfo
 
 from ssbsn_cli.cli.failures import EXIT_CODES, reported
 from ssbsn_cli.cli.output import Output
@@ -71,8 +71,10 @@ def register(app: typer.Typer, name: str, command: Callable[..., None], *example
 
 
 def _names_something(option: inspect.Parameter) -> str | None:
-    """Return how users spell an option that takes the name of a file, weights and the like."""
+    """Return how help spells what takes the name of a file, weights and the like."""
     for each in getattr(option.annotation, "__metadata__", ()):
+        if isinstance(each, ArgumentInfo) and each.metavar:
+            return each.metavar.rstrip(".")
         if isinstance(each, OptionInfo) and each.metavar:
             # Inside Annotated, the first spelling takes the place of the default.
             spellings = [each.default, *(each.param_decls or ())]

@@ -151,14 +151,14 @@ def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> 
     """
     crops, bundled = path / "crops", path / "bundled"
     bundles = [bundled / f"{image:04d}.mat" for image in range(1, _IMAGES + 1)]
-    for bundle in bundles:
-        refuse_links(bundle, 2)
+    for path in (crops, bundled, *bundles):
+        refuse_links(path, 1)
     for folder in (crops, bundled):
         folder.mkdir(parents=True, exist_ok=True)
     written = []
     for result in whole_benchmark(results, _IMAGES, _BOXES):
         written.append(crops / f"{result.sample.name}.mat")
-        refuse_links(written[-1], 2)
+        refuse_links(written[-1], 1)
         # An interrupted evaluation may have left crops.
         with atomic_output(written[-1], overwrite=True) as temporary:
             savemat(temporary, {_CROP: result.pixels}, appendmat=False)
