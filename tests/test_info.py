@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import weakref
 
 import cv2
@@ -204,6 +205,13 @@ def test_a_page_needs_a_photo(folder):
     assert "--report" in ssbsn("info", "photo.png", "--overwrite", code=2).stderr
     missing = ssbsn("info", "photo.png", "--report", "none/page.html", code=2)
     assert "folder of none/page.html" in missing.stderr
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_photos_are_measured(folder, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder)
+    result = ssbsn("info", "missing.png", "--report", "page.html", code=2)
+    assert "may not write" in result.stderr
+    assert "missing.png" not in result.stderr
 
 
 def test_a_large_photo_is_measured_in_parts_that_are_spread_over_it(folder, monkeypatch):

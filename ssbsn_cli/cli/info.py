@@ -71,13 +71,11 @@ def _inspect(
     from ssbsn_cli.core.evaluation.outputs import write_file
     from ssbsn_cli.core.inference.inspecting import inspect_photo
     from ssbsn_cli.core.inference.load import load_denoiser
-    from ssbsn_cli.core.inference.placing import refuse_photo
+    from ssbsn_cli.core.inference.placing import refuse_report
     from ssbsn_cli.core.report.photos import Inspected, make_noise_report
-    from ssbsn_cli.core.runtime.storage import refuse_output
 
     if report:
-        refuse_output(report, overwrite)
-        refuse_photo(report, photos)
+        refuse_report(report, overwrite, photos)
     denoiser = load_denoiser(notify=out.warn)
     drawn: list[Inspected] = []
     shown = 0
@@ -96,7 +94,7 @@ def _inspect(
         shown += 1
         # Pictures of thousands of photos would fill the memory.
         if report:
-            drawn.append((inspected.facts, inspected.noisy, inspected.denoised))
+            drawn.append(inspected)
     if report and drawn:
         write_file(report, make_noise_report(drawn), overwrite)
         out.say(f"Written: {report}")

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
-from ssbsn_cli.core.inference.placing import refuse_photo
+from ssbsn_cli.core.inference.placing import refuse_report
 from ssbsn_cli.core.inference.settings import Settings
-from ssbsn_cli.core.runtime.storage import refuse_output
 
 NO_WEIGHTS = "none"
 ALL_BASELINES = "all"
@@ -77,8 +76,7 @@ class EvaluationRequest:
             files.append(self.submission)
         # Refused before hours are spent on what goes into them.
         for path in files:
-            refuse_output(path, self.overwrite)
-            refuse_photo(path, self.data)
+            refuse_report(path, self.overwrite, self.data)
         if len({path.absolute() for path in files}) < len(files):
             raise OptionError("Two results would go into one file.", "Name different files.")
         if self.overwrite and not (files or self.pictures or self.submission):

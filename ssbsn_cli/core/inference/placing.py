@@ -17,6 +17,7 @@ from ssbsn_cli.core.inference.finding import (
     is_special,
     split_name,
 )
+from ssbsn_cli.core.runtime.storage import refuse_output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,8 +195,14 @@ def _check_file(path: Path, format: str | None) -> None:
         )
 
 
-def refuse_photo(path: Path, inputs: Iterable[str | Path]) -> None:
-    """Raise OptionError if a file that is to hold no photo is an input, or has a photo's name."""
+def refuse_report(path: Path, overwrite: bool, inputs: Iterable[str | Path]) -> None:
+    """Raise OptionError if a file that holds no photo cannot be written, or would replace one.
+
+    That is known before time is spent on its content. None of the inputs may be that file.
+    """
+    refuse_output(path, overwrite)
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise OptionError(f"You may not write in the folder of {path}.", "Choose another folder.")
     if is_photo_name(path) or (
         path.exists() and any(Path(each).exists() and path.samefile(each) for each in inputs)
     ):

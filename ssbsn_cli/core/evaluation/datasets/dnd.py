@@ -27,7 +27,7 @@ from ssbsn_cli.core.evaluation.datasets.samples import (
     whole_benchmark,
 )
 from ssbsn_cli.core.inference.opening import refuse_links
-from ssbsn_cli.core.runtime.storage import atomic_output
+from ssbsn_cli.core.runtime.storage import atomic_output, refuse_output
 
 NEEDS = (
     "Give --data the folder dnd_2017 with info.mat and images_srgb/0001.mat to 0050.mat, from "
@@ -139,8 +139,10 @@ def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> 
 
     Raises
     ------
+    OptionError
+        A bundle exists and `overwrite` is false. Nothing is taken from `results` then.
     ImageError
-        A bundle exists and `overwrite` is false, or a file is a link or cannot be written.
+        A file is a link or cannot be written.
     ValueError
         A crop is missing or out of order. Nothing is bundled then.
 
@@ -155,6 +157,9 @@ def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> 
         refuse_links(path, 1)
     for folder in (crops, bundled):
         folder.mkdir(parents=True, exist_ok=True)
+    # Before hours are spent on the crops.
+    for bundle in bundles:
+        refuse_output(bundle, overwrite)
     written = []
     for result in whole_benchmark(results, _IMAGES, _BOXES):
         written.append(crops / f"{result.sample.name}.mat")
