@@ -65,7 +65,7 @@ def test_what_is_not_installed_fails_alone(card: Path, monkeypatch: pytest.Monke
     assert names("clean/100APPLE") == ["DSC_3.JPG", "IMG_2.JPG"]
     for extra in ("heif", "raw"):
         assert f'pip install "ssbsn[{extra}]"' in result.stderr
-    refused = ssbsn("denoise", card / "IMG_2.JPG", "-o", "out.avif", code=1)
+    refused = ssbsn("denoise", card / "IMG_2.JPG", "-o", "out.jxl", code=1)
     assert 'pip install "ssbsn[formats]"' in refused.stderr
     formats = json.loads(ssbsn("info", "--json").stdout)["formats"]
     assert "JPEG" in formats

@@ -100,8 +100,6 @@ def test_long_descriptions_are_refused() -> None:
 
 INFLATE = """
 import resource, sys
-if sys.argv[2] == "without":
-    sys.modules["imagecodecs"] = None
 from pathlib import Path
 from ssbsn_cli.core.imaging import read_photo
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -113,8 +111,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
-@pytest.mark.parametrize("codecs", ["with", "without"])
-def test_inflating_stops_at_the_size_that_is_claimed(codecs: str, tmp_path: Path) -> None:
+def test_inflating_stops_at_the_size_that_is_claimed(tmp_path: Path) -> None:
     pytest.importorskip("resource")
     deflate = zlib.compressobj(9)
     packed = b"".join(deflate.compress(bytes(1 << 20)) for _ in range(300)) + deflate.flush()
@@ -122,7 +119,7 @@ def test_inflating_stops_at_the_size_that_is_claimed(codecs: str, tmp_path: Path
     entries += [(273, 4, 1, 122), (277, 3, 1, 1), (278, 4, 1, 64), (279, 4, 1, len(packed))]
     path = tmp_path / "bomb.tif"
     path.write_bytes(tiff_of(entries, tail=packed))
-    command = [sys.executable, "-c", INFLATE, str(path), codecs]
+    command = [sys.executable, "-c", INFLATE, str(path)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     answer, grown = done.stdout.splitlines()
     assert "damaged TIFF" in answer
@@ -144,7 +141,7 @@ def test_profiles_and_texts_of_a_png_inflate_to_little() -> None:
     start = time.process_time()
     photo = read_photo(plain[:33] + chunks + plain[33:])
     assert time.process_time() - start < 5
-    assert photo.metadata == Metadata()
+    assert photo.metadata == Metadata(lost=("metadata that are damaged",))
 
 
 def test_a_netpbm_header_is_read_in_one_way_only() -> None:

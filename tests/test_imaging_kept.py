@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from pictures import pillow_bytes, png_chunk, tiff_bytes
 from PIL import Image, ImageCms, IptcImagePlugin
 
@@ -248,6 +249,67 @@ def test_where_on_earth_a_tiff_lies_survives() -> None:
     before = Image.open(io.BytesIO(data))
     for tag, *_ in tags:
         assert after.tag_v2[tag] == before.tag_v2[tag]
+
+
+PRIVATE = "private data of the camera or an editor"
+
+
+def test_private_data_are_named_unless_they_are_little() -> None:
+    jpeg = encode_photo(Photo(PIXELS), "jpeg")
+    for length, lost in ((5000, (PRIVATE,)), (50, ())):
+        thermal = b"FLIR\0" + bytes(length)
+        segment = struct.pack(">BBH", 0xFF, 0xE1, len(thermal) + 2) + thermal
+        assert read_photo(jpeg[:2] + segment + jpeg[2:]).metadata.lost == lost
+        assert read_photo(png(png_chunk(b"mkBS", bytes(length)))).metadata.lost == lost
+        scale = [(34118, 2, length, "AP_IMAGE_PIXEL_SIZE".ljust(length), True)]
+        data = tiff_bytes(PIXELS, photometric="rgb", extratags=scale)
+        assert read_photo(data).metadata.lost == lost
+
+
+def test_paths_of_photoshop_are_named_and_captions_beside_them_kept() -> None:
+    def resource(number: int, content: bytes) -> bytes:
+        padding = bytes(len(content) % 2)
+        return b"8BIM" + struct.pack(">HHI", number, 0, len(content)) + content + padding
+
+    jpeg = encode_photo(Photo(PIXELS), "jpeg")
+    for captions in (b"", IPTC):
+        resources = resource(2000, bytes(26)) + (resource(0x0404, IPTC) if captions else b"")
+        body = b"Photoshop 3.0\0" + resources
+        digits = f"\n8bim\n{len(resources):8d}\n{resources.hex()}\n".encode()
+        for data in (
+            jpeg[:2] + struct.pack(">BBH", 0xFF, 0xED, len(body) + 2) + body + jpeg[2:],
+            png(png_chunk(b"tEXt", b"Raw profile type 8bim\0" + digits)),
+            tiff_bytes(
+                PIXELS, photometric="rgb", extratags=[(34377, 7, len(resources), resources, True)]
+            ),
+        ):
+            metadata = read_photo(data).metadata
+            assert (metadata.iptc, metadata.lost) == (captions, ("the paths of Photoshop",))
+
+
+def test_a_mask_of_a_tiff_is_named() -> None:
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as tiff:
+        tiff.write(PIXELS, photometric="rgb", metadata=None)
+        tiff.write(PIXELS[..., 0] > 100, photometric="mask", subfiletype=4, metadata=None)
+    assert read_photo(buffer.getvalue()).metadata.lost == ("masks",)
+
+
+def test_what_is_damaged_in_a_png_is_named() -> None:
+    for chunk in (png_chunk(b"zTXt", b"Title\0\0not compressed"), gamma(45455)[:-1] + b"?"):
+        assert read_photo(png(chunk)).metadata == Metadata(lost=("metadata that are damaged",))
+
+
+def test_the_profile_of_a_bmp_is_read() -> None:
+    plain = pillow_bytes(Image.fromarray(PIXELS), "BMP")
+    head = bytearray(plain[14:54].ljust(124, b"\0"))
+    head[:4], head[56:60] = struct.pack("<I", 124), b"DEBM"
+    body = plain[54:]
+    struct.pack_into("<II", head, 112, 124 + len(body), len(PROFILE))
+    data = b"BM" + struct.pack("<IHHI", 138 + len(body), 0, 0, 138) + head + body + PROFILE
+    photo = read_photo(data)
+    assert np.array_equal(photo.pixels, PIXELS)
+    assert photo.metadata.icc == PROFILE
 
 
 def jpeg_with(xmp: bytes, tail: bytes = b"") -> bytes:

@@ -15,7 +15,14 @@ from typer.testing import CliRunner
 
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.cli.app import app
-from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo, read_photo, write_photo
+from ssbsn_cli.core.imaging import (
+    Metadata,
+    Photo,
+    encode_photo,
+    list_losses,
+    read_photo,
+    write_photo,
+)
 from ssbsn_cli.core.imaging.compare import Comparison
 from ssbsn_cli.core.imaging.levels import level_floats
 
@@ -74,6 +81,13 @@ def test_holes_are_read_and_become_black_where_there_are_none() -> None:
     assert np.array_equal(photo.pixels, pixels, equal_nan=True)
     shallow = read_photo(encode_photo(photo, "png")).pixels
     assert [shallow[2, 3, 1], shallow[4, 4, 2], shallow[5, 5, 0]] == [0, 65535, 0]
+
+
+def test_light_that_a_format_clips_is_named() -> None:
+    for values, clipped in (([0, 1.005, np.nan], False), ([0, 7], True), ([-0.5, 1], True)):
+        photo = Photo(np.array(values, np.float32).reshape(1, -1, 1), format="tiff")
+        assert list_losses(photo, "tiff") == ()
+        assert bool(list_losses(photo, "png")) == clipped
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 from dataclasses import replace
@@ -197,21 +198,43 @@ def test_a_large_profile_survives_in_jpeg() -> None:
 
 
 def test_what_jpeg_cannot_hold_is_left_out() -> None:
-    metadata = Metadata(exif_block() + bytes(70_000), XMP % 1 + b" " * 70_000, RGB_PROFILE)
+    metadata = Metadata(exif_block() + bytes(70_000), XMP % 1, RGB_PROFILE)
     photo = Photo(picture(), metadata)
     image = opened(encode_photo(photo, "jpeg"))
     assert "exif" not in image.info
-    assert "xmp" not in image.info
     assert image.info["icc_profile"] == RGB_PROFILE
     kept = read_photo(encode_photo(photo, "png")).metadata
     assert (kept.exif, kept.xmp, kept.icc) == (metadata.exif, metadata.xmp, metadata.icc)
-    assert list_losses(photo, "jpeg") == ("EXIF", "XMP")
+    assert list_losses(photo, "jpeg") == ("EXIF",)
     assert list_losses(photo, "png") == ()
+
+
+def test_a_long_xmp_is_extended_in_a_jpeg_and_whole_again_elsewhere() -> None:
+    long = (XMP % 1).replace(b"<r ", b'<r title="%s" ' % (b"x" * 150_000))
+    wrapped = b'<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>' + long + b'<?xpacket end="w"?>'
+    photo = Photo(picture(), Metadata(xmp=wrapped))
+    data = encode_photo(photo, "jpeg")
+    assert list_losses(photo, "jpeg") == ()
+    # The specification: a digest of the extension, its length, and a part of at most 64 kB.
+    digest = hashlib.md5(long).hexdigest().upper().encode()
+    assert b'HasExtendedXMP="' + digest in opened(data).info["xmp"]
+    head = b"http://ns.adobe.com/xmp/extension/\0" + digest + struct.pack(">I", len(long))
+    assert data.count(head) == 3
+    again = read_photo(data)
+    assert again.metadata == Metadata(xmp=long)
+    assert read_photo(encode_photo(again, "png")).metadata.xmp == long
 
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize(
-    ("channels", "icc"), [(3, GREY_PROFILE), (1, RGB_PROFILE), (3, b"no profile"), (3, bytes(300))]
+    ("channels", "icc"),
+    [
+        (3, GREY_PROFILE),
+        (1, RGB_PROFILE),
+        (3, b"no profile"),
+        (3, bytes(300)),
+        (3, RGB_PROFILE[:-9]),
+    ],
 )
 def test_a_profile_for_other_pixels_is_not_written(format: str, channels: int, icc: bytes) -> None:
     data = encode_photo(Photo(picture(channels), Metadata(icc=icc)), format)

@@ -222,6 +222,14 @@ def inner_boxes(data: bytes, *path: bytes) -> list[Box]:
     return list(read_boxes(data, start, end))
 
 
+@pytest.mark.parametrize("format", ["heic", "jxl"])
+def test_exif_behind_a_wrong_count_is_found(format: str) -> None:
+    data = encode_photo(Photo(smooth(), Metadata(exif_block())), format)
+    assert data.count(bytes(4) + exif_block()) == 1
+    wrong = data.replace(bytes(4) + exif_block(), b"\xff" * 4 + exif_block())
+    assert b"Phone 1" in read_photo(wrong).metadata.exif
+
+
 def test_compressed_metadata_of_jpeg_xl_are_read() -> None:
     codestream = encode_photo(Photo(smooth()), "jxl")
     assert codestream.startswith(b"\xff\x0a")
@@ -230,6 +238,23 @@ def test_compressed_metadata_of_jpeg_xl_are_read() -> None:
         data += build_box(b"brob", kind + bytes(imagecodecs.brotli_encode(content)))
     metadata = read_photo(data + build_box(b"jxlc", codestream)).metadata
     assert (metadata.exif, metadata.xmp) == (exif_block(), XMP % 1)
+
+
+def test_what_describes_another_image_is_not_told_of_this_one() -> None:
+    data = encode_photo(Photo(smooth(4), Metadata(xmp=XMP % 1)), "avif")
+    (references,) = [box for box in inner_boxes(data, b"meta") if box.kind == b"iref"]
+    at = data.index(b"cdsc", references.start) + 4
+    # The item itself and how many it describes come before the number of the image.
+    other = data[: at + 4] + b"\0\2" + data[at + 6 :]
+    assert read_photo(data).metadata.xmp == XMP % 1
+    assert read_photo(other).metadata.xmp == b""
+
+
+@pytest.mark.parametrize(("kind", "what"), [(b"jhgm", "gain map"), (b"jumb", "credentials")])
+def test_boxes_of_jpeg_xl_that_no_result_has_are_named(kind: bytes, what: str) -> None:
+    data = encode_photo(Photo(smooth(), Metadata(xmp=XMP % 1)), "jxl")
+    (lost,) = read_photo(data + build_box(kind, bytes(9))).metadata.lost
+    assert what in lost
 
 
 def test_further_images_are_named() -> None:
@@ -244,7 +269,11 @@ def test_further_images_are_named() -> None:
 
 @pytest.mark.parametrize(
     ("urn", "name"),
-    [(b"urn:mpeg:hevc:2015:auxid:2", "the depth map"), (b"aux:hdrgainmap", "the gain map")],
+    [
+        (b"urn:mpeg:hevc:2015:auxid:2", "the depth map"),
+        (b"aux:hdrgainmap", "the gain map"),
+        (b"aux:something", "further maps"),
+    ],
 )
 def test_maps_that_belong_to_an_image_are_named(urn: bytes, name: str) -> None:
     alpha = b"urn:mpeg:hevc:2015:auxid:1"
@@ -296,9 +325,7 @@ def test_the_claimed_size_is_checked_before_decoding(format: str) -> None:
     assert "--max-pixels" in caught.value.hint
 
 
-@pytest.mark.parametrize(
-    ("name", "extra"), [("heic", "heif"), ("avif", "formats"), ("jxl", "formats")]
-)
+@pytest.mark.parametrize(("name", "extra"), [("heic", "heif"), ("jxl", "formats")])
 def test_a_missing_package_is_named(name: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode_photo(Photo(smooth()), name)
     monkeypatch.setattr("ssbsn_cli.core.imaging.codec.find_spec", lambda _: None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,17 @@ from pictures import Array
 from PIL import ExifTags, Image, ImageCms
 
 from ssbsn_cli.core.errors import ImageError
-from ssbsn_cli.core.imaging import Photo, encode_photo, read_photo, result_extension, write_photo
+from ssbsn_cli.core.imaging import (
+    Metadata,
+    Photo,
+    encode_photo,
+    read_photo,
+    result_extension,
+    write_photo,
+)
 from ssbsn_cli.core.imaging.boxes import build_box
 from ssbsn_cli.core.imaging.exif import Entry, Layout, pack
-from ssbsn_cli.core.imaging.raw import read_raw_exif
+from ssbsn_cli.core.imaging.raw import read_raw_metadata
 from ssbsn_cli.core.types import RawSpace
 
 # XYZ to linear sRGB, so that the made camera sees sRGB.
@@ -39,7 +47,13 @@ def packed(*values: float) -> bytes:
     return struct.pack(f"<{len(numbers)}I", *numbers)
 
 
-def dng(light: Array, orientation: int = 1, thumbnail: bool = True) -> bytes:
+def dng(
+    light: Array,
+    orientation: int = 1,
+    thumbnail: bool = True,
+    tags: Sequence[Any] = (),
+    corrections: Sequence[Any] = (),
+) -> bytes:
     """Make a DNG: a Bayer mosaic (RGGB) of linear sRGB light, (H, W, 3), white at 1.
 
     Its first picture is a thumbnail that looks like nothing in it, as in files of cameras.
@@ -53,11 +67,11 @@ def dng(light: Array, orientation: int = 1, thumbnail: bool = True) -> bytes:
         (EXIF_IFD - 1, 4, 1, 0, True), (GPS_IFD - 1, 4, 1, 0, True),
         (50706, 1, 4, bytes((1, 4, 0, 0)), True), (50708, 2, 0, "Camera 7", True),
         (50721, 10, 9, rationals(*TO_SRGB.ravel()), True), (50728, 5, 3, rationals(*WHITE), True),
-        (50778, 3, 1, 21, True),
+        (50778, 3, 1, 21, True), *tags,
     ]  # fmt: skip
     own: list[Any] = [
         (33421, 3, 2, (2, 2), True), (33422, 1, 4, bytes((0, 1, 1, 2)), True),
-        (50714, 3, 1, BLACK, True), (50717, 3, 1, SATURATED, True),
+        (50714, 3, 1, BLACK, True), (50717, 3, 1, SATURATED, True), *corrections,
     ]  # fmt: skip
     buffer = io.BytesIO()
     with tifffile.TiffWriter(buffer, byteorder="<") as tiff:
@@ -211,7 +225,7 @@ def test_fujis_exif_is_that_of_its_preview() -> None:
     Image.new("RGB", (16, 16)).save(preview, "JPEG", exif=exif)
     place = struct.pack(">II", 128, len(preview.getvalue()))
     raf = (b"FUJIFILMCCD-RAW 0201".ljust(84, b"\0") + place).ljust(128, b"\0") + preview.getvalue()
-    assert facts(read_raw_exif(io.BytesIO(raf))) == ("Maker", None, 800, False, 48.0)
+    assert facts(read_raw_metadata(io.BytesIO(raf)).exif) == ("Maker", None, 800, False, 48.0)
 
 
 def test_canons_exif_is_in_boxes_of_its_own() -> None:
@@ -224,14 +238,46 @@ def test_canons_exif_is_in_boxes_of_its_own() -> None:
     inside = b"".join(build_box(kind, block) for kind, block in tables.items())
     cr3 = build_box(b"ftyp", b"crx \0\0\0\1crx isom")
     cr3 += build_box(b"moov", build_box(b"uuid", uuid + inside)) + build_box(b"mdat", bytes(9))
-    assert facts(read_raw_exif(io.BytesIO(cr3))) == ("Maker", None, 800, False, 48.0)
+    assert facts(read_raw_metadata(io.BytesIO(cr3)).exif) == ("Maker", None, 800, False, 48.0)
 
 
 @pytest.mark.parametrize(
     "data", [b"FUJIFILM" + b"\xff" * 100, b"\0\0\0\x18ftypcrx ", b"II*\0", b""]
 )
 def test_broken_exif_of_raw_files_is_left_out(data: bytes) -> None:
-    assert read_raw_exif(io.BytesIO(data)) == b""
+    assert read_raw_metadata(io.BytesIO(data)) == Metadata()
+
+
+def test_what_describes_a_raw_photo_is_kept_and_how_to_develop_it_is_not() -> None:
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r xmlns:tiff="t" tiff:Orientation="6" xmlns:xmp="u" '
+        b'xmp:Rating="5"%s/></x:xmpmeta>'
+    )
+    settings = b' xmlns:crs="http://ns.adobe.com/camera-raw-settings/1.0/"'
+    exposure = b' crs:Exposure2012="+2.00"'
+    caption = b"\x1c\x02\x78\0\x06A hill"
+    stored = xmp % (settings + exposure)
+    tags = [(700, 1, len(stored), stored, True), (33723, 7, len(caption), caption, True)]
+    warp = [(51022, 7, 2000, bytes(2000), True)]
+    for thumbnail in (True, False):
+        light = scene((0.3, 0.3, 0.3))
+        metadata = developed(dng(light, 6, thumbnail, tags, warp)).metadata
+        assert metadata.xmp == (xmp % settings).replace(b'"6"', b'"1"')
+        assert metadata.iptc == caption
+        assert metadata.lost == (
+            "corrections of the lens that the DNG asks for",
+            "maker notes",
+            "settings of the raw converter",
+        )
+
+
+def test_colours_that_nobody_knows_are_named() -> None:
+    known = dng(scene((0.3, 0.3, 0.3)))
+    assert not any("colours" in what for what in developed(known).metadata.lost)
+    # The tag of the colour matrix gets the number of one that means nothing.
+    unknown = known.replace(struct.pack("<HH", 50721, 10), struct.pack("<HH", 50720, 10))
+    (lost,) = (what for what in developed(unknown).metadata.lost if "colours" in what)
+    assert lost == "true colours because LibRaw has no colour matrix for the camera"
 
 
 def test_results_are_named_as_tiffs() -> None:

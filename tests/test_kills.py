@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +16,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
+from training_runs import TINY
+from weights_files import Server, tiny_checkpoint, tiny_facts
 
-COMMAND = [sys.executable, "-m", "ssbsn_cli", "denoise", "in"]
-TIMES = 20
+DENOISE = "denoise in -o out --skip-existing --quiet"
+COMMANDS = {
+    "denoise": f"{DENOISE} --compare seen",
+    "adapt": f"{DENOISE} --adapt 0.05 --keep-adapted run",
+    "cluster": f"{DENOISE} --cluster local:2",
+    "train": "train --data in --config tiny.toml --out run --resume --quiet",
+    "eval": "eval --dataset folder --data in --report page.html --overwrite --quiet",
+    "info": "info in/0.png in/1.png --report page.html --overwrite --quiet",
+    "fetch-weights": "fetch-weights tiny --quiet",
+}
+MADE = ("out", "seen", "run", "page.html", "cache")
+# How often each command is killed.
+TIMES = int(os.environ.get("KILLS", "20"))
 
 pytestmark = pytest.mark.slow
 
@@ -22,39 +40,103 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SSBSN_CACHE", str(tmp_path / "cache"))
     Path("in").mkdir()
-    for number in range(12):
-        noise = np.random.default_rng(number).integers(0, 256, (300, 400 + number, 3), np.uint8)
+    for number in range(6):
+        noise = np.random.default_rng(number).integers(0, 256, (240, 320 + number, 3), np.uint8)
         Image.fromarray(noise).save(f"in/{number}.png", compress_level=1)
     return tmp_path
+
+
+@pytest.fixture
+def slow_server(tmp_path, monkeypatch):
+    """What `fetch-weights tiny` downloads, a little at a time."""
+    content = tiny_checkpoint(tmp_path / "tiny.pth").read_bytes()
+
+    def trickle(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        # The client is gone when it was killed.
+        with contextlib.suppress(OSError):
+            for start in range(0, len(content), 4096):
+                handler.wfile.write(content[start : start + 4096])
+                time.sleep(0.05)
+
+    with Server().running() as server:
+        server.answers["/tiny"] = trickle
+        facts = tiny_facts(urls=[server.url("/tiny")])
+        lines = ["[tiny]", *(f"{key} = {value!r}" for key, value in facts.items())]
+        Path("lab.toml").write_text("\n".join(lines))
+        monkeypatch.setenv("SSBSN_WEIGHTS_TOML", str(tmp_path / "lab.toml"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield
 
 
 def leftovers():
     return list(Path().rglob(".ssbsn-*"))
 
 
-def test_the_run_after_a_kill_goes_on_and_cleans_up(photos):
-    command = [*COMMAND, "-o", "out", "--compare", "seen", "--skip-existing", "--quiet"]
-    killed, moments = 0, random.Random(0)
+def originals():
+    return {p: hashlib.sha256(p.read_bytes()).digest() for p in Path("in").iterdir()}
+
+
+def assert_whole():
+    """Whatever has its name is complete."""
+    for path in Path().rglob("*"):
+        if any(part.startswith(".") for part in path.parts):
+            continue
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                image.load()
+        elif path.suffix == ".safetensors":
+            load_file(path)
+        elif path.suffix == ".html":
+            assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
+
+
+def remove_results():
+    for path in map(Path, MADE):
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+
+
+def wait_for_workers(group):
+    """Wait until no process of a group is left."""
+    deadline = time.monotonic() + 60
+    with contextlib.suppress(ProcessLookupError):
+        while True:
+            os.killpg(group, 0)
+            assert time.monotonic() < deadline, "a process stays behind"
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_kill_damages_nothing_and_the_next_run_cleans_up(photos, slow_server, name):
+    Path("tiny.toml").write_text(TINY.replace("steps = 6", "steps = 60"))
+    command = [sys.executable, "-m", "ssbsn_cli", *COMMANDS[name].split()]
+    before = originals()
+    start = time.monotonic()
+    assert subprocess.run(command).returncode == 0
+    lasting = time.monotonic() - start
+    killed, moments = 0, random.Random(name)
     while killed < TIMES:
-        process = subprocess.Popen(command)
-        while not Path("out").exists() and process.poll() is None:
-            time.sleep(0.02)
-        time.sleep(moments.uniform(0, 2))
+        if moments.random() < 0.5:
+            remove_results()
+        process = subprocess.Popen(command, start_new_session=True)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(0, lasting))
         killed += process.poll() is None
         process.kill()
         process.wait()
-        if len(list(Path("out").glob("[!.]*"))) > 9:
-            for path in Path("out").glob("[!.]*"):
-                path.unlink()
+        wait_for_workers(process.pid)
+        assert originals() == before
+        assert_whole()
     assert subprocess.run(command).returncode == 0
+    assert originals() == before
+    assert_whole()
     assert not leftovers()
-    for folder in ("out", "seen"):
-        results = list(Path(folder).iterdir())
-        assert len(results) == 12
-        for path in results:
-            with Image.open(path) as image:
-                image.load()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -63,7 +145,19 @@ def test_an_interrupt_ends_the_command_at_once_wherever_it_is(photos, number, op
     moments = random.Random(1)
     for _ in range(TIMES // 4):
         process = subprocess.Popen(
-            [*COMMAND, "-o", "out", "--overwrite", *options], stderr=subprocess.PIPE, text=True
+            [
+                sys.executable,
+                "-m",
+                "ssbsn_cli",
+                "denoise",
+                "in",
+                "-o",
+                "out",
+                "--overwrite",
+                *options,
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
         )
         # Before, Python itself answers.
         time.sleep(moments.uniform(0.5, 8))

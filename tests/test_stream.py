@@ -117,8 +117,6 @@ def test_the_result_is_that_of_smaller_photos(
 def test_other_layouts_too(
     tmp_path: Path, stream: Any, monkeypatch: pytest.MonkeyPatch, layout: dict[str, Any]
 ) -> None:
-    if layout.get("compression") == "lzw":
-        pytest.importorskip("imagecodecs")
     # Uncompressed, the whole photo is one strip, which is read in pieces.
     monkeypatch.setattr(tiff_stream, "_RUN_BYTES", 1000)
     pixels = noise(90, 131, 1 if layout.get("photometric") else 3, "uint16")

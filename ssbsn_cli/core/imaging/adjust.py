@@ -1,4 +1,4 @@
-"""Photos made alike: their depth, their alpha, the order of colours, which way is up."""
+"""Photos made alike: their depth, their alpha, which way is up."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from ssbsn_cli.core.imaging.exif_fields import mark_upright, orientation_of
@@ -78,15 +77,7 @@ def straighten_alpha(photo: Photo) -> Photo:
 def is_opaque(photo: Photo) -> bool:
     """Tell whether a photo's alpha channel hides nothing anywhere, so that it can be left out."""
     alpha = photo.pixels[..., -1]
-    return photo.alpha != "unspecified" and bool((alpha == white_of(alpha.dtype)).all())
-
-
-def swap_red_and_blue(pixels: Pixels) -> Pixels:
-    """Turn BGR, (H, W, 3) or with alpha (H, W, 4), into RGB in place; return the same array."""
-    code = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-    for rows in pixel_rows(pixels):
-        pixels[rows] = cv2.cvtColor(pixels[rows], code)
-    return pixels
+    return bool((alpha == white_of(alpha.dtype)).all())
 
 
 def upright(photo: Photo) -> Photo:
@@ -100,6 +91,15 @@ def upright(photo: Photo) -> Photo:
     if turned and metadata.resolution:
         metadata = replace(metadata, resolution=metadata.resolution[::-1])
     return replace(photo, pixels=pixels, metadata=metadata)
+
+
+def settle_upright(metadata: Metadata, turned: bool = False) -> Metadata:
+    """Make metadata ask for no turn, since the pixels are upright whatever EXIF says.
+
+    `turned` tells whether that exchanged width and height.
+    """
+    _, metadata = settle_turn(metadata)
+    return replace(metadata, exif=mark_upright(metadata.exif, turned))
 
 
 def settle_turn(metadata: Metadata) -> tuple[int, Metadata]:

@@ -6,12 +6,13 @@ import struct
 from fractions import Fraction
 from typing import Any, BinaryIO
 
+import imagecodecs
 import numpy as np
 
 from ssbsn_cli.core.imaging.adjust import rescale
 from ssbsn_cli.core.imaging.boxes import XMP_TYPE, Items, build_box, read_boxes, read_items
 from ssbsn_cli.core.imaging.codec import Codec, animation
-from ssbsn_cli.core.imaging.heif import KEEPS, codec_of_brands, coded_bits, measure, metadata_of
+from ssbsn_cli.core.imaging.heif import KEEPS, codec_of_brands, coded_pixels, measure, metadata_of
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
 from ssbsn_cli.core.imaging.profile import SRGB
 
@@ -26,8 +27,6 @@ _SPEED = 8
 
 def _decode(stream: BinaryIO) -> Photo:
     """Read an AVIF, cropped and turned as it says: what EXIF says about that does not count."""
-    import imagecodecs
-
     data = stream.read()
     if data[_BRAND] == b"avis":
         raise animation()
@@ -70,14 +69,8 @@ def _crop(pixels: Pixels, body: bytes) -> Pixels:
 
 def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
     """Write an AVIF, lossless at quality 100; 16 bits become 10, or 12 if the photo came so."""
-    import imagecodecs
-
-    pixels = photo.pixels
-    options: dict[str, Any] = {}
-    if pixels.dtype == np.uint16:
-        bits = coded_bits(photo)
-        pixels = rescale(pixels, 65535, (1 << bits) - 1, np.empty_like(pixels))
-        options["bitspersample"] = bits
+    pixels, bits = coded_pixels(photo)
+    options: dict[str, Any] = {"bitspersample": bits}
     if pixels.shape[2] == 1:
         pixels = pixels[..., 0]
     elif pixels.shape[2] > 2 and quality < _LOSSLESS:
@@ -178,6 +171,4 @@ AVIF = Codec(
     max_side=65536,
     keeps=KEEPS,
     measure=measure,
-    modules=("imagecodecs",),
-    extra="formats",
 )

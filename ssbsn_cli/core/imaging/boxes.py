@@ -99,6 +99,13 @@ def build_box(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(content), kind) + content
 
 
+def strip_exif(content: bytes) -> bytes:
+    """Return the EXIF block of an item or a box, whose first four bytes say how many to skip."""
+    start = 4 + int.from_bytes(content[:4], "big")
+    # Some writers put something else there.
+    return content[start if start < len(content) else 4 :].removeprefix(b"Exif\0\0")
+
+
 def read_items(data: bytes) -> Items:
     """Read what a HEIF or AVIF file says about its primary image.
 
@@ -116,11 +123,10 @@ def read_items(data: bytes) -> Items:
     kinds = _read_kinds(data, parts[b"iinf"])
     places = _read_places(data, parts)
     properties = _read_properties(data, parts[b"iprp"])
-    children = set(_read_references(data, parts))
-    wanted = {kind: places.get(item, []) for item, kind in reversed(kinds.items())}
+    children = set(_read_references(data, parts, primary))
+    own = [(kind, item) for item, kind in reversed(kinds.items()) if item not in children]
+    wanted = {kind: places.get(item, []) for kind, item in own}
     exif, xmp = (_join(data, wanted.get(kind, [])) for kind in (_EXIF_TYPE, XMP_TYPE))
-    # The first four bytes say how many to skip.
-    exif = exif[4 + int.from_bytes(exif[:4], "big") :].removeprefix(b"Exif\0\0")
     others = {item for item, kind in kinds.items() if kind in _PICTURES}
     names = [
         body[4:].split(b"\0")[0]
@@ -131,7 +137,7 @@ def read_items(data: bytes) -> Items:
     names += [_GAIN_MAP] * (_GAIN_MAP in kinds.values())
     return Items(
         properties=tuple(properties.get(primary, ())),
-        exif=exif,
+        exif=strip_exif(exif),
         xmp=xmp,
         others=len(others - children - {primary}),
         auxiliary=tuple(names),
@@ -214,8 +220,8 @@ def _read_properties(data: bytes, box: Box) -> dict[int, list[tuple[bytes, bytes
     return found
 
 
-def _read_references(data: bytes, parts: dict[bytes, Box]) -> Iterator[int]:
-    """Yield the items that are parts of an image or belong to one, such as tiles, thumbnails."""
+def _read_references(data: bytes, parts: dict[bytes, Box], primary: int) -> Iterator[int]:
+    """Yield parts of images, what belongs to one such as thumbnails, and what describes others."""
     box = parts.get(b"iref")
     if box is None:
         return
@@ -226,5 +232,7 @@ def _read_references(data: bytes, parts: dict[bytes, Box]) -> Iterator[int]:
         targets = [number.take(size) for _ in range(number.take(2))]
         if reference.kind == b"dimg":
             yield from targets
-        elif reference.kind in (b"auxl", b"thmb"):
+        elif reference.kind in (b"auxl", b"thmb") or (
+            reference.kind == b"cdsc" and primary not in targets
+        ):
             yield item

@@ -17,12 +17,13 @@ IPTC, RESOURCES = 33723, 34377
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 EXIF_IFD, MAKER_NOTE = 34665, 37500
 GPS_IFD, _INTEROP_IFD = 34853, 40965
+SUB_DIRECTORIES, DNG_VERSION = 330, 50706
 _POINTERS = {EXIF_IFD, GPS_IFD, _INTEROP_IFD}
 
 # The tags of a first directory that describe the photo rather than how its bytes are laid out:
-# titles, camera, software, dates, people, resolution, rating, the XP tags of Windows, and where on
-# Earth the pixels lie (GeoTIFF and GDAL).
-DESCRIPTIVE = {269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432}
+# titles, camera, software, dates, people, white and primaries, resolution, rating, the XP tags of
+# Windows, and where on Earth the pixels lie (GeoTIFF and GDAL).
+DESCRIPTIVE = {269, 270, 271, 272, 285, 305, 306, 315, 316, 318, 319, 18246, 18249, 33432}
 DESCRIPTIVE |= {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
 DESCRIPTIVE |= {40091, 40092, 40093, 40094, 40095, *_POINTERS}
 DESCRIPTIVE |= {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}
@@ -118,6 +119,12 @@ def read_directory(
             except BROKEN:
                 continue
     return found
+
+
+def take(directory: Directory, tag: int) -> bytes:
+    """Remove a tag from a directory and return its bytes, or none if it is not there."""
+    item = directory.pop(tag, None)
+    return item.data if isinstance(item, Entry) else b""
 
 
 def list_tags(stream: BinaryIO, layout: Layout, position: int) -> list[tuple[int, int, int, int]]:

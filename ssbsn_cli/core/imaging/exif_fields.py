@@ -1,7 +1,7 @@
 """Single facts of EXIF blocks: which way is up, the resolution in print, maker notes.
 
-Blocks are changed where they are, and every other byte stays in its place, since maker notes may
-refer to positions in the block.
+Where it can be, a block is changed in place, and every other byte stays where it was, since maker
+notes may refer to positions in the block.
 """
 
 from __future__ import annotations
@@ -125,45 +125,18 @@ def _rational(item: Entry, layout: Layout) -> float:
 
 
 def add_resolution(blob: bytes, resolution: tuple[float, float]) -> bytes:
-    """Write pixels per inch into an EXIF block that states none; the block may be empty.
-
-    It gets a new first directory at its end. A broken block stays as it is.
-    """
-    try:
-        order = parse_exif(blob)[0].order if blob else "<"
-        entries = {
-            X_RESOLUTION: _ratio(resolution[0], order),
-            Y_RESOLUTION: _ratio(resolution[1], order),
-            RESOLUTION_UNIT: Entry(_SHORT, 1, struct.pack(order + "H", _INCH)),
-        }
-        return _append(blob, entries) if blob else build_exif({**entries}, order)
-    except BROKEN:
-        return blob
+    """Write an EXIF block, which may be empty, anew with pixels per inch; the thumbnail goes."""
+    layout, directory = parse_exif(blob) if blob else (Layout("<"), {})
+    directory |= {
+        X_RESOLUTION: _ratio(resolution[0], layout),
+        Y_RESOLUTION: _ratio(resolution[1], layout),
+        RESOLUTION_UNIT: Entry(_SHORT, 1, struct.pack(layout.order + "H", _INCH)),
+    }
+    return build_exif(directory, layout.order)
 
 
-def _ratio(value: float, order: str) -> Entry:
-    return Entry(_RATIONAL, 1, struct.pack(order + "II", round(value * 1000), 1000))
-
-
-def _append(blob: bytes, entries: dict[int, Entry]) -> bytes:
-    """Write the first directory anew at the end of a block, with more entries."""
-    stream, layout, position = open_exif(blob)
-    tags = list_tags(stream, layout, position)
-    records = {tag: blob[place - 8 : place + 4] for tag, _, _, place in tags}
-    thumbnail = position + layout.count.size + len(tags) * _ENTRY_SIZE
-    start = len(blob) + len(blob) % 2
-    values = bytearray()
-    after = start + layout.count.size + len(records | entries) * _ENTRY_SIZE + layout.offset.size
-    for tag, item in entries.items():
-        content = item.data.ljust(4, b"\0")
-        if len(item.data) > 4:
-            content = layout.offset.pack(after + len(values))
-            values += item.data
-        records[tag] = layout.head.pack(tag, item.kind, item.count) + content
-    table = b"".join(record for _, record in sorted(records.items()))
-    head = blob[:4] + layout.offset.pack(start) + blob[8:]
-    following = blob[thumbnail : thumbnail + 4].ljust(4, b"\0")
-    return head.ljust(start, b"\0") + layout.count.pack(len(records)) + table + following + values
+def _ratio(value: float, layout: Layout) -> Entry:
+    return Entry(_RATIONAL, 1, struct.pack(layout.order + "II", round(value * 1000), 1000))
 
 
 def drop_fixed_note(directory: Directory) -> bool:

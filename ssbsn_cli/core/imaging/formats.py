@@ -100,8 +100,9 @@ def sniff(stream: BinaryIO, suffix: str) -> Codec:
     stream.seek(0)
     if not head:
         raise Refusal("is empty", "Copy or download it again.")
-    found = next((codec for codec in CODECS.values() if codec.matches(head)), None)
-    if RAW.matches(head) or (suffix.lower() in RAW.extensions and found in (None, TIFF)):
+    # Camera raw first, since its files may match as TIFFs, too.
+    found = next((codec for codec in reversed(CODECS.values()) if codec.matches(head)), None)
+    if suffix.lower() in RAW.extensions and found in (None, TIFF):
         found = RAW
     if not found:
         raise _foreign(head)

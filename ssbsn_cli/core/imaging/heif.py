@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
 
-from ssbsn_cli.core.imaging.adjust import rescale, settle_turn
+from ssbsn_cli.core.imaging.adjust import rescale, settle_upright
 from ssbsn_cli.core.imaging.boxes import Items, read_items
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec
-from ssbsn_cli.core.imaging.exif_fields import mark_upright
-from ssbsn_cli.core.imaging.jpeg_segments import OTHER_PICTURES
-from ssbsn_cli.core.imaging.photo import Metadata, Photo
+from ssbsn_cli.core.imaging.photo import (
+    BRIGHTNESS,
+    DEPTH_MAP,
+    GAIN_MAP,
+    OTHER_PICTURES,
+    Metadata,
+    Photo,
+    Pixels,
+)
 from ssbsn_cli.core.imaging.profile import SRGB
 
 _HEVC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
@@ -23,14 +28,17 @@ _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _USUAL_BITS = 10
 KEEPS = dict.fromkeys(("exif", "xmp", "icc", "cicp"), UNLIMITED)
 _UNSPECIFIED = (0, 2)
+# What maps of alpha are called, which stays.
+_ALPHAS = (b":auxid:1", b":auxiliary:alpha")
 # What a result will lack, by a part of the name of each map.
 _MAPS = {
-    b"hdrgainmap": "the gain map for HDR displays",
-    b"tmap": "the gain map for HDR displays",
-    b"auxid:2": "the depth map",
-    b"disparity": "the depth map",
-    b"depth": "the depth map",
+    b"hdrgainmap": GAIN_MAP,
+    b"tmap": GAIN_MAP,
+    b"auxid:2": DEPTH_MAP,
+    b"disparity": DEPTH_MAP,
+    b"depth": DEPTH_MAP,
     b"matte": "masks of people",
+    b"": "further maps",
 }
 # Takes half the time of x265's default and looks the same at high qualities.
 _PRESET = "medium"
@@ -81,17 +89,26 @@ def metadata_of(items: Items, turned: bool) -> Metadata:
         # Unspecified colours are sRGB, too.
         if cicp == SRGB or cicp[0] in _UNSPECIFIED or cicp[1] in _UNSPECIFIED:
             cicp = b""
-    lost = [word for part, word in _MAPS.items() if any(part in name for name in items.auxiliary)]
+    lost = [
+        next(word for part, word in _MAPS.items() if part in name)
+        for name in items.auxiliary
+        if not name.endswith(_ALPHAS)
+    ]
+    if items.find(b"clli") or items.find(b"mdcv"):
+        lost.append(BRIGHTNESS)
     if items.others:
         lost.append(OTHER_PICTURES)
-    named = tuple(dict.fromkeys(lost))
-    _, kept = settle_turn(Metadata(items.exif, items.xmp, icc, cicp=cicp, lost=named))
-    return replace(kept, exif=mark_upright(kept.exif, turned))
+    metadata = Metadata(items.exif, items.xmp, icc, cicp=cicp, lost=tuple(lost))
+    return settle_upright(metadata, turned)
 
 
-def coded_bits(photo: Photo) -> int:
-    """Return how many bits to write of a 16-bit photo: those it came with, else what most use."""
-    return photo.bits if photo.bits < 16 else _USUAL_BITS
+def coded_pixels(photo: Photo) -> tuple[Pixels, int]:
+    """Return what is encoded, and of how many bits: 16 become those it came with, or 10."""
+    pixels = photo.pixels
+    if pixels.dtype == np.uint8:
+        return pixels, 8
+    bits = photo.bits if photo.bits < 16 else _USUAL_BITS
+    return rescale(pixels, 65535, (1 << bits) - 1, np.empty_like(pixels)), bits
 
 
 def measure(stream: BinaryIO) -> tuple[int, int]:
@@ -103,13 +120,9 @@ def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
     """Write a HEIC with colours at half the resolution, as phones do; 16 bits become 10 or 12."""
     import pillow_heif
 
-    pixels = photo.pixels
+    pixels, bits = coded_pixels(photo)
     height, width, channels = pixels.shape
-    mode, bits = _MODES[channels], 8
-    if pixels.dtype == np.uint16:
-        bits = coded_bits(photo)
-        pixels = rescale(pixels, 65535, (1 << bits) - 1, np.empty_like(pixels))
-        mode = f"{mode};{bits}"
+    mode = _MODES[channels] if bits == 8 else f"{_MODES[channels]};{bits}"
     metadata = photo.metadata
     primaries, transfer = (metadata.cicp or SRGB)[:2]
     buffer = io.BytesIO()

@@ -16,20 +16,17 @@ from ssbsn_cli.core.imaging.jpeg_segments import (
     KEEPS,
     LS,
     NO_END,
-    OTHER_PICTURES,
     SOS,
     Contents,
     list_segments,
     only_metadata,
     write_segments,
 )
-from ssbsn_cli.core.imaging.photo import Photo, Pixels
+from ssbsn_cli.core.imaging.photo import LITTLE, OTHER_PICTURES, Photo, Pixels
 from ssbsn_cli.core.imaging.pillow import save_array, to_array
 from ssbsn_cli.core.imaging.xmp import LOST_VIDEO
 
 _LOSSLESS = {0xC3, 0xC7, 0xCB, 0xCF}
-# Padding and the like.
-_LITTLE = 4096
 _FINE_CHROMA = 90
 # Progressive photos have about ten. Every scan costs time for every pixel.
 _MAX_SCANS = 100
@@ -74,12 +71,12 @@ def _decode(stream: BinaryIO) -> Photo:
 
 
 def _name_rest(rest: bytes) -> list[str]:
-    """Say what follows the end of the image, unless it is little."""
+    """Say what follows the end of the image, unless it is little, as padding is."""
     if b"MotionPhoto_Data" in rest or rest[4:8] == b"ftyp":
         return [LOST_VIDEO]
     if rest.startswith(b"\xff\xd8"):
         return [OTHER_PICTURES]
-    return ["data after the picture's end"] if len(rest) > _LITTLE else []
+    return ["data after the picture's end"] if len(rest.strip(b"\0\xff")) > LITTLE else []
 
 
 def _pixels(parts: list[bytes]) -> Pixels:

@@ -8,15 +8,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ssbsn_cli.core.imaging.codec import UNLIMITED, cut_short
-from ssbsn_cli.core.imaging.photo import Metadata
-from ssbsn_cli.core.imaging.photoshop import MARK, find_iptc, wrap_iptc
-from ssbsn_cli.core.imaging.xmp import extension_id, without_extension
+from ssbsn_cli.core.imaging.photo import (
+    CREDENTIALS,
+    LITTLE,
+    OTHER_PICTURES,
+    PRIVATE,
+    Metadata,
+)
+from ssbsn_cli.core.imaging.photoshop import MARK, read_resources, wrap_iptc
+from ssbsn_cli.core.imaging.xmp import EXTENSION, extend, extension_id, join_extension, without
 
 EOI, SOS = 0xD9, 0xDA
 NO_END = 0
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 LS = 0xF7
-OTHER_PICTURES = "further pictures in the file"
 
 _SOI, _COM = 0xD8, 0xFE
 _APP0, _APP1, _APP2, _APP11, _APP13, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE, 0xEF
@@ -31,7 +36,7 @@ _PICTURES = b"MPF\0"
 _MAX_BODY = 65533
 KEEPS = {
     "exif": _MAX_BODY - len(_EXIF),
-    "xmp": _MAX_BODY - len(_XMP),
+    "xmp": UNLIMITED,
     "xmp_extension": UNLIMITED,
     "icc": 255 * (_MAX_BODY - len(_ICC) - 2),
     "iptc": _MAX_BODY - 100,
@@ -104,10 +109,10 @@ class Contents:
             unit, across, down = struct.unpack_from(">BHH", body, 7)
             if unit in _UNITS and across and down:
                 self.resolution = across * _UNITS[unit], down * _UNITS[unit]
-        elif marker == _APP1 and body.startswith(_EXIF):
-            self.exif = self.exif or body[len(_EXIF) :]
-        elif marker == _APP1 and body.startswith(_XMP):
-            self.xmp = self.xmp or body[len(_XMP) :]
+        elif marker == _APP1 and body.startswith(_EXIF) and not self.exif:
+            self.exif = body[len(_EXIF) :]
+        elif marker == _APP1 and body.startswith(_XMP) and not self.xmp:
+            self.xmp = body[len(_XMP) :]
         elif marker == _APP1 and body.startswith(_XMP_EXTENSION):
             self._take_extension(body[len(_XMP_EXTENSION) :])
         elif marker == _APP2 and body.startswith(_ICC) and len(body) > len(_ICC) + 2:
@@ -115,9 +120,11 @@ class Contents:
         elif marker == _APP2 and body.startswith(_PICTURES):
             self.lost.append(OTHER_PICTURES)
         elif marker == _APP11 and body.startswith(b"JP"):
-            self.lost.append("content credentials")
+            self.lost.append(CREDENTIALS)
         elif marker == _APP13 and body.startswith(MARK):
             self.resources += body[len(MARK) :]
+        elif only_metadata(marker) and len(body) > LITTLE:
+            self.lost.append(PRIVATE)
 
     def _take_scan(self, head: bytes) -> None:
         """Note which coefficients of a block are known to the last bit, by their component."""
@@ -148,17 +155,19 @@ class Contents:
                 parts.append(part)
                 length += len(part)
         if name and not parts:
-            xmp = without_extension(xmp)
+            xmp, _ = without(xmp, EXTENSION)
             self.lost.append("the extended XMP, which is missing")
+        iptc, paths = read_resources(bytes(self.resources))
+        xmp, extension = join_extension(xmp, b"".join(parts))
         return Metadata(
             self.exif,
             xmp,
             b"".join(self.icc[part] for part in sorted(self.icc)),
-            xmp_extension=b"".join(parts),
-            iptc=find_iptc(bytes(self.resources)),
+            xmp_extension=extension,
+            iptc=iptc,
             resolution=self.resolution,
             text=tuple(("Comment", text) for text in self.comments),
-            lost=tuple(dict.fromkeys(self.lost)),
+            lost=(*self.lost, *paths),
         )
 
 
@@ -174,14 +183,16 @@ def write_segments(metadata: Metadata) -> bytes:
     segments = []
     if metadata.exif:
         segments.append((_APP1, _EXIF + metadata.exif))
-    if metadata.xmp:
-        segments.append((_APP1, _XMP + metadata.xmp))
+    xmp, extension = metadata.xmp, metadata.xmp_extension
+    if len(xmp) > _MAX_BODY - len(_XMP):
+        xmp, extension = extend(xmp)
+    if xmp:
+        segments.append((_APP1, _XMP + xmp))
     if metadata.iptc:
         segments.append((_APP13, MARK + wrap_iptc(metadata.iptc)))
-    extension = metadata.xmp_extension
     room = _MAX_BODY - len(_XMP_EXTENSION) - _EXTENSION_HEAD
     for at in range(0, len(extension), room):
-        head = extension_id(metadata.xmp) + struct.pack(">II", len(extension), at)
+        head = extension_id(xmp) + struct.pack(">II", len(extension), at)
         segments.append((_APP1, _XMP_EXTENSION + head + extension[at : at + room]))
     for keyword, text in metadata.text:
         line = text if keyword == "Comment" else f"{keyword}: {text}"

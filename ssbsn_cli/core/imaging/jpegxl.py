@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+import imagecodecs
 import numpy as np
 
-from ssbsn_cli.core.imaging.adjust import settle_turn
-from ssbsn_cli.core.imaging.boxes import build_box, read_boxes
+from ssbsn_cli.core.imaging.adjust import settle_upright
+from ssbsn_cli.core.imaging.boxes import build_box, read_boxes, strip_exif
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, Refusal, animation, cut_short
-from ssbsn_cli.core.imaging.exif_fields import mark_upright
-from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
+from ssbsn_cli.core.imaging.photo import CREDENTIALS, GAIN_MAP, Metadata, Photo, Pixels
 from ssbsn_cli.core.imaging.profile import SRGB
 
 _CODESTREAM = b"\xff\x0a"
@@ -26,6 +26,7 @@ _HEADER_BYTES = 64
 _LEAST_BYTES = 128
 _MAX_TEXT = 16 << 20
 _ALPHA = 0
+_LOST = {b"jhgm": GAIN_MAP, b"jumb": CREDENTIALS}
 _TYPES = {"float16": "half", "float32": "float"}
 # Ratios of width to height, by their number in the header.
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
@@ -118,10 +119,10 @@ def _read_header(codestream: bytes) -> _Header:
     return _Header(size, turned, extra=extra, kind=kind, associated=associated)
 
 
-def _split(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return the beginning of the codestream, EXIF and XMP."""
+def _split(data: bytes) -> tuple[bytes, Metadata]:
+    """Return the beginning of the codestream, and EXIF, XMP and what is lost."""
     if data.startswith(_CODESTREAM):
-        return data[:_HEADER_BYTES], b"", b""
+        return data[:_HEADER_BYTES], Metadata()
     found: dict[bytes, bytes] = {}
     for box in read_boxes(data):
         kind, start, end = box.kind, box.start, box.end
@@ -131,17 +132,15 @@ def _split(data: bytes) -> tuple[bytes, bytes, bytes]:
             found.setdefault(b"jxlc", data[start : min(end, start + _HEADER_BYTES)])
         elif kind == b"brob":
             found.setdefault(data[start : start + 4], _decompress(data[start + 4 : end]))
-        elif kind in (b"Exif", b"xml "):
+        elif kind in (b"Exif", b"xml ", *_LOST):
             found.setdefault(kind, data[start:end])
-    exif = found.get(b"Exif", b"")
-    # The first four bytes say how many to skip.
-    exif = exif[4 + int.from_bytes(exif[:4], "big") :]
-    return found.get(b"jxlc", b""), exif, found.get(b"xml ", b"")
+    lost = tuple(word for kind, word in _LOST.items() if kind in found)
+    return found.get(b"jxlc", b""), Metadata(
+        strip_exif(found.get(b"Exif", b"")), found.get(b"xml ", b""), lost=lost
+    )
 
 
 def _decompress(data: bytes) -> bytes:
-    import imagecodecs
-
     try:
         return bytes(imagecodecs.brotli_decode(data, out=_MAX_TEXT))
     except imagecodecs.BrotliError:
@@ -151,7 +150,7 @@ def _decompress(data: bytes) -> bytes:
 def _decode(stream: BinaryIO) -> Photo:
     """Read a JPEG XL, which libjxl turns as it says: what EXIF says about that does not count."""
     data = stream.read()
-    beginning, exif, xmp = _split(data)
+    beginning, metadata = _split(data)
     header = _read_header(beginning)
     if header.animated:
         raise animation()
@@ -161,8 +160,7 @@ def _decode(stream: BinaryIO) -> Photo:
             "Export it as an RGB image first.",
         )
     pixels, icc, cicp = _read_pixels(data)
-    _, metadata = settle_turn(Metadata(exif, xmp, icc, cicp=cicp))
-    metadata = replace(metadata, exif=mark_upright(metadata.exif, header.turned))
+    metadata = settle_upright(replace(metadata, icc=icc, cicp=cicp), header.turned)
     photo = Photo(pixels, metadata, "jxl")
     if header.associated:
         photo.alpha = "associated"
@@ -273,6 +271,6 @@ JXL = Codec(
     alphas=("unassociated",),
     keeps=dict.fromkeys(("exif", "xmp", "icc", "cicp"), UNLIMITED),
     measure=lambda stream: _read_header(_split(stream.read())[0]).size,
-    modules=("OpenImageIO", "imagecodecs"),
+    modules=("OpenImageIO",),
     extra="formats",
 )

@@ -8,7 +8,7 @@ from ssbsn_cli.core.imaging.codec import Codec
 from ssbsn_cli.core.imaging.exif_fields import add_resolution, movable_exif, resolution_of
 from ssbsn_cli.core.imaging.photo import Metadata
 from ssbsn_cli.core.imaging.profile import SRGB, profile_of_cicp
-from ssbsn_cli.core.imaging.xmp import settle_claims, without_extension
+from ssbsn_cli.core.imaging.xmp import CLAIMS, EXTENSION, without
 
 _WORDS = {
     "exif": "EXIF",
@@ -35,7 +35,7 @@ def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
     kept, grey = metadata, channels <= 2
     if kept.icc and not (_fits(kept.icc, grey) and (codec.grey or not grey)):
         kept = replace(kept, icc=b"")
-        lost.append("a colour profile that does not fit the pixels")
+        lost.append("a colour profile that is damaged or not for such pixels")
     if kept.cicp and "cicp" not in codec.keeps:
         # Where no profile can be kept either, sRGB is what viewers assume.
         icc = kept.icc or profile_of_cicp(kept.cicp, grey and codec.grey)
@@ -45,16 +45,17 @@ def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
     resolution = kept.resolution or _sane(resolution_of(kept.exif))
     if resolution and "resolution" in codec.keeps:
         kept = replace(kept, resolution=resolution)
-    elif kept.resolution and "exif" in codec.keeps:
-        if not resolution_of(kept.exif):
-            kept = replace(kept, exif=add_resolution(kept.exif, kept.resolution))
+    elif resolution and "exif" in codec.keeps:
         kept = replace(kept, resolution=None)
-    if codec.moves_exif and kept.exif:
+    added = None if kept.resolution or resolution_of(kept.exif) else resolution
+    if kept.exif and (codec.moves_exif or added):
         exif, left_out = movable_exif(kept.exif)
         kept = replace(kept, exif=exif)
         lost += [left_out] if left_out else []
+    if added:
+        kept = replace(kept, exif=add_resolution(kept.exif, added))
     if kept.xmp_extension and "xmp_extension" not in codec.keeps:
-        kept = replace(kept, xmp=without_extension(kept.xmp))
+        kept = replace(kept, xmp=without(kept.xmp, EXTENSION)[0])
     for field, word in _WORDS.items():
         value = getattr(kept, field)
         if value and _size(value) > codec.keeps.get(field, 0):
@@ -65,13 +66,14 @@ def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
 
 def without_claims(metadata: Metadata) -> Metadata:
     """Make XMP claim no gain map, video or the like: what is read of a file is one picture."""
-    xmp, claimed = settle_claims(metadata.xmp)
+    xmp, claimed = without(metadata.xmp, CLAIMS)
     return replace(metadata, xmp=xmp, lost=tuple(dict.fromkeys((*metadata.lost, *claimed))))
 
 
 def _fits(icc: bytes, grey: bool) -> bool:
     """Tell whether a profile is one, and for such pixels."""
-    return icc[36:40] == b"acsp" and icc[16:20] == (b"GRAY" if grey else b"RGB ")
+    whole = int.from_bytes(icc[:4], "big") <= len(icc)
+    return whole and icc[36:40] == b"acsp" and icc[16:20] == (b"GRAY" if grey else b"RGB ")
 
 
 def _sane(resolution: tuple[float, float] | None) -> tuple[float, float] | None:

@@ -13,6 +13,17 @@ from ssbsn_cli.core.errors import ImageError
 Pixels = NDArray[Any]
 Alpha = Literal["unassociated", "associated", "unspecified"]
 
+# Names for `Metadata.lost` that several formats need.
+GAIN_MAP = "the gain map for HDR displays"
+DEPTH_MAP = "the depth map"
+OTHER_PICTURES = "further pictures in the file"
+CREDENTIALS = "content credentials"
+BRIGHTNESS = "the brightness that HDR displays are told"
+PRIVATE = "private data of the camera or an editor"
+DAMAGED = "metadata that are damaged"
+# Private data of fewer bytes are not worth a word.
+LITTLE = 1024
+
 
 @dataclass(frozen=True)
 class Metadata:
@@ -67,7 +78,7 @@ class Photo:
     alpha : {"unassociated", "associated", "unspecified"}
         What the alpha channel, if any, means: the usual opacity, opacity that the colours are
         already multiplied by, or a channel that the file gives no meaning. Only TIFF can hold
-        the last two.
+        the last two; elsewhere, colours are divided by the second, and the third is left out.
     bits : int
         How many bits a channel had in the file: 10 or 12 if they were stretched to uint16.
     """

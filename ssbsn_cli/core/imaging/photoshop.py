@@ -4,29 +4,42 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
+
 MARK = b"Photoshop 3.0\0"
-_RESOURCE = b"8BIM"
+RESOURCE = b"8BIM"
 _IPTC = 0x0404
+_PATHS = range(2000, 2998)
+_IPTC_MARK = b"\x1c"
 _MOST = 1000
 
 
-def find_iptc(resources: bytes) -> bytes:
-    """Return the IPTC records among image resources, or nothing."""
+def read_resources(resources: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """Return the IPTC records among image resources, and what results will lack of the others."""
+    found: dict[int, bytes] = {}
     at = 0
     for _ in range(_MOST):
-        if resources[at : at + 4] != _RESOURCE or len(resources) < at + 12:
+        if resources[at : at + 4] != RESOURCE or len(resources) < at + 12:
             break
         number, name = struct.unpack_from(">HB", resources, at + 4)
         # The name and the content are each padded to an even length.
         at += 6 + (name + 2) // 2 * 2
         length = int.from_bytes(resources[at : at + 4], "big")
-        if number == _IPTC:
-            return resources[at + 4 : at + 4 + length]
+        found.setdefault(number, resources[at + 4 : at + 4 + length])
         at += 4 + (length + 1) // 2 * 2
-    return b""
+    lost = ("the paths of Photoshop",) if any(number in _PATHS for number in found) else ()
+    return found.get(_IPTC, b""), lost
+
+
+def order_iptc(iptc: bytes) -> bytes:
+    """Return IPTC records in their order: some programs write them as long numbers, swapped."""
+    if not iptc or iptc[:1] == _IPTC_MARK or len(iptc) % 4:
+        return iptc
+    swapped = np.frombuffer(iptc, np.uint32).byteswap().tobytes()
+    return swapped if swapped[:1] == _IPTC_MARK else iptc
 
 
 def wrap_iptc(iptc: bytes) -> bytes:
     """Return image resources that hold IPTC records."""
-    head = _RESOURCE + struct.pack(">HHI", _IPTC, 0, len(iptc))
+    head = RESOURCE + struct.pack(">HHI", _IPTC, 0, len(iptc))
     return head + iptc + bytes(len(iptc) % 2)

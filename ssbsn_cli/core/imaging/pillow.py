@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from types import SimpleNamespace
 from typing import Any, BinaryIO, cast
 
@@ -14,6 +15,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, animation, cut_short, damaged
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels, pixel_rows
 
+_EMBEDDED = b"DEBM"
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _MOST_PIXELS_PER_BYTE = 128
 
@@ -68,8 +70,12 @@ def _decode_bmp(stream: BinaryIO) -> Photo:
         image.load()
     except OSError as error:
         raise cut_short() if "truncated" in str(error) else damaged("BMP") from error
-    resolution = image.info.get("dpi")
-    return Photo(to_array(image), Metadata(resolution=resolution), "bmp")
+    # The fifth version of the header names a colour profile at its end.
+    icc = b""
+    if data[14] == _BMP_HEADERS[-1] and data[70:74] == _EMBEDDED:
+        place, size = struct.unpack_from("<II", data, 126)
+        icc = data[14 + place : 14 + place + size]
+    return Photo(to_array(image), Metadata(icc=icc, resolution=image.info.get("dpi")), "bmp")
 
 
 def _measure_bmp(stream: BinaryIO) -> tuple[int, int]:

@@ -9,13 +9,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ssbsn_cli.core.imaging.codec import UNLIMITED
-from ssbsn_cli.core.imaging.photo import Metadata
-from ssbsn_cli.core.imaging.photoshop import find_iptc, wrap_iptc
-from ssbsn_cli.core.imaging.profile import SRGB, profile_of_gamma
+from ssbsn_cli.core.imaging.photo import (
+    BRIGHTNESS,
+    CREDENTIALS,
+    DAMAGED,
+    LITTLE,
+    PRIVATE,
+    Metadata,
+)
+from ssbsn_cli.core.imaging.photoshop import RESOURCE, read_resources, wrap_iptc
+from ssbsn_cli.core.imaging.profile import PRIMARIES, SRGB, profile_of_gamma
 
 KEEPS = dict.fromkeys(("exif", "xmp", "icc", "cicp", "iptc", "resolution", "text"), UNLIMITED)
 
 _EXIF = b"Exif\0\0"
+_JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP = "XML:com.adobe.xmp"
 _RAW_PROFILE = "Raw profile type "
 _IPTC_PROFILE = _RAW_PROFILE + "iptc"
@@ -27,13 +35,8 @@ _INCH = 0.0254
 _MAX_INFLATED = 64 << 20
 _MAX_TEXTS = 1000
 _SRGB_GAMMA = 0.45455
-_SRGB_CORNERS = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 _CLOSE = 0.002
-_LOST = {
-    b"caBX": "content credentials",
-    b"mDCV": "the brightness of the display it was made on",
-    b"cLLI": "the brightness of the brightest pixels",
-}
+_LOST = {b"caBX": CREDENTIALS, b"mDCV": BRIGHTNESS, b"cLLI": BRIGHTNESS}
 
 
 @dataclass
@@ -53,7 +56,7 @@ class Statements:
     _room: int = _MAX_INFLATED
 
     def take(self, kind: bytes, body: bytes) -> None:
-        """Note what a chunk says; one that is broken, or too many, says nothing."""
+        """Note what a chunk says, or that it is broken or one too many."""
         try:
             if kind in (b"tEXt", b"zTXt", b"iTXt"):
                 self._take_text(kind, body)
@@ -76,8 +79,10 @@ class Statements:
                     self.resolution = across * _INCH, down * _INCH
             elif kind in _LOST:
                 self.lost.append(_LOST[kind])
+            elif kind[0] & 0x20 and len(body) > LITTLE:
+                self.lost.append(PRIVATE)
         except (ValueError, struct.error, zlib.error):
-            return
+            self.lost.append(DAMAGED)
 
     def _take_text(self, kind: bytes, body: bytes) -> None:
         name, rest = body.split(b"\0", 1)
@@ -95,6 +100,8 @@ class Statements:
             self._take_profile(keyword.removeprefix(_RAW_PROFILE), rest)
         elif len(self.text) < _MAX_TEXTS:
             self.text.append((keyword, rest.decode(coding)))
+        else:
+            self.lost.append(DAMAGED)
 
     def _take_profile(self, name: str, body: bytes) -> None:
         """Note a profile that older programs write as text."""
@@ -102,12 +109,18 @@ class Statements:
         content = bytes.fromhex(found[1].decode()) if found else b""
         if content.startswith(_EXIF) or name == "exif":
             self.exif = self.exif or content.removeprefix(_EXIF)
-        elif name == "xmp":
-            self.xmp = self.xmp or content
+        elif name == "xmp" or content.startswith(_JPEG_XMP):
+            self.xmp = self.xmp or content.removeprefix(_JPEG_XMP)
         elif name in ("iptc", "8bim"):
-            self.iptc = self.iptc or find_iptc(content) or content
+            lost: tuple[str, ...] = ()
+            if content.startswith(RESOURCE):
+                content, lost = read_resources(content)
+            self.iptc = self.iptc or content
+            self.lost += lost
         elif name in ("icc", "icm"):
             self.icc = self.icc or content
+        else:
+            self.lost.append(PRIVATE)
 
     def _inflate(self, data: bytes) -> bytes:
         inflater = zlib.decompressobj()
@@ -141,8 +154,8 @@ class Statements:
         )
 
     def _is_srgb(self, grey: bool) -> bool:
-        gamma, corners = self.gamma or _SRGB_GAMMA, self.corners or _SRGB_CORNERS
-        pairs = [(gamma, _SRGB_GAMMA), *(() if grey else zip(corners, _SRGB_CORNERS, strict=True))]
+        gamma, corners = self.gamma or _SRGB_GAMMA, self.corners or PRIMARIES[1]
+        pairs = [(gamma, _SRGB_GAMMA), *(() if grey else zip(corners, PRIMARIES[1], strict=True))]
         return all(abs(one - other) < _CLOSE for one, other in pairs)
 
 

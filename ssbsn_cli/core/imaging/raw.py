@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO
@@ -13,25 +14,35 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
+from ssbsn_cli.core.imaging.adjust import settle_upright
 from ssbsn_cli.core.imaging.boxes import read_boxes
 from ssbsn_cli.core.imaging.codec import Codec, Refusal
 from ssbsn_cli.core.imaging.exif import (
     BROKEN,
     DESCRIPTIVE,
+    DNG_VERSION,
     EXIF_IFD,
     GPS_IFD,
+    IPTC,
     MAKER_NOTE,
     ORIENTATION,
+    SUB_DIRECTORIES,
+    XMP,
     Directory,
     Entry,
     Layout,
     build_exif,
+    list_tags,
     parse_exif,
     read_directory,
     read_header,
+    take,
 )
+from ssbsn_cli.core.imaging.exif_fields import LOST_NOTES
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
+from ssbsn_cli.core.imaging.photoshop import order_iptc
 from ssbsn_cli.core.imaging.profile import PRIMARIES, SRGB_CURVE, make_profile
+from ssbsn_cli.core.imaging.xmp import SETTINGS, without
 from ssbsn_cli.core.types import RawSpace
 
 if TYPE_CHECKING:
@@ -45,9 +56,12 @@ _MAGIC = (
     b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb",
     b"II\x1a\0\0\0HEAPCCDR",
 )  # fmt: skip
-_DNG_VERSION = 50706
 # Maker notes mean nothing without the raw data, and often refer to places in its file.
 _NOT_KEPT = {ORIENTATION, MAKER_NOTE, 40961, 40962, 40963, 40965}
+_MAX_PICTURES = 64
+# Warps, gain maps against vignetting, and the like.
+_OPCODES = {51008, 51009, 51022}
+_UNKNOWN_COLORS = "true colours because LibRaw has no colour matrix for the camera"
 _CANON_BOX = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 _STEPS = 65536
 # Light from here on is compressed; a sky that the sensor could not hold ends at 95 %.
@@ -87,7 +101,7 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
     import rawpy
 
     name, corners, curve = _SPACES[space]
-    exif = read_raw_exif(stream)
+    metadata = read_raw_metadata(stream)
     with _opened(stream) as raw:
         raw.unpack()
         light = raw.postprocess(
@@ -102,11 +116,13 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
             noise_thr=None,
             median_filter_passes=0,
         )
-        exif = exif or _describe(raw)
+        metadata = replace(metadata, exif=metadata.exif or _describe(raw))
+        if raw.num_colors > 1 and not (raw.rgb_xyz_matrix.any() or raw.color_matrix.any()):
+            metadata = replace(metadata, lost=(*metadata.lost, _UNKNOWN_COLORS))
         table = _tone(curve, _gain(raw))
     pixels: Pixels = table[light.reshape(*light.shape[:2], -1)]
     icc = make_profile(corners, curve, pixels.shape[2] == 1, f"{name}, developed")
-    return Photo(pixels, Metadata(exif, icc=icc), "tiff")
+    return Photo(pixels, replace(metadata, icc=icc), "tiff")
 
 
 @contextmanager
@@ -145,13 +161,15 @@ def _tone(curve: tuple[float, ...], gain: float) -> NDArray[np.uint16]:
     return np.rint(65535 * np.interp(light, known, values)).astype(np.uint16)
 
 
-def read_raw_exif(stream: BinaryIO) -> bytes:
-    """Collect the EXIF of a raw file, which is where its maker put it; empty if there is none.
+def read_raw_metadata(stream: BinaryIO) -> Metadata:
+    """Collect what describes a raw photo, from where its maker put it.
 
-    What describes the raw data is left out: orientation, sides, notes of the maker.
+    What describes the raw data is left out: orientation, sides, notes of the maker, and how to
+    develop them.
     """
     stream.seek(0)
     head = stream.read(92)
+    lost: list[str] = []
     try:
         if head.startswith(b"FUJIFILM"):
             start, size = (int.from_bytes(head[at : at + 4], "big") for at in (84, 88))
@@ -162,10 +180,30 @@ def read_raw_exif(stream: BinaryIO) -> bytes:
             layout, found = _read_canon_exif(stream)
         else:
             layout, position = read_header(stream)
-            found = read_directory(stream, layout, position, DESCRIPTIVE)
+            found = read_directory(stream, layout, position, DESCRIPTIVE | {XMP, IPTC})
+            if _asks_for_corrections(stream, layout, position):
+                lost.append("corrections of the lens that the DNG asks for")
     except (*BROKEN, Refusal, SyntaxError, OSError, KeyError, StopIteration):
-        return b""
-    return build_exif(_without(found, _NOT_KEPT), layout.order) if found else b""
+        return Metadata()
+    xmp, settings = without(take(found, XMP), SETTINGS)
+    iptc = order_iptc(take(found, IPTC))
+    inner = found.get(EXIF_IFD)
+    if isinstance(inner, dict) and MAKER_NOTE in inner:
+        lost.append(LOST_NOTES)
+    exif = build_exif(_without(found, _NOT_KEPT), layout.order) if found else b""
+    return settle_upright(Metadata(exif, xmp, iptc=iptc, lost=(*lost, *settings)))
+
+
+def _asks_for_corrections(stream: BinaryIO, layout: Layout, position: int) -> bool:
+    """Tell whether a DNG lists operations that LibRaw does not know."""
+    below = read_directory(stream, layout, position, {SUB_DIRECTORIES}).get(SUB_DIRECTORIES)
+    places = [position]
+    if isinstance(below, Entry):
+        size = layout.sizes[below.kind]
+        parts = (below.data[at : at + size] for at in range(0, len(below.data), size))
+        places += [int.from_bytes(part, layout.endian) for part in parts][:_MAX_PICTURES]
+    tags = (tag for place in places for tag, *_ in list_tags(stream, layout, place))
+    return any(tag in _OPCODES for tag in tags)
 
 
 def _read_canon_exif(stream: BinaryIO) -> tuple[Layout, Directory]:
@@ -220,7 +258,7 @@ def _matches(head: bytes) -> bool:
         return True
     try:
         layout, position = read_header(io.BytesIO(head))
-        return _DNG_VERSION in read_directory(io.BytesIO(head), layout, position, {_DNG_VERSION})
+        return DNG_VERSION in read_directory(io.BytesIO(head), layout, position, {DNG_VERSION})
     except BROKEN:
         return False
 

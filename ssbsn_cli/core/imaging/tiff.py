@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import lzma
-import math
-import zlib
-from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import cv2
 import numpy as np
-from cv2.utils import logging as cv2_logging
-from tifffile import COMPRESSION, PHOTOMETRIC, TiffPage
-from tifffile import TIFF as CODES
+from tifffile import PHOTOMETRIC, TiffPage
 
-from ssbsn_cli.core.imaging.adjust import swap_red_and_blue
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, Refusal, damaged
 from ssbsn_cli.core.imaging.exif import (
     BROKEN,
@@ -25,47 +17,44 @@ from ssbsn_cli.core.imaging.exif import (
     RESOURCES,
     XMP,
     Directory,
-    Entry,
     build_exif,
     read_directory,
     read_header,
+    take,
 )
 from ssbsn_cli.core.imaging.exif_fields import LOST_NOTES, drop_fixed_note
-from ssbsn_cli.core.imaging.photo import Alpha, Metadata, Photo, Pixels, pixel_rows
-from ssbsn_cli.core.imaging.photoshop import find_iptc
-from ssbsn_cli.core.imaging.tiff_pages import COLORS, find_photo, open_tiff
+from ssbsn_cli.core.imaging.photo import (
+    DAMAGED,
+    LITTLE,
+    PRIVATE,
+    Alpha,
+    Metadata,
+    Photo,
+    Pixels,
+    pixel_rows,
+)
+from ssbsn_cli.core.imaging.photoshop import order_iptc, read_resources
+from ssbsn_cli.core.imaging.tiff_pages import find_photo, open_tiff
 from ssbsn_cli.core.imaging.tiff_write import write_tiff
 from ssbsn_cli.core.types import white_of
 
 _WANTED = DESCRIPTIVE | {ORIENTATION, ICC, XMP, IPTC, RESOURCES}
 _LAYERS = 37724
-_IPTC_MARK = b"\x1c"
+_NAMED = _WANTED | {_LAYERS}
+# Tags from here on are defined by others than the standard.
+_FIRST_PRIVATE = 32768
+_MASK = 4
 _ALPHAS: dict[int, Alpha] = {0: "unspecified", 1: "associated", 2: "unassociated"}
 _FLOAT_HEADROOM = 16.0
 # How much of a file tifffile reads at once; by default, often all of it.
 _BATCH_BYTES = 4 << 20
-# OpenCV does not return such pixels as they are stored.
-_ALTERED = {PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.PALETTE}
-# What tifffile can decompress without imagecodecs.
-_INFLATERS: dict[int, Callable[[], Any]] = {
-    COMPRESSION.ADOBE_DEFLATE: zlib.decompressobj,
-    COMPRESSION.DEFLATE: zlib.decompressobj,
-    COMPRESSION.LZMA: lzma.LZMADecompressor,
-}
-_OPENCV_DECODES = {
-    COMPRESSION.LZW,
-    COMPRESSION.JPEG,
-    COMPRESSION.PACKBITS,
-    COMPRESSION.ADOBE_DEFLATE,
-    COMPRESSION.DEFLATE,
-}
 
 
 def _decode(stream: BinaryIO) -> Photo:
     """Read a TIFF: palettes become RGB, bilevel becomes grey, and black is 0 whatever it was."""
     with open_tiff(stream) as tiff:
         page, front = find_photo(tiff)
-        pixels = normalise(_decode_page(page, stream), page)
+        pixels = normalise(_decode_page(page), page)
         metadata = read_metadata(stream, page, front)
     if pixels.dtype.kind == "f":
         _check_floats(pixels)
@@ -81,81 +70,21 @@ def _measure(stream: BinaryIO) -> tuple[int, int]:
         return photo.imagewidth, photo.imagelength
 
 
-def _decode_page(page: TiffPage, stream: BinaryIO) -> Pixels:
+def _decode_page(page: TiffPage) -> Pixels:
     """Return (H, W, C), values as in the file."""
-    file = page.parent.filehandle
-    if _inflates_without_limit(page):
-        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
-            file.seek(offset)
-            check_inflation(page, file.read(count))
     try:
         pixels = page.asarray(buffersize=_BATCH_BYTES)
-    except (ImportError, KeyError, ValueError, NotImplementedError) as error:
-        if "known COMPRESSION" in str(error):
-            raise Refusal(
-                f"is a TIFF of the unknown compression {page.compression}",
-                "Save it with ZIP compression.",
-            ) from error
-        if "imagecodecs" not in str(error) and not isinstance(error, ImportError):
+    except (ImportError, ValueError) as error:
+        if "COMPRESSION" not in str(error) and not isinstance(error, ImportError):
             raise
-        found = _decode_with_opencv(page, stream)
-        if found is None:
-            what = f"compressed as {COMPRESSION(page.compression).name}"
-            if page.compression == COMPRESSION.NONE:
-                what = f"with {page.bitspersample}-bit pixels"
-            raise Refusal(
-                f"is a TIFF {what}, which needs more codecs",
-                'Install them with pip install "ssbsn[tiff]", or save it with ZIP compression.',
-            ) from error
-        return found
+        name = getattr(page.compression, "name", page.compression)
+        raise Refusal(
+            f"is a TIFF compressed as {name}, which cannot be read here",
+            "Save it with ZIP compression.",
+        ) from error
     if page.axes == "SYX":
         pixels = np.moveaxis(pixels, 0, -1)
     return pixels.reshape(page.imagelength, page.imagewidth, -1)
-
-
-def _inflates_without_limit(page: TiffPage) -> bool:
-    """Tell whether tifffile decompresses by itself: what it does so, it takes whole."""
-    if page.compression not in _INFLATERS:
-        return False
-    return str(CODES.DECOMPRESSORS[page.compression].__module__).startswith("tifffile")
-
-
-def check_inflation(page: TiffPage, data: bytes) -> None:
-    """Refuse a strip or tile that inflates to more than its share of the pixels."""
-    if _inflates_without_limit(page) and page.dtype is not None:
-        most = math.prod(page.chunks) * page.dtype.itemsize
-        inflater = _INFLATERS[page.compression]()
-        if len(inflater.decompress(data, most + 1)) > most:
-            raise damaged("TIFF")
-
-
-def _decode_with_opencv(page: TiffPage, stream: BinaryIO) -> Pixels | None:
-    """Decode what tifffile cannot decode alone by OpenCV's libtiff, where that is faithful."""
-    channels = page.samplesperpixel
-    # OpenCV multiplies 8-bit colours by their alpha, and reads the first page.
-    if page.compression not in _OPENCV_DECODES or page.photometric in _ALTERED or page.index:
-        return None
-    if channels != COLORS[page.photometric] or page.bitspersample < 8 or page.planarconfig != 1:
-        return None
-    stream.seek(0)
-    data = bytearray(stream.read())
-    tag = page.tags.get(ORIENTATION)
-    if tag is not None:
-        # OpenCV refuses pictures that lie on their side.
-        one = b"\1\0" if data[:2] == b"II" else b"\0\1"
-        data[tag.valueoffset : tag.valueoffset + 2] = one
-    level = cv2_logging.setLogLevel(cv2_logging.LOG_LEVEL_SILENT)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
-    finally:
-        cv2_logging.setLogLevel(level)
-    shape = page.imagelength, page.imagewidth, channels
-    if pixels is None or pixels.dtype != page.dtype or pixels.size != np.prod(shape):
-        return None
-    pixels = pixels.reshape(shape)
-    return swap_red_and_blue(pixels) if channels == 3 else pixels
 
 
 def normalise(pixels: Pixels, page: TiffPage) -> Pixels:
@@ -199,33 +128,25 @@ def read_metadata(stream: BinaryIO, page: TiffPage, front: TiffPage) -> Metadata
     What the photo's own page says counts more than what the one in front of it says.
     """
     lost = ["the layers of Photoshop"] if _LAYERS in front.tags else []
+    others = (tag for one in (front, page) for tag in one.tags if tag.code >= _FIRST_PRIVATE)
+    if any(tag.code not in _NAMED and tag.valuebytecount > LITTLE for tag in others):
+        lost.append(PRIVATE)
+    pages = (other for other in front.parent.pages if isinstance(other, TiffPage))
+    if any(other.subfiletype & _MASK for other in pages):
+        lost.append("masks")
     try:
         layout, _ = read_header(stream)
         found: Directory = {}
         for position in dict.fromkeys((front.offset, page.offset)):
             found |= read_directory(stream, layout, position, _WANTED)
-        xmp, icc, iptc, resources = (_take(found, tag) for tag in (XMP, ICC, IPTC, RESOURCES))
+        xmp, icc, iptc, resources = (take(found, tag) for tag in (XMP, ICC, IPTC, RESOURCES))
         if drop_fixed_note(found):
             lost.append(LOST_NOTES)
+        captions, paths = read_resources(resources)
         exif = build_exif(found, layout.order) if found else b""
     except BROKEN:
-        return Metadata(lost=tuple(lost))
-    return Metadata(
-        exif, xmp, icc, iptc=_order_iptc(iptc) or find_iptc(resources), lost=tuple(lost)
-    )
-
-
-def _take(directory: Directory, tag: int) -> bytes:
-    item = directory.pop(tag, None)
-    return item.data if isinstance(item, Entry) else b""
-
-
-def _order_iptc(iptc: bytes) -> bytes:
-    """Return IPTC records in their order: some programs write them as long numbers, swapped."""
-    if not iptc or iptc[:1] == _IPTC_MARK or len(iptc) % 4:
-        return iptc
-    swapped = np.frombuffer(iptc, np.uint32).byteswap().tobytes()
-    return swapped if swapped[:1] == _IPTC_MARK else iptc
+        return Metadata(lost=(*lost, DAMAGED))
+    return Metadata(exif, xmp, icc, iptc=order_iptc(iptc) or captions, lost=(*lost, *paths))
 
 
 TIFF = Codec(

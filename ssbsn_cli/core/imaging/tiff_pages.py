@@ -11,14 +11,19 @@ from typing import BinaryIO
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
 
 from ssbsn_cli.core.imaging.codec import Refusal, cut_short, damaged
-from ssbsn_cli.core.imaging.exif import BROKEN, list_tags, next_directory, read_header
+from ssbsn_cli.core.imaging.exif import (
+    BROKEN,
+    DNG_VERSION,
+    SUB_DIRECTORIES,
+    list_tags,
+    next_directory,
+    read_header,
+)
 
-_DNG_VERSION = 50706
-_SUB_DIRECTORIES = 330
 _REDUCED_OR_MASK = 1 | 4
 _RAW_PHOTOMETRICS = {PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW}
 # How many channels are grey or coloured.
-COLORS: dict[int, int] = {
+_COLORS: dict[int, int] = {
     PHOTOMETRIC.MINISWHITE: 1,
     PHOTOMETRIC.MINISBLACK: 1,
     PHOTOMETRIC.PALETTE: 1,
@@ -89,7 +94,7 @@ def find_photo(tiff: TiffFile) -> tuple[TiffPage, TiffPage]:
     pages = [page for page in tiff.pages if isinstance(page, TiffPage)]
     families = [(page, [page, *_pages_below(page)]) for page in pages]
     for page, family in families:
-        if _DNG_VERSION in page.tags or any(
+        if DNG_VERSION in page.tags or any(
             candidate.photometric in _RAW_PHOTOMETRICS for candidate in family
         ):
             raise Refusal(
@@ -115,7 +120,7 @@ def _several(what: str, part: str) -> Refusal:
 
 def _pages_below(page: TiffPage) -> list[TiffPage]:
     """Return the pages that a page points to: smaller copies as a rule, or the photo itself."""
-    tag = page.tags.get(_SUB_DIRECTORIES)
+    tag = page.tags.get(SUB_DIRECTORIES)
     if tag is not None and tag.count > _MAX_PAGES:
         raise damaged("TIFF")
     return [below for below in page.pages or () if isinstance(below, TiffPage)]
@@ -153,7 +158,7 @@ def _check_kind(page: TiffPage) -> None:
         raise Refusal(
             "is a CMYK TIFF, made for printing", "Convert it to sRGB first, in an image editor."
         )
-    colors = COLORS.get(photometric)
+    colors = _COLORS.get(photometric)
     is_jpeg = page.compression == COMPRESSION.JPEG
     if colors is None or (photometric == PHOTOMETRIC.YCBCR and not is_jpeg):
         name = getattr(photometric, "name", str(photometric))

@@ -15,7 +15,7 @@ from ssbsn_cli.core.imaging.formats import sniff
 from ssbsn_cli.core.imaging.keeping import without_claims
 from ssbsn_cli.core.imaging.photo import Metadata, Pixels
 from ssbsn_cli.core.imaging.reading import explained
-from ssbsn_cli.core.imaging.tiff import TIFF, check_inflation, normalise, read_metadata
+from ssbsn_cli.core.imaging.tiff import TIFF, normalise, read_metadata
 from ssbsn_cli.core.imaging.tiff_pages import find_photo, open_tiff
 
 # Pixels of more bytes than this stay in their file.
@@ -119,7 +119,6 @@ class TiffImage:
     def _decompress(self, index: int) -> Pixels:
         page = self._page
         data = self._read(page.dataoffsets[index], page.databytecounts[index])
-        check_inflation(page, data)
         segment, _, _ = page.decode(
             data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
         )

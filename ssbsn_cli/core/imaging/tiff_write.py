@@ -90,7 +90,7 @@ def _write(
         photometric="rgb" if channels >= 3 else "minisblack",
         planarconfig=None if channels == 1 else "contig",
         compression="adobe_deflate",
-        # The predictor for floats needs imagecodecs.
+        # Few programs know the predictor for floats.
         predictor=dtype.kind == "u",
         software=False,
         metadata=None,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-import cv2
+import numpy as np
 
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging.adjust import convert_depth, is_opaque, straighten_alpha
@@ -18,6 +18,8 @@ from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
 from ssbsn_cli.core.imaging.tiff_stream import TiffImage
 from ssbsn_cli.core.imaging.tiff_write import write_tiff_tiles
 from ssbsn_cli.core.runtime.storage import atomic_output
+
+_MARGIN = 0.01
 
 
 def write_photo(
@@ -109,7 +111,8 @@ def check_writable(photo: Photo, format: str, quality: int, name: str) -> None:
         )
     if not 1 <= quality <= 100:
         raise OptionError(f"A quality of {quality} is out of range.", "Use a number from 1 to 100.")
-    if photo.has_alpha and not codec.alphas and not is_opaque(photo):
+    blocked = photo.has_alpha and not codec.alphas and not _drops_channel(photo, format)
+    if blocked and not is_opaque(photo):
         raise ImageError(
             f"{name} cannot be written: {codec.label} has no alpha channel, and the photo has one.",
             "Choose PNG.",
@@ -128,7 +131,25 @@ def list_losses(photo: Photo, format: str, strip_metadata: bool = False) -> tupl
 
     For example "EXIF" or "the gain map for HDR displays"; `photo` is as it was read.
     """
-    return _kept(photo.metadata, format, photo.pixels.shape[2], strip_metadata).lost
+    lost = list(_kept(photo.metadata, format, photo.pixels.shape[2], strip_metadata).lost)
+    clips = photo.pixels.dtype.kind == "f" and stored_dtype(photo, format).kind != "f"
+    if clips and _goes_beyond(photo.color):
+        lost.append("what is darker than black or brighter than white")
+    if _drops_channel(photo, format):
+        lost.append("a channel without a meaning")
+    return tuple(lost)
+
+
+def _drops_channel(photo: Photo, format: str) -> bool:
+    """Tell whether a channel that may be anything, such as infrared, would become opacity."""
+    unknown = photo.has_alpha and photo.alpha == "unspecified"
+    return unknown and "unspecified" not in CODECS[format].alphas
+
+
+def _goes_beyond(color: Pixels) -> bool:
+    """Tell whether floats are darker than black or brighter than white by more than a little."""
+    darkest, brightest = (each.reduce(color, axis=None) for each in (np.fmin, np.fmax))
+    return bool(darkest < -_MARGIN or brightest > 1 + _MARGIN)
 
 
 def _kept(metadata: Metadata, format: str, channels: int, strip_metadata: bool) -> Metadata:
@@ -142,7 +163,7 @@ def _encode(
 ) -> None:
     codec = CODECS[format]
     assert codec.encode
-    if photo.has_alpha and not codec.alphas:
+    if (photo.has_alpha and not codec.alphas) or _drops_channel(photo, format):
         photo = replace(photo, pixels=photo.color)
     metadata = _kept(photo.metadata, format, photo.pixels.shape[2], strip_metadata)
     try:
@@ -150,7 +171,7 @@ def _encode(
             photo = straighten_alpha(photo)
         pixels = convert_depth(photo.pixels, stored_dtype(photo, format))
         codec.encode(replace(photo, pixels=pixels, metadata=metadata), stream, quality)
-    except (OSError, ValueError, cv2.error) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         # Errors of the system, such as a full disk, have a number; those of encoders have none.
         if isinstance(error, OSError) and error.errno:
             raise

@@ -2,50 +2,68 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from xml.parsers import expat
 
+from ssbsn_cli.core.imaging.photo import DEPTH_MAP, GAIN_MAP
+
 LOST_VIDEO = "the video of a motion photo"
-# What phones claim in XMP about data beside the picture: the namespace, how the names of its
-# properties begin, and what the data are.
-_GAIN_MAP = "the gain map for HDR displays"
+Claims = tuple[tuple[str, str, str | None], ...]
+# What phones claim in XMP about data beside the picture, of which a result has none: the namespace,
+# how the names of its properties begin, and what the data are.
 _CAMERA = "http://ns.google.com/photos/1.0/camera/"
-_CLAIMS = (
-    ("http://ns.adobe.com/hdr-gain-map/1.0/", "", _GAIN_MAP),
-    ("http://ns.apple.com/HDRGainMap/1.0/", "", _GAIN_MAP),
+CLAIMS: Claims = (
+    ("http://ns.adobe.com/hdr-gain-map/1.0/", "", GAIN_MAP),
+    ("http://ns.apple.com/HDRGainMap/1.0/", "", GAIN_MAP),
     (_CAMERA, "MotionPhoto", LOST_VIDEO),
     (_CAMERA, "MicroVideo", LOST_VIDEO),
     # It lists the data that follow the picture. The claims above say what they are.
     ("http://ns.google.com/photos/1.0/container/", "", None),
-    ("http://ns.google.com/photos/dd/1.0/device/", "", "the depth map"),
+    ("http://ns.google.com/photos/dd/1.0/device/", "", DEPTH_MAP),
 )
-_EXTENSION = ("http://ns.adobe.com/xmp/note/", "HasExtendedXMP", None)
+# How to develop a raw file: programs would develop its result again.
+SETTINGS: Claims = (
+    ("http://ns.adobe.com/camera-raw-settings/1.0/", "", "settings of the raw converter"),
+)
+# That an extension goes on with the packet, and is named by its digest.
+EXTENSION: Claims = (("http://ns.adobe.com/xmp/note/", "HasExtendedXMP", None),)
 _EXTENSION_ID = re.compile(rb"""\bHasExtendedXMP\s*(?:=\s*["']|>)\s*([0-9A-Fa-f]{32})""")
+_ONLY_EXTENSION = (
+    b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf='
+    b'"http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+    b'xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmpNote:HasExtendedXMP="%s"/>'
+    b"</rdf:RDF></x:xmpmeta><?xpacket end='w'?>"
+)
+_WRAPPER = re.compile(rb"<\?xpacket.*?\?>\s*")
 _ATTRIBUTE = re.compile(rb"""\s+([\w.-]+):([\w.-]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
-
-_Claims = tuple[tuple[str, str, str | None], ...]
-
-
-def settle_claims(xmp: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """Take out claims that more than the picture follows in the file, since a result has only that.
-
-    Returns the packet without them, and what they claimed, such as "the gain map for HDR displays".
-    """
-    return _without(xmp, _CLAIMS)
 
 
 def extension_id(xmp: bytes) -> bytes:
-    """Return the digest by which a packet names the extension that goes on with it, or nothing."""
+    """Return the digest by which a packet names its extension, or nothing."""
     found = _EXTENSION_ID.search(xmp)
     return found[1].upper() if found else b""
 
 
-def without_extension(xmp: bytes) -> bytes:
-    """Return a packet that no longer says that an extension goes on with it."""
-    return _without(xmp, (_EXTENSION,))[0]
+def extend(xmp: bytes) -> tuple[bytes, bytes]:
+    """Return a short packet that only names its extension, and a packet as that extension."""
+    extension = _WRAPPER.sub(b"", xmp).strip(b"\0 \t\r\n")
+    digest = hashlib.md5(extension, usedforsecurity=False).hexdigest().upper()
+    return _ONLY_EXTENSION % digest.encode(), extension
 
 
-def _without(xmp: bytes, claims: _Claims) -> tuple[bytes, tuple[str, ...]]:
+def join_extension(xmp: bytes, extension: bytes) -> tuple[bytes, bytes]:
+    """Undo `extend`; return what other programs have split as it is."""
+    only = xmp == _ONLY_EXTENSION % extension_id(xmp)
+    return (extension, b"") if only and extension else (xmp, extension)
+
+
+def without(xmp: bytes, claims: Claims) -> tuple[bytes, tuple[str, ...]]:
+    """Take out claims; return the packet without them, and what they claimed.
+
+    A packet that makes some but is damaged is left out whole.
+    """
     if not any(namespace.encode() in xmp for namespace, _, _ in claims):
         return xmp, ()
     try:
@@ -54,10 +72,10 @@ def _without(xmp: bytes, claims: _Claims) -> tuple[bytes, tuple[str, ...]]:
         return b"", ("XMP, which is damaged",)
     for start, end in sorted(cuts, reverse=True):
         xmp = xmp[:start] + xmp[end:]
-    return xmp, tuple(dict.fromkeys(what for what in found if what))
+    return xmp, tuple(what for what in found if what)
 
 
-def _find(xmp: bytes, claims: _Claims) -> tuple[list[tuple[int, int]], list[str | None]]:
+def _find(xmp: bytes, claims: Claims) -> tuple[list[tuple[int, int]], list[str | None]]:
     """Return the places of the properties that belong to claims, and what they claim."""
     cuts: list[tuple[int, int]] = []
     found: list[str | None] = []
