@@ -1,11 +1,13 @@
 """Entry point of ``ssbsn`` and ``python -m ssbsn_cli``."""
 
+# Until the signal is set, Ctrl-C prints a traceback of Python's. Importing signal would take as
+# long as all before it together; it is built on this module, which is part of the interpreter.
+import _signal  # type: ignore[import-not-found]
 import os
-import signal
 
-if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
     # While modules are imported, an exception could come out as one of theirs, with a traceback.
-    signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
+    _signal.signal(_signal.SIGINT, lambda number, _: os._exit(128 + number))
 
 
 def main() -> None:

@@ -162,6 +162,7 @@ def test_directory_in_place_of_the_cache(cache, tmp_path):
         (["--all", "--from-file", "a.pth"], ["exactly one name"]),
         (["tiny", "--list", "--dest", "a"], ["--list"]),
         (["photo", "--from-file", "a.pth"], ["inside the package"]),
+        (["photo", "--dest", "a"], ["inside the package"]),
     ],
 )
 def test_wrong_use_is_explained_and_fetches_nothing(cache, server, arguments, words):

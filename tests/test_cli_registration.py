@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -144,15 +145,23 @@ def test_an_empty_name_is_refused():
     def read(
         out: Output,
         *,
+        photos: Annotated[list[str] | None, typer.Argument(metavar="PHOTO...")] = None,
         weights: Annotated[str | None, typer.Option("--from", metavar="PATH")] = None,
+        folder: Annotated[Path | None, typer.Option(metavar="DIR")] = None,
         suffix: str | None = None,
     ) -> None:
+        assert folder in (None, Path())
         out.say(f"read {suffix}")
 
-    result = run(read, "--from", "")
-    assert result.exit_code == 2
-    assert result.stderr.startswith("Error: --from is empty.")
-    assert run(read, "--suffix", "").exit_code == 0
+    for words, name in (
+        (["--from", ""], "--from"),
+        (["--folder", ""], "--folder"),
+        ([""], "PHOTO"),
+    ):
+        result = run(read, *words)
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"Error: {name} is empty.")
+    assert run(read, "--suffix", "", "--folder", ".").exit_code == 0
 
 
 def test_debug_shows_where_an_error_comes_from():

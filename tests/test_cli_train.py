@@ -76,6 +76,7 @@ def test_wrong_use_ends_with_two_and_says_why(tiny, run):
         (["--data", tiny.photos, "--steps", 3, "--epochs", 3], "contradict"),
         (["--data", tiny.photos, "--set", "training.colour=1"], "training.colour"),
         (["--data", tiny.photos, "--batch-size", 0], "training.batch_size"),
+        (["--report", "run", "--steps", 3], "no other options"),
     ):
         result = tiny.ssbsn("train", *arguments)
         assert result.returncode == 2, result.stderr

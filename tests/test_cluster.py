@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 
 from ssbsn_cli.cli.app import app
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.inference import cluster, load, worker
+from ssbsn_cli.core.inference import cluster, connecting, load, worker
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import FileOptions, Settings
 from ssbsn_cli.core.runtime import device
@@ -96,16 +97,40 @@ def test_all_photos_are_there_whichever_workers_are_killed(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "word"),
     [
-        (["--cluster", "127.0.0.1:9"], 3, "127.0.0.1:9"),
         (["--cluster", "no scheduler"], 3, "no scheduler"),
+        (["--cluster", "tls://127.0.0.1:9"], 2, "certificates"),
+        (["--cluster", "list.json"], 2, "list.json"),
+        (["--cluster", "deep.json"], 2, "deep.json"),
         (["--cluster", "local", "--adapt", "1"], 2, "adapt"),
         (["--cluster", "127.0.0.1:9", "--device", "cuda:all"], 2, "--device cuda"),
     ],
 )
 def test_what_is_no_cluster_is_told(photos, monkeypatch, arguments, code, word):
-    monkeypatch.setattr(cluster, "_PATIENCE", 1)
+    Path("list.json").write_text("[]")
+    Path("deep.json").write_text("[" * 100_000)
+    # Of a client that has begun, Dask prints a traceback when the process ends.
+    monkeypatch.setattr("distributed.Client", None)
     assert word in ssbsn(*arguments, code=code)
     assert not Path("out").exists()
+
+
+def test_a_scheduler_that_does_not_answer_is_told(photos, monkeypatch):
+    monkeypatch.setattr(connecting, "_PATIENCE", 1)
+    assert "127.0.0.1:9" in ssbsn("--cluster", "127.0.0.1:9", code=3)
+
+
+def test_a_cluster_without_workers_is_told(photos, monkeypatch):
+    class Empty:
+        def ncores(self):
+            return {}
+
+    told = []
+    monkeypatch.setattr(cluster, "connect", lambda *_: contextlib.nullcontext(Empty()))
+    monkeypatch.setattr(cluster, "check_versions", lambda _: None)
+    monkeypatch.setattr(cluster, "_Dispatch", lambda *_: SimpleNamespace(run=lambda _: ()))
+    work = worker.Work("photo", Settings(), FileOptions())
+    assert not list(cluster.denoise_on_cluster("127.0.0.1:9", (), work, told.append))
+    assert "no workers" in told[0]
 
 
 @pytest.mark.skipif(device.count_gpus() > 0, reason="there are GPUs")
@@ -138,7 +163,7 @@ def test_machines_with_other_versions_are_named():
     for other in (facts("3.11.9.final.0", "2026.1"), facts("3.12.4.final.0", "2025.1")):
         found = {"client": here, "scheduler": here, "workers": {"tcp://far:1": other}}
         with pytest.raises(OptionError, match="far"):
-            cluster._check_versions(SimpleNamespace(get_versions=lambda found=found: found))
+            connecting.check_versions(SimpleNamespace(get_versions=lambda found=found: found))
     work = worker.Work("photo", Settings(), FileOptions(), version="0")
     with pytest.raises(OptionError, match="ssbsn"):
         worker.denoise_task(work, [])

@@ -113,7 +113,7 @@ def test_a_photo_that_meets_a_defect_fails_alone_and_says_how_to_report_it(folde
         Image.fromarray(noisy(20, 20)).save(f"{name}.png")
     result = ssbsn("denoise", "a.png", "b.png", "c.png", "-o", "out", *QUICK, code=1)
     assert names("out") == ["a.png", "c.png"]
-    assert "b.png cannot be denoised" in result.stderr
+    assert "b.png cannot be processed" in result.stderr
     assert "by chance" in result.stderr
     assert "report" in result.stderr
     shown = CliRunner().invoke(app, ["denoise", "b.png", "-o", "x.png", "--debug"]).stderr
@@ -173,6 +173,16 @@ def test_a_comparison_that_an_interruption_left_out_is_drawn_later(folder):
         ssbsn("denoise", "photo.png", "-o", "out/", "--compare", "seen/", "--skip-existing", *QUICK)
         assert result.read_bytes() == before
         assert picture.read_bytes() == drawn
+
+
+def test_a_comparison_of_a_photo_from_a_pipe_is_drawn_later(folder):
+    photo = Path("photo.png").read_bytes()
+    again = ["denoise", "-", "-o", "x.png", "--compare", "seen.png", "--skip-existing", *QUICK]
+    ssbsn(*again, stdin=photo)
+    drawn = Path("seen.png").read_bytes()
+    Path("seen.png").unlink()
+    ssbsn(*again, stdin=photo)
+    assert Path("seen.png").read_bytes() == drawn
 
 
 def test_a_photo_that_another_process_is_at_is_left_to_it_while_it_lives(folder):
@@ -276,6 +286,14 @@ def test_a_pipe_carries_the_image_alone(folder):
     assert np.array_equal(piped, pixels("photo_denoised.png"))
 
 
+@pytest.mark.parametrize(
+    "option", [["--shard", "1/2"], ["--keep-time"], ["--overwrite"], ["--skip-existing"]]
+)
+def test_what_a_pipe_does_not_have_is_refused(folder, option):
+    photo = Path("photo.png").read_bytes()
+    assert ssbsn("denoise", "-", *option, code=2, stdin=photo).stdout == ""
+
+
 def test_a_file_comes_out_the_same_whatever_ran_before_it(folder):
     Image.fromarray(noisy(30, 30, seed=1)).save("other.png")
     options = [*SSBSN, "--refine", "r3", "--refine-passes", 2]
@@ -352,6 +370,10 @@ def test_strength_zero_leaves_the_photo(folder):
         ["--weights", ""],
         ["--shard", "3/2"],
         ["--shard", "0/2"],
+        ["--shard", f"{'9' * 5000}/{'9' * 5001}"],
+        ["--cluster", "local:0"],
+        ["--cluster", f"local:{'9' * 5000}"],
+        ["--tile", "0", "--overlap", "8"],
         ["-0"],
     ],
 )
@@ -470,8 +492,29 @@ def test_the_work_goes_on_if_nobody_reads_what_is_said(folder):
     assert len(names("out")) == 4
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_no_file_takes_the_place_of_a_closed_stream():
+    code = (
+        "import atexit, os; from ssbsn_cli.cli.app import main; "
+        "atexit.register(lambda: os.write(1, os.readlink('/proc/self/fd/2').encode())); main()"
+    )
+    command = ["sh", "-c", 'exec "$0" -c "$1" --version 2>&-', sys.executable, code]
+    assert subprocess.check_output(command).endswith(b"\n/dev/null")
+
+
+def test_ctrl_c_is_answered_before_anything_else_is_imported():
+    code = (
+        "import sys; before = set(sys.modules); import ssbsn_cli.__main__; "
+        "print(*sorted(set(sys.modules) - before), flush=True); "
+        "import os, time; os.kill(os.getpid(), 2); time.sleep(9)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "ssbsn_cli ssbsn_cli.__main__\n"
+    assert (result.returncode, result.stderr) == (130, "")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("columns", ["0", "20"])
+@pytest.mark.parametrize("columns", ["0", "20", "9" * 5000])
 def test_help_finds_room_or_says_why_not(columns):
     command = [sys.executable, "-m", "ssbsn_cli", "denoise", "--help"]
     environment = {**os.environ, "COLUMNS": columns}

@@ -265,6 +265,8 @@ def test_the_noise_estimate_is_right_for_white_noise(sigma):
     measured = NO_REFERENCE["noise"].compute(picture, picture)
     assert measured == pytest.approx(sigma, rel=0.05)
     assert NO_REFERENCE["noise"].compute(picture, np.full_like(picture, 7)) == 0
+    picture[..., 1:] = 0
+    assert NO_REFERENCE["noise"].compute(picture, picture) == pytest.approx(measured / 3, rel=0.05)
 
 
 @pytest.mark.parametrize(

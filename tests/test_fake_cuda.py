@@ -227,7 +227,6 @@ def test_networks_are_evaluated(monkeypatch, tmp_path):
             weights=("unet",),
             limit=1,
             settings=Settings(device="cuda:0", refine=None),
-            use_cache=False,
         )
         found = runner.Evaluation(request, pytest.fail).run(lambda _done, _of: None)
     assert "unet" in {row["name"] for row in found["methods"]}

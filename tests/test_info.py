@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import weakref
 
 import cv2
 import numpy as np
@@ -112,6 +114,41 @@ def test_a_photo_that_cannot_be_read_does_not_stop_the_others(folder):
     assert "1 failed" in ssbsn("info", "missing.png", code=1).stderr
 
 
+def test_a_photo_that_meets_a_defect_does_not_stop_the_others(folder, monkeypatch):
+    save("photo.png", np.full((64, 64, 3), 90))
+    read = inspecting.read_photo
+
+    def fail(path, **options):
+        return 1 / 0 if path.name == "bad.png" else read(path, **options)
+
+    monkeypatch.setattr(inspecting, "read_photo", fail)
+    bad, there = facts("bad.png", "photo.png", code=1)
+    assert "defect" in bad["error"]
+    assert there["input"] == "photo.png"
+
+
+def test_no_pictures_are_kept_for_no_page(folder, monkeypatch):
+    save("photo.png", np.full((64, 64, 3), 90))
+    inspect, kept = inspecting.inspect_photo, []
+
+    def watch(*arguments):
+        inspected = inspect(*arguments)
+        kept.append(weakref.ref(inspected.noisy))
+        return inspected
+
+    monkeypatch.setattr(inspecting, "inspect_photo", watch)
+    facts(*["photo.png"] * 4)
+    assert not any(each() is not None for each in kept[:2])
+
+
+def test_a_page_replaces_no_photo(folder):
+    save("photo.png", np.full((64, 64, 3), 90))
+    (folder / "photo").write_bytes((folder / "photo.png").read_bytes())
+    for photo, page in (("photo.png", "photo.png"), ("photo", "photo"), ("photo", "photo.png")):
+        ssbsn("info", photo, "--report", page, "--overwrite", code=2)
+    assert (folder / "photo.png").read_bytes() == (folder / "photo").read_bytes()
+
+
 def test_the_page_shows_plots_and_the_photo_before_and_after(folder):
     save("<photo>.png", photo_with(lambda rng, clean: rng.normal(0, 15, clean.shape)))
     ssbsn("info", "<photo>.png", "--report", "page.html")
@@ -165,9 +202,16 @@ def test_a_tiff_that_is_too_large_for_memory_is_measured_in_its_file(folder, mon
 
 def test_a_page_needs_a_photo(folder):
     assert "need a photo" in ssbsn("info", "--report", "page.html", code=2).stderr
-    assert "need a photo" in ssbsn("info", "--overwrite", code=2).stderr
+    assert "--report" in ssbsn("info", "photo.png", "--overwrite", code=2).stderr
     missing = ssbsn("info", "photo.png", "--report", "none/page.html", code=2)
     assert "folder of none/page.html" in missing.stderr
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_photos_are_measured(folder, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder)
+    result = ssbsn("info", "missing.png", "--report", "page.html", code=2)
+    assert "may not write" in result.stderr
+    assert "missing.png" not in result.stderr
 
 
 def test_a_large_photo_is_measured_in_parts_that_are_spread_over_it(folder, monkeypatch):

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 
@@ -148,11 +149,15 @@ def test_lists_of_names():
 
     assert names(b"a.png\n\nb c.png", b"\n") == ["a.png", "b c.png"]
     assert names(b"a\nb.png\0c.png\0", b"\0") == ["a\nb.png", "c.png"]
+    assert names(b"a.png\r\n\r\nb.png\r", b"\n") == ["a.png", "b.png"]
     many = [f"{number}.png" for number in range(20000)]
     assert names("\n".join(many).encode(), b"\n") == many
     for wrong in (b"a.png\0b.png\0", b"-\n"):
         with pytest.raises(OptionError):
             names(wrong, b"\n")
+    endless = SimpleNamespace(read=lambda size: b"\0" * size)
+    with pytest.raises(OptionError, match="too long"):
+        next(read_names(endless, b"\n"))
     assert targets(output="out", listed=["a.png"]) == ["out/a.png"]
 
 
@@ -248,9 +253,9 @@ def test_streams():
         (["a.png"], "out.png", {"format": "jpeg"}),
         (["a.png"], None, {"suffix": "/elsewhere"}),
         (["one/a.png", "two/a.png"], "out", {}),
-        ([""], None, {}),
-        (["a.png"], "", {}),
         (["a.png"], "x.png", {"suffix": "_1"}),
+        (["a.png"], "-", {"suffix": "_1"}),
+        (["-"], None, {"suffix": "_1"}),
         (["a.png"], "x.png", {"compare": "x.png"}),
         (["a.png"], "x.png", {"compare": "a.png"}),
         (["a.png"], "x.png", {"compare": "picture"}),

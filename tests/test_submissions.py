@@ -17,6 +17,7 @@ from submission_files import read_dnd_crop, read_dnd_submission, read_sidd_csv, 
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.evaluation.datasets import dnd, sidd
 from ssbsn_cli.core.evaluation.datasets.samples import Result, Sample
+from ssbsn_cli.core.evaluation.outputs import save_picture
 
 SMALL = (2, 3, 4, 4, 3)
 READERS = {"csv": read_sidd_csv, "mat": read_sidd_mat}
@@ -219,12 +220,33 @@ def test_sets_that_lack_a_crop_are_not_bundled(tmp_path, missing):
     assert names(tmp_path / "bundled") == []
 
 
+@pytest.mark.parametrize("link", ["crops", "bundled", "bundled/0002.mat", "crops/0001_02.mat"])
+def test_nothing_is_written_through_links_in_the_folder(tmp_path, link):
+    elsewhere, place = tmp_path / "elsewhere", tmp_path / "results" / link
+    place.parent.mkdir(parents=True)
+    place.symlink_to(elsewhere, target_is_directory=True)
+    with pytest.raises(ImageError, match="is a link"):
+        dnd.write_submission(tmp_path / "results", crops(), True)
+    assert not elsewhere.exists()
+
+
+@pytest.mark.parametrize("link", ["SS-BSN", "SS-BSN/0001_02.png"])
+def test_no_picture_is_written_through_a_link_in_the_folder(tmp_path, link):
+    elsewhere, place = tmp_path / "elsewhere", tmp_path / "results" / link
+    place.parent.mkdir(parents=True)
+    place.symlink_to(elsewhere, target_is_directory=True)
+    with pytest.raises(ImageError, match="is a link"):
+        save_picture(tmp_path / "results", crops()[1], True)
+    assert not elsewhere.exists()
+
+
 def test_bundles_are_replaced_only_when_allowed(tmp_path):
     bundled = tmp_path / "bundled"
     bundled.mkdir()
     (bundled / "0002.mat").write_bytes(b"mine")
-    with pytest.raises(ImageError, match=r"0002\.mat exists already"):
-        dnd.write_submission(tmp_path, crops(), False)
+    # Hours before the last crop is denoised.
+    with pytest.raises(OptionError, match=r"0002\.mat exists already"):
+        dnd.write_submission(tmp_path, iter(()), False)
     assert names(bundled) == ["0002.mat"]
     assert (bundled / "0002.mat").read_bytes() == b"mine"
     dnd.write_submission(tmp_path, crops(), True)

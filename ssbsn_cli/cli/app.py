@@ -18,6 +18,7 @@ from ssbsn_cli.cli.info import info
 from ssbsn_cli.cli.output import visible
 from ssbsn_cli.cli.registration import register, show_examples
 from ssbsn_cli.cli.train import train
+from ssbsn_cli.core.inference.settings import whole_number
 from ssbsn_cli.core.runtime.process import (
     end_if_interrupted,
     end_on_signals,
@@ -116,20 +117,32 @@ def _main(
     """Take the options that belong to no command."""
 
 
+def _fill_closed_streams() -> None:
+    """Lead standard streams that were closed to nothing.
+
+    Otherwise, the next files that are opened get their numbers, and what libraries print.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
 def main() -> None:
     """Run the command line."""
     # Threads that spin while they wait slow down everything else: two commands side by side took
     # twice as long. OpenMP reads this when PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _fill_closed_streams()
     keep_freed_memory()
     prepare_streams()
     if not sys.warnoptions:
         # Libraries warn those who write programs, not those who denoise photos.
         warnings.simplefilter("ignore")
-    columns = os.environ.get("COLUMNS", "")
-    if columns.isdecimal() and int(columns) < _NARROWEST:
+    if (whole_number(os.environ.get("COLUMNS", "")) or 0) < _NARROWEST:
         # Some programs start others with 0, in which no text has room.
-        del os.environ["COLUMNS"]
+        os.environ.pop("COLUMNS", None)
     end_on_signals()
     # An error of usage repeats what it does not know, such as a file name that begins with a dash.
     sys.argv[1:] = [visible(word) if word.startswith("-") else word for word in sys.argv[1:]]

@@ -17,7 +17,7 @@ from ssbsn_cli.cli.options import FileOptionsGroup, SettingsOptions
 from ssbsn_cli.cli.outcomes import denoise_all, find_todo
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.inference.settings import ALL_GPUS, FileOptions, Settings
+from ssbsn_cli.core.inference.settings import ALL_GPUS, FileOptions, Settings, whole_number
 from ssbsn_cli.core.runtime.process import stdin, stdout, undeferred_interrupts
 
 if TYPE_CHECKING:
@@ -116,6 +116,10 @@ def denoise(
         raise OptionError(f"Cannot adapt for {adapt:g} minutes.", "Give a number above 0.")
     if adapt and _STREAM in inputs:
         raise OptionError("Weights cannot adapt to a photo from a pipe.", "Save it to a file.")
+    if shard and _STREAM in inputs:
+        raise OptionError("A photo from a pipe has no parts.", "Drop --shard.")
+    if files.keep_time and _STREAM in (*inputs, output):
+        raise OptionError("Standard streams have no time to keep.", "Drop --keep-time.")
     if settings.device == ALL_GPUS:
         cluster = cluster or "local"
     if cluster and adapt:
@@ -133,7 +137,7 @@ def denoise(
         shard=_parse_shard(shard) if shard else None,
         overwrite=files.overwrite,
     )
-    _check_stdout(out, plan)
+    _check_stdout(out, plan, files.skip_existing or (files.overwrite and not compare))
     counts: Counter[str] = Counter()
     todo = find_todo(out, plan, files, counts)
     # Nothing is loaded if there is nothing to do.
@@ -150,8 +154,12 @@ def denoise(
         raise typer.Exit(FAILED)
 
 
-def _check_stdout(out: Output, plan: Plan) -> None:
+def _check_stdout(out: Output, plan: Plan, about_files: bool) -> None:
     if plan.to_stdout:
+        if about_files:
+            raise OptionError(
+                "--overwrite and --skip-existing do not affect standard output.", "Drop them."
+            )
         if out.json_lines:
             raise OptionError("The image and --json cannot share standard output.", "Use -o FILE.")
         if stdout().isatty():
@@ -179,10 +187,10 @@ def _read_list(path: Path, nul: bool) -> Iterator[str]:
 
 
 def _parse_shard(text: str) -> tuple[int, int]:
-    number, _, count = text.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+    number, count = (whole_number(part) or 0 for part in text.partition("/")[::2])
+    if not 1 <= number <= count:
         raise OptionError(f"A shard of {text[:20]!r} makes no sense.", "Use 1/8 to 8/8 of 8 parts.")
-    return int(number), int(count)
+    return number, count
 
 
 def _adapt(

@@ -118,6 +118,7 @@ def evaluate(
     """Score denoisers: PSNR, SSIM, time and memory, side by side."""
     from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
     from ssbsn_cli.core.evaluation.evaluation_request import EvaluationRequest
+    from ssbsn_cli.core.runtime.storage import cache_dir
 
     if protocol == "paper":
         settings = _follow_paper(settings)
@@ -137,8 +138,7 @@ def evaluate(
         metrics=metric or [],
         protocol=protocol,
         settings=settings,
-        cache=cache,
-        use_cache=not no_cache,
+        cache=None if no_cache else cache or cache_dir() / "eval",
         csv=csv,
         report=report,
         pictures=save_images,

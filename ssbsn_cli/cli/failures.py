@@ -15,9 +15,9 @@ from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsE
 from ssbsn_cli.core.runtime.process import give_up
 
 FAILED = 1
-USAGE = 2
+_USAGE = 2
 UNAVAILABLE = 3
-INTERRUPTED = 130
+_INTERRUPTED = 130
 EXIT_CODES = (
     "Exit codes: 0 all done, 1 some failed or not finished, 2 wrong use, "
     "3 no device or weights, 130 interrupted."
@@ -43,8 +43,8 @@ def _out_of_memory(_: MemoryError) -> SsbsnError:
 
 
 # For each kind of exception, the exit code, and what turns it into an error with a hint.
-ERRORS: dict[type[Exception], tuple[int, Callable[[Any], SsbsnError]]] = {
-    OptionError: (USAGE, lambda error: error),
+_ERRORS: dict[type[Exception], tuple[int, Callable[[Any], SsbsnError]]] = {
+    OptionError: (_USAGE, lambda error: error),
     DeviceError: (UNAVAILABLE, lambda error: error),
     WeightsError: (UNAVAILABLE, lambda error: error),
     SsbsnError: (FAILED, lambda error: error),
@@ -54,7 +54,7 @@ ERRORS: dict[type[Exception], tuple[int, Callable[[Any], SsbsnError]]] = {
 
 
 def explain(error: Exception) -> tuple[int, SsbsnError]:
-    """Look an exception up in `ERRORS`.
+    """Look an exception up in `_ERRORS`.
 
     Returns
     -------
@@ -69,8 +69,8 @@ def explain(error: Exception) -> tuple[int, SsbsnError]:
         `error` itself, if it is a defect of this program.
     """
     for kind in type(error).__mro__:
-        if kind in ERRORS:
-            code, make = ERRORS[kind]
+        if kind in _ERRORS:
+            code, make = _ERRORS[kind]
             explained = make(error)
             # No other use of the command would help.
             cause = error.__cause__
@@ -89,7 +89,7 @@ def explain_photo(error: Exception, name: str) -> SsbsnError:
     except Exception:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
         defect = SsbsnError(
-            f"{name} cannot be denoised, because ssbsn has a defect ({reason}).",
+            f"{name} cannot be processed, because ssbsn has a defect ({reason}).",
             "Please report it with the photo, the output of ssbsn info, and what this command "
             "says with --debug.",
         )
@@ -104,7 +104,7 @@ def reported(out: Output) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         out.say("Interrupted.")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(_INTERRUPTED) from None
     except BrokenPipeError:
         # The reader of stdout has gone, so nobody is left to tell.
         give_up(sys.stdout)

@@ -62,6 +62,12 @@ def fetch_weights(
         _list(out, chosen)
         return
 
+    if dest and names and (bundled := [entry.name for entry in chosen if entry.bundled]):
+        raise OptionError(
+            f"Weights that are inside the package stay there: {', '.join(bundled)}.",
+            "Name them with --weights.",
+        )
+
     from ssbsn_cli.core.weights.fetch import fetch
 
     failed = 0

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ssbsn_cli.cli.failures import FAILED, explain
+from ssbsn_cli.cli.failures import FAILED, explain_photo
+from ssbsn_cli.cli.options import MaxPixelsOption
 from ssbsn_cli.cli.output import Output
-from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError
+from ssbsn_cli.core.errors import DeviceError, OptionError
 
 _ROWS = 6
 
@@ -29,22 +30,19 @@ def info(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing file.")
     ] = False,
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(min=1, help="Refuse photos of more pixels; by default, 512 megapixels."),
-    ] = None,
+    max_pixels: MaxPixelsOption = None,
 ) -> None:
     """Show versions, devices, memory, chosen precision and tile, cache and weights.
 
     Paste this into a bug report. With photos, show what they are and how strong their noise is.
     """
+    if overwrite and not report:
+        raise OptionError("--overwrite needs --report.", "Name the page, or drop it.")
     if photos:
         _inspect(out, photos, report, overwrite, max_pixels)
         return
-    if report or overwrite or max_pixels:
-        raise OptionError(
-            "--report, --overwrite and --max-pixels need a photo.", "Name a photo, or drop them."
-        )
+    if report or max_pixels:
+        raise OptionError("--report and --max-pixels need a photo.", "Name a photo, or drop them.")
     from ssbsn_cli.core.inference.system import describe_system
 
     facts = describe_system()
@@ -73,30 +71,34 @@ def _inspect(
     from ssbsn_cli.core.evaluation.outputs import write_file
     from ssbsn_cli.core.inference.inspecting import inspect_photo
     from ssbsn_cli.core.inference.load import load_denoiser
+    from ssbsn_cli.core.inference.placing import refuse_report
     from ssbsn_cli.core.report.photos import Inspected, make_noise_report
-    from ssbsn_cli.core.runtime.storage import refuse_output
 
     if report:
-        refuse_output(report, overwrite)
+        refuse_report(report, overwrite, photos)
     denoiser = load_denoiser(notify=out.warn)
-    found: list[Inspected] = []
+    drawn: list[Inspected] = []
+    shown = 0
     for name in photos:
         try:
             inspected = inspect_photo(Path(name), denoiser, max_pixels)
         except DeviceError:
             raise
-        except (SsbsnError, OSError, MemoryError) as error:
-            out.error(explain(error)[1], input=name)
+        except Exception as error:
+            out.error(explain_photo(error, name), input=name)
             continue
         out.record(inspected.facts)
-        if found:
+        if shown:
             out.show("")
         _show_lines(out, dict(_lines(inspected.facts)))
-        found.append((inspected.facts, inspected.noisy, inspected.denoised))
-    if report and found:
-        write_file(report, make_noise_report(found), overwrite)
+        shown += 1
+        # Pictures of thousands of photos would fill the memory.
+        if report:
+            drawn.append(inspected)
+    if report and drawn:
+        write_file(report, make_noise_report(drawn), overwrite)
         out.say(f"Written: {report}")
-    if failed := len(photos) - len(found):
+    if failed := len(photos) - shown:
         out.say(f"{failed} failed.")
         raise typer.Exit(FAILED)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.inference.settings import FileOptions, Settings
+from ssbsn_cli.core.inference.settings import FileOptions, Settings, whole_number
 from ssbsn_cli.core.types import (
     AttentionKind,
     CompileKind,
@@ -31,6 +31,10 @@ CompileOption = Annotated[
         help="Compile the network for the processor. auto: a blind-spot network in bf16 on a CPU, "
         "if there are minutes of work."
     ),
+]
+MaxPixelsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Refuse photos of more pixels; by default, 512 megapixels."),
 ]
 
 
@@ -125,10 +129,7 @@ def _make_file_options(
     keep_time: Annotated[
         bool, typer.Option("--keep-time", help="Give results the photos' time of change.")
     ] = False,
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(min=1, help="Refuse photos of more pixels; by default, 512 megapixels."),
-    ] = None,
+    max_pixels: MaxPixelsOption = None,
     raw_space: Annotated[
         RawSpace, typer.Option(help="Colour space that camera raw files are developed to.")
     ] = "srgb",
@@ -153,6 +154,7 @@ FileOptionsGroup = Annotated[FileOptions, _make_file_options]
 def _parse_tile(text: str) -> int | None:
     if text == "auto":
         return None
-    if not text.isdecimal() or len(text) > 9:
+    tile = whole_number(text)
+    if tile is None:
         raise OptionError(f"A tile of {text[:20]!r} makes no sense.", "Use auto, 0 or a number.")
-    return int(text)
+    return tile

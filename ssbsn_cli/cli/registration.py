@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
 import typer
-from typer.models import OptionInfo
+from typer.models import ArgumentInfo, OptionInfo
 
 from ssbsn_cli.cli.failures import EXIT_CODES, reported
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError
+
+_PATH = (Path | None,)
 
 
 def register(app: typer.Typer, name: str, command: Callable[..., None], *examples: str) -> None:
@@ -44,12 +47,18 @@ def register(app: typer.Typer, name: str, command: Callable[..., None], *example
         else:
             options[parameter.name] = parameter
     named = {name: text for name, option in options.items() if (text := _names_something(option))}
+    # Typer would take an empty path for the current folder.
+    paths = [each for each, option in options.items() if get_args(option.annotation)[:1] == _PATH]
+    for path in paths:
+        _, *details = get_args(options[path].annotation)
+        options[path] = options[path].replace(annotation=Annotated[(str | None, *details)])
     options |= inspect.signature(_make_output, eval_str=True).parameters
 
     def run(**given: Any) -> None:
         out = _make_output(given.pop("json_lines"), given.pop("quiet"), given.pop("debug"))
         with reported(out):
             _refuse_empty(named, given)
+            given |= {path: Path(given[path]) for path in paths if given[path] is not None}
             for group, (make, members) in groups.items():
                 given[group] = make(**{member: given.pop(member) for member in members})
             command(out, **given)
@@ -62,8 +71,10 @@ def register(app: typer.Typer, name: str, command: Callable[..., None], *example
 
 
 def _names_something(option: inspect.Parameter) -> str | None:
-    """Return how users spell an option that takes the name of a file, weights and the like."""
+    """Return how help spells what takes the name of a file, weights and the like."""
     for each in getattr(option.annotation, "__metadata__", ()):
+        if isinstance(each, ArgumentInfo) and each.metavar:
+            return each.metavar.rstrip(".")
         if isinstance(each, OptionInfo) and each.metavar:
             # Inside Annotated, the first spelling takes the place of the default.
             spellings = [each.default, *(each.param_decls or ())]

@@ -111,13 +111,6 @@ def train(
     from ssbsn_cli.core.training.request import TrainingOptions, make_request
 
     out.leave_to_leader()
-    if report:
-        from ssbsn_cli.core.report.training import write_report
-
-        page = write_report(report)
-        out.record({"report": str(page)})
-        out.show(str(page))
-        return
     options = {
         "training.steps": steps,
         "training.epochs": epochs,
@@ -136,19 +129,32 @@ def train(
             "--steps, --epochs and --max-minutes contradict each other.", "Use one of them."
         )
     asked = TrainingOptions(
-        data=data or [],
-        pairs=pairs or [],
+        data=data or (),
+        pairs=pairs or (),
         validation=val_data,
         run=out_dir,
         config=config,
-        changes=changes or [],
+        changes=changes or (),
         options=options,
         init=init,
         resume=resume,
         cache=cache,
         tensorboard=tensorboard,
     )
-    _train(out, make_request(asked, out.say))
+    if report:
+        if asked != TrainingOptions(options=dict.fromkeys(options)):
+            raise OptionError("--report takes no other options.", "Drop them, or --report.")
+        _report(out, report)
+    else:
+        _train(out, make_request(asked, out.say))
+
+
+def _report(out: Output, run: Path) -> None:
+    from ssbsn_cli.core.report.training import write_report
+
+    page = write_report(run)
+    out.record({"report": str(page)})
+    out.show(str(page))
 
 
 def _train(out: Output, request: TrainingRequest) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
+from ssbsn_cli.core.inference.placing import refuse_report
 from ssbsn_cli.core.inference.settings import Settings
-from ssbsn_cli.core.runtime.storage import refuse_output
 
 NO_WEIGHTS = "none"
 ALL_BASELINES = "all"
@@ -33,8 +33,8 @@ class EvaluationRequest:
         How the images are run, for the record.
     settings : Settings
         How networks are run.
-    cache, use_cache : Path, bool
-        Folder of results from before, by default in the user's cache; whether to use it.
+    cache : Path, optional
+        Folder of results from before and of those to come; without it, nothing is kept.
     csv, report, submission, pictures : Path, optional
         What to write: two files, a file or a folder, and a folder of pictures.
     overwrite : bool
@@ -43,8 +43,8 @@ class EvaluationRequest:
     Raises
     ------
     OptionError
-        A file that is to be written exists or its folder does not, two files are the same, or
-        "none" stands beside other weights.
+        A file that is to be written exists, is a photo or its folder does not exist; two files are
+        the same; there is nothing to overwrite; or "none" stands beside other weights or settings.
     """
 
     dataset: str
@@ -57,7 +57,6 @@ class EvaluationRequest:
     protocol: str = "tiled"
     settings: Settings
     cache: Path | None = None
-    use_cache: bool = True
     csv: Path | None = None
     report: Path | None = None
     pictures: Path | None = None
@@ -67,11 +66,18 @@ class EvaluationRequest:
     def __post_init__(self) -> None:
         if NO_WEIGHTS in self.weights and len(self.weights) > 1:
             raise OptionError("--weights none excludes all other weights.", "Drop one.")
+        # Added noise needs the seed, too.
+        if NO_WEIGHTS in self.weights and self.settings != Settings(seed=self.settings.seed):
+            raise OptionError(
+                "No option of networks affects --weights none.", "Drop them, or name weights."
+            )
         files = [path for path in (self.csv, self.report) if path]
         if self.submission and self.submission.suffix:
             files.append(self.submission)
         # Refused before hours are spent on what goes into them.
         for path in files:
-            refuse_output(path, self.overwrite)
+            refuse_report(path, self.overwrite, self.data)
         if len({path.absolute() for path in files}) < len(files):
             raise OptionError("Two results would go into one file.", "Name different files.")
+        if self.overwrite and not (files or self.pictures or self.submission):
+            raise OptionError("--overwrite needs a file to write.", "Name one, or drop it.")

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from skimage.restoration import estimate_sigma
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.evaluation.classical import estimate_sigmas
 from ssbsn_cli.core.weights.registry import suggest
 
 #: The most that PSNR can be, in dB.
@@ -109,12 +109,7 @@ def _as_floats(
 
 def _noise_left(_noisy: NDArray[Any], image: NDArray[np.uint8]) -> float:
     # Noise that is correlated from pixel to pixel counts for less; fine texture counts, too.
-    if (image == image[:1, :1]).all():
-        return 0.0
-    sigma = estimate_sigma(  # type: ignore[no-untyped-call]
-        image.astype(np.float64), average_sigmas=True, channel_axis=-1
-    )
-    return float(sigma)
+    return _WHITE * float(estimate_sigmas(image / _WHITE).mean())
 
 
 def _change(noisy: NDArray[Any], image: NDArray[np.uint8]) -> float:

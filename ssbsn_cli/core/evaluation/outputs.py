@@ -19,6 +19,7 @@ from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result
 from ssbsn_cli.core.evaluation.methods import NOISY, Method
 from ssbsn_cli.core.evaluation.metrics import ROUNDING, Metric, quantise, to_picture
 from ssbsn_cli.core.imaging import Photo, encode_photo
+from ssbsn_cli.core.inference.opening import refuse_links
 from ssbsn_cli.core.report.plots import spread
 from ssbsn_cli.core.runtime.device import available_cores
 from ssbsn_cli.core.runtime.storage import atomic_output
@@ -178,10 +179,12 @@ def save_picture(folder: Path, result: Result, overwrite: bool) -> None:
     """Write a result, with pixels, as an 8-bit PNG: ``METHOD/SAMPLE.png``.
 
     Folders are made if missing. `overwrite` allows replacing a file of other content. Raises an
-    ImageError if there is one, or the file cannot be written; OSError if a folder cannot be made.
+    ImageError if there is one, it is a link, or it cannot be written; OSError if a folder cannot be
+    made.
     """
     content = encode_photo(Photo(_eight_bits(result)), "png")
     path = folder / result.method / f"{result.sample.name}.png"
+    refuse_links(path, 2)
     path.parent.mkdir(parents=True, exist_ok=True)
     # So that an interrupted evaluation can go on.
     if not path.is_file() or path.read_bytes() != content:

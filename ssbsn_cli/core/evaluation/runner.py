@@ -27,7 +27,6 @@ from ssbsn_cli.core.evaluation.outputs import (
 from ssbsn_cli.core.evaluation.scoring import ResultCache, evaluate
 from ssbsn_cli.core.inference.load import load_denoiser
 from ssbsn_cli.core.report.evaluation import make_report
-from ssbsn_cli.core.runtime.storage import cache_dir
 from ssbsn_cli.core.types import Notify, Progress
 from ssbsn_cli.core.weights.registry import default_name
 
@@ -56,8 +55,7 @@ class Evaluation:
             denoiser = load_denoiser(weight, notify=warn, **vars(request.settings))
             self._methods.append(Learned(denoiser, name))
         self._methods += baselines
-        folder = (request.cache or cache_dir() / "eval") if request.use_cache else None
-        self._cache = ResultCache(folder, warn)
+        self._cache = ResultCache(request.cache, warn)
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Denoise and score everything, write the files that were asked for, return the summary.

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result, Sample
 from ssbsn_cli.core.evaluation.methods import Method
 from ssbsn_cli.core.evaluation.metrics import Metric, to_picture
@@ -193,10 +194,13 @@ def _denoise(method: Method, batch: Sequence[_Todo], metrics: Sequence[Metric]) 
     for todo, image in zip(batch, denoised, strict=True):
         picture = to_picture(image)
         reference = todo.sample.reference()
-        scores = {
-            metric.name: metric.compute(reference, picture)
-            for metric in sorted(metrics, key=lambda metric: metric.name)
-        }
+        try:
+            scores = {
+                metric.name: metric.compute(reference, picture)
+                for metric in sorted(metrics, key=lambda metric: metric.name)
+            }
+        except OptionError as error:
+            raise OptionError(f"{todo.sample.name}: {error}", error.hint) from error
         pixels: NDArray[Any] | None = None
         if todo.wants_pixels:
             pixels = np.clip(image, 0, 1) if todo.sample.noisy.dtype.kind == "f" else picture

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssbsn_cli.core.errors import DeviceError, ImageError, OptionError
+from ssbsn_cli.core.inference.connecting import check_versions, connect, count_workers_here
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import ALL_GPUS
 from ssbsn_cli.core.inference.worker import Work, denoise_task
 from ssbsn_cli.core.types import Notify
 
 if TYPE_CHECKING:
-    from distributed import Client, Future, LocalCluster
+    from distributed import Client, Future
 
     from ssbsn_cli.core.inference.opening import Outcome
 
-_LOCAL = "local"
-# Seconds that a scheduler gets to answer.
-_PATIENCE = 10
 # Photos of a task: a worker reads one and writes another while it computes a third.
 _TOGETHER = 8
 # Tasks of each worker that are with the scheduler: one at work, and one that waits.
 _TASKS = 2
-# A network on a CPU gains little from more cores; then several photos are denoised at a time.
-_CORES = 16
 
 
 def denoise_on_cluster(
@@ -73,11 +68,13 @@ def denoise_on_cluster(
     """
     from ssbsn_cli.core.runtime.device import count_gpus
 
-    local = _workers_here(address) is not None
+    local = count_workers_here(address) is not None
     if local and work.settings.device in ("auto", "cuda") and count_gpus():
         work = replace(work, settings=replace(work.settings, device=ALL_GPUS))
-    with _connected(address, work.settings.device) as client:
-        _check_versions(client)
+    with connect(address, work.settings.device) as client:
+        check_versions(client)
+        if not client.ncores():
+            notify("The cluster has no workers yet: photos wait for the first.")
         told: set[str] = set()
         if work.weights and Path(work.weights).exists():
             work = replace(work, weights=os.path.abspath(work.weights))  # noqa: PTH100 - not resolved
@@ -201,95 +198,3 @@ def _killer(job: Job, times: int) -> ImageError:
         f"{job.source} cannot be denoised: {times} workers ended while they were at it.",
         "It may need more memory than they have: try it alone, without --cluster.",
     )
-
-
-def _workers_here(address: str) -> int | None:
-    """Return how many workers "local:N" asks for, or 0 for "local"; None if it is neither."""
-    name, colon, number = address.partition(":")
-    if name != _LOCAL or (colon and not number.isdecimal()):
-        return None
-    return int(number or 0)
-
-
-@contextlib.contextmanager
-def _connected(address: str, device: str) -> Iterator[Client]:
-    """Connect to a scheduler, or start one and its workers."""
-    try:
-        from distributed import Client
-    except ModuleNotFoundError as error:
-        raise OptionError(
-            "Clusters need another package.", 'Install it with pip install "ssbsn[cluster]".'
-        ) from error
-    # What matters is told by exceptions.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    number = _workers_here(address)
-    with contextlib.ExitStack() as stack:
-        where: dict[str, Any] = {"address": address}
-        if number is not None:
-            where = {"address": stack.enter_context(_start(number, device))}
-        elif device == ALL_GPUS:
-            raise OptionError(
-                "All GPUs of this machine, and a cluster elsewhere, contradict each other.",
-                "Use --device cuda, and start one worker for each GPU.",
-            )
-        elif Path(address).is_file():
-            where = {"scheduler_file": address}
-        try:
-            client = Client(**where, timeout=_PATIENCE, set_as_default=False)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise DeviceError(
-                f"No Dask scheduler answers at {address}.",
-                "Check the address, or start one there with: dask scheduler",
-            ) from error
-        yield stack.enter_context(client)
-
-
-@contextlib.contextmanager
-def _start(number: int, device: str) -> Iterator[LocalCluster]:
-    """Start a scheduler, and a worker for each GPU that is to be used or for each few cores."""
-    from distributed import LocalCluster, Security
-
-    from ssbsn_cli.core.runtime.device import available_cores, count_gpus, resolve_device
-
-    cores = available_cores()
-    if device == ALL_GPUS:
-        resolve_device("cuda")
-        number = number or count_gpus()
-    number = number or -(-cores // _CORES)
-    cluster = LocalCluster(
-        n_workers=number,
-        threads_per_worker=max(1, cores // number),
-        # Photos and tiles are fitted into memory elsewhere.
-        memory_limit=0,
-        dashboard_address=None,
-        silence_logs=logging.CRITICAL,
-        # Who else is on this machine could otherwise run programs as this user.
-        security=Security.temporary(),
-    )
-    with cluster:
-        yield cluster
-
-
-def _check_versions(client: Client) -> None:
-    """Notice other versions of Dask and Python before they fail in strange ways."""
-    found = client.get_versions()
-    machines = {"the scheduler": found["scheduler"]} | {
-        f"the worker {address}": facts for address, facts in found["workers"].items()
-    }
-    for what, version in (("distributed", _version), ("Python", _python)):
-        here = version(found["client"])
-        for name, facts in machines.items():
-            if facts and version(facts) != here:
-                raise OptionError(
-                    f"{name[0].upper()}{name[1:]} has {what} {version(facts)}, and this machine "
-                    f"{here}.",
-                    "Install the same on all machines.",
-                )
-
-
-def _version(facts: Mapping[str, Any]) -> str:
-    return str(facts["packages"]["distributed"])
-
-
-def _python(facts: Mapping[str, Any]) -> str:
-    return ".".join(str(facts["host"]["python"]).split(".")[:2])

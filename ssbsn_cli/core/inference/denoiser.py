@@ -32,7 +32,7 @@ from ssbsn_cli.core.types import Notify, Progress, RefineKind, from_unit
 from ssbsn_cli.core.weights.locate import LoadedWeights
 
 # GPUs gain little beyond this.
-MAX_BATCH = 16
+_MAX_BATCH = 16
 
 
 class Denoiser:
@@ -184,7 +184,7 @@ class Denoiser:
         """Return how many images of a size are best denoised together: 1 for large ones."""
         if self.tile and max(height, width) > self.tile:
             return 1
-        return max(1, min(self._engine.tiling.room // (height * width), MAX_BATCH))
+        return max(1, min(self._engine.tiling.room // (height * width), _MAX_BATCH))
 
     def denoise_batch(self, images: Sequence[Pixels]) -> list[Pixels]:
         """Denoise images of one size that are no larger than a tile, all at once.

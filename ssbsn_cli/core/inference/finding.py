@@ -146,7 +146,7 @@ class Finder:
                 waiting.pop()
                 continue
             path, unusual = os.path.join(listing.path, name), name in listing.unusual
-            if unusual and is_folder(Path(path)):
+            if unusual and os.path.isdir(path):
                 folders += 1
                 if self.recursive and os.path.islink(path):
                     yield PassedOver(Path(path), "a link to a folder; name it to go into it")
@@ -154,7 +154,7 @@ class Finder:
                     waiting.append(self._open(path, os.path.join(listing.below, name)))
             elif not _is_photo(name):
                 yield PassedOver(Path(path), "not a photo by its name")
-            elif unusual and is_special(Path(path)):
+            elif unusual and is_special(path):
                 yield PassedOver(Path(path), "not a regular file")
             else:
                 photos += 1
@@ -220,20 +220,9 @@ def _is_photo_extension(extension: str) -> bool:
     return is_photo_name(f"photo{extension}")
 
 
-def is_folder(path: Path) -> bool:
-    """Tell whether a path is a folder, or a link to one."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
-def is_special(path: Path) -> bool:
+def is_special(path: str) -> bool:
     """Tell whether a path is a pipe, a device or the like."""
-    try:
-        return path.exists() and not path.is_file() and not path.is_dir()
-    except OSError:
-        return False
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def read_names(stream: BinaryIO, separator: bytes) -> Iterator[str]:
@@ -250,13 +239,22 @@ def read_names(stream: BinaryIO, separator: bytes) -> Iterator[str]:
     Raises
     ------
     OptionError
-        No name can hold a NUL, or none may stand for standard input.
+        No name can hold a NUL or be so long, or none may stand for standard input.
     """
+    # Windows ends lines by a carriage return, too.
+    ending = b"\r" if separator == b"\n" else b""
     rest = b""
     while chunk := stream.read(_CHUNK):
         *names, rest = (rest + chunk).split(separator)
+        names = [name.removesuffix(ending) for name in names]
         yield from map(_check_name, filter(None, names))
-    if rest:
+        # Anything may be taken for a list, and no system has such names.
+        if len(rest) > _CHUNK:
+            raise OptionError(
+                "A name in the list of inputs is too long.",
+                "End each by a line feed, or by a NUL with -0.",
+            )
+    if rest := rest.removesuffix(ending):
         yield _check_name(rest)
 
 

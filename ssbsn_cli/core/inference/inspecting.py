@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +28,7 @@ _NAMES = {1: ("grey",), 3: ("red", "green", "blue")}
 _GREY_LEVELS = 255
 
 
-@dataclass(frozen=True)
-class Inspection:
+class Inspection(NamedTuple):
     """What is known of a photo.
 
     Parameters

@@ -184,12 +184,7 @@ def _open(job: Job, options: FileOptions) -> Opened | TiffImage | dict[str, Any]
         if image:
             _make_folders(job)
             return image
-    if job.source is None:
-        source: Path | bytes = stdin().read()
-        name = "standard input"
-    else:
-        source, name = job.source, str(job.source)
-    photo = read_photo(source, name, max_pixels=options.max_pixels, raw_space=options.raw_space)
+    photo = _read(job, options)
     format = format or photo.format
     # What cannot be written is noticed before minutes are spent on denoising.
     check_writable(photo, format, options.quality, str(job.target or "The result"))
@@ -198,6 +193,12 @@ def _open(job: Job, options: FileOptions) -> Opened | TiffImage | dict[str, Any]
     if comparison:
         comparison.add_before(photo.color)
     return Opened(photo, format, comparison)
+
+
+def _read(job: Job, options: FileOptions) -> Photo:
+    source: Path | bytes = job.source or stdin().read()
+    name = str(job.source or "standard input")
+    return read_photo(source, name, max_pixels=options.max_pixels, raw_space=options.raw_space)
 
 
 def _format_of_target(target: Path | None) -> str | None:
@@ -209,14 +210,18 @@ def _format_of_target(target: Path | None) -> str | None:
 
 
 def _refuse_links(job: Job) -> None:
-    """Notice links that lead out of the folders that the user named."""
     for path in job.written:
-        for part in (path, *list(path.parents)[: len(job.below.parts)]):
-            if part.is_symlink():
-                raise ImageError(
-                    f"{path} cannot be written: {part} is a link, and might lead anywhere.",
-                    "Remove it, or name the place that it leads to with -o.",
-                )
+        refuse_links(path, 1 + len(job.below.parts))
+
+
+def refuse_links(path: Path, unnamed: int) -> None:
+    """Raise ImageError if one of the last parts of a path, which no user named, is a link."""
+    for part in (path, *path.parents)[:unnamed]:
+        if part.is_symlink():
+            raise ImageError(
+                f"{path} cannot be written: {part} is a link, and might lead anywhere.",
+                "Remove it, or name the place that it leads to.",
+            )
 
 
 def refuse_existing(job: Job, options: FileOptions) -> None:
@@ -238,14 +243,13 @@ def refuse_existing(job: Job, options: FileOptions) -> None:
 
 def _compare_existing(job: Job, options: FileOptions) -> dict[str, Any]:
     """Draw the comparison that is missing beside a result, as an interruption can leave it."""
-    assert job.source
     assert job.target
     assert job.comparison
-    before = read_photo(job.source, max_pixels=options.max_pixels, raw_space=options.raw_space)
+    before = _read(job, options)
     after = read_photo(job.target, max_pixels=options.max_pixels)
     if before.color.shape != after.color.shape:
         raise ImageError(
-            f"{job.target} cannot be compared with {job.source}: their sizes differ.",
+            f"{job.target} cannot be compared with its photo: their sizes differ.",
             "Use --overwrite to make it anew.",
         )
     comparison = Comparison(before.color.shape)

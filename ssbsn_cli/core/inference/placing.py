@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,10 +14,10 @@ from ssbsn_cli.core.inference.finding import (
     DEFAULT_SUFFIX,
     STREAM,
     Found,
-    is_folder,
     is_special,
     split_name,
 )
+from ssbsn_cli.core.runtime.storage import refuse_output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +73,11 @@ class Layout:
 
     def __init__(self, naming: Naming, inputs: Sequence[str], listed: bool) -> None:
         output, suffix, compare = naming.output, naming.suffix, naming.compare
-        if "" in (*inputs, output, compare):
-            raise OptionError("A path is empty.", "Check the variable that it comes from.")
         if STREAM in inputs and (listed or len(inputs) > 1):
             raise OptionError(
                 "Standard input cannot be mixed with other inputs.", "Give '-' alone."
             )
-        many = listed or len(inputs) > 1 or any(is_folder(Path(text)) for text in inputs)
+        many = listed or len(inputs) > 1 or any(map(os.path.isdir, inputs))
         if many and output == STREAM:
             raise OptionError(
                 "Several photos cannot go to one stream.", "Name a directory with -o."
@@ -95,6 +93,8 @@ class Layout:
         if os.sep in self.suffix or (os.altsep and os.altsep in self.suffix):
             raise OptionError(f"The suffix {suffix!r} names another directory.", "Use -o for that.")
         self.to_stdout = output == STREAM or (output is None and STREAM in inputs)
+        if self.to_stdout and suffix is not None:
+            raise OptionError("Standard output has no name for a suffix.", "Drop --suffix.")
         self._file = _named(output) if output and not self.into and output != STREAM else None
         self._extension = cache(lambda own: result_extension(f"photo{own}", naming.format))
         self._compare_into = _directory(compare, many)
@@ -171,7 +171,7 @@ def _directory(text: str | None, many: bool) -> Path | None:
     if text is None or text == STREAM:
         return None
     path = Path(text)
-    if is_folder(path) or text.endswith(("/", os.sep)):
+    if os.path.isdir(text) or text.endswith(("/", os.sep)):
         return path
     if not many:
         return None
@@ -181,7 +181,7 @@ def _directory(text: str | None, many: bool) -> Path | None:
 
 
 def _check_file(path: Path, format: str | None) -> None:
-    if is_special(path):
+    if is_special(str(path)):
         raise OptionError(f"{path} is not a regular file.", "Use -o - for standard output.")
     try:
         by_name = format_of_path(path)
@@ -193,6 +193,20 @@ def _check_file(path: Path, format: str | None) -> None:
         raise OptionError(
             f"{path} is named as {by_name}, but --format says {format}.", "Leave one of them out."
         )
+
+
+def refuse_report(path: Path, overwrite: bool, inputs: Iterable[str | Path]) -> None:
+    """Raise OptionError if a file that holds no photo cannot be written, or would replace one.
+
+    That is known before time is spent on its content. None of the inputs may be that file.
+    """
+    refuse_output(path, overwrite)
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise OptionError(f"You may not write in the folder of {path}.", "Choose another folder.")
+    if is_photo_name(path) or (
+        path.exists() and any(Path(each).exists() and path.samefile(each) for each in inputs)
+    ):
+        raise OptionError(f"{path} is a photo, or named as one.", "Choose another name.")
 
 
 def _named(output: str) -> str:

@@ -99,6 +99,8 @@ class Settings:
                 f"An overlap of {self.overlap} pixels does not fit the tiles.",
                 "Use 0 up to half of the tile.",
             )
+        if self.overlap and self.tile == 0:
+            raise OptionError("A whole image has no overlap.", "Drop --overlap, or use a --tile.")
         if self.refine_passes is not None and self.refine_passes < 1:
             raise OptionError("R3 needs at least one pass.", "Use --refine none to leave it out.")
         if self.refine_passes is not None and (self.refine or "r3") not in MASKED:
@@ -109,6 +111,12 @@ class Settings:
             )
         if not 0 <= self.seed < 2**63:
             raise OptionError(f"A seed of {self.seed} is out of range.", "Use 0 up to 2^63 - 1.")
+
+
+def whole_number(text: str) -> int | None:
+    """Return the number, from 0, that a user wrote; None if it is none, or longer than 9 digits."""
+    # Python refuses to read numbers of thousands of digits.
+    return int(text) if text.isdecimal() and len(text) < 10 else None
 
 
 def passes_without_r3(refine: str) -> OptionError:

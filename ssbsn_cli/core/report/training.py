@@ -24,21 +24,18 @@ _ABSURD = 1e30
 Record = Mapping[str, Any]
 
 
-def write_report(run: Path, output: Path | None = None) -> Path:
+def write_report(run: Path) -> Path:
     """Write one self-contained HTML page about a training run, finished or not.
 
     Parameters
     ----------
     run : Path
         The directory of the run.
-    output : Path, optional
-        The page, ``report.html`` in `run` by default. It is replaced if it exists; missing
-        directories are made.
 
     Returns
     -------
     Path
-        The page.
+        The page, ``report.html`` in it, which is replaced if it exists.
 
     Raises
     ------
@@ -67,16 +64,15 @@ def write_report(run: Path, output: Path | None = None) -> Path:
         data=_data(run / "data.json"),
         configuration=_configuration(run / "config.toml"),
     )
-    output = output or run / "report.html"
+    path = run / "report.html"
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(output, encode(page))
+        write_atomically(path, encode(page))
     except OSError as error:
         raise OptionError(
-            f"{output} cannot be written: {error.strerror}.",
+            f"{path} cannot be written: {error.strerror}.",
             "Check the permissions of the directory.",
         ) from None
-    return output
+    return path
 
 
 def _number(record: Record, key: str) -> float | None:

@@ -26,7 +26,8 @@ from ssbsn_cli.core.evaluation.datasets.samples import (
     find_file,
     whole_benchmark,
 )
-from ssbsn_cli.core.runtime.storage import atomic_output
+from ssbsn_cli.core.inference.opening import refuse_links
+from ssbsn_cli.core.runtime.storage import atomic_output, refuse_output
 
 NEEDS = (
     "Give --data the folder dnd_2017 with info.mat and images_srgb/0001.mat to 0050.mat, from "
@@ -138,8 +139,10 @@ def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> 
 
     Raises
     ------
+    OptionError
+        A bundle exists and `overwrite` is false. Nothing is taken from `results` then.
     ImageError
-        A bundle exists and `overwrite` is false, or a file cannot be written.
+        A file is a link or cannot be written.
     ValueError
         A crop is missing or out of order. Nothing is bundled then.
 
@@ -149,15 +152,21 @@ def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> 
        ``src/util/dnd_submission`` of https://github.com/wooseoklee4/AP-BSN.
     """
     crops, bundled = path / "crops", path / "bundled"
+    bundles = [bundled / f"{image:04d}.mat" for image in range(1, _IMAGES + 1)]
+    for path in (crops, bundled, *bundles):
+        refuse_links(path, 1)
     for folder in (crops, bundled):
         folder.mkdir(parents=True, exist_ok=True)
+    # Before hours are spent on the crops.
+    for bundle in bundles:
+        refuse_output(bundle, overwrite)
     written = []
     for result in whole_benchmark(results, _IMAGES, _BOXES):
         written.append(crops / f"{result.sample.name}.mat")
+        refuse_links(written[-1], 1)
         # An interrupted evaluation may have left crops.
         with atomic_output(written[-1], overwrite=True) as temporary:
             savemat(temporary, {_CROP: result.pixels}, appendmat=False)
-    bundles = [bundled / f"{image:04d}.mat" for image in range(1, _IMAGES + 1)]
     with ExitStack() as stack:
         temporaries = [stack.enter_context(atomic_output(each, overwrite)) for each in bundles]
         for image, temporary in enumerate(temporaries):

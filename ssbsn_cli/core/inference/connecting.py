@@ -1,0 +1,163 @@
+"""Connect to a Dask cluster, or start one on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssbsn_cli.core.errors import DeviceError, OptionError
+from ssbsn_cli.core.inference.settings import ALL_GPUS, whole_number
+from ssbsn_cli.core.runtime.texts import parse_json
+
+if TYPE_CHECKING:
+    from distributed import Client, LocalCluster
+
+_LOCAL = "local"
+# Seconds that a scheduler gets to answer.
+_PATIENCE = 10
+# A network on a CPU gains little from more cores; then several photos are denoised at a time.
+_CORES = 16
+
+
+def count_workers_here(address: str) -> int | None:
+    """Return how many workers "local:N" asks for, or 0 for "local"; None if it is neither.
+
+    Raises OptionError if N is no number.
+    """
+    if address == _LOCAL:
+        return 0
+    if not address.startswith(f"{_LOCAL}:"):
+        return None
+    number = whole_number(address.removeprefix(f"{_LOCAL}:"))
+    if not number:
+        raise OptionError(
+            f"{address[:20]!r} names no number of workers.", "Use local, or local:4 for 4."
+        )
+    return number
+
+
+@contextlib.contextmanager
+def connect(address: str, device: str) -> Iterator[Client]:
+    """Connect to a scheduler, or start one and its workers, until the block ends.
+
+    Parameters
+    ----------
+    address : str
+        As `denoise_on_cluster` takes it.
+    device : str
+        As in `Settings`; it decides how many workers are started.
+
+    Raises
+    ------
+    OptionError
+        A package is missing, or the address makes no sense.
+    DeviceError
+        No scheduler answers, or there is no such device.
+    """
+    try:
+        from distributed import Client, Security
+        from distributed.comm import get_address_host_port
+    except ModuleNotFoundError as error:
+        raise OptionError(
+            "Clusters need another package.", 'Install it with pip install "ssbsn[cluster]".'
+        ) from error
+    # What matters is told by exceptions.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    number = count_workers_here(address)
+    with contextlib.ExitStack() as stack:
+        scheduler: str | LocalCluster = address
+        if number is not None:
+            scheduler = stack.enter_context(_start(number, device))
+        elif device == ALL_GPUS:
+            raise OptionError(
+                "All GPUs of this machine, and a cluster elsewhere, contradict each other.",
+                "Use --device cuda, and start one worker for each GPU.",
+            )
+        elif Path(address).is_file():
+            scheduler = _read_address(Path(address))
+        certified = Security().get_connection_args("client").get("ssl_context")
+        if isinstance(scheduler, str) and scheduler.startswith("tls:") and not certified:
+            raise OptionError(
+                f"The scheduler at {address} asks for certificates.",
+                "Name yours in Dask's configuration: https://distributed.dask.org/en/stable/tls.html",
+            )
+        try:
+            if isinstance(scheduler, str):
+                # Of a client that has begun with a wrong one, Dask prints a traceback at the end.
+                get_address_host_port(scheduler)
+            client = Client(scheduler, timeout=_PATIENCE, set_as_default=False)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise DeviceError(
+                f"No Dask scheduler answers at {address}.",
+                "Use tcp://HOST:PORT, or the file of: dask scheduler --scheduler-file FILE",
+            ) from error
+        yield stack.enter_context(client)
+
+
+def _read_address(path: Path) -> str:
+    """Return the address in a file that a scheduler wrote."""
+    # Dask itself would end with a traceback, and 20 seconds later.
+    try:
+        return str(parse_json(path.read_bytes())["address"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise OptionError(
+            f"{path} was not written by a Dask scheduler.",
+            f"Start one with: dask scheduler --scheduler-file {path}",
+        ) from error
+
+
+@contextlib.contextmanager
+def _start(number: int, device: str) -> Iterator[LocalCluster]:
+    """Start a scheduler, and a worker for each GPU that is to be used or for each few cores."""
+    from distributed import LocalCluster, Security
+
+    from ssbsn_cli.core.runtime.device import available_cores, count_gpus, resolve_device
+
+    cores = available_cores()
+    if device == ALL_GPUS:
+        resolve_device("cuda")
+        number = number or count_gpus()
+    number = number or -(-cores // _CORES)
+    cluster = LocalCluster(
+        n_workers=number,
+        threads_per_worker=max(1, cores // number),
+        # Photos and tiles are fitted into memory elsewhere.
+        memory_limit=0,
+        dashboard_address=None,
+        silence_logs=logging.CRITICAL,
+        # Who else is on this machine could otherwise run programs as this user.
+        security=Security.temporary(),
+    )
+    with cluster:
+        yield cluster
+
+
+def check_versions(client: Client) -> None:
+    """Raise OptionError if a machine has another version of Dask or Python.
+
+    They would fail in strange ways later.
+    """
+    found = client.get_versions()
+    machines = {"the scheduler": found["scheduler"]} | {
+        f"the worker {address}": facts for address, facts in found["workers"].items()
+    }
+    for what, version in (("distributed", _version), ("Python", _python)):
+        here = version(found["client"])
+        for name, facts in machines.items():
+            if facts and version(facts) != here:
+                raise OptionError(
+                    f"{name[0].upper()}{name[1:]} has {what} {version(facts)}, and this machine "
+                    f"{here}.",
+                    "Install the same on all machines.",
+                )
+
+
+def _version(facts: Mapping[str, Any]) -> str:
+    return str(facts["packages"]["distributed"])
+
+
+def _python(facts: Mapping[str, Any]) -> str:
+    return ".".join(str(facts["host"]["python"]).split(".")[:2])
