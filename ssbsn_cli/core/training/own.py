@@ -110,7 +110,7 @@ def _choose(
     if not photos:
         raise OptionError(
             f"No photo is as large as the crops, {crop}x{crop}.",
-            "Ask for a smaller --crop, or add larger photos.",
+            "Add larger photos, or use a smaller --crop of ssbsn train.",
         )
     photos = _spread(photos, count)
     return [
