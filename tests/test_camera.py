@@ -22,6 +22,7 @@ from ssbsn_cli.core.training.batches import lift, synthetic_pairs
 
 PARTS = (
     "mosaic",
+    "differences",
     "clipped",
     "rows",
     "toned",
@@ -71,6 +72,18 @@ def test_mosaics_make_neighbours_correlate():
     values -= values.mean(axis=(1, 2), keepdims=True)
     assert (correlation(values, 1) > 0.3).all()
     assert (np.abs(correlation(values, 6)) < 0.1).all()
+
+
+def test_channels_go_together_where_their_differences_are_smoothed():
+    together = {}
+    for differences in (0.0, 1.0):
+        camera = Camera(
+            **{**PLAIN, "mosaic": 1.0, "differences": differences, "deviation": (10, 10)}
+        )
+        values = [camera.add(grey(0.5), np.random.default_rng(seed)) for seed in range(8)]
+        pairs = [np.corrcoef(each.reshape(-1, 3).T)[[0, 1], [1, 2]] for each in values]
+        together[differences] = np.mean(pairs)
+    assert together[1.0] > together[0.0] + 0.3
 
 
 def test_sharp_photos_stay_sharp():
@@ -209,7 +222,8 @@ class Adds:
     def __init__(self, value):
         self.value = value
 
-    def add(self, photo, rng):
+    def add(self, photo, rng, factor):
+        assert 0.5 <= factor <= 8
         return photo + np.float32(self.value)
 
 

@@ -36,6 +36,9 @@ class Camera:
         Standard deviation of the noise in grey levels of 0 to 255; log-uniform.
     mosaic, clipped, rows, toned, power, hot, smoothed, sharpened, zoomed, blotched : float
         Part of the photographs that go through a mosaic, that are clipped, and so on.
+    differences : float
+        Part of those with a mosaic whose differences of colours are smoothed, so that the noise of
+        their channels goes together.
 
     Raises
     ------
@@ -51,10 +54,13 @@ class Camera:
        Intelligence Research 2023, for degradations drawn at random.
     .. [4] K. Wei et al., "A Physics-Based Noise Formation Model for Extreme Low-Light Raw
        Denoising" (ELD), CVPR 2020, for read noise with heavy tails and for rows.
+    .. [5] B. Gunturk et al., "Demosaicking: Color Filter Array Interpolation", IEEE Signal
+       Processing Magazine 22, 2005, for the differences of colours, which most methods smooth.
     """
 
     deviation: Range = (1.2, 60.0)
     mosaic: float = 0.65
+    differences: float = 0.0
     clipped: float = 0.15
     rows: float = 0.08
     toned: float = 0.5
@@ -90,7 +96,8 @@ class Camera:
         contrast = rng.uniform(-0.6, 0.8) if rng.random() < self.toned else 0.0
         tone = Tone(contrast, rng.uniform(2.0, 2.4) if rng.random() < self.power else None)
         light = tone.undo(photo)
-        develop = _colors(rng)
+        balance, matrix = _colors(rng)
+        develop = matrix * balance
         raw = np.clip(light @ np.linalg.inv(develop).T, 0, 1).astype(np.float32)
         mosaic = rng.random() < self.mosaic
         gain = tone.slope(light) ** 2
@@ -113,6 +120,8 @@ class Camera:
             noisy = np.clip(noisy, 0, 1)
         if mosaic:
             noise = demosaic_noise(noisy, signal, pattern, int(rng.integers(3)))
+            if self.differences and rng.random() < self.differences:
+                noise = _smooth_differences(noise, balance, log_uniform((0.5, 2.5), rng))
         else:
             noise = noisy - signal
             if rng.random() < 0.6:
@@ -149,8 +158,15 @@ class Camera:
         return np.asarray(noise * factor, np.float32)
 
 
-def _colors(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return what develops raw colours: white balance, then a matrix whose rows sum to one.
+def _smooth_differences(noise: Floats, balance: NDArray[np.float64], sigma: float) -> Floats:
+    """Let red and blue follow the fine noise of green, as most demosaicing does [5]_."""
+    balanced = np.asarray(noise * balance, np.float32)
+    green = balanced[..., 1:2]
+    return np.asarray((green + blurred(balanced - green, sigma)) / balance, np.float32)
+
+
+def _colors(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what develops raw colours: white balance, and a matrix whose rows sum to one.
 
     White balances are spread like those of about 450 cameras in darktable, matrices like those of
     about 650 in rawspeed.
@@ -162,7 +178,7 @@ def _colors(rng: np.random.Generator) -> NDArray[np.float64]:
     high = np.array([[0, -0.2, 0.15], [-0.05, 0, -0.1], [0.1, -0.2, 0]])
     matrix = rng.uniform(low, high) * rng.uniform(0.3, 1)
     matrix += np.diag(1 - matrix.sum(axis=1))
-    return np.asarray(matrix * np.array([red, 1, blue]), np.float64)
+    return np.array([red, 1, blue]), matrix
 
 
 def _readout(shape: tuple[int, ...], rng: np.random.Generator) -> Floats:

@@ -20,12 +20,14 @@ from ssbsn_cli.core.noise.kinds import (
     Poisson,
     Speckle,
     White,
+    log_uniform,
 )
 from ssbsn_cli.core.noise.lifted import LiftedNoise
 from ssbsn_cli.core.noise.scenes import Scenes, drawing
 
 _KINDS: dict[str, Noise] = {
-    "camera": Camera(),
+    # Noise that goes together in all channels, as that of real photographs mostly does.
+    "camera": Camera(mosaic=0.7, differences=0.5, power=0.65, smoothed=0.65),
     "white": White(),
     "grain": Grain(),
     "poisson": Poisson(),
@@ -37,11 +39,11 @@ _KINDS: dict[str, Noise] = {
 STAY = ("clean", "grained", "drawing")
 # How often each kind is a picture's main noise.
 SHARES = {
-    "clean": 0.07,
-    "grained": 0.04,
-    "drawing": 0.02,
-    "camera": 0.49,
-    "lifted": 0.1,
+    "clean": 0.08,
+    "grained": 0.03,
+    "drawing": 0.03,
+    "camera": 0.46,
+    "lifted": 0.12,
     "white": 0.17,
     "grain": 0.03,
     "poisson": 0.03,
@@ -51,7 +53,9 @@ SHARES = {
 }
 # The grain of scanned films: of Kodak24's clean photographs, half have about 2 grey levels of it
 # or less where they are flat, and neighbours correlate by 0.3. Those of cameras' JPEGs do by 0.6.
-_FINE_GRAIN = Grain(deviation=(0.7, 4.0), size=(0.3, 0.55))
+_FINE_GRAIN = Grain(deviation=(0.5, 2.0), size=(0.3, 0.55))
+# The real photographs have little noise. How much stronger it may get, and weaker.
+_LIFTED_FACTOR = (0.5, 8.0)
 # Noise that some pictures get in addition, and how often.
 _BESIDES: list[tuple[float, Noise]] = [
     (0.06, White(deviation=(2, 15))),
@@ -161,10 +165,10 @@ class Wide:
 
     def _noisy(self, kind: str, clean: Floats, rng: np.random.Generator) -> Floats:
         if kind == "lifted":
-            noise: Noise = self._lifted[rng.choice(len(self._lifted), p=self._lifted_odds)]
+            lifted = self._lifted[rng.choice(len(self._lifted), p=self._lifted_odds)]
+            noisy = lifted.add(clean, rng, log_uniform(_LIFTED_FACTOR, rng))
         else:
-            noise = _KINDS[kind]
-        noisy = noise.add(clean, rng)
+            noisy = _KINDS[kind].add(clean, rng)
         for often, other in _BESIDES:
             if rng.random() < often:
                 noisy = other.add(np.clip(noisy, 0, 1), rng)

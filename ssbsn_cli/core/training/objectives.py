@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ssbsn_cli.core.training.config import LossKind, OptimizerConfig
 
-# Half a grey level, since rounding hides what is closer.
-_FLOOR = (0.5 / 255) ** 2
+# One grey level. Without it, pictures that should stay as they are would outweigh noisy ones.
+_FLOOR = (1 / 255) ** 2
 
 
 def distance(output: Tensor, target: Tensor, kind: LossKind) -> Tensor:
