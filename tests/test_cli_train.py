@@ -116,7 +116,19 @@ def test_denoise_adapts_and_keeps_only_what_is_asked_for(tiny, run):
     assert tiny.ssbsn("denoise", "large/a.png", "-o", "x.png", "--weights", "mine").returncode == 0
     again = tiny.ssbsn(*arguments, "-o", "again", "--keep-adapted", "mine")
     assert again.returncode == 2
+    assert "--skip-existing" in again.stderr
     assert not (tiny.place / "again").exists()
+    # As after a kill: the same command, with --skip-existing, goes on with what is there.
+    (tiny.place / "kept" / "a.png").unlink()
+    arguments += ["-o", "kept", "--keep-adapted", "mine", "--skip-existing"]
+    rest = tiny.ssbsn(*arguments)
+    assert rest.returncode == 0, rest.stderr
+    assert "Going on after step" in rest.stderr
+    assert [path.name for path in (tiny.place / "kept").iterdir()] == ["a.png"]
+    cv2.imwrite(str(large / "b.png"), pixels)
+    other = tiny.ssbsn(*arguments)
+    assert other.returncode == 2
+    assert "other photos than" in other.stderr
 
 
 def test_the_default_weights_adapt_to_noisy_photos(tiny):

@@ -144,6 +144,8 @@ def denoise(
     if first := next(todo, None):
         # Weights adapt to all photos, so all must be known.
         jobs: Iterable[Job] = [first, *todo] if adapt else chain([first], todo)
+        if keep_adapted and not files.skip_existing:
+            _refuse_run(keep_adapted)
         chosen = _adapt(out, weights, settings, jobs, adapt, keep_adapted) if adapt else weights
         denoise = _prepare(out, chosen, settings, files, cluster)
         denoise_all(out, denoise, jobs, plan, counts)
@@ -191,6 +193,12 @@ def _parse_shard(text: str) -> tuple[int, int]:
     if not 1 <= number <= count:
         raise OptionError(f"A shard of {text[:20]!r} makes no sense.", "Use 1/8 to 8/8 of 8 parts.")
     return number, count
+
+
+def _refuse_run(run: Path) -> None:
+    from ssbsn_cli.core.training.log import RunFiles
+
+    RunFiles(run).refuse_run("go on with what is there by --skip-existing")
 
 
 def _adapt(

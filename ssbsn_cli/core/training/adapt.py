@@ -11,14 +11,15 @@ from pathlib import Path
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.runtime.temporary import temporary_folder
-from ssbsn_cli.core.training.config import load_config
 from ssbsn_cli.core.training.log import RunFiles, StepDone
 from ssbsn_cli.core.training.loop import DivergedError
 from ssbsn_cli.core.training.own import NoNoiseError
 from ssbsn_cli.core.training.request import (
     DataPath,
+    TrainingOptions,
     TrainingRequest,
     adapting_config,
+    make_request,
     usual_cache,
 )
 from ssbsn_cli.core.training.run import prepare_training
@@ -45,7 +46,8 @@ def adapt_weights(
 
     It starts from `weights`, see `find_weights`, or from the default ones. Of the settings, it uses
     the device, the precision ("fp16" counts as "auto") and compiling. The run is kept in `keep`, or
-    not at all. `listen` is told of each step.
+    not at all. A run that is there goes on, with all photos that it began with. `listen` is told of
+    each step.
     """
     name = weights or default_name()
     options = {
@@ -57,14 +59,21 @@ def adapt_weights(
     with ExitStack() as stack:
         temporary = stack.enter_context(temporary_folder(Path(tempfile.gettempdir())))
         run = keep or temporary / "run"
-        RunFiles(run).refuse_run()
-        request = TrainingRequest(
+        going_on = RunFiles(run).state.is_file()
+        asked = TrainingOptions(
             run=run,
-            config=load_config(adapting_config(name), options=options),
-            noisy=[DataPath(Path(photos[0]).parent, photos=tuple(photos))],
+            config=adapting_config(name),
+            options=options,
             cache=usual_cache() if keep else temporary,
             init=name,
+            resume=going_on,
         )
+        request = make_request(asked, say)
+        if going_on:
+            _refuse_others(request, photos)
+        else:
+            named = DataPath(Path(photos[0]).parent, photos=tuple(photos))
+            request = replace(request, noisy=[named], resume=run.exists())
         try:
             prepared = prepare_training(request, say, warn)
         except NoNoiseError:
@@ -86,3 +95,13 @@ def adapt_weights(
             say(f"Adapting did not help: {name} is used as it is.")
         adapted = load_weights(str(files.weights))
     return replace(adapted, name=f"{name}, adapted")
+
+
+def _refuse_others(request: TrainingRequest, photos: Sequence[Path]) -> None:
+    """Refuse photos that a run was not begun with."""
+    known = {photo for data in request.noisy for photo in data.photos}
+    if others := [photo for photo in photos if photo.absolute() not in known]:
+        raise OptionError(
+            f"{request.run} was adapted to other photos than {others[0]}.",
+            f"Use it as it is with --weights {request.run}, or choose another directory.",
+        )

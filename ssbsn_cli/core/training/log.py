@@ -55,12 +55,12 @@ class RunFiles:
                     f"Put a real {kind} in its place, or train in another folder.",
                 )
 
-    def refuse_run(self) -> None:
-        """Raise an OptionError if the directory holds a run already."""
+    def refuse_run(self, way: str = "let ssbsn train --resume go on with it") -> None:
+        """Raise an OptionError if the directory holds a run already; `way` leads on from there."""
         if self.state.exists() or self.weights.exists():
             raise OptionError(
                 f"{self.directory} holds a run already.",
-                "Choose another directory, or let ssbsn train --resume go on with it.",
+                f"Choose another directory, or {way}.",
             )
 
     def checkpoint(self, step: int) -> Path:

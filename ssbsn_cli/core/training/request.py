@@ -121,7 +121,7 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
     if asked.init and first and asked.init != first:
         raise OptionError(
             f"{run} began with the weights {first}, not {asked.init}.",
-            "Leave --init out to go on with it, or start another run with --out.",
+            "Go on with those weights, or start another run.",
         )
     cache = asked.cache or usual_cache()
     if told and not asked.cache and told["cache"] != cache.absolute():
