@@ -66,7 +66,10 @@ if "--adapt" in words:
     words[words.index("--adapt") + 1] = "0.01"
 if "eval" in words:
     words += ["--strength", "0"] if "--submission" in words else ["--limit", "1"]
-    words += ["--overwrite", "--no-cache"]
+    words += ["--no-cache"]
+    # Several commands of the page may write the same file.
+    if set(words).intersection(("--report", "--csv", "--save-images", "--submission")):
+        words += ["--overwrite"]
 os.execv("{python}", ["{python}", "-m", "{module}", *words])
 """
 
