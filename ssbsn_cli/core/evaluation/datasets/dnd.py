@@ -153,8 +153,8 @@ def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> 
     """
     crops, bundled = path / "crops", path / "bundled"
     bundles = [bundled / f"{image:04d}.mat" for image in range(1, _IMAGES + 1)]
-    for path in (crops, bundled, *bundles):
-        refuse_links(path, 1)
+    for unnamed in (crops, bundled, *bundles):
+        refuse_links(unnamed, 1)
     for folder in (crops, bundled):
         folder.mkdir(parents=True, exist_ok=True)
     # Before hours are spent on the crops.
