@@ -25,6 +25,8 @@ done
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 export SSBSN_CACHE=$place/cache
+# What is here counts, also if another ssbsn is installed.
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 python=${PYTHON:-python3}
 if ! "$python" -c 'import ssbsn_cli, pytest' 2>/dev/null; then
   "$python" -m venv --system-site-packages "$place/venv"

@@ -17,7 +17,6 @@ from training_runs import Tiny, assert_same, losses, state, write_config, write_
 
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.data.cache import open_cache
-from ssbsn_cli.core.data.draws import Batching
 from ssbsn_cli.core.data.store import hold_out
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
 from ssbsn_cli.core.model.descriptor import ARCHITECTURES, Architecture
@@ -281,13 +280,10 @@ def test_pairs_that_are_too_small_to_be_scored_are_left_out(tiny):
 
 
 def test_each_stride_and_objective_gets_its_share():
-    class Crops:
-        batching = Batching(1, 0)
+    def crops(step):
+        return np.zeros((1, 3, 4, 4), np.float32)
 
-        def batch(self, step):
-            return np.zeros((1, 3, 4, 4), np.float32)
-
-    each = {"self": noisy_batches(Crops(), [2, 4]), "pairs": noisy_batches(Crops(), [1])}
+    each = {"self": noisy_batches(crops, [2, 4], 0), "pairs": noisy_batches(crops, [1], 0)}
     batches = mix_batches(each, {"self": 3.0, "pairs": 1.0}, 0)
     strides = [batches(step).stride for step in range(2000)]
     assert [strides.count(s) / 2000 for s in (1, 2, 4)] == pytest.approx(

@@ -48,7 +48,7 @@ Batches = Callable[[int], Batch]
 DrawPairs = Callable[[int], tuple[_Floats, _Floats]]
 
 
-def noisy_batches(crops: CropSampler, strides: Sequence[int]) -> Batches:
+def noisy_batches(crops: Callable[[int], _Floats], strides: Sequence[int], seed: int) -> Batches:
     """Make batches of noisy crops that are their own targets, each with one of some PD strides.
 
     References
@@ -57,8 +57,8 @@ def noisy_batches(crops: CropSampler, strides: Sequence[int]) -> Batches:
     """
 
     def draw(step: int) -> Batch:
-        noisy = crops.batch(step)
-        chosen = _random(crops.batching.seed, step, 1) * len(strides) >> 64
+        noisy = crops(step)
+        chosen = _random(seed, step, 1) * len(strides) >> 64
         return Batch(noisy, noisy, strides[chosen])
 
     return draw

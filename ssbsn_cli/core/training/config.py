@@ -20,7 +20,9 @@ _SHIPPED = Path(__file__).parent / "configs"
 _LENGTHS = ("steps", "epochs", "max_minutes")
 HINT = "docs/train.md lists the keys and their values."
 
-ObjectiveKind = Literal["self", "own", "distill", "pairs"]
+ObjectiveKind = Literal["self", "synthetic", "own", "distill", "pairs"]
+# Those of blind-spot networks, whose targets are the noisy crops themselves.
+BLINDLY: tuple[ObjectiveKind, ...] = ("self", "synthetic")
 LossKind = Literal["l1", "psnr"]
 _Share = Annotated[float, Field(ge=0, le=1e9)]
 _Stride = Annotated[int, Field(ge=1, le=64)]
@@ -60,6 +62,7 @@ class TrainingConfig(_Section):
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: CompileKind = "auto"
+    workers: Literal["auto"] | Annotated[int, Field(ge=0, le=256)] = "auto"
     save_minutes: _Length = 5.0
     keep: _Count = 3
     validation_crops: Annotated[int, Field(ge=1, le=65536)] = 16
@@ -71,7 +74,7 @@ class TrainingConfig(_Section):
         if sum(getattr(self, name) is not None for name in _LENGTHS) != 1:
             raise ValueError(f"give exactly one of {', '.join(_LENGTHS)}")
         odd = [stride for stride in self.pd_a if self.crop % stride]
-        if odd and self.objectives.get("self"):
+        if odd and set(self.kinds) & set(BLINDLY):
             raise ValueError(f"a crop of {self.crop} is no multiple of the stride {odd[0]} in pd_a")
         if not self.kinds:
             raise ValueError("one of the objectives needs a share above 0")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,8 @@ from ssbsn_cli.core.training.batches import (
     noisy_batches,
     synthetic_pairs,
 )
-from ssbsn_cli.core.training.config import Config, ObjectiveKind
+from ssbsn_cli.core.training.config import ObjectiveKind
+from ssbsn_cli.core.training.objectives import refuse_objectives
 from ssbsn_cli.core.training.own import OwnSource, denoise_halves, measure_parts
 from ssbsn_cli.core.training.request import DataPath, TrainingRequest
 from ssbsn_cli.core.training.teacher import teach
@@ -45,6 +46,8 @@ from ssbsn_cli.core.training.validation import (
     score_pairs,
 )
 from ssbsn_cli.core.types import Notify
+
+_Floats = NDArray[np.float32]
 
 # The same for all trainings, so that those with different seeds can be compared.
 _VALIDATION_SEED = 2**64 - 1
@@ -60,7 +63,7 @@ class TrainingData:
 
     batches: Batches
     validation: Validation
-    picture: NDArray[np.float32]
+    picture: _Floats
     pixels: int
     record: dict[str, Any]
 
@@ -76,7 +79,7 @@ def open_data(
         There is nothing usable.
     """
     config, training = request.config, request.config.training
-    _refuse_objectives(config, network)
+    refuse_objectives(config, network)
     # For blind-spot networks, that is the PD stride of inference; others ignore strides.
     photos = _Photos(request, team, network.size_multiple, say, warn)
     objectives = {kind: photos.batches(kind) for kind in training.kinds}
@@ -100,28 +103,6 @@ def open_data(
     key = hashlib.sha256(repr(photos.keys).encode()).hexdigest()[:32]
     record = {"key": key, "sources": photos.records}
     return TrainingData(mixed, validation, picture, photos.pixels, record)
-
-
-def _refuse_objectives(config: Config, network: Network) -> None:
-    """Refuse objectives that do not go with the network or the rest of the configuration."""
-    training, stride = config.training, network.size_multiple
-    if training.hold_out and training.kinds not in (["self"], ["own"]):
-        raise OptionError(
-            "The configuration: training.hold_out works with the objective 'self' or 'own' alone.",
-            "Set it to 0, and give pairs to score on with --val-data.",
-        )
-    if "self" in training.kinds and not network.blind:
-        raise OptionError(
-            "The objective 'self' needs a blind-spot network: this one sees the pixels that it "
-            "should predict, and would learn to copy them.",
-            "Use --config small, or --init with weights of SS-BSN or AP-BSN.",
-        )
-    if training.kinds != ["self"] and training.crop % stride:
-        raise OptionError(
-            f"A crop of {training.crop} is no multiple of {stride}, which the network needs for "
-            "pairs.",
-            f"Use a --crop that is a multiple of {stride}.",
-        )
 
 
 class _Photos:
@@ -152,11 +133,14 @@ class _Photos:
         """Return what an objective trains on, and what it is validated on."""
         if kind == "self":
             return self._self()
+        if kind == "synthetic":
+            training, checks = self._synthetic()
+            return self._of_noisy(lambda step: training(step)[0], lambda step: checks(step)[0])
         if kind == "own":
             return self._own()
         if kind == "distill":
             return self._distill()
-        return self._real_pairs() if self._config.pairs.real else self._synthetic_pairs()
+        return self._real_pairs() if self._config.pairs.real else self._of_pairs(self._synthetic())
 
     def _self(self) -> tuple[Batches, list[Batch]]:
         training = self._config.training
@@ -166,9 +150,7 @@ class _Photos:
         )
         if crops.too_small:
             self._warn(f"{crops.too_small} photos are smaller than the crops and are not used.")
-        noisy = checks.batch(0)
-        held = [Batch(noisy, noisy, stride) for stride in training.pd_a]
-        return noisy_batches(crops, training.pd_a), held
+        return self._of_noisy(crops.batch, checks.batch)
 
     def _halves(self) -> tuple[list[CropCache], list[CropCache]]:
         """Return what of the noisy photos is trained on, and what is validated on."""
@@ -213,7 +195,8 @@ class _Photos:
         pairs = find_pairs(paths[0].path)
         return self._decoded_pairs(paths[0], pairs, counted=True)
 
-    def _synthetic_pairs(self) -> tuple[Batches, list[Batch]]:
+    def _synthetic(self) -> list[DrawPairs]:
+        """Return what draws pairs to train on, and what draws those to validate on."""
         paths = _needed("pairs", self._request.pairs)
         shares = [path.weight for path in paths]
         recipe = make_recipe(self._config.pairs, self.noisy, self._shares, self._say)
@@ -223,7 +206,7 @@ class _Photos:
         crops = [CropSampler(caches, shares, side, batching) for batching in self._batchings]
         if crops[0].too_small:
             self._warn(f"{crops[0].too_small} clean photos are smaller than {side}x{side}.")
-        return self._of_pairs(partial(synthetic_pairs, each, recipe) for each in crops)
+        return [partial(synthetic_pairs, each, recipe) for each in crops]
 
     def _decoded_pairs(
         self, data: DataPath, pairs: Sequence[Pair], *, counted: bool = False
@@ -239,6 +222,13 @@ class _Photos:
             pair, reason = left_out[0]
             self._warn(f"{len(left_out)} pairs are left out; the first is {pair.noisy}: {reason}")
         return self._of_pairs(sampler.batch for sampler in samplers)
+
+    def _of_noisy(
+        self, crops: Callable[[int], _Floats], checks: Callable[[int], _Floats]
+    ) -> tuple[Batches, list[Batch]]:
+        strides, noisy = self._config.training.pd_a, checks(0)
+        held = [Batch(noisy, noisy, stride) for stride in strides]
+        return noisy_batches(crops, strides, self._config.training.seed), held
 
     def _of_pairs(self, draws: Iterable[DrawPairs]) -> tuple[Batches, list[Batch]]:
         training, checks = draws

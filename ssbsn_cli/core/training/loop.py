@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from ssbsn_cli.core.errors import DeviceError, SsbsnError
 from ssbsn_cli.core.runtime.device import is_out_of_memory
 from ssbsn_cli.core.runtime.process import deferred_interrupts
-from ssbsn_cli.core.runtime.threads import prefetch
 from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.training.data import TrainingData
 from ssbsn_cli.core.training.learner import Learner
@@ -20,6 +19,7 @@ from ssbsn_cli.core.training.objectives import learning_rate
 from ssbsn_cli.core.training.recorder import Recorder
 from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.training.validation import preview
+from ssbsn_cli.core.training.workers import draw_ahead
 
 # Compiling takes up to a minute, and saves a third of the time.
 _WORTH_MINUTES = 5
@@ -34,7 +34,8 @@ class Trainer:
     """Takes a learner through a training.
 
     Only the leading process has a recorder. Without a number of steps, training goes by time.
-    `seconds` is the time that earlier sessions took, and grows.
+    `workers` processes draw the batches, or a thread if there are none. `seconds` is the time that
+    earlier sessions took, and grows.
     """
 
     learner: Learner
@@ -43,6 +44,7 @@ class Trainer:
     recorder: Recorder | None
     team: Team
     steps: int | None
+    workers: int = 0
     seconds: float = 0.0
 
     def train(self, listen: Callable[[StepDone], None] = lambda _: None) -> None:
@@ -68,7 +70,7 @@ class Trainer:
         pixels = self._pixels()
         with (
             deferred_interrupts() as interrupt,
-            contextlib.closing(prefetch(self.data.batches, first)) as batches,
+            contextlib.closing(draw_ahead(self.data.batches, first, self.workers)) as batches,
         ):
             while (progress := self._progress()) < 1:
                 rate = learning_rate(self.config.optimizer, self.learner.step, progress)

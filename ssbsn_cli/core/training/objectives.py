@@ -7,7 +7,9 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssbsn_cli.core.training.config import LossKind, OptimizerConfig
+from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.model.network import Network
+from ssbsn_cli.core.training.config import BLINDLY, Config, LossKind, OptimizerConfig
 
 # One grey level. Without it, pictures that should stay as they are would outweigh noisy ones.
 _FLOOR = (1 / 255) ** 2
@@ -48,3 +50,26 @@ def learning_rate(config: OptimizerConfig, step: int, progress: float) -> float:
         scale = 1.0
     warm = min((step + 1) / (config.warmup_steps + 1), 1.0)
     return config.learning_rate * scale * warm
+
+
+def refuse_objectives(config: Config, network: Network) -> None:
+    """Raise OptionError if the objectives do not go with the network or with other settings."""
+    training, stride = config.training, network.size_multiple
+    if training.hold_out and training.kinds not in (["self"], ["own"]):
+        raise OptionError(
+            "The configuration: training.hold_out works with the objective 'self' or 'own' alone.",
+            "Set it to 0, and give pairs to score on with --val-data.",
+        )
+    blindly = [kind for kind in training.kinds if kind in BLINDLY]
+    if blindly and not network.blind:
+        raise OptionError(
+            f"The objective {blindly[0]!r} needs a blind-spot network: this one sees the pixels "
+            "that it should predict, and would learn to copy them.",
+            "Use --config small, or --init with weights of SS-BSN or AP-BSN.",
+        )
+    if set(training.kinds) - set(BLINDLY) and training.crop % stride:
+        raise OptionError(
+            f"A crop of {training.crop} is no multiple of {stride}, which the network needs for "
+            "pairs.",
+            f"Use a --crop that is a multiple of {stride}.",
+        )

@@ -20,6 +20,7 @@ from ssbsn_cli.core.training.networks import make_network, model_of
 from ssbsn_cli.core.training.recorder import Listen, Recorder
 from ssbsn_cli.core.training.request import TrainingRequest
 from ssbsn_cli.core.training.team import Team, join_team
+from ssbsn_cli.core.training.workers import choose_workers
 from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.registry import entries
 
@@ -30,7 +31,8 @@ _EPOCH_CELL = 384 * 384
 # `_compare_records` says so.
 _FREE = {
     "training": {
-        "steps", "epochs", "max_minutes", "device", "precision", "compile", "save_minutes", "keep",
+        "steps", "epochs", "max_minutes", "device", "precision", "compile", "workers",
+        "save_minutes", "keep",
     },
     "data": {"licence"},
 }  # fmt: skip
@@ -73,6 +75,7 @@ def prepare_training(
     if request.tensorboard:
         logs.append(TensorBoardLog(files.tensorboard))
     team = join_team(request.config.training.device)
+    workers = choose_workers(request.config.training.workers, team.device)
     before = load_config(str(files.config)) if resuming else None
     network, descriptor, config = _make_network(request, before, team)
     if before:
@@ -103,7 +106,7 @@ def prepare_training(
     if team.leads:
         origin = _origin(request, config, data, team)
         recorder = Recorder(files, descriptor, origin, state, warn, listen, logs)
-    trainer = Trainer(learner, config, data, recorder, team, steps, seconds)
+    trainer = Trainer(learner, config, data, recorder, team, steps, workers, seconds)
     summary = {
         "run": str(files.directory),
         "architecture": descriptor.architecture,
@@ -111,6 +114,7 @@ def prepare_training(
         "device": str(team.device),
         "precision": training.precision,
         "processes": team.world,
+        "workers": workers,
         "steps": steps,
         "max_minutes": training.max_minutes,
         "resumed_at": resumed_at,
