@@ -107,8 +107,8 @@ class Learner:
             return
         # It forgets faster early on; otherwise it would stay near the random start.
         decay = min(self._config.optimizer.ema, (1 + self.step) / (10 + self.step))
-        for mean, value in zip(self._average.parameters(), self._network.parameters(), strict=True):
-            mean.lerp_(value, 1 - decay)
+        means, values = (tuple(net.parameters()) for net in (self._average, self._network))
+        torch._foreach_lerp_(means, values, 1 - decay)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)

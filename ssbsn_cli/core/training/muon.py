@@ -24,6 +24,8 @@ _OTHERS = 0.4
 class Muon(Optimizer):
     """Muon for convolutions, Adam for everything else.
 
+    All parameters are updated at once: a GPU takes longer to start an operation than to do it.
+
     Parameters
     ----------
     network : nn.Module
@@ -57,37 +59,55 @@ class Muon(Optimizer):
                 self._step_others(group)
 
     def _step_matrices(self, group: dict[str, Any]) -> None:
+        parameters = group["params"]
+        gradients = [parameter.grad for parameter in parameters]
+        momenta = [self._state_of(each, "momentum")["momentum"] for each in parameters]
+        torch._foreach_lerp_(momenta, gradients, 1 - _MOMENTUM)
+        # Nesterov's momentum looks one step ahead.
+        ahead = torch._foreach_lerp(gradients, momenta, _MOMENTUM)
         # Matrices of one shape are multiplied at once.
-        alike: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        for parameter in group["params"]:
-            state = self.state[parameter]
-            if not state:
-                state["momentum"] = torch.zeros_like(parameter)
-            momentum = state["momentum"].lerp_(parameter.grad, 1 - _MOMENTUM)
-            # Nesterov's momentum looks one step ahead.
-            matrix = parameter.grad.lerp(momentum, _MOMENTUM).flatten(1)
+        alike: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        for parameter, direction in zip(parameters, ahead, strict=True):
+            # With channels last, as they are in memory.
+            matrix = direction.permute(0, 2, 3, 1).flatten(1)
             matrix = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
             alike[tuple(matrix.shape)].append((parameter, matrix))
         for shape, members in alike.items():
             updates = orthogonalised(torch.stack([matrix for _, matrix in members]))
             scale = -group["lr"] * _RMS * math.sqrt(max(shape))
-            for (parameter, _), update in zip(members, updates, strict=True):
-                update = update if len(update) == len(parameter) else update.T
-                parameter.add_(update.reshape(parameter.shape), alpha=scale)
+            changed = [parameter for parameter, _ in members]
+            torch._foreach_add_(changed, list(map(_like, updates, changed)), alpha=scale)
 
     def _step_others(self, group: dict[str, Any]) -> None:
-        for parameter in group["params"]:
-            state = self.state[parameter]
-            if not state:
-                state["step"] = torch.zeros(())
-                state["mean"] = torch.zeros_like(parameter)
-                state["square"] = torch.zeros_like(parameter)
-            state["step"] += 1
-            count = float(state["step"])
-            mean = state["mean"].lerp_(parameter.grad, 0.1)
-            square = state["square"].lerp_(parameter.grad.square(), 0.001)
-            divisor = (square / (1 - 0.999**count)).sqrt_().add_(1e-8)
-            parameter.addcdiv_(mean, divisor, value=-_OTHERS * group["lr"] / (1 - 0.9**count))
+        parameters = group["params"]
+        gradients = [parameter.grad for parameter in parameters]
+        states = [self._state_of(each, "mean", "square") for each in parameters]
+        for state in states:
+            state["step"] = state.get("step", torch.zeros(())) + 1
+        count = float(states[0]["step"])
+        means, squares = ([state[name] for state in states] for name in ("mean", "square"))
+        torch._foreach_lerp_(means, gradients, 0.1)
+        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 0.001)
+        divisors = torch._foreach_div(squares, 1 - 0.999**count)
+        torch._foreach_sqrt_(divisors)
+        torch._foreach_add_(divisors, 1e-8)
+        scale = -_OTHERS * group["lr"] / (1 - 0.9**count)
+        torch._foreach_addcdiv_(parameters, means, divisors, value=scale)
+
+    def _state_of(self, parameter: Tensor, *names: str) -> dict[str, Any]:
+        """Return what is kept of a parameter; at first, zeros."""
+        state: dict[str, Any] = self.state[parameter]
+        for name in names:
+            if name not in state:
+                state[name] = torch.zeros_like(parameter)
+        return state
+
+
+def _like(matrix: Tensor, parameter: Tensor) -> Tensor:
+    """Give a matrix, or the transposed one, the shape of the weights that it is for."""
+    outputs, inputs, height, width = parameter.shape
+    matrix = matrix if len(matrix) == outputs else matrix.T
+    return matrix.reshape(outputs, height, width, inputs).permute(0, 3, 1, 2)
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
