@@ -39,21 +39,21 @@ _KINDS: dict[str, Noise] = {
 STAY = ("clean", "grained", "drawing")
 # How often each kind is a picture's main noise.
 SHARES = {
-    "clean": 0.08,
-    "grained": 0.03,
+    "clean": 0.09,
+    "grained": 0.05,
     "drawing": 0.03,
-    "camera": 0.46,
-    "lifted": 0.12,
-    "white": 0.17,
+    "camera": 0.5,
+    "lifted": 0.1,
+    "white": 0.14,
     "grain": 0.03,
-    "poisson": 0.03,
+    "poisson": 0.02,
     "speckle": 0.01,
-    "impulses": 0.03,
+    "impulses": 0.02,
     "banding": 0.01,
 }
 # The grain of scanned films: of Kodak24's clean photographs, half have about 2 grey levels of it
 # or less where they are flat, and neighbours correlate by 0.3. Those of cameras' JPEGs do by 0.6.
-_FINE_GRAIN = Grain(deviation=(0.5, 2.0), size=(0.3, 0.55))
+_FINE_GRAIN = Grain(deviation=(0.5, 2.5), size=(0.3, 0.55))
 # The real photographs have little noise. How much stronger it may get, and weaker.
 _LIFTED_FACTOR = (0.5, 8.0)
 # Noise that some pictures get in addition, and how often.

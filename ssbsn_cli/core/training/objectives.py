@@ -11,8 +11,9 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.config import BLINDLY, Config, LossKind, OptimizerConfig
 
-# One grey level. Without it, pictures that should stay as they are would outweigh noisy ones.
-_FLOOR = (1 / 255) ** 2
+# One and a half grey levels. Without it, pictures that should stay as they are would outweigh noisy
+# ones.
+_FLOOR = (1.5 / 255) ** 2
 
 
 def distance(output: Tensor, target: Tensor, kind: LossKind) -> Tensor:

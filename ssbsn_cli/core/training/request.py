@@ -166,6 +166,8 @@ def _objective(config: str, asked: TrainingOptions) -> dict[str, Any]:
     kinds = [kind for kind, given in wanted.items() if given]
     objectives = load_config(config, asked.changes, asked.options).training.objectives
     missing = [kind for kind in kinds if kind not in objectives]
+    if "synthetic" in objectives and "pairs" in missing:
+        missing.remove("pairs")
     if not missing:
         return {}
     chosen = any(change.startswith("training.objectives") for change in asked.changes)
@@ -181,10 +183,11 @@ def _objective(config: str, asked: TrainingOptions) -> dict[str, Any]:
 def _refuse_unused(request: TrainingRequest) -> None:
     """Refuse photos that no objective uses."""
     config = request.config
-    of_noisy = ("self", "own", "distill", *(["pairs"] if config.pairs.lifted else []))
+    of_pairs = ("pairs", "synthetic")
+    of_noisy = ("self", "own", "distill", *(of_pairs if config.pairs.lifted else ()))
     for option, given, kinds in (
         ("data", request.noisy, of_noisy),
-        ("pairs", request.pairs, ("pairs",)),
+        ("pairs", request.pairs, of_pairs),
     ):
         if given and not set(kinds).intersection(config.training.kinds):
             raise OptionError(
