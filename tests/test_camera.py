@@ -32,6 +32,7 @@ PARTS = (
     "sharpened",
     "zoomed",
     "blotched",
+    "beyond",
 )
 PLAIN = dict.fromkeys(PARTS, 0.0)
 
@@ -94,6 +95,22 @@ def test_sharp_photos_stay_sharp():
     camera = Camera(**{**PLAIN, "mosaic": 1.0, "deviation": (1, 1)})
     noisy = camera.add(stripes, np.random.default_rng(0))
     assert np.abs(noisy - stripes).max() < 15 / 255
+
+
+def test_a_channel_out_of_range_has_hardly_any_noise_and_the_others_have_theirs():
+    olive = np.broadcast_to(np.float32([0.35, 0.33, 0]), (96, 96, 3))
+
+    def noise_of(beyond):
+        camera = Camera(**PLAIN | {"beyond": beyond}, deviation=(3, 3))
+        strengths = []
+        for seed in range(12):
+            noisy = np.clip(camera.add(olive, np.random.default_rng(seed)), 0, 1)
+            strengths.append((noisy - olive).std(axis=(0, 1)))
+        return np.median(strengths, axis=0)
+
+    within, beyond = noise_of(0.0), noise_of(1.0)
+    assert beyond[2] < 0.5 * within[2]
+    assert (beyond[:2] > 0.8 * within[:2]).all()
 
 
 def test_black_that_is_clipped_gets_brighter():
@@ -222,7 +239,7 @@ class Adds:
     def __init__(self, value):
         self.value = value
 
-    def add(self, photo, rng, factor):
+    def add(self, photo, rng, factor, *, beyond):
         assert 0.5 <= factor <= 8
         return photo + np.float32(self.value)
 

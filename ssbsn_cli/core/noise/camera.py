@@ -13,6 +13,7 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.noise.bayer import PATTERNS, demosaic_noise, sample
 from ssbsn_cli.core.noise.kinds import Floats, Range, blurred, log_uniform, photons
 from ssbsn_cli.core.noise.sensor import Sensor
+from ssbsn_cli.core.noise.srgb import beyond_range
 from ssbsn_cli.core.noise.tone import Tone
 
 # Filters reach into it, and it is cut off at the end.
@@ -39,6 +40,8 @@ class Camera:
     differences : float
         Part of those with a mosaic whose differences of colours are smoothed, so that the noise of
         their channels goes together.
+    beyond : float
+        Part of those whose black and white stand for darker and brighter light.
 
     Raises
     ------
@@ -70,6 +73,7 @@ class Camera:
     sharpened: float = 0.3
     zoomed: float = 0.2
     blotched: float = 0.2
+    beyond: float = 0.0
 
     def __post_init__(self) -> None:
         limits = {"deviation": (1e-3, 255)}
@@ -96,11 +100,13 @@ class Camera:
         contrast = rng.uniform(-0.6, 0.8) if rng.random() < self.toned else 0.0
         tone = Tone(contrast, rng.uniform(2.0, 2.4) if rng.random() < self.power else None)
         light = tone.undo(photo)
+        gain = tone.slope(light) ** 2
+        if self.beyond and rng.random() < self.beyond:
+            light = beyond_range(light, photo, rng)
         balance, matrix = _colors(rng)
         develop = matrix * balance
         raw = np.clip(light @ np.linalg.inv(develop).T, 0, 1).astype(np.float32)
         mosaic = rng.random() < self.mosaic
-        gain = tone.slope(light) ** 2
         # Demosaicing averages.
         kept = _KEPT if mosaic else 1
         of_shot = kept * float((gain * (raw @ (develop**2).T)).mean())

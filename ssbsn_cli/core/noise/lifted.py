@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from ssbsn_cli.core.noise.flat import SIDE, find_flat
-from ssbsn_cli.core.noise.srgb import from_srgb, srgb_slope, to_srgb
+from ssbsn_cli.core.noise.srgb import beyond_range, from_srgb, srgb_slope, to_srgb
 
 _Floats = NDArray[np.float32]
 
@@ -46,7 +46,14 @@ class LiftedNoise:
     strengths: NDArray[np.float64]
     kernels: _Floats
 
-    def add(self, photo: _Floats, rng: np.random.Generator, factor: float | None = None) -> _Floats:
+    def add(
+        self,
+        photo: _Floats,
+        rng: np.random.Generator,
+        factor: float | None = None,
+        *,
+        beyond: bool = False,
+    ) -> _Floats:
         """Return an sRGB photograph (H, W, 3) with the noise.
 
         Parameters
@@ -57,6 +64,8 @@ class LiftedNoise:
             Decides everything.
         factor : float, optional
             The strength, 1 being that of the photograph it comes from; a half to two by default.
+        beyond : bool
+            Whether black and white stand for darker and brighter light.
 
         Returns
         -------
@@ -76,7 +85,8 @@ class LiftedNoise:
         # Noise is added in linear light, where it arises, so it darkens dark parts as it does in
         # real photographs.
         light = from_srgb(photo)
-        noisy = to_srgb(light + factor * strength * noise / srgb_slope(light))
+        noise *= factor * strength / srgb_slope(light)
+        noisy = to_srgb((beyond_range(light, photo, rng) if beyond else light) + noise)
         return np.asarray(noisy, np.float32)
 
 

@@ -58,7 +58,11 @@ class Scenes:
         clean = np.ascontiguousarray(source[:side, :side])
         if self.colored and rng.random() < self.colored:
             gains = np.float32(2) ** rng.uniform(-1.5, 1, 3).astype(np.float32)
-            clean = to_srgb(from_srgb(clean[..., rng.permutation(3)]) * gains)
+            light = from_srgb(clean[..., rng.permutation(3)]) * gains
+            if rng.random() < 0.5:
+                grey = light.mean(axis=2, keepdims=True)
+                light = grey + np.float32(rng.uniform(1, 2.5)) * (light - grey)
+            clean = to_srgb(light)
         if self.darkened and rng.random() < self.darkened:
             clean = to_srgb(from_srgb(clean) * np.float32(2 ** -rng.uniform(0.5, 5)))
         return np.ascontiguousarray(clean, np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -28,3 +29,22 @@ def srgb_slope(light: _Floats) -> _Floats:
     """Return the derivative of `to_srgb` at light in [0, 1]."""
     curved = np.maximum(light, DARKEST) ** (1 / 2.4 - 1) * (1.055 / 2.4)
     return np.where(light <= DARKEST, np.float32(12.92), curved)
+
+
+def beyond_range(light: _Floats, photo: _Floats, rng: np.random.Generator) -> _Floats:
+    """Move the light of what a photograph shows as black or white beyond that.
+
+    Saturated and overexposed colours lie outside what a photograph can show. There, a channel has
+    hardly any noise, while the others have all of theirs.
+
+    Parameters
+    ----------
+    light, photo : array
+        (H, W, 3) in [0, 1]: the light, and the values that stand for it.
+    rng : numpy.random.Generator
+        Decides how far.
+    """
+    low, high = np.exp(rng.uniform(math.log(0.02), 0, 2)).astype(light.dtype)
+    dark, bright = photo < 0.5 / 255, photo > 254.5 / 255
+    moved = np.where(dark, -low * light.mean(axis=2, keepdims=True), light + high * bright)
+    return np.asarray(moved, light.dtype)

@@ -25,9 +25,11 @@ from ssbsn_cli.core.noise.kinds import (
 from ssbsn_cli.core.noise.lifted import LiftedNoise
 from ssbsn_cli.core.noise.scenes import Scenes, drawing
 
+# How often black and white stand for darker and brighter light.
+_BEYOND = 0.7
 _KINDS: dict[str, Noise] = {
     # Noise that goes together in all channels, as that of real photographs mostly does.
-    "camera": Camera(mosaic=0.7, differences=0.5, power=0.65, smoothed=0.65),
+    "camera": Camera(mosaic=0.7, differences=0.5, power=0.65, smoothed=0.65, beyond=_BEYOND),
     "white": White(),
     "grain": Grain(),
     "poisson": Poisson(),
@@ -166,7 +168,8 @@ class Wide:
     def _noisy(self, kind: str, clean: Floats, rng: np.random.Generator) -> Floats:
         if kind == "lifted":
             lifted = self._lifted[rng.choice(len(self._lifted), p=self._lifted_odds)]
-            noisy = lifted.add(clean, rng, log_uniform(_LIFTED_FACTOR, rng))
+            factor = log_uniform(_LIFTED_FACTOR, rng)
+            noisy = lifted.add(clean, rng, factor, beyond=rng.random() < _BEYOND)
         else:
             noisy = _KINDS[kind].add(clean, rng)
         for often, other in _BESIDES:
