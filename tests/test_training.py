@@ -293,6 +293,22 @@ def test_each_stride_and_objective_gets_its_share():
     assert [again(step).stride for step in range(50)] == strides[:50]
 
 
+def test_blind_spot_networks_see_the_noisy_side_of_synthetic_pairs_alone(tiny):
+    changes = ["training.objectives={synthetic=1}", "training.pd_a=[4, 5]"]
+    clean = [str(tiny.photos)]
+    prepared = tiny.prepare(data=[], pairs=clean, changes=changes)
+    prepared.close()
+    batches = [prepared.trainer.data.batches(step) for step in range(30)]
+    assert all(batch.target is batch.noisy for batch in batches)
+    assert {batch.stride for batch in batches} == {4, 5}
+    pairs = tiny.prepare("pairs", data=[], pairs=clean, changes=["training.objectives={pairs=1}"])
+    pairs.close()
+    for step in range(3):
+        noisy = pairs.trainer.data.batches(step).noisy
+        np.testing.assert_array_equal(noisy, batches[step].noisy)
+    assert (tiny.train("run2", data=[], pairs=clean, changes=changes) / "state.pt").is_file()
+
+
 def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(tiny):
     first = tiny.train("first")
     whole = tiny.train("whole", init=str(first))

@@ -128,9 +128,12 @@ def test_a_resumed_training_is_an_uninterrupted_one(tiny):
     assert_same(state(whole)["network"], state(parts)["network"])
 
 
-def test_it_cannot_learn_from_noisy_photos_alone(tiny):
-    with pytest.raises(OptionError, match="blind-spot"):
-        tiny.train(changes=["training.objectives={self=1}", "training.crop=20", "pairs.lifted=0"])
+@pytest.mark.parametrize(("objective", "photos"), [("self", "data"), ("synthetic", "pairs")])
+def test_it_cannot_learn_from_noisy_photos_alone(tiny, objective, photos):
+    changes = [f"training.objectives={{{objective}=1}}", "training.crop=20", "pairs.lifted=0"]
+    given = {"data": [], photos: [str(tiny.photos)]}
+    with pytest.raises(OptionError, match=f"{objective}.*blind-spot"):
+        tiny.train(**given, changes=changes)
 
 
 def test_noise_cannot_be_lifted_without_noisy_photos(tiny):
