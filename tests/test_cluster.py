@@ -86,6 +86,29 @@ def test_an_interrupt_ends_the_command_and_its_workers(photos):
         each.wait(timeout=30)
 
 
+def test_workers_that_die_before_they_are_ready_are_replaced(photos, monkeypatch):
+    monkeypatch.setenv("DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT", "1s")
+    command = [*COMMAND, "--cluster", "local:1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        while not Path("out").exists() and process.poll() is None:
+            time.sleep(0.05)
+        killed = workers_of(process)
+        killed[0].kill()
+        # Dask gives up those that die in one of the moments of their start.
+        for moment in (0.6, 0.75, 0.9):
+            while process.poll() is None:
+                if new := [each for each in workers_of(process) if each not in killed]:
+                    time.sleep(moment)
+                    new[0].kill()
+                    killed += new
+                    break
+                time.sleep(0.01)
+        _, said = process.communicate(timeout=100)
+    assert process.returncode == 0, said
+    assert len(killed) == 4
+    assert len(list(Path("out").rglob("*.png"))) == 60
+
+
 @pytest.mark.slow
 def test_all_photos_are_there_whichever_workers_are_killed(tmp_path):
     make_photos(tmp_path / "in", 300)

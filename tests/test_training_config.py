@@ -19,7 +19,9 @@ DOCS = Path(__file__).parents[1] / "docs" / "train.md"
 
 
 def test_the_shipped_configurations_are_there():
-    assert config_names() == ["adapt", "adapt-own", "apbsn-sidd", "photo", "small", "ssbsn-sidd"]
+    assert config_names() == [
+        "adapt", "adapt-own", "apbsn-sidd", "photo", "small", "ssbsn-photo", "ssbsn-sidd",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

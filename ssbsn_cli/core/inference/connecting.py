@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _LOCAL = "local"
 # Seconds that a scheduler gets to answer.
 _PATIENCE = 10
+_SECONDS_BETWEEN_LOOKS = 5
 # A network on a CPU gains little from more cores; then several photos are denoised at a time.
 _CORES = 16
 
@@ -131,8 +133,26 @@ def _start(number: int, device: str) -> Iterator[LocalCluster]:
         # Who else is on this machine could otherwise run programs as this user.
         security=Security.temporary(),
     )
-    with cluster:
+    with cluster, _kept_at(number, cluster):
         yield cluster
+
+
+@contextlib.contextmanager
+def _kept_at(number: int, cluster: LocalCluster) -> Iterator[None]:
+    """Replace workers that ended before they were ready: Dask gives those up."""
+    ended = threading.Event()
+
+    def keep() -> None:
+        while not ended.wait(_SECONDS_BETWEEN_LOOKS):
+            cluster.scale(number)
+
+    thread = threading.Thread(target=keep, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def check_versions(client: Client) -> None:

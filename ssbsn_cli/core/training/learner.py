@@ -48,7 +48,10 @@ class Learner:
             network.bulk,
             config.training.compile,
             # Measured. Several processes would all wait for the slowest one to compile.
-            pays=network.blind and team.device.type == "cpu" and self._bf16 and team.world == 1,
+            pays=network.blind
+            and team.device.type in ("cpu", "cuda")
+            and self._bf16
+            and team.world == 1,
             # One forwards, two backwards: for features and for weights.
             passes=3,
             notify=notify,
