@@ -202,7 +202,7 @@ def test_bf16_keeps_brightness_and_detail(name):
         exact = network.denoise(x, **how)
         network.use_dtype(torch.bfloat16)
         apart = 255 * (network.denoise(x, **how) - exact)
-    assert apart.mean().abs() < 0.05
+    assert apart.mean().abs() < 0.1
     assert apart.std() < 0.25
 
 
@@ -216,7 +216,7 @@ def test_bf16_keeps_the_brightness_of_flat_areas():
         exact = network.denoise(x, refine="r3")
         network.use_dtype(torch.bfloat16)
         apart = 255 * (network.denoise(x, refine="r3") - exact)
-    assert apart.mean(dim=(1, 2, 3)).abs().max() < 0.08
+    assert apart.mean(dim=(1, 2, 3)).abs().max() < 0.15
 
 
 @given(stride=st.integers(1, 5), pad=st.integers(0, 3), h=st.integers(1, 4), w=st.integers(1, 4))

@@ -13,6 +13,8 @@ it. The tests run with 2.13.
   algorithm for 3x3 kernels. Without it, or where NNPACK does not know the CPU, oneDNN convolves.
 - ``torch._dynamo.config`` (2.0) limits how often PyTorch compiles a network anew. Without it,
   nothing is compiled, and the user is told so.
+- ``torch._foreach_*`` (2.0) work on lists of tensors: a GPU takes longer to start an operation than
+  to do it. PyTorch's documentation lists them as "Foreach Operations". Nothing trains without them.
 """
 
 from __future__ import annotations
@@ -24,6 +26,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+add_each = torch._foreach_add_
+addcdiv_each = torch._foreach_addcdiv_
+divide_each = torch._foreach_div
+lerp_each = torch._foreach_lerp_
+multiply_each = torch._foreach_mul
+root_each = torch._foreach_sqrt_
 
 # With fewer pixels, transforming the kernels takes longer than it saves.
 _FEWEST = 32 * 32

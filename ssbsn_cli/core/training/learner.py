@@ -14,6 +14,7 @@ from torch import nn
 
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.compiling import Compiler
+from ssbsn_cli.core.runtime.operations import lerp_each
 from ssbsn_cli.core.training.batches import Batch
 from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.training.muon import Muon
@@ -111,7 +112,7 @@ class Learner:
         # It forgets faster early on; otherwise it would stay near the random start.
         decay = min(self._config.optimizer.ema, (1 + self.step) / (10 + self.step))
         means, values = (tuple(net.parameters()) for net in (self._average, self._network))
-        torch._foreach_lerp_(means, values, 1 - decay)
+        lerp_each(means, values, 1 - decay)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)

@@ -11,6 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ssbsn_cli.core.runtime.operations import (
+    add_each,
+    addcdiv_each,
+    divide_each,
+    lerp_each,
+    multiply_each,
+    root_each,
+)
+
 # The polynomial that pulls singular values towards 1, as in the first reference.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 _ROUNDS = 5
@@ -62,9 +71,10 @@ class Muon(Optimizer):
         parameters = group["params"]
         gradients = [parameter.grad for parameter in parameters]
         momenta = [self._state_of(each, "momentum")["momentum"] for each in parameters]
-        torch._foreach_lerp_(momenta, gradients, 1 - _MOMENTUM)
+        lerp_each(momenta, gradients, 1 - _MOMENTUM)
         # Nesterov's momentum looks one step ahead.
-        ahead = torch._foreach_lerp(gradients, momenta, _MOMENTUM)
+        ahead = multiply_each(gradients, 1 - _MOMENTUM)
+        add_each(ahead, momenta, alpha=_MOMENTUM)
         # Matrices of one shape are multiplied at once.
         alike: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for parameter, direction in zip(parameters, ahead, strict=True):
@@ -76,7 +86,7 @@ class Muon(Optimizer):
             updates = orthogonalised(torch.stack([matrix for _, matrix in members]))
             scale = -group["lr"] * _RMS * math.sqrt(max(shape))
             changed = [parameter for parameter, _ in members]
-            torch._foreach_add_(changed, list(map(_like, updates, changed)), alpha=scale)
+            add_each(changed, list(map(_like, updates, changed)), alpha=scale)
 
     def _step_others(self, group: dict[str, Any]) -> None:
         parameters = group["params"]
@@ -86,13 +96,13 @@ class Muon(Optimizer):
             state["step"] = state.get("step", torch.zeros(())) + 1
         count = float(states[0]["step"])
         means, squares = ([state[name] for state in states] for name in ("mean", "square"))
-        torch._foreach_lerp_(means, gradients, 0.1)
-        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 0.001)
-        divisors = torch._foreach_div(squares, 1 - 0.999**count)
-        torch._foreach_sqrt_(divisors)
-        torch._foreach_add_(divisors, 1e-8)
+        lerp_each(means, gradients, 0.1)
+        lerp_each(squares, multiply_each(gradients, gradients), 0.001)
+        divisors = divide_each(squares, 1 - 0.999**count)
+        root_each(divisors)
+        add_each(divisors, 1e-8)
         scale = -_OTHERS * group["lr"] / (1 - 0.9**count)
-        torch._foreach_addcdiv_(parameters, means, divisors, value=scale)
+        addcdiv_each(parameters, means, divisors, value=scale)
 
     def _state_of(self, parameter: Tensor, *names: str) -> dict[str, Any]:
         """Return what is kept of a parameter; at first, zeros."""
