@@ -10,6 +10,7 @@ from ssbsn_cli.core.inference import tiles
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.ssbsn import SSBSN
+from ssbsn_cli.core.model.unet import UNet
 from ssbsn_cli.core.runtime import device
 from ssbsn_cli.core.weights.locate import LoadedWeights
 
@@ -64,6 +65,14 @@ def test_less_free_memory_means_smaller_tiles(monkeypatch):
     assert sides == sorted(sides, reverse=True)
     assert sides[0] == 256
     assert sides[-1] == 32
+
+
+def test_a_gpu_gets_larger_tiles_unless_results_would_depend_on_them(monkeypatch):
+    monkeypatch.setattr(tiles, "free_memory", lambda _: 64 << 30)
+    for network, name, sides in ((UNet(), "unet", [512, 1024]), (SSBSN(), "ssbsn", [256, 256])):
+        weights = LoadedWeights(network, Descriptor(name), name, None, "")
+        devices = map(torch.device, ("cpu", "cuda"))
+        assert [tiles.choose_tile(weights, each, torch.float16) for each in devices] == sides
 
 
 def test_free_memory_of_the_cpu_is_a_plausible_number():

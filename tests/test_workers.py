@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -74,17 +76,16 @@ def test_a_worker_that_is_gone_is_said_in_a_sentence():
 
 
 def test_workers_end_with_a_training_that_is_killed():
-    reading, writing = os.pipe()
-    training = os.fork()
-    if not training:
-        batches = draw_ahead(draw, 0, 2)
-        next(batches)
-        os.write(writing, " ".join(map(str, children())).encode())
-        signal.pause()
-    pids = [int(pid) for pid in os.read(reading, 1000).split()]
+    script = (
+        "from test_workers import *; batches = draw_ahead(draw, 0, 2); next(batches); "
+        "sys.stdout.write(f'{children()}\\n'); sys.stdout.flush(); signal.pause()"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parent) as training:
+        assert training.stdout
+        pids = json.loads(training.stdout.readline())
+        training.kill()
     assert len(pids) == 2
-    os.kill(training, signal.SIGKILL)
-    os.waitpid(training, 0)
     deadline = time.monotonic() + 20
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < deadline

@@ -28,7 +28,7 @@ from ssbsn_cli.core.training.batches import Batch, Batches
 # Each worker draws one batch while another one waits.
 _SLOTS = 2
 _MOST = 32
-# What a step is compared with, in shared memory: the noisy crops and their targets.
+# Noisy crops and their targets, in memory that both sides see.
 _Slot = NDArray[np.float32]
 
 
@@ -68,6 +68,7 @@ def draw_ahead(draw: Batches, first: int, workers: int) -> Generator[Batch]:
     if not workers:
         with contextlib.closing(prefetch(draw, first)) as batches:
             yield from batches
+        return
     batch = draw(first)
     with _started(draw, workers, (2, *batch.noisy.shape)) as pool:
         for step in range(first + 1, first + 1 + _SLOTS * workers):
