@@ -50,10 +50,10 @@ def test_tiles_that_do_not_fit_get_smaller():
     device = resolve_device("auto")
     if device.type != "cuda":
         pytest.skip("only CUDA limits a process's memory")
-    image = noisy(1000)
+    image = noisy(2000)
     expected = load_denoiser(device="cpu", precision="fp32")(image)
     free = torch.cuda.mem_get_info(device)[0]
-    torch.cuda.set_per_process_memory_fraction(200e6 / free)
+    torch.cuda.set_per_process_memory_fraction(300e6 / free)
     try:
         said: list[str] = []
         result = load_denoiser(device="cuda", tile=0, notify=said.append)(image)
