@@ -42,6 +42,8 @@ class Camera:
         their channels goes together.
     beyond : float
         Part of those whose black and white stand for darker and brighter light.
+    contrast, gamma : (float, float)
+        Of `Tone`: the S of those that are toned, and the power of those that have one; uniform.
 
     Raises
     ------
@@ -74,9 +76,11 @@ class Camera:
     zoomed: float = 0.2
     blotched: float = 0.2
     beyond: float = 0.0
+    contrast: Range = (-0.6, 0.8)
+    gamma: Range = (2.0, 2.4)
 
     def __post_init__(self) -> None:
-        limits = {"deviation": (1e-3, 255)}
+        limits = {"deviation": (1e-3, 255), "contrast": (-1, 0.99), "gamma": (1, 4)}
         for field in fields(self):
             value = getattr(self, field.name)
             low, high = value if isinstance(value, tuple) else (value, value)
@@ -97,8 +101,8 @@ class Camera:
     def _expose(self, photo: Floats, rng: np.random.Generator) -> Floats:
         """Return the noise of an sRGB photograph (H, W, 3) that comes from the sensor."""
         deviation = log_uniform(self.deviation, rng) / 255
-        contrast = rng.uniform(-0.6, 0.8) if rng.random() < self.toned else 0.0
-        tone = Tone(contrast, rng.uniform(2.0, 2.4) if rng.random() < self.power else None)
+        contrast = rng.uniform(*self.contrast) if rng.random() < self.toned else 0.0
+        tone = Tone(contrast, rng.uniform(*self.gamma) if rng.random() < self.power else None)
         light = tone.undo(photo)
         gain = tone.slope(light) ** 2
         if self.beyond and rng.random() < self.beyond:

@@ -29,7 +29,16 @@ from ssbsn_cli.core.noise.scenes import Scenes, drawing
 _BEYOND = 0.7
 _KINDS: dict[str, Noise] = {
     # Noise that goes together in all channels, as that of real photographs mostly does.
-    "camera": Camera(mosaic=0.7, differences=0.5, power=0.65, smoothed=0.65, beyond=_BEYOND),
+    "camera": Camera(
+        mosaic=0.7,
+        differences=0.5,
+        smoothed=0.65,
+        beyond=_BEYOND,
+        toned=0.9,
+        contrast=(-0.3, 0.98),
+        power=0.7,
+        gamma=(1.0, 2.4),
+    ),
     "white": White(),
     "grain": Grain(),
     "poisson": Poisson(),
