@@ -80,6 +80,7 @@ def test_every_entry_can_be_fetched_or_is_in_the_package():
     assert list(known) == [
         "photo",
         "photo-next",
+        "photo-large",
         "ssbsn-photo",
         "ssbsn-sidd",
         "apbsn-sidd",
@@ -94,19 +95,19 @@ def test_every_entry_can_be_fetched_or_is_in_the_package():
         assert entry.bundled or (entry.value_range, entry.refine) == (255, "r3")
 
 
-@pytest.mark.parametrize("name", ["photo", "photo-next", "ssbsn-photo"])
+@pytest.mark.parametrize("name", ["photo", "photo-next", "photo-large", "ssbsn-photo"])
 def test_bundled_weights_are_what_the_registry_says(name):
     weights = load_weights(name)
     entry = entries()[name]
     assert (weights.name, weights.digest) == (name, entry.sha256)
-    assert weights.path.stat().st_size == entry.size < 8_000_000
+    assert weights.path.stat().st_size == entry.size < 20_000_000
     assert sum(p.numel() for p in weights.network.parameters()) == entry.parameters
     assert weights.descriptor.architecture == entry.architecture
     assert weights.descriptor.refine == entry.refine
     assert weights.network.blind == weights.descriptor.detail == (name == "ssbsn-photo")
 
 
-@pytest.mark.parametrize("name", ["photo", "photo-next", "ssbsn-photo"])
+@pytest.mark.parametrize("name", ["photo", "photo-next", "photo-large", "ssbsn-photo"])
 def test_bundled_weights_denoise(name):
     torch.manual_seed(0)
     rows, columns = torch.meshgrid(torch.arange(64) / 64, torch.arange(64) / 64, indexing="ij")
