@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 
@@ -35,6 +37,11 @@ def family(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def network(family: str) -> SSBSN:
     return make_network(family)
+
+
+def pytest_collection_finish() -> None:
+    # PyTorch and all tests stay: nothing needs to look at them whenever garbage is collected.
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
