@@ -54,7 +54,7 @@ PHOTOS = {
 SIDD = ("ValidationNoisyBlocksSrgb", "ValidationGtBlocksSrgb", "BenchmarkNoisyBlocksSrgb")
 # Trainings end after a step instead of hours, and evaluations after an image. Submissions have to
 # be complete, so nothing is computed for them.
-SHIM = """#!{python}
+SHIM = """#!{start[0]}
 import os, sys
 words = sys.argv[1:]
 if "train" in words and "--report" not in words:
@@ -70,10 +70,8 @@ if "eval" in words:
     # Several commands of the page may write the same file.
     if set(words).intersection(("--report", "--csv", "--save-images", "--submission")):
         words += ["--overwrite"]
-os.execv("{python}", ["{python}", "-m", "{module}", *words])
+os.execv("{start[0]}", {start} + words)
 """
-
-MODULES = {"ssbsn": "ssbsn_cli", "torchrun": "torch.distributed.run", "dask": "dask"}
 # Stand-ins for what starts commands on many machines: they start all of them here.
 STARTERS = {
     "srun": """#!/bin/bash -e
@@ -123,7 +121,7 @@ def benchmarks(tmp_path_factory):
 
 
 @pytest.fixture
-def world(request, tmp_path, monkeypatch):
+def world(request, tmp_path, monkeypatch, forked):
     """A user's home with photos, and a server that publishes the named weights."""
     for name, size in PHOTOS.items():
         path = tmp_path / name
@@ -136,9 +134,15 @@ def world(request, tmp_path, monkeypatch):
         (tmp_path / "cache" / "datasets").mkdir(parents=True)
         (tmp_path / "cache" / "datasets" / "sidd-val").symlink_to(tmp_path / "SIDD")
     (tmp_path / "bin").mkdir()
-    for name, module in MODULES.items():
+    starts = {
+        "ssbsn": [*forked, "ssbsn_cli"],
+        "torchrun": [*forked, "torch.distributed.run"],
+        # It is killed.
+        "dask": [sys.executable, "-m", "dask"],
+    }
+    for name, start in starts.items():
         shim = tmp_path / "bin" / name
-        shim.write_text(SHIM.format(python=sys.executable, module=module))
+        shim.write_text(SHIM.format(start=start))
         shim.chmod(0o755)
     for name, script in STARTERS.items():
         (tmp_path / "bin" / name).write_text(script)

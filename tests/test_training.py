@@ -32,8 +32,8 @@ from ssbsn_cli.core.weights.checkpoints import load_checkpoint
 
 
 @pytest.fixture
-def tiny(tmp_path):
-    return Tiny(tmp_path)
+def tiny(tmp_path, forked):
+    return Tiny(tmp_path, forked)
 
 
 def wait_for_step(process, run, step, seconds=120.0):
