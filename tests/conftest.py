@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -35,6 +43,33 @@ def family(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def network(family: str) -> SSBSN:
     return make_network(family)
+
+
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """Yield what stands for ``python -m`` in a command that shall start at once."""
+    if sys.platform != "linux":
+        yield [sys.executable, "-m"]
+        return
+    path = tmp_path_factory.mktemp("forks") / "socket"
+    script = str(Path(__file__).with_name("forks.py"))
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
+    server = subprocess.Popen([sys.executable, script, str(path)], env=environment)
+    while not path.exists():
+        assert server.poll() is None
+        time.sleep(0.02)
+    yield [sys.executable, "-IS", script, str(path)]
+    server.kill()
+    server.wait()
+
+
+def pytest_collection_finish() -> None:
+    # PyTorch and all tests stay: nothing needs to look at them whenever garbage is collected.
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -42,8 +42,8 @@ def place(tmp_path_factory):
     return place
 
 
-def start(place, *arguments, **more):
-    words = [sys.executable, "-m", "ssbsn_cli", "eval", *map(str, arguments)]
+def start(place, *arguments, python=(sys.executable, "-m"), **more):
+    words = [*python, "ssbsn_cli", "eval", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "SSBSN_CACHE": str(place / "cache")}
     return subprocess.Popen(
         words,
@@ -56,19 +56,23 @@ def start(place, *arguments, **more):
     )
 
 
-def run(place, *arguments, code=0):
-    process = start(place, *arguments)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == code, err
-    assert "Traceback" not in err
-    return out, err
+@pytest.fixture(scope="module")
+def run(place, forked):
+    def call(*arguments, code=0):
+        process = start(place, *arguments, python=forked)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == code, err
+        assert "Traceback" not in err
+        return out, err
+
+    return call
 
 
 PAIRS = ("--dataset", "pairs", "--data", "sets", "--weights", "tiny.pth")
 
 
-def test_one_run_gives_one_table_of_networks_and_baselines(place):
-    out, err = run(place, *PAIRS, "--baseline", "nlm", "--baseline", "wavelet", "--baseline", "tv")
+def test_one_run_gives_one_table_of_networks_and_baselines(run):
+    out, err = run(*PAIRS, "--baseline", "nlm", "--baseline", "wavelet", "--baseline", "tv")
     lines = [line for line in out.splitlines() if line.strip()]
     assert [line.split()[0] for line in lines if "images)" in line] == ["cats", "dogs", "all"]
     for title in ("noisy input", "OpenCV NLM", "wavelet", "TV", "tiny"):
@@ -78,8 +82,8 @@ def test_one_run_gives_one_table_of_networks_and_baselines(place):
     assert "7x7" in err
 
 
-def test_json_csv_and_table_agree(place):
-    out, _ = run(place, *PAIRS, "--json", "--csv", "figures.csv", "--metric", "psnr")
+def test_json_csv_and_table_agree(place, run):
+    out, _ = run(*PAIRS, "--json", "--csv", "figures.csv", "--metric", "psnr")
     found = json.loads(out)
     with (place / "figures.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -97,52 +101,52 @@ def test_json_csv_and_table_agree(place):
     }  # fmt: skip
 
 
-def test_the_demo_needs_nothing(place):
+def test_the_demo_needs_nothing(run):
     out, _ = run(
-        place, "--dataset", "demo", "--weights", "none", "--baseline", "nlm", "--limit", 2, "--json"
+        "--dataset", "demo", "--weights", "none", "--baseline", "nlm", "--limit", 2, "--json"
     )
     found = json.loads(out)
     assert [image["name"] for image in found["images"]] == ["astronaut_weak", "astronaut_medium"]
     assert [method["name"] for method in found["methods"]] == ["noisy", "nlm"]
 
 
-def test_pictures_are_named_after_their_source_and_saved_again_only_if_asked(place):
+def test_pictures_are_named_after_their_source_and_saved_again_only_if_asked(place, run):
     options = (*PAIRS, "--save-images", "results")
-    run(place, *options)
+    run(*options)
     files = sorted(p.relative_to(place / "results").as_posix() for p in place.glob("results/*/*"))
     assert files == [f"tiny/{g}_noisy_{n}.png" for g in ("cats", "dogs") for n in ("a", "b")]
     path = place / "results" / files[0]
     content = path.read_bytes()
-    run(place, *options)
+    run(*options)
     Image.new("RGB", (4, 4)).save(path)
-    _, err = run(place, *options, code=1)
+    _, err = run(*options, code=1)
     assert "exists already" in err
-    run(place, *options, "--overwrite")
+    run(*options, "--overwrite")
     assert path.read_bytes() == content
 
 
-def test_a_report_is_one_file(place):
-    run(place, *PAIRS, "--report", "report.html")
+def test_a_report_is_one_file(place, run):
+    run(*PAIRS, "--report", "report.html")
     page = (place / "report.html").read_text()
     assert "cats_noisy_a" in page
     assert page.count("data:image/webp;base64,") == 4 * 3
 
 
-def test_a_folder_needs_no_clean_photos(place):
+def test_a_folder_needs_no_clean_photos(place, run):
     options = ("--dataset", "folder", "--data", "sets/cats/noisy", "--weights", "tiny.pth")
-    out, _ = run(place, *options, "--report", "folder.html")
+    out, _ = run(*options, "--report", "folder.html")
     assert "noise left" in out
     assert "PSNR" not in out
     assert (place / "folder.html").stat().st_size
 
 
-def test_the_paper_protocol_is_what_it_says(place):
-    out, _ = run(place, *PAIRS, "--protocol", "paper", "--json")
+def test_the_paper_protocol_is_what_it_says(run):
+    out, _ = run(*PAIRS, "--protocol", "paper", "--json")
     settings = json.loads(out)["methods"][1]["settings"]
     assert (settings["tile"], settings["attention"], settings["precision"]) == (0, "exact", "fp32")
 
 
-def test_an_interrupted_evaluation_goes_on(place, tmp_path):
+def test_an_interrupted_evaluation_goes_on(place, run, tmp_path):
     options = ("--dataset", "demo", "--weights", "none", "--baseline", "tv", "--cache", tmp_path)
     process = start(place, *options)
     while len(list(tmp_path.rglob("*.npz"))) < 3:
@@ -154,7 +158,7 @@ def test_an_interrupted_evaluation_goes_on(place, tmp_path):
     assert out == ""
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
     assert len(before) < 40
-    run(place, *options)
+    run(*options)
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
     assert len(after) == 40
     assert before.items() <= after.items()
@@ -262,12 +266,12 @@ def test_submissions_that_could_not_be_complete_are_refused_at_once(here, small_
         assert expected in result.stderr
 
 
-def test_a_submission_to_dnd_holds_every_crop(place, tmp_path):
+def test_a_submission_to_dnd_holds_every_crop(run, tmp_path):
     root = tmp_path / "dnd_2017"
     boxes = [[1, 1, 8 + (i % 3), 8] for i in range(20)]
     image = write_dnd(root, boxes)
     options = ("--dataset", "dnd", "--data", root, "--submission", tmp_path / "dnd")
-    run(place, *options, "--weights", "tiny.pth", "--strength", 0)
+    run(*options, "--weights", "tiny.pth", "--strength", 0)
     assert len(list((tmp_path / "dnd" / "crops").iterdir())) == 1000
     for crops in read_dnd_submission(tmp_path / "dnd" / "bundled"):
         for crop, (_, _, bottom, right) in zip(crops, boxes, strict=True):

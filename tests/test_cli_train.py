@@ -20,8 +20,8 @@ TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "2")
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory.mktemp("train"))
+def tiny(tmp_path_factory, forked):
+    return Tiny(tmp_path_factory.mktemp("train"), forked)
 
 
 @pytest.fixture(scope="module")

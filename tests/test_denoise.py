@@ -190,7 +190,7 @@ def test_a_photo_that_another_process_is_at_is_left_to_it_while_it_lives(folder)
     Path("out").mkdir()
     busy = (
         "import pathlib, time; from ssbsn_cli.core.runtime.temporary import claim; "
-        "print(claim(pathlib.Path('out/another.png')), flush=True); time.sleep(8)"
+        "print(claim(pathlib.Path('out/another.png')), flush=True); time.sleep(3)"
     )
     with subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE) as other:
         assert other.stdout

@@ -32,9 +32,10 @@ def brightness(draw):
 
 
 def test_folders_are_drawn_as_often_as_they_weigh():
-    seen = np.concatenate([brightness(source([3, 1]).draw(step)) for step in range(100)])
+    both, second = source([3, 1]), source([0, 1])
+    seen = np.concatenate([brightness(both.draw(step)) for step in range(100)])
     assert 0.65 < (seen > 130).mean() < 0.85
-    assert all((brightness(source([0, 1]).draw(step)) < 130).all() for step in range(10))
+    assert all((brightness(second.draw(step)) < 130).all() for step in range(10))
 
 
 def test_weights_that_draw_nothing_are_refused():

@@ -23,7 +23,7 @@ with deferred_interrupts() as interrupt:
     print("ready", flush=True)
     while not interrupt.number:
         time.sleep(0.01)
-    deadline = time.monotonic() + 4
+    deadline = time.monotonic() + 3
     while time.monotonic() < deadline:
         time.sleep(0.01)
     print("saved", flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ssbsn_cli.core.imaging.tiff_stream import open_large_tiff
 from ssbsn_cli.core.inference.files import denoise_files
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import FileOptions
+from ssbsn_cli.core.weights.locate import load_weights
 
 ICC = bytes(16) + b"RGB " + bytes(16) + b"acsp" + bytes(88)
 XMP = b"<x:xmpmeta tiff:Orientation='1'/>"
@@ -41,10 +43,13 @@ def save(path: Path, pixels: np.ndarray, **layout: Any) -> Path:
     return path
 
 
+bundled = cache(partial(load_weights, "photo"))
+
+
 def denoiser(**settings: Any) -> Any:
     """The real thing around a stand-in network."""
+    made = load_denoiser(bundled(), device="cpu", precision="fp32", tile=48, overlap=16, **settings)
     torch.manual_seed(0)
-    made = load_denoiser(device="cpu", precision="fp32", tile=48, overlap=16, **settings)
     made._engine.predictor.network = Local()
     made._engine.detail = settings.get("detail") != "off"
     return made

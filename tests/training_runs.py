@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,9 @@ def write_config(path: Path, *changes: tuple[str, str]) -> str:
 class Tiny:
     """A place with photos and a configuration, to train in."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, python: Sequence[str] = (sys.executable, "-m")) -> None:
         self.place = place
+        self.python = python
         self.photos = write_photos(place / "photos")
         self.config = write_config(place / "tiny.toml")
         self.said: list[str] = []
@@ -89,13 +91,9 @@ class Tiny:
             prepared.close()
         return self.place / run
 
-    def command(self, *arguments: object, launcher: tuple[str, ...] = ()) -> list[str]:
-        start = [sys.executable, "-m", *launcher] if launcher else [sys.executable, "-m"]
-        return [*start, *(["-m"] if launcher else []), "ssbsn_cli", *map(str, arguments)]
-
     def ssbsn(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*arguments),
+            [*self.python, "ssbsn_cli", *map(str, arguments)],
             capture_output=True,
             text=True,
             timeout=300,
@@ -104,8 +102,9 @@ class Tiny:
         )
 
     def start(self, *arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        words = [*launcher, "-m", "ssbsn_cli"] if launcher else ["ssbsn_cli"]
         return subprocess.Popen(
-            self.command(*arguments, launcher=launcher),
+            [sys.executable, "-m", *words, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
