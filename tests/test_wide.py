@@ -117,6 +117,18 @@ def test_every_kind_can_be_all_there_is(kind):
     assert 0.002 < np.abs(noisy - clean).mean() < 0.4
 
 
+def test_cameras_have_less_noise_in_the_shadows():
+    # As in the JPEGs of real ones, whose curves flatten the shadows.
+    shares = dict.fromkeys(SHARES, 0.0) | {"camera": 1.0}
+    wide = Wide(Scenes(), NO_EDITS, shares)
+    picture = np.full((3, 128, 128), 64 / 255, np.float32)
+    picture[..., :32] = 12 / 255
+    pairs = (wide.pair(picture, np.random.default_rng(seed)) for seed in range(80))
+    noises = [noisy - clean for noisy, clean in pairs]
+    ratios = [noise[..., 4:28].std() / noise[..., 36:60].std() for noise in noises]
+    assert 0.6 < np.median(ratios) < 0.9
+
+
 @pytest.mark.parametrize("kind", STAY)
 def test_clean_pictures_come_back_but_for_rounding(kind):
     shares = dict.fromkeys(SHARES, 0.0) | {kind: 1.0}
