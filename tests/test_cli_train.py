@@ -139,6 +139,9 @@ def test_the_default_weights_adapt_to_noisy_photos(tiny):
     assert result.returncode == 0, result.stderr
     assert "the noise of 1 photo" in result.stderr
     assert cv2.imread(str(tiny.place / "b.png")).std() < 4
+    (measured,) = json.loads((tiny.place / "own/data.json").read_text())["noise"]["photos"]
+    assert measured["input"].endswith("a.png")
+    assert measured["noise"]["deviations"]["red"][0] == pytest.approx([120, 12], rel=0.1)
     trained = tiny.ssbsn(
         "train", "--config", "adapt", "--data", "grainy", "--steps", "2", "--out", "as_said"
     )

@@ -407,6 +407,38 @@ def test_damaged_side_files_are_said_to_be_so(run, content):
     assert "config.toml cannot be read." in texts
 
 
+def test_report_draws_the_noise_that_was_measured(run):
+    points = [[40.0, 4.0], [200.5, 9.25]]
+    noise = {
+        "found": True,
+        "deviations": dict.fromkeys(("red", "green", "blue"), points),
+        "neighbours": {"horizontal": [0.5, 0.25], "vertical": [0.5, 0.125]},
+        "channels": {"red-green": 0.125},
+    }
+    photo = {"input": EVIL, "noise": noise, "finding": "Noise of 4."}
+    unknown = {"input": "b.png", "noise": None, "finding": "The noise cannot be measured."}
+    record = {"sources": [], "noise": {"photos": [photo, unknown], "summary": "All in all."}}
+
+    def written():
+        (run / "data.json").write_text(json.dumps(record))
+        return Page(write_report(run))
+
+    page = written()
+    assert [svg["aria-label"] for svg in page.find("svg")][-2:] == [
+        "Standard deviation", "Correlation",
+    ]  # fmt: skip
+    assert "brightness 200: red 9.25" in page.texts
+    for text in (EVIL.replace("\udcff", "\\udcff"), unknown["finding"], "All in all."):
+        assert text in page.texts
+    check_inside(page)
+    # Anybody may have written it.
+    for odd in (None, "a", [], {}, 3, [[1, float("nan")]], [[1, 1e999]], [[1, 2, 3]], [["a", "b"]]):
+        noise["deviations"]["blue"] = odd
+        page = written()
+        check_inside(page)
+        assert "nan" not in "".join(line["points"] for line in page.find("polyline"))
+
+
 def test_values_of_any_type_in_the_log_do_no_harm(run):
     odd = [None, "a", True, 10**400, -(10**400), 1e300, [], {}]
     keys = ["seconds", "loss", "psnr", "ssim", "psnr_noisy", "learning_rate", "best"]

@@ -135,10 +135,28 @@ def _describe(
     black = sum(int((part <= 0).any(axis=2).sum()) for part in parts) / pixels
     bright = sum(int((part >= white).any(axis=2).sum()) for part in parts) / pixels
     before, after = (np.concatenate([cut(part) for part in side]) for side in (noisy, denoised))
-    noise = describe_noise(before, after)
     return {
         "measured_pixels": pixels,
         "clipped": {"black": round(black, 4), "white": round(bright, 4)},
+        **noise_facts(before, after),
+    }
+
+
+def noise_facts(noisy: NDArray[np.float64], denoised: NDArray[np.float64]) -> dict[str, Any]:
+    """Describe the noise of one photo as plain values for JSON.
+
+    Parameters
+    ----------
+    noisy, denoised : array
+        As for `describe_noise`.
+
+    Returns
+    -------
+    dict
+        ``noise`` and ``finding``; docs/reference.md explains both.
+    """
+    noise = describe_noise(noisy, denoised)
+    return {
         "noise": None if noise is None else _figures(noise),
         "finding": _finding(noise),
     }

@@ -31,7 +31,7 @@ def make_noise_report(photos: Sequence[Inspected]) -> bytes:
     shown = [
         {
             "facts": facts,
-            "charts": _charts(facts["noise"]) if facts["noise"] else [],
+            "noise": draw_noise(facts),
             "pictures": [
                 (title, encode_picture(picture, _QUALITY))
                 for title, picture in (("noisy", noisy), ("denoised", denoised))
@@ -40,6 +40,25 @@ def make_noise_report(photos: Sequence[Inspected]) -> bytes:
         for facts, noisy, denoised in photos
     ]
     return encode(render("photos.html", title="Noise of photos", photos=shown, quality=_QUALITY))
+
+
+def draw_noise(facts: Mapping[str, Any]) -> Markup:
+    """Draw the noise of one photo, for a page.
+
+    Parameters
+    ----------
+    facts : mapping
+        ``noise`` and ``finding``, from `ssbsn_cli.core.inference.inspecting.noise_facts`.
+
+    Returns
+    -------
+    Markup
+        HTML: what was found, the plots, and how channels correlate.
+    """
+    noise = facts["noise"]
+    charts = _charts(noise) if noise else []
+    channels = dict(noise["channels"] or {}) if noise else {}
+    return render("noise.html", finding=facts["finding"], charts=charts, channels=channels)
 
 
 def _charts(noise: Mapping[str, Any]) -> list[Markup]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -12,6 +13,7 @@ from markupsafe import Markup
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.report.pages import encode, render, show
+from ssbsn_cli.core.report.photos import draw_noise
 from ssbsn_cli.core.report.plots import Curve, Point, plot_curves, smooth, spread
 from ssbsn_cli.core.runtime.storage import write_atomically
 from ssbsn_cli.core.runtime.texts import parse_json, parse_toml
@@ -61,6 +63,7 @@ def write_report(run: Path) -> Path:
         scores=_scores(checks),
         charts=_charts(records, steps, checks),
         pictures=_pictures(run, checks),
+        **_noise(run / "data.json"),
         data=_data(run / "data.json"),
         configuration=_configuration(run / "config.toml"),
     )
@@ -181,6 +184,18 @@ def _is_png(path: Path) -> bool:
     # A null character in the path raises ValueError.
     except (OSError, ValueError):
         return False
+
+
+def _noise(path: Path) -> dict[str, Any]:
+    """Return what is drawn of the noise of photos; nothing of what cannot be drawn."""
+    try:
+        noise = parse_json(path.read_bytes())["noise"]
+        # No plot can show what is not finite.
+        json.dumps(noise, allow_nan=False)
+        drawn = [(str(each["input"]), draw_noise(each)) for each in noise["photos"]]
+        return {"noises": drawn, "summary": noise["summary"]}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
+        return {"noises": [], "summary": ""}
 
 
 def _data(path: Path) -> list[list[str]] | str:

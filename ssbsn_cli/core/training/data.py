@@ -34,7 +34,7 @@ from ssbsn_cli.core.training.batches import (
 )
 from ssbsn_cli.core.training.config import ObjectiveKind
 from ssbsn_cli.core.training.objectives import refuse_objectives
-from ssbsn_cli.core.training.own import OwnSource, denoise_halves, measure_parts
+from ssbsn_cli.core.training.own import OwnSource, denoise_halves, describe_parts, measure_parts
 from ssbsn_cli.core.training.request import DataPath, TrainingRequest
 from ssbsn_cli.core.training.teacher import teach
 from ssbsn_cli.core.training.team import Team
@@ -58,7 +58,8 @@ class TrainingData:
     """What a training learns from: this process' part of each step, and what scores a network.
 
     Previews show the picture, (H, W, 3) in [0, 1]. `pixels` counts those of all photos that are
-    trained on. The record has the sources and a ``key`` that tells these photos from others.
+    trained on. The record has the sources, a ``key`` that tells these photos from others, and the
+    ``noise`` of the photos if it was measured.
     """
 
     batches: Batches
@@ -101,7 +102,7 @@ def open_data(
     each = {kind: batches for kind, (batches, _) in objectives.items()}
     mixed = mix_batches(each, training.objectives, training.seed)
     key = hashlib.sha256(repr(photos.keys).encode()).hexdigest()[:32]
-    record = {"key": key, "sources": photos.records}
+    record = {"key": key, "sources": photos.records, **photos.noise}
     return TrainingData(mixed, validation, picture, photos.pixels, record)
 
 
@@ -116,6 +117,7 @@ class _Photos:
         self._say, self._warn = say, warn
         # What `TrainingData.record` is made of: the photos, and what tells them from others.
         self.records: list[dict[str, Any]] = []
+        self.noise: dict[str, Any] = {}
         self.keys: list[object] = []
         self.pixels = 0
         training = self._config.training
@@ -170,8 +172,12 @@ class _Photos:
         init, settings = self._request.init, Settings(device=self._device, ensemble=True)
         halves = denoise_halves(self._halves(), distill, crop, init, settings, self._say)
         noises = measure_parts(halves[0])
-        found = summarise(noises.values())
-        self._say(f"Measured the noise of {len(noises)} photos: {found}.")
+        said = f"Measured the noise of {len(noises)} photos: {summarise(noises.values())}."
+        self._say(said)
+        names = {(n, w.number): w.photo for n, each in enumerate(self.noisy) for w in each.windows}
+        facts = describe_parts(halves[0], list(noises))
+        told = [{"input": names[photo], **each} for photo, each in facts.items()]
+        self.noise = {"noise": {"photos": told, "summary": said}}
         training, checks = (
             OwnSource(parts, noises, self._shares, crop, batching, self._stride)
             for parts, batching in zip(halves, self._batchings, strict=True)

@@ -16,6 +16,7 @@ from ssbsn_cli.core.data.draws import Batching, Shares
 from ssbsn_cli.core.data.store import CropCache, Window
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.denoiser import Denoiser
+from ssbsn_cli.core.inference.inspecting import noise_facts
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.measured import Measured, measure_noise
@@ -30,6 +31,8 @@ _Floats = NDArray[np.float32]
 # first of them has.
 _RECORRUPTED = 0.4
 _ALPHA = np.float32(0.5)
+# A report of more photos would be long.
+_DESCRIBED = 12
 
 
 class NoNoiseError(OptionError):
@@ -139,12 +142,7 @@ def measure_parts(parts: Sequence[Part]) -> dict[tuple[int, int], Measured]:
     """
     found = {}
     for photo in dict.fromkeys(part.photo for part in parts):
-        ours = [part for part in parts if part.photo == photo]
-        noisy, denoised = (
-            np.concatenate([cut(getattr(part, side)) for part in ours])
-            for side in ("noisy", "denoised")
-        )
-        if noise := measure_noise(noisy, denoised):
+        if noise := measure_noise(*_cut(parts, photo)):
             found[photo] = noise
     if not found:
         raise NoNoiseError(
@@ -152,6 +150,20 @@ def measure_parts(parts: Sequence[Part]) -> dict[tuple[int, int], Measured]:
             "Give noisy photos, or more of them.",
         )
     return found
+
+
+def describe_parts(
+    parts: Sequence[Part], photos: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], dict[str, Any]]:
+    """Describe the noise of a dozen of the photos as `noise_facts` does, for a report."""
+    return {photo: noise_facts(*_cut(parts, photo)) for photo in _spread(photos, _DESCRIBED)}
+
+
+def _cut(parts: Sequence[Part], photo: tuple[int, int]) -> list[NDArray[np.float64]]:
+    """Cut up what there is of one photo, noisy and denoised."""
+    ours = [part for part in parts if part.photo == photo]
+    sides = [[part.noisy for part in ours], [part.denoised for part in ours]]
+    return [np.concatenate([cut(each) for each in side]) for side in sides]
 
 
 class OwnSource:
