@@ -24,8 +24,9 @@ from ssbsn_cli.core.imaging import (
     write_photo,
 )
 from ssbsn_cli.core.imaging.boxes import build_box
+from ssbsn_cli.core.imaging.codec import Refusal
 from ssbsn_cli.core.imaging.exif import Entry, Layout, pack
-from ssbsn_cli.core.imaging.raw import read_raw_metadata
+from ssbsn_cli.core.imaging.raw_tags import check_whole, read_raw_metadata
 from ssbsn_cli.core.types import RawSpace
 
 # XYZ to linear sRGB, so that the made camera sees sRGB.
@@ -222,10 +223,57 @@ FIRST, INNER, GPS = {271: "Maker", 274: 6}, {34855: 800, 37500: b"notes"}, {2: (
 def test_fujis_exif_is_that_of_its_preview() -> None:
     preview = io.BytesIO()
     exif = b"Exif\0\0" + exif_of(first=FIRST, inner=INNER, gps=GPS)
-    Image.new("RGB", (16, 16)).save(preview, "JPEG", exif=exif)
+    Image.new("RGB", (16, 16)).save(preview, "JPEG", exif=exif, xmp=b"<rating/>")
     place = struct.pack(">II", 128, len(preview.getvalue()))
     raf = (b"FUJIFILMCCD-RAW 0201".ljust(84, b"\0") + place).ljust(128, b"\0") + preview.getvalue()
-    assert facts(read_raw_metadata(io.BytesIO(raf)).exif) == ("Maker", None, 800, False, 48.0)
+    metadata = read_raw_metadata(io.BytesIO(raf))
+    assert facts(metadata.exif) == ("Maker", None, 800, False, 48.0)
+    assert metadata.xmp == b"<rating/>"
+
+
+def laid_out(tags: dict[int, Any], size: int = 0, head: bytes = b"II*\0") -> io.BytesIO:
+    """Make a file that begins with tags, given as bytes or as numbers."""
+    directory = {
+        tag: Entry(7, len(value), value)
+        if isinstance(value, bytes)
+        else Entry(4, len(value), struct.pack(f"<{len(value)}I", *value))
+        for tag, value in tags.items()
+    }
+    data = head + struct.pack("<I", 8) + pack({**directory}, Layout("<"), 8)
+    return io.BytesIO(data.ljust(size, b"\0"))
+
+
+def test_panasonics_exif_is_that_of_its_preview() -> None:
+    preview = io.BytesIO()
+    exif = b"Exif\0\0" + exif_of(first=FIRST, inner=INNER, gps=GPS)
+    Image.new("RGB", (16, 16)).save(preview, "JPEG", exif=exif)
+    raw = laid_out({46: preview.getvalue(), 271: b"Short\0"}, head=b"IIU\0")
+    assert facts(read_raw_metadata(raw).exif) == ("Maker", None, 800, False, 48.0)
+
+
+PANASONIC = {2: (140,), 3: (100,), 45: (4,), 273: (2**32 - 1,), 279: (10**8,), 280: (1000,)}
+OLYMPUS = {273: range(1000, 11_000, 100), 279: (100,) * 100}
+
+
+@pytest.mark.parametrize(
+    ("tags", "whole", "cut"),
+    [
+        ({273: (1000,), 279: (5000,)}, 6000, 5999),
+        ({324: (1000, 3000), 325: (2000, 3000)}, 6000, 5999),
+        ({254: (1,), 273: (1000,), 279: (5000,)}, 1000, None),
+        # The last strip of old cameras is shorter than they say.
+        (OLYMPUS, 10_800, 10_600),
+        # 14 pixels in 16 bytes, whatever the strips are.
+        (PANASONIC, 17_000, 16_999),
+    ],
+)
+def test_a_picture_that_ends_beyond_the_file(
+    tags: dict[int, Any], whole: int, cut: int | None
+) -> None:
+    check_whole(laid_out(tags, whole))
+    if cut:
+        with pytest.raises(Refusal, match="is cut short"):
+            check_whole(laid_out(tags, cut))
 
 
 def test_canons_exif_is_in_boxes_of_its_own() -> None:
@@ -237,8 +285,12 @@ def test_canons_exif_is_in_boxes_of_its_own() -> None:
     uuid = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
     inside = b"".join(build_box(kind, block) for kind, block in tables.items())
     cr3 = build_box(b"ftyp", b"crx \0\0\0\1crx isom")
-    cr3 += build_box(b"moov", build_box(b"uuid", uuid + inside)) + build_box(b"mdat", bytes(9))
-    assert facts(read_raw_metadata(io.BytesIO(cr3)).exif) == ("Maker", None, 800, False, 48.0)
+    cr3 += build_box(b"moov", build_box(b"uuid", uuid + inside))
+    xmp = bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + b"<rating/>"
+    cr3 += build_box(b"uuid", xmp) + build_box(b"mdat", bytes(9))
+    metadata = read_raw_metadata(io.BytesIO(cr3))
+    assert facts(metadata.exif) == ("Maker", None, 800, False, 48.0)
+    assert metadata.xmp == b"<rating/>"
 
 
 @pytest.mark.parametrize(
@@ -305,8 +357,12 @@ def test_a_file_that_only_claims_to_be_raw() -> None:
     with pytest.raises(ImageError, match="camera raw file"):
         read_photo(b"FUJIFILMCCD-RAW 0201" + bytes(400), "photo.raf")
     whole = dng(scene((0.3, 0.3, 0.3)))
-    with pytest.raises(ImageError, match=r"photo\.dng is a damaged camera raw file"):
+    with pytest.raises(ImageError, match=r"photo\.dng is cut short"):
         read_photo(whole[: len(whole) // 2], "photo.dng")
+    # Sound, but in a compression that LibRaw does not know, as those of GoPro are.
+    strange = whole.replace(struct.pack("<HHII", 259, 3, 1, 1), struct.pack("<HHII", 259, 3, 1, 9))
+    with pytest.raises(ImageError, match="that LibRaw does not know"):
+        read_photo(strange, "photo.dng")
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,37 +12,21 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL.JpegImagePlugin import JpegImageFile
 
-from ssbsn_cli.core.imaging.adjust import settle_upright
-from ssbsn_cli.core.imaging.boxes import read_boxes
 from ssbsn_cli.core.imaging.codec import Codec, Refusal
 from ssbsn_cli.core.imaging.exif import (
     BROKEN,
-    DESCRIPTIVE,
     DNG_VERSION,
     EXIF_IFD,
-    GPS_IFD,
-    IPTC,
-    MAKER_NOTE,
-    ORIENTATION,
-    SUB_DIRECTORIES,
-    XMP,
     Directory,
     Entry,
-    Layout,
     build_exif,
-    list_tags,
-    parse_exif,
     read_directory,
     read_header,
-    take,
 )
-from ssbsn_cli.core.imaging.exif_fields import LOST_NOTES
-from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
-from ssbsn_cli.core.imaging.photoshop import order_iptc
+from ssbsn_cli.core.imaging.photo import Photo, Pixels
 from ssbsn_cli.core.imaging.profile import PRIMARIES, SRGB_CURVE, make_profile
-from ssbsn_cli.core.imaging.xmp import SETTINGS, without
+from ssbsn_cli.core.imaging.raw_tags import check_whole, read_raw_metadata
 from ssbsn_cli.core.types import RawSpace
 
 if TYPE_CHECKING:
@@ -56,13 +40,7 @@ _MAGIC = (
     b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb",
     b"II\x1a\0\0\0HEAPCCDR",
 )  # fmt: skip
-# Maker notes mean nothing without the raw data, and often refer to places in its file.
-_NOT_KEPT = {ORIENTATION, MAKER_NOTE, 40961, 40962, 40963, 40965}
-_MAX_PICTURES = 64
-# Warps, gain maps against vignetting, and the like.
-_OPCODES = {51008, 51009, 51022}
 _UNKNOWN_COLORS = "true colours because LibRaw has no colour matrix for the camera"
-_CANON_BOX = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 _STEPS = 65536
 # Light from here on is compressed; a sky that the sensor could not hold ends at 95 %.
 _KNEE = 0.8
@@ -129,16 +107,17 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
 def _opened(stream: BinaryIO) -> Iterator[rawpy.RawPy]:
     import rawpy
 
+    check_whole(stream)
     stream.seek(0)
-    with rawpy.RawPy() as raw:
-        try:
+    try:
+        with rawpy.RawPy() as raw:
             raw.open_buffer(stream)
-        except rawpy.LibRawFileUnsupportedError as error:
-            raise Refusal(
-                "is a camera raw file that LibRaw does not know, or is cut short",
-                "Copy it again, or export it as a 16-bit TIFF from the camera's raw converter.",
-            ) from error
-        yield raw
+            yield raw
+    except rawpy.LibRawFileUnsupportedError as error:
+        raise Refusal(
+            "is a camera raw file that LibRaw does not know, or is cut short",
+            "Copy it again, or export it as a 16-bit TIFF from the camera's raw converter.",
+        ) from error
 
 
 def _gain(raw: rawpy.RawPy) -> float:
@@ -159,78 +138,6 @@ def _tone(curve: tuple[float, ...], gain: float) -> NDArray[np.uint16]:
     values = np.linspace(0, 1, _STEPS)
     known = np.where(values < start, slope * values, (scale * values + offset) ** gamma)
     return np.rint(65535 * np.interp(light, known, values)).astype(np.uint16)
-
-
-def read_raw_metadata(stream: BinaryIO) -> Metadata:
-    """Collect what describes a raw photo, from where its maker put it.
-
-    What describes the raw data is left out: orientation, sides, notes of the maker, and how to
-    develop them.
-    """
-    stream.seek(0)
-    head = stream.read(92)
-    lost: list[str] = []
-    try:
-        if head.startswith(b"FUJIFILM"):
-            start, size = (int.from_bytes(head[at : at + 4], "big") for at in (84, 88))
-            stream.seek(start)
-            preview = JpegImageFile(io.BytesIO(stream.read(size)))
-            layout, found = parse_exif(preview.info.get("exif", b"").removeprefix(b"Exif\0\0"))
-        elif head[4:8] == b"ftyp":
-            layout, found = _read_canon_exif(stream)
-        else:
-            layout, position = read_header(stream)
-            found = read_directory(stream, layout, position, DESCRIPTIVE | {XMP, IPTC})
-            if _asks_for_corrections(stream, layout, position):
-                lost.append("corrections of the lens that the DNG asks for")
-    except (*BROKEN, Refusal, SyntaxError, OSError, KeyError, StopIteration):
-        return Metadata()
-    xmp, settings = without(take(found, XMP), SETTINGS)
-    iptc = order_iptc(take(found, IPTC))
-    inner = found.get(EXIF_IFD)
-    if isinstance(inner, dict) and MAKER_NOTE in inner:
-        lost.append(LOST_NOTES)
-    exif = build_exif(_without(found, _NOT_KEPT), layout.order) if found else b""
-    return settle_upright(Metadata(exif, xmp, iptc=iptc, lost=(*lost, *settings)))
-
-
-def _asks_for_corrections(stream: BinaryIO, layout: Layout, position: int) -> bool:
-    """Tell whether a DNG lists operations that LibRaw does not know."""
-    below = read_directory(stream, layout, position, {SUB_DIRECTORIES}).get(SUB_DIRECTORIES)
-    places = [position]
-    if isinstance(below, Entry):
-        size = layout.sizes[below.kind]
-        parts = (below.data[at : at + size] for at in range(0, len(below.data), size))
-        places += [int.from_bytes(part, layout.endian) for part in parts][:_MAX_PICTURES]
-    tags = (tag for place in places for tag, *_ in list_tags(stream, layout, place))
-    return any(tag in _OPCODES for tag in tags)
-
-
-def _read_canon_exif(stream: BinaryIO) -> tuple[Layout, Directory]:
-    """Read the EXIF of a CR3, whose directories are in boxes of their own."""
-    stream.seek(0)
-    data = stream.read()
-    movie = next(box for box in read_boxes(data) if box.kind == b"moov")
-    boxes = read_boxes(data, movie.start, movie.end)
-    canon = next(box for box in boxes if data[box.start : box.start + 16] == _CANON_BOX)
-    parts = {
-        box.kind: parse_exif(data[box.start : box.end])
-        for box in read_boxes(data, canon.start + 16, canon.end)
-        if box.kind in (b"CMT1", b"CMT2", b"CMT4")
-    }
-    layout, found = parts[b"CMT1"]
-    for kind, tag in ((b"CMT2", EXIF_IFD), (b"CMT4", GPS_IFD)):
-        if kind in parts and parts[kind][1]:
-            found[tag] = parts[kind][1]
-    return layout, found
-
-
-def _without(directory: Directory, tags: set[int]) -> Directory:
-    return {
-        tag: _without(item, tags) if isinstance(item, dict) else item
-        for tag, item in directory.items()
-        if tag not in tags
-    }
 
 
 def _describe(raw: rawpy.RawPy) -> bytes:

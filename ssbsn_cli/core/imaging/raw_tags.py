@@ -1,0 +1,189 @@
+"""What the tags of a camera raw file say: what describes the photo, and whether it is all there."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import BinaryIO
+
+from PIL.JpegImagePlugin import JpegImageFile
+
+from ssbsn_cli.core.imaging.adjust import settle_upright
+from ssbsn_cli.core.imaging.boxes import read_boxes
+from ssbsn_cli.core.imaging.codec import Refusal, cut_short
+from ssbsn_cli.core.imaging.exif import (
+    BROKEN,
+    DESCRIPTIVE,
+    EXIF_IFD,
+    GPS_IFD,
+    IPTC,
+    MAKER_NOTE,
+    ORIENTATION,
+    SUB_DIRECTORIES,
+    XMP,
+    Directory,
+    Entry,
+    Layout,
+    build_exif,
+    list_tags,
+    next_directory,
+    parse_exif,
+    read_directory,
+    read_header,
+    take,
+)
+from ssbsn_cli.core.imaging.exif_fields import LOST_NOTES
+from ssbsn_cli.core.imaging.photo import Metadata
+from ssbsn_cli.core.imaging.photoshop import order_iptc
+from ssbsn_cli.core.imaging.xmp import SETTINGS, without
+
+# Maker notes mean nothing without the raw data, and often refer to places in its file.
+_NOT_KEPT = {ORIENTATION, MAKER_NOTE, 40961, 40962, 40963, 40965}
+_MAX_PICTURES = 64
+# Warps, gain maps against vignetting, and the like.
+_OPCODES = {51008, 51009, 51022}
+_CANON_BOX = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
+_XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+# Where strips and tiles lie, and how long they are.
+_PARTS = ((273, 279), (324, 325))
+_PURPOSE, _REDUCED = 254, 1
+# Panasonic's files: width, height, preview, kind of packing, and where the raw data begin.
+_PANASONIC = b"IIU\0"
+_WIDTH, _HEIGHT, _PREVIEW, _PACKING, _RAW_DATA = 2, 3, 46, 45, 280
+_STORAGE = {SUB_DIRECTORIES, _PURPOSE, _WIDTH, _HEIGHT, _PACKING, _RAW_DATA, *_OPCODES}
+_STORAGE |= {tag for pair in _PARTS for tag in pair}
+
+
+def read_raw_metadata(stream: BinaryIO) -> Metadata:
+    """Collect what describes a raw photo, from where its maker put it.
+
+    What describes the raw data is left out: orientation, sides, notes of the maker, and how to
+    develop them.
+    """
+    stream.seek(0)
+    head = stream.read(92)
+    lost: list[str] = []
+    try:
+        if head.startswith(b"FUJIFILM"):
+            start, size = (int.from_bytes(head[at : at + 4], "big") for at in (84, 88))
+            stream.seek(start)
+            layout, found = _read_preview(stream.read(size))
+        elif head[4:8] == b"ftyp":
+            layout, found = _read_canon_exif(stream)
+        else:
+            layout, position = read_header(stream)
+            found = read_directory(stream, layout, position, DESCRIPTIVE | {XMP, IPTC, _PREVIEW})
+            preview = take(found, _PREVIEW)
+            if head.startswith(_PANASONIC) and preview:
+                with suppress(*BROKEN, SyntaxError, OSError):
+                    layout, found = _read_preview(preview)
+            if any(_OPCODES & set(each) for each in _read_pictures(stream, layout, position)):
+                lost.append("corrections of the lens that the DNG asks for")
+    except (*BROKEN, Refusal, SyntaxError, OSError, KeyError, StopIteration):
+        return Metadata()
+    xmp, settings = without(take(found, XMP), SETTINGS)
+    iptc = order_iptc(take(found, IPTC))
+    inner = found.get(EXIF_IFD)
+    if isinstance(inner, dict) and MAKER_NOTE in inner:
+        lost.append(LOST_NOTES)
+    exif = build_exif(_without(found, _NOT_KEPT), layout.order) if found else b""
+    return settle_upright(Metadata(exif, xmp, iptc=iptc, lost=(*lost, *settings)))
+
+
+def check_whole(stream: BinaryIO) -> None:
+    """Raise `Refusal` if pictures of a file laid out as a TIFF lie beyond its end.
+
+    LibRaw leaves black what is missing, or fills it with what it read before.
+    """
+    end = stream.seek(0, os.SEEK_END)
+    try:
+        layout, position = read_header(stream)
+    except BROKEN:
+        return
+    for found in _read_pictures(stream, layout, position):
+        tags = {tag: _numbers(item, layout) for tag, item in found.items()}
+        if tags.get(_PURPOSE, [0])[0] & _REDUCED:
+            continue
+        parts = [
+            part
+            for places, sizes in _PARTS
+            for part in zip(tags.get(places, ()), tags.get(sizes, ()), strict=False)
+        ]
+        if 4 <= tags.get(_PACKING, [0])[0] <= 7 and {_WIDTH, _HEIGHT, _RAW_DATA} <= set(tags):
+            # At least 16 bytes for 14 pixels; what these cameras say of strips is not true.
+            area = tags[_WIDTH][0] * tags[_HEIGHT][0]
+            parts = [(tags[_RAW_DATA][0], area * 8 // 7)]
+        missing = sum(min(size, max(0, start + size - end)) for start, size in parts)
+        total, different = sum(size for _, size in parts), {size for _, size in parts}
+        # Old cameras of Olympus say that the last strip is as long as the others.
+        if missing > (total // 32 if len(different) < len(parts) else 0):
+            raise cut_short()
+
+
+def _read_pictures(stream: BinaryIO, layout: Layout, first: int) -> Iterator[Directory]:
+    """Read what says how the pictures of a file are stored, in its directories and those below."""
+    places = [(first, True)]
+    for _ in range(_MAX_PICTURES):
+        if not places:
+            return
+        place, in_chain = places.pop(0)
+        try:
+            found = read_directory(stream, layout, place, _STORAGE)
+            below = _numbers(found.pop(SUB_DIRECTORIES, None), layout)
+            places += [(each, False) for each in below]
+            if in_chain:
+                number = len(list_tags(stream, layout, place))
+                after = next_directory(stream, layout, place, number)
+                places += [(after, True)] if after else []
+        except BROKEN:
+            continue
+        yield found
+
+
+def _numbers(item: Entry | Directory | None, layout: Layout) -> list[int]:
+    if not isinstance(item, Entry):
+        return []
+    size = layout.sizes[item.kind]
+    parts = (item.data[at : at + size] for at in range(0, len(item.data), size))
+    return [int.from_bytes(part, layout.endian) for part in parts]
+
+
+def _read_preview(jpeg: bytes) -> tuple[Layout, Directory]:
+    """Read the EXIF and the XMP of a camera's own JPEG."""
+    preview = JpegImageFile(io.BytesIO(jpeg))
+    layout, found = parse_exif(preview.info.get("exif", b"").removeprefix(b"Exif\0\0"))
+    xmp = preview.info.get("xmp", b"")
+    return layout, found | {XMP: Entry(1, len(xmp), xmp)}
+
+
+def _read_canon_exif(stream: BinaryIO) -> tuple[Layout, Directory]:
+    """Read the EXIF and the XMP of a CR3, which are in boxes of their own."""
+    stream.seek(0)
+    data = stream.read()
+    outer = {data[box.start : box.start + 16]: box for box in read_boxes(data)}
+    movie = next(box for box in outer.values() if box.kind == b"moov")
+    inner = read_boxes(data, movie.start, movie.end)
+    canon = next(box for box in inner if data[box.start : box.start + 16] == _CANON_BOX)
+    parts = {
+        box.kind: parse_exif(data[box.start : box.end])
+        for box in read_boxes(data, canon.start + 16, canon.end)
+        if box.kind in (b"CMT1", b"CMT2", b"CMT4")
+    }
+    layout, found = parts[b"CMT1"]
+    for kind, tag in ((b"CMT2", EXIF_IFD), (b"CMT4", GPS_IFD)):
+        if kind in parts and parts[kind][1]:
+            found[tag] = parts[kind][1]
+    if box := outer.get(_XMP_BOX):
+        xmp = data[box.start + 16 : box.end]
+        found[XMP] = Entry(1, len(xmp), xmp)
+    return layout, found
+
+
+def _without(directory: Directory, tags: set[int]) -> Directory:
+    return {
+        tag: _without(item, tags) if isinstance(item, dict) else item
+        for tag, item in directory.items()
+        if tag not in tags
+    }
