@@ -32,6 +32,7 @@ def test_the_wheel_holds_the_registry_and_the_bundled_weights(wheel):
     assert bundled
     assert bundled <= {Path(name).name for name in names}
     assert not [name for name in names if "test" in name]
+    assert wheel.stat().st_size < 30e6
 
 
 def test_the_wheel_denoises_outside_the_checkout(wheel, tmp_path):
