@@ -10,9 +10,8 @@ from test_data import noise, save, touch
 
 from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.draws import Batching
-from ssbsn_cli.core.data.pair_sampler import PairSampler
 from ssbsn_cli.core.data.pairs import Pair, find_pairs
-from ssbsn_cli.core.data.sampler import CropSampler
+from ssbsn_cli.core.data.sampler import CropSampler, PairSampler
 from ssbsn_cli.core.errors import OptionError
 
 
