@@ -235,8 +235,7 @@ def _prepare(
 ) -> Denoise:
     """Return what denoises photos, on this machine or on a cluster."""
     if cluster:
-        from ssbsn_cli.core.inference.cluster import denoise_on_cluster
-        from ssbsn_cli.core.inference.worker import Work
+        from ssbsn_cli.core.inference.cluster import Work, denoise_on_cluster
 
         work = Work(cast("str | None", weights), settings, files)
         return lambda jobs, _begin, _progress: denoise_on_cluster(cluster, jobs, work, out.warn)
