@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.evaluation.classical import estimate_sigmas
+from ssbsn_cli.core.evaluation.methods import estimate_sigmas
 from ssbsn_cli.core.weights.registry import suggest
 
 #: The most that PSNR can be, in dB.
