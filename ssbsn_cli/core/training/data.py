@@ -29,10 +29,10 @@ from ssbsn_cli.core.training.batches import (
     make_recipe,
     mix_batches,
     noisy_batches,
+    refuse_objectives,
     synthetic_pairs,
 )
 from ssbsn_cli.core.training.config import ObjectiveKind
-from ssbsn_cli.core.training.objectives import refuse_objectives
 from ssbsn_cli.core.training.own import OwnSource, denoise_halves, describe_parts, measure_parts
 from ssbsn_cli.core.training.request import DataPath, TrainingRequest
 from ssbsn_cli.core.training.teacher import teach

@@ -16,9 +16,8 @@ from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging import Photo, encode_photo
 from ssbsn_cli.core.model.network import Network
-from ssbsn_cli.core.training.batches import Batch
+from ssbsn_cli.core.training.batches import Batch, distance
 from ssbsn_cli.core.training.config import LossKind
-from ssbsn_cli.core.training.objectives import distance
 from ssbsn_cli.core.types import Notify, to_unit
 
 _CROPS_AT_ONCE = 4
