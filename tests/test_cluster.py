@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from ssbsn_cli.cli.app import app
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.inference import cluster, connecting, load
+from ssbsn_cli.core.inference import cluster, connecting, denoiser
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import FileOptions, Settings
 from ssbsn_cli.core.runtime import device
@@ -165,7 +165,7 @@ def test_each_worker_has_a_gpu_of_its_own(monkeypatch):
     # Only which device is chosen: there is none here to compute on.
     chosen = []
     monkeypatch.setattr(device, "count_gpus", lambda: 2)
-    monkeypatch.setattr(load, "load_denoiser", lambda *_, device, **__: chosen.append(device))
+    monkeypatch.setattr(denoiser, "load_denoiser", lambda *_, device, **__: chosen.append(device))
     for name in (0, 1, 2):
         here = SimpleNamespace(name=name)
         monkeypatch.setattr("distributed.get_worker", lambda here=here: here)

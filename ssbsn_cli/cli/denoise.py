@@ -241,8 +241,8 @@ def _prepare(
         return lambda jobs, _begin, _progress: denoise_on_cluster(cluster, jobs, work, out.warn)
 
     # Imported here, since PyTorch takes seconds.
+    from ssbsn_cli.core.inference.denoiser import load_denoiser
     from ssbsn_cli.core.inference.files import denoise_files
-    from ssbsn_cli.core.inference.load import load_denoiser
 
     denoiser = load_denoiser(weights, notify=out.warn, **vars(settings))
     return lambda jobs, begin, progress: denoise_files(denoiser, jobs, files, begin, progress)

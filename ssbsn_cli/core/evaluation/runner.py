@@ -24,7 +24,7 @@ from ssbsn_cli.core.evaluation.outputs import (
     write_file,
 )
 from ssbsn_cli.core.evaluation.scoring import ResultCache, evaluate
-from ssbsn_cli.core.inference.load import load_denoiser
+from ssbsn_cli.core.inference.denoiser import load_denoiser
 from ssbsn_cli.core.report.evaluation import make_report
 from ssbsn_cli.core.types import Notify, Progress
 from ssbsn_cli.core.weights.registry import default_name

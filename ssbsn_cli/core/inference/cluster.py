@@ -256,7 +256,7 @@ def _use_cores() -> None:
 def _load(weights: str | None, settings: Settings) -> Denoiser:
     from distributed import get_worker
 
-    from ssbsn_cli.core.inference.load import load_denoiser
+    from ssbsn_cli.core.inference.denoiser import load_denoiser
     from ssbsn_cli.core.runtime.device import count_gpus
     from ssbsn_cli.core.runtime.process import keep_freed_memory
 
