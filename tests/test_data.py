@@ -191,7 +191,7 @@ def test_dnd_without_h5py_says_what_to_install(tmp_path, monkeypatch):
     touch(tmp_path, "images_srgb/0001.mat")
     with pytest.raises(OptionError, match="h5py") as refusal:
         open_cache(find_photos(tmp_path).photos, tmp_path / "cache")
-    assert "pip install h5py" in refusal.value.hint
+    assert "ssbsn[dnd]" in refusal.value.hint
 
 
 # The cache

@@ -23,7 +23,8 @@ _UNDERSTOOD = (
     "a_clean.png (or _gt; _real and _mean; _N and _CL)."
 )
 
-_Key = tuple[tuple[str, ...], str]
+# Folders below the one that was named, and the name without extension, all in lower case.
+Key = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -94,27 +95,31 @@ def _part(file: Path) -> str:
 
 
 def _by_name(root: Path, files: Sequence[Path]) -> list[Pair]:
-    names: dict[_Key, list[Path]] = {}
+    names: dict[Key, list[Path]] = {}
     for file in files:
-        names.setdefault(_key(root, file), []).append(file)
+        names.setdefault(key_of(root, file), []).append(file)
     pairs = []
     for noisy in files:
-        for key in _partners(*_key(root, noisy)):
+        for key in _partners(key_of(root, noisy)):
             if clean := names.get(key):
-                same_format = [f for f in clean if f.suffix.lower() == noisy.suffix.lower()]
-                pairs.append(Pair(noisy, (same_format or clean)[0]))
+                pairs.append(Pair(noisy, best_of(clean, noisy)))
                 break
     return pairs
 
 
-def _key(root: Path, file: Path) -> _Key:
-    # Folders above the one that was named don't count: "noisy" may hold a whole data set.
-    folders = file.parent.relative_to(root).parts
-    return tuple(folder.lower() for folder in folders), file.stem.lower()
+def key_of(root: Path, file: Path) -> Key:
+    """Return what a photograph is found by: "noisy" above the root may hold a whole data set."""
+    return tuple(part.lower() for part in file.relative_to(root).with_suffix("").parts)
 
 
-def _partners(folders: tuple[str, ...], stem: str) -> Iterator[_Key]:
+def best_of(files: Sequence[Path], like: Path) -> Path:
+    """Return the file of the same format, if there is one."""
+    return next((f for f in files if f.suffix.lower() == like.suffix.lower()), files[0])
+
+
+def _partners(noisy: Key) -> Iterator[Key]:
     """Yield where the clean photograph of a noisy one may be, the likeliest place first."""
+    *folders, stem = noisy
     beside = [
         (*folders[:i], clean, *folders[i + 1 :])
         for i, folder in enumerate(folders)
@@ -132,4 +137,4 @@ def _partners(folders: tuple[str, ...], stem: str) -> Iterator[_Key]:
     for names, places in ((renamed, [folders]), (elsewhere, beside)):
         for place in places:
             for name in names:
-                yield place, name
+                yield (*place, name)
