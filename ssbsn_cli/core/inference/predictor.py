@@ -27,9 +27,7 @@ class Predictor:
     ----------
     network : Network
         Takes and returns images in [0, 1]; already on its device.
-    device : torch.device
-        Where it is.
-    denoise : callable, optional
+    denoise : callable
         How to call it: takes the network, images (N, 3, H, W) and a generator of random numbers.
     ensemble : bool
         Whether to average the results of the eight flips and rotations.
@@ -37,10 +35,6 @@ class Predictor:
         Whether to go on in float32 where the network's precision does not suffice.
     winograd : bool
         Whether its convolutions use Winograd's algorithm, which needs channels first.
-    compiler : Compiler, optional
-        Of the network.
-    notify : callable
-        Told, in a sentence, what a user should know.
     """
 
     def __init__(
@@ -74,16 +68,11 @@ class Predictor:
         Parameters
         ----------
         tiles : array
-            (N, h, w, C) with C = 1 or 3, white at 1.
+            (N, h, w, C) with C = 1 or 3, white at 1; so is the result, which is not clipped.
         seed : int
             Of the network's random numbers.
         pixels : float
             Of the whole image; with enough of them, the network is compiled.
-
-        Returns
-        -------
-        array
-            Same shape, not clipped.
 
         Raises
         ------
