@@ -19,17 +19,8 @@ CROP, NOISE, STEP = 0, 2, 3
 def philox(seed: int, number: int, stream: int) -> np.random.Philox:
     """Return the random numbers that belong to one crop, or one step, and to no other.
 
-    Parameters
-    ----------
-    seed, number : int
-        The seed, from 0 to 2**64 - 1, and the number of the crop or the step.
-    stream : int
-        What they are for: `CROP` or `NOISE` of a crop, or `STEP`.
-
-    Raises
-    ------
-    OptionError
-        The seed is out of range.
+    `stream` says what they are for: `CROP` or `NOISE` of the crop `number`, or `STEP`. Raises
+    OptionError if the seed is not from 0 to 2**64 - 1.
     """
     if not 0 <= seed < 1 << 64:
         raise OptionError(f"The seed is {seed}.", "Give a number from 0 to 2**64 - 1.")
@@ -47,15 +38,7 @@ class Batching:
 
     A step takes ``batch_size * world`` crops, one after another in their numbers, and each process
     its part of them. So two processes with a batch of 2 see what one with a batch of 4 sees.
-
-    Parameters
-    ----------
-    batch_size : int
-        How many crops this process draws a step.
-    seed : int
-        0 to 2**64 - 1; another seed, other crops.
-    rank, world : int
-        Which process this is, from 0, of how many.
+    `rank`, from 0, says which of `world` processes this is.
 
     Raises
     ------

@@ -36,7 +36,7 @@ class Pair:
 
 
 def find_pairs(path: Path) -> list[Pair]:
-    """Find the pairs of a data set.
+    """Find the pairs of a data set, sorted by the noisy file; others are left out.
 
     Upper and lower case are the same, and the two files may have different formats.
 
@@ -48,11 +48,6 @@ def find_pairs(path: Path) -> list[Pair]:
         ``dataset/prep``; or any other, where two folders called ``noisy`` and ``clean``, ``gt`` or
         ``reference`` hold files of the same names, or where names end in ``_noisy`` and ``_clean``
         or ``_gt``, ``_real`` and ``_mean``, or ``_N`` and ``_CL``.
-
-    Returns
-    -------
-    list of Pair
-        Sorted by the noisy file; never empty. Photographs without a partner are left out.
 
     Raises
     ------

@@ -23,17 +23,12 @@ _UNKNOWN_FREE_MEMORY = 2 << 30
 def resolve_device(name: str) -> torch.device:
     """Turn a name into a device that exists; from then on, fp32 is fp32 on GPUs, too.
 
-    Parameters
-    ----------
-    name : str
-        "auto" (a GPU if there is one), "cpu", "cuda", "cuda:N" or "mps".
+    The names are "auto" (a GPU if there is one), "cpu", "cuda", "cuda:N" and "mps".
 
     Raises
     ------
-    OptionError
-        If the name is unknown.
-    DeviceError
-        If the device is not there.
+    OptionError, DeviceError
+        The name is unknown, or the device is not there.
     """
     # Otherwise, convolutions round what they multiply to 10 bits (TF32).
     torch.backends.cudnn.allow_tf32 = False

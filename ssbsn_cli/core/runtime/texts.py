@@ -12,22 +12,10 @@ _LARGEST = 2**63
 
 
 def parse_json(content: str | bytes) -> Any:
-    """Parse JSON, and check that its values are harmless.
+    """Parse JSON, whose bytes are UTF-8, and check that its values are harmless.
 
-    Parameters
-    ----------
-    content : str or bytes
-        All of the text; bytes are UTF-8.
-
-    Returns
-    -------
-    object
-        Values are nested at most 32 deep, and integers have at most 64 bits.
-
-    Raises
-    ------
-    ValueError
-        It is something else; the message is a part of a sentence that says what.
+    They are nested at most 32 deep, and integers have at most 64 bits. Otherwise, or if it is no
+    JSON, this raises ValueError, whose message is a part of a sentence that says what it is.
     """
     return _parse(json.loads, content)
 

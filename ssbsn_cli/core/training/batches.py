@@ -39,14 +39,10 @@ _FLOOR = (1.5 / 255) ** 2
 
 
 class Batch(NamedTuple):
-    """What a step learns from. All objectives are the distance of the output to a target.
+    """What a step learns from: (B, 3, H, W) float32 in [0, 1], and the PD stride.
 
-    Attributes
-    ----------
-    noisy, target : numpy.ndarray
-        (B, 3, H, W) float32 in [0, 1]; the same array where a network learns from noisy crops.
-    stride : int
-        PD stride that the network sees it through.
+    All objectives are the distance of the output to `target`. Where a network learns from noisy
+    crops, that is `noisy` itself.
     """
 
     noisy: _Floats
