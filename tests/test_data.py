@@ -26,8 +26,7 @@ from hypothesis import strategies as st
 from ssbsn_cli.core.data import cache, store
 from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.draws import Batching
-from ssbsn_cli.core.data.layouts import find_photos
-from ssbsn_cli.core.data.pairs import find_pairs
+from ssbsn_cli.core.data.layouts import find_pairs, find_photos
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.errors import ImageError, OptionError

@@ -10,7 +10,7 @@ from test_data import noise, save, touch
 
 from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.draws import Batching
-from ssbsn_cli.core.data.pairs import Pair, find_pairs
+from ssbsn_cli.core.data.layouts import Pair, find_pairs
 from ssbsn_cli.core.data.sampler import CropSampler, PairSampler
 from ssbsn_cli.core.errors import OptionError
 

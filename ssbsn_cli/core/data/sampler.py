@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.data.draws import CROP, Batching, Shares, philox
-from ssbsn_cli.core.data.pairs import Pair
+from ssbsn_cli.core.data.layouts import Pair
 from ssbsn_cli.core.data.store import CropCache, Window
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.types import to_unit

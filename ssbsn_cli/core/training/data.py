@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.draws import Batching
-from ssbsn_cli.core.data.layouts import find_photos
-from ssbsn_cli.core.data.pairs import Pair, find_pairs
+from ssbsn_cli.core.data.layouts import Pair, find_pairs, find_photos
 from ssbsn_cli.core.data.sampler import CropSampler, PairSampler
 from ssbsn_cli.core.data.store import CropCache, checksum, hold_out
 from ssbsn_cli.core.errors import OptionError

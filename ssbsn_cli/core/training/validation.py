@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from ssbsn_cli.core.data.pairs import find_pairs
+from ssbsn_cli.core.data.layouts import find_pairs
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging import Photo, encode_photo

@@ -9,8 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ssbsn_cli.core.data.layouts import absolute, find_photos, survey
-from ssbsn_cli.core.data.pairs import Key, best_of, find_pairs, key_of
+from ssbsn_cli.core.data.layouts import (
+    Key,
+    absolute,
+    best_of,
+    find_pairs,
+    find_photos,
+    key_of,
+    survey,
+)
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Sample, number_alike
