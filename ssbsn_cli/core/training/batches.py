@@ -123,10 +123,7 @@ def make_recipe(
 ) -> Wide:
     """Return what makes pairs of clean photos; `noisy` are the photos to lift noise from.
 
-    Raises
-    ------
-    OptionError
-        The noise makes no sense, or there is none to lift.
+    Raises OptionError if the noise makes no sense, or if there is none to lift.
     """
     if "lifted" in pairs.noise:
         raise OptionError(

@@ -52,10 +52,7 @@ class _Files(NamedTuple):
 def open_folder(data: Sequence[Path]) -> Dataset:
     """Open noisy photographs, or folders of them, that have no clean counterparts.
 
-    Raises
-    ------
-    OptionError
-        There are none.
+    Raises OptionError if there are none.
     """
     files = []
     for path in data:
