@@ -57,14 +57,16 @@ def denoise_on_cluster(
     place of photos themselves is refused, because a second try would denoise the result.
 
     `address` is that of a Dask scheduler, such as ``tcp://host:8786``; a file that a scheduler
-    wrote; "local", or "local:N" for N new workers on this machine. `jobs` are from file to file,
-    and taken not far ahead of their turn.
+    wrote; "local", or "local:N" for N new workers on this machine. `jobs` are from file to file;
+    each is taken shortly before its turn.
 
     Yields
     ------
-    (Job, dict or Exception)
-        Each job as it ends, and its outcome as of `denoise_files`. A photo whose first try wrote
-        the result and was lost then counts as skipped.
+    job : Job
+        Each, as it ends.
+    outcome : dict or Exception
+        As of `denoise_files`. A photo whose first try wrote the result and was lost then counts as
+        skipped.
 
     Raises
     ------

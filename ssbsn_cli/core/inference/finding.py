@@ -27,10 +27,10 @@ _FOLDERS = 8
 class Found:
     """A photo, as texts: a million of them are cheaper than paths.
 
-    `path` None is standard input. `below` is its folder, relative to the input that led there. It
-    `is_special` if it is a pipe, a device or the like, and `is_listed` if a list names it. `beside`
-    returns the sorted names in its folder that count: those that are named on the command line if
-    it is, too, and all that are there if a folder or a list led to it.
+    A `path` of None is standard input. `below` is its folder, relative to the input that led there.
+    It `is_special` if it is a pipe, a device or the like, and `is_listed` if a list names it.
+    `beside` returns the sorted names in its folder that count: those that are named on the command
+    line if it is, too, and all that are there if a folder or a list led to it.
     """
 
     path: str | None
@@ -71,8 +71,8 @@ class Finder:
     ) -> Iterator[Found | PassedOver | OSError]:
         """Go through inputs in their order, and through folders by name.
 
-        Inputs are photos, folders, or `STREAM`. What is `listed` are more of them, each taken when
-        it is its turn. Yields a photo, what is left out, or why a folder cannot be read.
+        Inputs are photos, folders, or `STREAM`. `listed` names more of them; each is taken when it
+        is its turn. Yields a photo, what is left out, or why a folder cannot be read.
         """
         named = defaultdict(list)
         for text in inputs:

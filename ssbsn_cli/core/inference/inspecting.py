@@ -46,8 +46,8 @@ def inspect_photo(
     """Tell what a photo is, and measure its noise on a few parts that are spread over it.
 
     Of a TIFF that is too large for memory, only the parts are read. `denoise` takes and returns
-    float32 images (H, W, C) with white at 1, as a `Denoiser` does. Raises as `read_photo` and that
-    do.
+    float32 images (H, W, C) with white at 1, as a `Denoiser` does. Raises what `read_photo` and
+    `denoise` raise.
     """
     # Decoders in C write warnings to the standard error, which do not name the photo.
     with silenced_libraries():
@@ -127,7 +127,7 @@ def _describe(
 
 
 def noise_facts(noisy: NDArray[np.float64], denoised: NDArray[np.float64]) -> dict[str, Any]:
-    """Describe the noise of one photo, as for `describe_noise`, as plain values for JSON.
+    """Describe the noise of one photo, cut up as for `describe_noise`, as plain values for JSON.
 
     They are ``noise`` and ``finding``; docs/reference.md explains both.
     """

@@ -27,9 +27,9 @@ _FOLDERS = 1024
 class Job:
     """One photo to denoise.
 
-    `source` None is standard input, and `target` None standard output. `comparison` is where a
-    picture of before and after goes. `below` are the last folders of these paths, which the user
-    did not name.
+    A `source` of None is standard input, and a `target` of None standard output. `comparison` is
+    where a picture of before and after goes. `below` are the last folders of these paths, which the
+    user did not name.
     """
 
     source: Path | None

@@ -207,8 +207,8 @@ def refuse_output(path: Path, overwrite: bool) -> None:
 def parse_json(content: str | bytes) -> Any:
     """Parse JSON, whose bytes are UTF-8, and check that its values are harmless.
 
-    They are nested at most 32 deep, and integers have at most 64 bits. Otherwise, or if it is no
-    JSON, this raises ValueError, whose message is a part of a sentence that says what it is.
+    They are nested at most 32 deep, and integers have at most 64 bits. Whatever is wrong is a
+    ValueError; its message is a part of a sentence that says what.
     """
     return _parse(json.loads, content)
 

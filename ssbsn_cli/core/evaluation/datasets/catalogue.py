@@ -65,8 +65,8 @@ def open_dataset(
     """Open one of `DATASETS`; some damage to its files shows only when they are read.
 
     `data` are its files or folders; if there are none, the folder of the data set's name in the
-    user's cache. None for "demo". For "pairs", patterns with ``*`` in them, too. Its first `limit`
-    samples are taken. For "synthetic", `added` is what its photographs get.
+    user's cache. "demo" takes none, and "pairs" takes patterns with ``*`` in them, too. At most the
+    first `limit` samples are taken. For "synthetic", `added` is what its photographs get.
 
     Raises
     ------
