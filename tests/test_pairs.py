@@ -221,11 +221,6 @@ def test_pairs_smaller_than_the_crop_are_left_out(tmp_path, pairs):
         PairSampler(pairs, *caches, 100, Batching(1, seed=0))
 
 
-def test_crops_without_a_size_are_refused(tmp_path, pairs):
-    with pytest.raises(OptionError, match="crop size"):
-        PairSampler(pairs, *open_both(pairs, tmp_path / "cache"), 0, Batching(2, seed=0))
-
-
 def test_windows_of_large_photos_are_matched_by_their_places(tmp_path):
     """Clean photos take fewer bytes in their files, so the two caches are cut differently."""
     sizes = [(100 + 7 * i, 150 - 9 * i) for i in range(5)]

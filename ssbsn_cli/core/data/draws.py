@@ -19,11 +19,9 @@ CROP, NOISE, STEP = 0, 2, 3
 def philox(seed: int, number: int, stream: int) -> np.random.Philox:
     """Return the random numbers that belong to one crop, or one step, and to no other.
 
-    `stream` says what they are for: `CROP` or `NOISE` of the crop `number`, or `STEP`. Raises
-    OptionError if the seed is not from 0 to 2**64 - 1.
+    `stream` says what they are for: `CROP` or `NOISE` of the crop `number`, or `STEP`. The seed has
+    64 bits.
     """
-    if not 0 <= seed < 1 << 64:
-        raise OptionError(f"The seed is {seed}.", "Give a number from 0 to 2**64 - 1.")
     # The raw numbers of Philox are the same in all releases of NumPy; those of its distributions
     # are not. Key and counter give every crop numbers of its own.
     return np.random.Philox(
@@ -39,27 +37,12 @@ class Batching:
     A step takes ``batch_size * world`` crops, one after another in their numbers, and each process
     its part of them. So two processes with a batch of 2 see what one with a batch of 4 sees.
     `rank`, from 0, says which of `world` processes this is.
-
-    Raises
-    ------
-    OptionError
-        A number makes no sense.
     """
 
     batch_size: int
     seed: int
     rank: int = 0
     world: int = 1
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise OptionError(f"The batch size is {self.batch_size}.", "Give a number above 0.")
-        if not 0 <= self.rank < self.world:
-            raise OptionError(
-                f"There is no process {self.rank} of {self.world}.",
-                "Count processes from 0 to one below their number.",
-            )
-        philox(self.seed, 0, CROP)
 
     def numbers(self, step: int) -> range:
         """Return the numbers of the crops of a step, from 0; all that is random depends on them."""

@@ -25,12 +25,10 @@ class Pictures:
 
     `pictures` are paths of photographs, each with views (H, W, 3) of a part of it; all views of a
     part have the same size. Photographs without a part that is as large as a crop are `too_small`.
-    Raises OptionError if all are, or if crops have no size.
+    Raises OptionError if all are.
     """
 
     def __init__(self, pictures: Iterable[tuple[str, Views]], crop: int) -> None:
-        if crop < 1:
-            raise OptionError(f"The crop size is {crop}.", "Give a number above 0.")
         self._crop = crop
         self.too_small: set[str] = set()
         photos: dict[str, list[Views]] = {}
@@ -111,7 +109,7 @@ class CropSampler(Sampler):
     Raises
     ------
     OptionError
-        A number makes no sense, or a data set has no photograph as large as the crop.
+        The shares make no sense, or a data set has no photograph as large as the crop.
     """
 
     def __init__(
@@ -157,9 +155,8 @@ class PairSampler(Sampler):
     Raises
     ------
     OptionError
-        A number makes no sense, the two photographs of a pair differ in size, or there is no pair
-        to draw from: none was read, none is as large as the crop, or the caches were too small to
-        hold the same of any.
+        The two photographs of a pair differ in size, or there is no pair to draw from: none was
+        read, none is as large as the crop, or the caches were too small to hold the same of any.
     """
 
     def __init__(

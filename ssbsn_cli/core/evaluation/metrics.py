@@ -99,11 +99,6 @@ def _as_floats(
             f"at least {smallest}x{smallest} pixels.",
             "Leave them out, or compare larger parts.",
         )
-    # Written so that NaN fails as well.
-    if not (clean.min() >= 0 and clean.max() <= _WHITE):
-        raise OptionError(
-            "The clean picture has values outside 0 to 255.", "Scale it to white at 255."
-        )
     return clean.astype(np.float64), image.astype(np.float64)
 
 
@@ -127,7 +122,7 @@ class Metric:
 
     `compute` takes the clean picture (the noisy one if there is none), uint8 or floats with white
     at 255, and the denoised one, uint8, both (H, W, C). It raises an `OptionError` if they are too
-    small, or the clean one goes beyond 0..255.
+    small.
     """
 
     name: str
