@@ -59,7 +59,10 @@ class Batching:
 class Shares:
     """How often each of several things is drawn, relative to the others; 0 is never.
 
-    Raises OptionError if the shares are not numbers from 0, or none is above 0.
+    Raises
+    ------
+    OptionError
+        The shares are not numbers from 0, or none is above 0.
     """
 
     def __init__(self, shares: Sequence[float]) -> None:

@@ -102,8 +102,12 @@ def survey(path: Path) -> tuple[str, list[Path], list[Path]]:
     """Tell what kind of data set a directory holds, with all below it but without hidden files.
 
     Returns its kind as in `NoisyPhotos`, the files of that kind, noisy or not, and all files; both
-    are sorted, and their paths absolute. Raises OptionError if a directory cannot be read, or if
-    there are several data sets.
+    are sorted, and their paths absolute.
+
+    Raises
+    ------
+    OptionError
+        A directory cannot be read, or there are several data sets.
     """
     files = sorted(_walk(absolute(path)))
     by_kind: dict[str, list[Path]] = {}

@@ -25,7 +25,11 @@ class Pictures:
 
     `pictures` are paths of photographs, each with views (H, W, 3) of a part of it; all views of a
     part have the same size. Photographs without a part that is as large as a crop are `too_small`.
-    Raises OptionError if all are.
+
+    Raises
+    ------
+    OptionError
+        No part is as large as a crop, or crops have no size.
     """
 
     def __init__(self, pictures: Iterable[tuple[str, Views]], crop: int) -> None:

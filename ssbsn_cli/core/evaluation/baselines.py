@@ -225,7 +225,13 @@ BASELINES: dict[str, type[Classical]] = {each.name: each for each in (_Nlm, _Wav
 
 
 def open_baseline(name: str) -> Classical:
-    """Return one of `BASELINES`; raise OptionError if it or its library is not there."""
+    """Return one of `BASELINES`.
+
+    Raises
+    ------
+    OptionError
+        There is no such denoiser, or its library is not installed.
+    """
     if name not in BASELINES:
         raise OptionError(f"There is no baseline called {name!r}.", suggest(name, BASELINES))
     return BASELINES[name]()

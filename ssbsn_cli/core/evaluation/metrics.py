@@ -187,7 +187,11 @@ def choose_metrics(names: Sequence[str], referenced: bool) -> list[Metric]:
     """Return the metrics to compute for a data set with references, or without.
 
     If no names are given, these are PSNR and the SSIM of the papers, or all that need no reference.
-    Raises OptionError if there is no such metric, or if it needs references.
+
+    Raises
+    ------
+    OptionError
+        There is no such metric, or it needs references.
     """
     known = METRICS if referenced else NO_REFERENCE
     chosen = list(dict.fromkeys(names or (("psnr", "ssim") if referenced else NO_REFERENCE)))

@@ -33,7 +33,10 @@ from ssbsn_cli.core.weights.registry import default_name
 class Evaluation:
     """An evaluation that is ready to run, with everything it needs at hand.
 
-    Raises SsbsnError if something is missing, or if the request makes no sense.
+    Raises
+    ------
+    SsbsnError
+        The data set, weights or a baseline are missing, or the request makes no sense.
     """
 
     def __init__(self, request: EvaluationRequest, warn: Notify) -> None:

@@ -202,11 +202,18 @@ def is_special(path: str) -> bool:
 def read_names(stream: BinaryIO, separator: bytes) -> Iterator[str]:
     """Yield the names that a list of inputs holds, as soon as they are there.
 
-    They are in the encoding of the system's file names. The stream should not be buffered, or
-    another thread that closes it would wait for the next ones. `separator` ends each name: a line
-    feed, or the NUL of ``find -print0``. Empty names are left out.
+    Parameters
+    ----------
+    stream : binary file
+        Names in the encoding of the system's file names. It should not be buffered, or another
+        thread that closes it would wait for the next ones.
+    separator : bytes
+        What ends each: a line feed, or the NUL of ``find -print0``. Empty names are left out.
 
-    Raises OptionError if a name holds a NUL, is too long to be one, or is that of standard input.
+    Raises
+    ------
+    OptionError
+        No name can hold a NUL or be so long, or none may stand for standard input.
     """
     # Windows ends lines by a carriage return, too.
     ending = b"\r" if separator == b"\n" else b""

@@ -46,8 +46,12 @@ def inspect_photo(
     """Tell what a photo is, and measure its noise on a few parts that are spread over it.
 
     Of a TIFF that is too large for memory, only the parts are read. `denoise` takes and returns
-    float32 images (H, W, C) with white at 1, as a `Denoiser` does. Raises what `read_photo` and
-    `denoise` raise.
+    float32 images (H, W, C) with white at 1, as a `Denoiser` does.
+
+    Raises
+    ------
+    ImageError, DeviceError
+        The photo cannot be read, or the device's memory is too small.
     """
     # Decoders in C write warnings to the standard error, which do not name the photo.
     with silenced_libraries():

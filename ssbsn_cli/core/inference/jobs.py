@@ -65,26 +65,33 @@ _Record = tuple[str | None, str, bool]
 class Plan:
     """The jobs of a command, which a thread of its own finds and names; iterate once.
 
-    Iterating yields a `Job` for each photo, in the order of the inputs and by name in directories,
-    and between them what is told of other files: `PassedOver`, or an OSError for a directory that
-    cannot be read. OptionError is raised as soon as it is known that a file would be written twice,
-    or over a photo; or at once, if the options contradict each other.
+    Iterating yields a `Job` for each photo, in the order of the inputs and by name in
+    directories, and between them what is told of other files: `PassedOver`, or an OSError for a
+    directory that cannot be read. OptionError is raised as soon as it is known that a file would
+    be written twice, or over a photo.
 
     Parameters
     ----------
     inputs : sequence of str
         Files, directories, or "-" for standard input.
+    naming : Naming
+        Where results go.
     listed : iterable of str, optional
         More files and directories. Each is taken when it is its turn, by that thread.
     recursive : bool
         Whether to include subdirectories, whose tree is kept below the output.
     shard : (int, int)
-        The number of a part, from 1, and how many there are: only that part of the photos counts. A
-        photo belongs to the same part on every machine, whatever other photos there are: its path
-        below the named folder decides, or its name if it was itself named.
+        The number of a part, from 1, and how many there are: only that part of the photos counts.
+        A photo belongs to the same part on every machine, whatever other photos there are: its
+        path below the named folder decides, or its name if it was itself named.
     overwrite : bool
-        Whether results may replace files. All photos are then found before the first is given out,
-        so that no result can replace one that is still to be read.
+        Whether results may replace files. All photos are then found before the first is given
+        out, so that no result can replace one that is still to be read.
+
+    Raises
+    ------
+    OptionError
+        If the options contradict each other.
     """
 
     def __init__(

@@ -24,11 +24,18 @@ from ssbsn_cli.core.runtime.storage import refuse_output
 class Naming:
     """What a user says about where results go.
 
-    `output` is a file, a directory, or "-" for standard output. Without it, results go beside the
-    photos, or to standard output if the photo comes from standard input. `suffix` goes between a
-    result's stem and its extension; by default "_denoised" beside the photos, and nothing in an
-    output directory. `format` is by default that of the extension. `compare` is a file for the
-    picture of before and after; a directory if there are several inputs.
+    Parameters
+    ----------
+    output : str, optional
+        A file, a directory, or "-" for standard output. Without it, results go beside the
+        photos, or to standard output if the photo comes from standard input.
+    suffix : str, optional
+        Goes between a result's stem and its extension. By default "_denoised" beside the
+        photos, and nothing in an output directory.
+    format : str, optional
+        Format of the results; by default that of the extension.
+    compare : str, optional
+        A file for the picture of before and after; a directory if there are several inputs.
     """
 
     output: str | None = None

@@ -55,11 +55,21 @@ class Predictor:
         self._lock = threading.Lock()
 
     def __call__(self, tiles: NDArray[np.float32], seed: int, pixels: float) -> NDArray[np.float32]:
-        """Denoise tiles of one size, (N, h, w, C) with C = 1 or 3, white at 1; nothing is clipped.
+        """Denoise tiles of one size.
 
-        `seed` is that of the network's random numbers. `pixels` are those of the whole image; with
-        enough of them, the network is compiled. Raises DeviceError if the precision does not
-        suffice for the network's values.
+        Parameters
+        ----------
+        tiles : array
+            (N, h, w, C) with C = 1 or 3, white at 1; so is the result, which is not clipped.
+        seed : int
+            Of the network's random numbers.
+        pixels : float
+            Of the whole image; with enough of them, the network is compiled.
+
+        Raises
+        ------
+        DeviceError
+            If the precision does not suffice for the network's values.
         """
         x = torch.from_numpy(tiles).permute(0, 3, 1, 2).to(self.device)
         grey = x.shape[1] == 1

@@ -131,12 +131,24 @@ def passes_without_r3(refine: str) -> OptionError:
 class FileOptions:
     """How photos are read and results are written.
 
-    `format` is by default that of the result's name, or of the photo. `quality` is 1 to 100; for
-    AVIF and JPEG XL, 100 is lossless. `overwrite` allows replacing files, the photo itself
-    included. `skip_existing` leaves out photos whose result is there, or that another process is
-    making. `strip_metadata` leaves out all that describes the photo, and `keep_time` gives the
-    result the photo's time of change. Photos may have at most `max_pixels`; `MAX_PIXELS` of
-    ``core/imaging`` if not given. Camera raw files are developed to `raw_space`.
+    Parameters
+    ----------
+    format : str, optional
+        Format of the result; by default that of its name, or of the photo.
+    quality : int
+        Of JPEG, WebP, HEIC, AVIF and JPEG XL, 1 to 100; 100 is lossless in the last two.
+    overwrite : bool
+        Whether files may be replaced, the photo itself included.
+    skip_existing : bool
+        Whether to leave out photos whose result is there, or that another process is making.
+    strip_metadata : bool
+        Whether to leave out EXIF, XMP, ICC and all else that describes the photo.
+    keep_time : bool
+        Whether results get the photos' time of change.
+    max_pixels : int, optional
+        The most pixels that a photo may have; `MAX_PIXELS` of ``core/imaging`` if not given.
+    raw_space : {"srgb", "p3", "adobe", "prophoto"}
+        The colour space that camera raw files are developed to.
     """
 
     format: str | None = None

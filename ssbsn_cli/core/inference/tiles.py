@@ -99,7 +99,10 @@ def plan_tiles(
 ) -> Tiling:
     """Choose how images are cut for a network that computes in `dtype` on `device`.
 
-    Raises OptionError if the overlap that is asked for does not fit the tiles.
+    Raises
+    ------
+    OptionError
+        If the overlap that is asked for does not fit the tiles.
     """
     fitting = choose_tile(weights, device, dtype)
     tile = fitting if settings.tile is None else settings.tile

@@ -81,7 +81,11 @@ def fused_convolution(
     """Convolve, add `plus` if it is given, and apply a ReLU if asked to, in one go.
 
     `how` is padding, stride, dilation and groups. Without `plus`, a ReLU comes last in any case.
-    Raises RuntimeError if memory is short, or, with some releases, if a side is one pixel.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails: memory is short, or, with some releases, a side is one pixel.
     """
     convolution = torch.ops.mkldnn._convolution_pointwise
     out: Tensor
@@ -114,7 +118,13 @@ def fits_winograd(x: Tensor) -> bool:
 
 
 def winograd_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolve one (1, C, H, W) with plain 3x3 kernels; raise RuntimeError if that fails."""
+    """Convolve one (1, C, H, W) with plain 3x3 kernels.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails, for example for lack of memory.
+    """
     return torch._nnpack_spatial_convolution(x, weight, bias, 1, 1)
 
 

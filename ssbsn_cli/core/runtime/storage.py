@@ -68,8 +68,12 @@ def cache_dir() -> Path:
     """Return the directory of fetched weights and of all caches; made, for the user alone.
 
     It is what ``SSBSN_CACHE`` names, or else a folder in the system's place for caches. If it
-    cannot be made, whoever writes to it finds out. Raises SsbsnError if ``SSBSN_CACHE`` is not set
-    and the user has no home folder.
+    cannot be made, whoever writes to it finds out.
+
+    Raises
+    ------
+    SsbsnError
+        The user has no home folder, and ``SSBSN_CACHE`` is not set.
     """
     # It takes longer to import than a command's help may.
     import pooch

@@ -123,7 +123,10 @@ def make_recipe(
 ) -> Wide:
     """Return what makes pairs of clean photos; `noisy` are the photos to lift noise from.
 
-    Raises OptionError if the noise makes no sense, or if there is none to lift.
+    Raises
+    ------
+    OptionError
+        The noise makes no sense, or there is none to lift.
     """
     if "lifted" in pairs.noise:
         raise OptionError(

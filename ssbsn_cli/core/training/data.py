@@ -70,7 +70,13 @@ class TrainingData:
 def open_data(
     request: TrainingRequest, network: Network, team: Team, say: Notify, warn: Notify
 ) -> TrainingData:
-    """Find and decode the photos of a training; raise OptionError if nothing is usable."""
+    """Find and decode the photos of a training.
+
+    Raises
+    ------
+    OptionError
+        There is nothing usable.
+    """
     config, training = request.config, request.config.training
     refuse_objectives(config, network)
     # For blind-spot networks, that is the PD stride of inference; others ignore strides.

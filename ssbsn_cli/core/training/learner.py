@@ -28,7 +28,11 @@ class Learner:
     """A network that learns; `step` counts the steps that it has done.
 
     The network is moved to the device of `team`. The precision of `config` is "fp32" or "bf16".
-    Raises DeviceError if the network is to be compiled, and what that takes is missing.
+
+    Raises
+    ------
+    DeviceError
+        The network is to be compiled, and what that takes is missing.
     """
 
     def __init__(

@@ -93,8 +93,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
     Each record has an "event" and a "step". Steps never fall, and no event occurs twice at one
     step: of what a resumed run did again, the last time counts. Damaged lines are left out. If
-    there is no such file, there are no records. Raises OptionError if it is there, but cannot be
-    read.
+    there is no such file, there are no records.
+
+    Raises
+    ------
+    OptionError
+        The file is there, but cannot be read.
     """
     try:
         content = path.read_bytes()

@@ -96,8 +96,13 @@ class TrainingOptions:
 def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> TrainingRequest:
     """Fill in what the user left out, from the run to resume or else by defaults.
 
-    The run may come from somebody else, so a cache that it names is used only if the user names it,
-    too. `say` is told so. Raises OptionError if something makes no sense.
+    The run may come from somebody else, so a cache that it names is used only if the user names
+    it, too. `say` is told so.
+
+    Raises
+    ------
+    OptionError
+        Something makes no sense.
     """
     chosen = asked.config
     if chosen is None:

@@ -87,7 +87,10 @@ def read_pairs(
 ) -> list[tuple[_Picture, _Picture]]:
     """Read the centres of a folder's pairs, at most `count` of them, for `score_pairs`.
 
-    Raises OptionError if no pair can be read.
+    Raises
+    ------
+    OptionError
+        No pair can be read.
     """
     pairs = find_pairs(path)
     pictures: list[tuple[_Picture, _Picture]] = []

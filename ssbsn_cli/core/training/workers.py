@@ -35,8 +35,12 @@ _Slot = NDArray[np.float32]
 def choose_workers(asked: int | Literal["auto"], device: torch.device) -> int:
     """Return how many workers each process of a training gets; 0 stands for a thread.
 
-    "auto" gives a GPU all cores but one. A CPU needs its cores for the network. Raises OptionError
-    if this system cannot share memory with workers.
+    "auto" gives a GPU all cores but one. A CPU needs its cores for the network.
+
+    Raises
+    ------
+    OptionError
+        This system cannot share memory with workers.
     """
     possible = sys.platform == "linux"
     if asked == "auto":

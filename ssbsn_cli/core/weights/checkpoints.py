@@ -36,9 +36,7 @@ _NAME = re.compile(r"[\w.]{1,200}", re.ASCII)
 def load_checkpoint(
     path: Path, usage: Mapping[str, Any] | None = None
 ) -> tuple[Network, Descriptor]:
-    """Load a network for images in [0, 1] from a file of weights, and describe it.
-
-    It is on the CPU, in float32 and in evaluation mode.
+    """Load a network for images in [0, 1] from a file of weights.
 
     Parameters
     ----------
@@ -47,6 +45,13 @@ def load_checkpoint(
         authors; its content tells which. No code in a file is ever run.
     usage : mapping, optional
         Fields of the descriptor (``value_range``, ``refine``, ...) for files that have none.
+
+    Returns
+    -------
+    network : Network
+        On the CPU, float32, in evaluation mode.
+    descriptor : Descriptor
+        Of the file, or what its weights reveal.
 
     Raises
     ------

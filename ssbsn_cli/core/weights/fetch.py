@@ -46,7 +46,10 @@ def local_path(entry: Entry) -> Path | None:
 def verified_path(entry: Entry) -> Path:
     """Return the file of `entry` after comparing its digest.
 
-    Raises WeightsError if the file is not here, or is not the one that it should be.
+    Raises
+    ------
+    WeightsError
+        If the file is not here, or is not the one that it should be.
     """
     again = "Install ssbsn again." if entry.bundled else f"Run: ssbsn fetch-weights {entry.name}"
     path = local_path(entry)

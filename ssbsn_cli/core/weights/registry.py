@@ -97,7 +97,10 @@ class Entry(_Table):
 def entries() -> dict[str, Entry]:
     """Return all weights by name: those of the package and of the user's own registry.
 
-    Raises WeightsError if a registry cannot be read or makes no sense.
+    Raises
+    ------
+    WeightsError
+        If a registry cannot be read or makes no sense.
     """
     return _read_all()[1]
 
@@ -110,7 +113,10 @@ def default_name() -> str:
 def read_registry(path: Path) -> tuple[str | None, dict[str, Entry]]:
     """Read a TOML file with a ``default``, which may be missing, and a table for each entry.
 
-    Raises WeightsError if the file cannot be read or makes no sense.
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read or makes no sense.
     """
     hint = "Correct the file; docs/weights.md says what belongs into it."
     try:

@@ -57,7 +57,10 @@ class AddedNoise:
 def open_synthetic(data: Sequence[Path], added: AddedNoise) -> Dataset:
     """Open clean photographs, or folders of them, that get noise.
 
-    Raises OptionError if there are no photographs, or if the noise makes no sense.
+    Raises
+    ------
+    OptionError
+        There are no photographs, or the noise makes no sense.
     """
     # A typing error is noticed before a large folder is walked through.
     NamedNoise(added.text)

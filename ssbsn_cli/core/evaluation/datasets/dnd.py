@@ -40,7 +40,10 @@ _CROP = "Idenoised_crop"
 def open_dnd(data: Sequence[Path]) -> Dataset:
     """Open DND: 20 crops of each of 50 photographs, as floats, which is what the files hold.
 
-    Raises OptionError if a file is missing or damaged, or if h5py is not installed.
+    Raises
+    ------
+    OptionError
+        A file is missing or damaged, or h5py is not installed.
     """
     path = find_file(data, "info.mat", NEEDS)
     with _opened(path, "of DND's crops") as file:

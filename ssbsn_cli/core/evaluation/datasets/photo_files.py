@@ -52,7 +52,10 @@ class _Files(NamedTuple):
 def open_folder(data: Sequence[Path]) -> Dataset:
     """Open noisy photographs, or folders of them, that have no clean counterparts.
 
-    Raises OptionError if there are none.
+    Raises
+    ------
+    OptionError
+        There are none.
     """
     files = []
     for path in data:

@@ -121,8 +121,12 @@ def find_file(data: Sequence[Path], name: str, hint: str) -> Path:
     """Find the file `name` that a data set is known by; the least deep one if there are several.
 
     `data` is the file itself, files beside it, or folders that hold it, at most two folders deep.
-    Raises OptionError if there is none, or if it may not be read; `hint` says which file goes
-    where.
+    The hint of errors says which file goes where.
+
+    Raises
+    ------
+    OptionError
+        There is none, or it may not be read.
     """
     for path in data:
         if not path.exists():

@@ -40,8 +40,12 @@ SHAPE = (40, 32, 256, 256, 3)
 def open_validation(data: Sequence[Path]) -> Dataset:
     """Open SIDD's validation set: 1280 samples with a reference each.
 
-    Its two files are in MATLAB's version 5, each with an array of the file's name. Raises
-    OptionError if one is missing or damaged, or holds something else.
+    Its two files are in MATLAB's version 5, each with an array of the file's name.
+
+    Raises
+    ------
+    OptionError
+        A file is missing or damaged, or holds something else.
     """
     paths = [
         find_file(data, f"Validation{kind}BlocksSrgb.mat", VALIDATION_NEEDS)
