@@ -54,9 +54,19 @@ _ERRORS: dict[type[Exception], tuple[int, Callable[[Any], SsbsnError]]] = {
 
 
 def explain(error: Exception) -> tuple[int, SsbsnError]:
-    """Return the exit code of a command that ends with an exception, and what is wrong in words.
+    """Look an exception up in `_ERRORS`.
 
-    Raises `error` itself if it is a defect of this program.
+    Returns
+    -------
+    code : int
+        The exit code of a command that ends with it.
+    explained : SsbsnError
+        What is wrong, and what to do about it.
+
+    Raises
+    ------
+    Exception
+        `error` itself, if it is a defect of this program.
     """
     for kind in type(error).__mro__:
         if kind in _ERRORS:

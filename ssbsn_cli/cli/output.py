@@ -47,10 +47,16 @@ def visible(text: str) -> str:
 
 
 class Output:
-    """Print for a person, for a script, or only errors.
+    """Print for a person, for a script (``--json``), or only errors (``--quiet``).
 
-    With `json_lines`, each result is one line of JSON. With `quiet`, nothing but that and errors is
-    printed. With `debug`, errors say where they come from, too.
+    Parameters
+    ----------
+    json_lines : bool
+        Print each result as one line of JSON.
+    quiet : bool
+        Print nothing but errors, and JSON if asked for.
+    debug : bool
+        Print where errors come from, too.
     """
 
     def __init__(self, *, json_lines: bool, quiet: bool, debug: bool = False) -> None:
@@ -117,7 +123,10 @@ class Output:
     def progress(self, *, counted: bool = True) -> Iterator[Progress]:
         """Show progress bars on stderr while inside, if stderr is a terminal.
 
-        They show "done/total" if `counted`, else a percentage.
+        Parameters
+        ----------
+        counted : bool
+            Show "done/total" instead of a percentage.
         """
         # Imported here, so that --help need not wait for it.
         from rich.progress import (

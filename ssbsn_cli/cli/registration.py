@@ -18,13 +18,22 @@ _PATH = (Path | None,)
 
 
 def register(app: typer.Typer, name: str, command: Callable[..., None], *examples: str) -> None:
-    """Add a command to the application; `examples` are command lines that ``--help`` shows.
-
-    `command` takes an `Output` and, by keyword, its options. A parameter annotated ``Annotated[X,
-    function]`` stands for all options of that function, which returns an X.
+    """Add a command to the application.
 
     Every command gets ``--json``, ``--quiet`` and ``--debug``. It refuses names that are empty, and
     ends with an exit code of `failures`.
+
+    Parameters
+    ----------
+    app : typer.Typer
+        The application.
+    name : str
+        What a user types.
+    command : callable
+        Takes an `Output` and, by keyword, its options. A parameter annotated
+        ``Annotated[X, function]`` stands for all options of that function, which returns an X.
+    *examples : str
+        Command lines that ``--help`` shows.
     """
     options: dict[str, inspect.Parameter] = {}
     groups: dict[str, tuple[Callable[..., Any], list[str]]] = {}

@@ -1,5 +1,7 @@
 """Photographs for training: finding them, keeping them decoded, drawing crops from them.
 
-`find_photos` tells how a data set is laid out, `open_cache` decodes it once, and `CropSampler`
-draws from that. For pairs there are `find_pairs` and `PairSampler`.
+A data set of noisy photographs goes through three steps: `find_photos` tells its layout,
+`open_cache` decodes it once into a memory-mapped file, and `CropSampler` draws from that file. For
+pairs of a noisy and a clean photograph there are `find_pairs` and `PairSampler`. Nothing here
+imports torch.
 """

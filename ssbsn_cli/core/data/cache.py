@@ -49,8 +49,8 @@ def open_cache(
 ) -> CropCache:
     """Open the crop cache of some photographs; build it if it is not there or not whole.
 
-    A cache appears whole or not at all, and one process builds it while others wait. It belongs to
-    the photographs as they were (path, size and time of change), `side` and `limit_bytes`.
+    A cache appears whole or not at all, and one process builds it while others wait. It belongs
+    to the photographs as they were (path, size and time of change), `side` and `limit_bytes`.
 
     Parameters
     ----------
@@ -62,9 +62,16 @@ def open_cache(
         Size of the windows that stand for photographs if `limit_bytes` is too little for all of
         them. It must be no less than the crops to be drawn.
     limit_bytes : int
-        The most that the pixels may take. Photographs larger than their share of what is left are
-        represented by windows at random places, always the same ones. If there is not even room for
-        one window of each, some of the photographs are left out.
+        The most that the pixels may take. Photographs larger than their share of what is left
+        are represented by windows at random places, always the same ones. If there is not even
+        room for one window of each, some of the photographs are left out.
+    notify : callable, optional
+        Called with sentences about what is done.
+
+    Returns
+    -------
+    CropCache
+        With all that could be read; the rest is in its `skipped`.
 
     Raises
     ------

@@ -19,8 +19,17 @@ CROP, NOISE, STEP = 0, 2, 3
 def philox(seed: int, number: int, stream: int) -> np.random.Philox:
     """Return the random numbers that belong to one crop, or one step, and to no other.
 
-    `stream` says what they are for: `CROP` or `NOISE` of the crop `number`, or `STEP`. The seed has
-    64 bits.
+    Parameters
+    ----------
+    seed, number : int
+        The seed, from 0 to 2**64 - 1, and the number of the crop or the step.
+    stream : int
+        What they are for: `CROP` or `NOISE` of a crop, or `STEP`.
+
+    Raises
+    ------
+    OptionError
+        The seed is out of range.
     """
     # The raw numbers of Philox are the same in all releases of NumPy; those of its distributions
     # are not. Key and counter give every crop numbers of its own.
@@ -36,7 +45,20 @@ class Batching:
 
     A step takes ``batch_size * world`` crops, one after another in their numbers, and each process
     its part of them. So two processes with a batch of 2 see what one with a batch of 4 sees.
-    `rank`, from 0, says which of `world` processes this is.
+
+    Parameters
+    ----------
+    batch_size : int
+        How many crops this process draws a step.
+    seed : int
+        0 to 2**64 - 1; another seed, other crops.
+    rank, world : int
+        Which process this is, from 0, of how many.
+
+    Raises
+    ------
+    OptionError
+        A number makes no sense.
     """
 
     batch_size: int

@@ -69,9 +69,13 @@ def find_photos(path: Path) -> NoisyPhotos:
     ----------
     path : Path
         A directory, searched with all directories below it but without hidden files: SIDD Medium,
-        NIND, DND or AP-BSN's ``dataset/prep``, or any part of one of them. Of NIND, photographs
-        above the lowest ISO of their scene are noisy. In any other directory, every photograph
-        counts as noisy. So does a single file, whatever its name.
+        NIND, DND or AP-BSN's ``dataset/prep``, or any part of one of them. In any other directory,
+        every photograph counts as noisy. So does a single file, whatever its name.
+
+    Returns
+    -------
+    NoisyPhotos
+        The noisy photographs of NIND are those above the lowest ISO of their scene.
 
     Raises
     ------

@@ -22,14 +22,16 @@ def read_pixels(path: Path) -> NDArray[Any]:
 
     Returns
     -------
-    array
-        (H, W, 3), C-contiguous: uint8 if the file has 8 bits, else uint16 with white at 65535. Grey
-        becomes RGB, alpha is dropped, floats outside [0, 1] are clipped.
+    numpy.ndarray
+        (H, W, 3), C-contiguous: uint8 if the file has 8 bits, else uint16 with white at 65535.
+        Grey becomes RGB, alpha is dropped, floats outside [0, 1] are clipped.
 
     Raises
     ------
-    ImageError, OptionError
-        It cannot be read, or it is a MATLAB file and h5py is not installed.
+    ImageError
+        It cannot be read.
+    OptionError
+        It is a MATLAB file, and h5py is not installed.
     """
     if path.suffix.lower() == ".mat":
         color = _read_dnd(path)

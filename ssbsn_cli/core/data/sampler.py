@@ -107,8 +107,19 @@ class Sampler:
 class CropSampler(Sampler):
     """Draws crops of noisy photographs; see `Sampler`.
 
-    `caches` are data sets. Within one, each photograph is equally likely, and each position in it.
-    Photographs smaller than the crop are never drawn: `too_small` counts them.
+    Parameters
+    ----------
+    caches : sequence of CropCache
+        Data sets. Within one, each photograph is equally likely, and each position in it.
+    shares : sequence of float
+        How often each data set is drawn, relative to the others; 0 is never.
+    crop, batching
+        See `Sampler`.
+
+    Attributes
+    ----------
+    too_small : int
+        Photographs smaller than the crop, which are never drawn.
 
     Raises
     ------
@@ -135,7 +146,10 @@ class CropSampler(Sampler):
     def batch(self, step: int) -> NDArray[np.float32]:
         """Draw the crops of one step, from 0, flipped and turned at random.
 
-        They are (batch_size, 3, crop, crop) float32 in [0, 1], RGB.
+        Returns
+        -------
+        numpy.ndarray
+            (batch_size, 3, crop, crop) float32 in [0, 1], RGB, C-contiguous.
         """
         crops: NDArray[np.float32] = self._draw(step, 1)[0]
         return crops
@@ -151,10 +165,23 @@ def _put(pixels: NDArray[Any], how: int, target: NDArray[np.float32]) -> None:
 class PairSampler(Sampler):
     """Draws crops of pairs; see `Sampler`.
 
-    The caches were opened with the ``noisy`` and the ``clean`` of all `pairs`, in their order, and
-    with the same ``side``. Where they hold only windows of a photograph, crops come from what both
-    hold: their windows are at the same places, but there may be more of one than of the other.
-    Pairs that are never drawn are `left_out`, each with a reason.
+    Where a cache holds only windows of a photograph, crops come from what both caches hold: their
+    windows are at the same places, but there may be more of one than of the other.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        The pairs.
+    noisy, clean : CropCache
+        Opened with the ``noisy`` and the ``clean`` of all `pairs`, in their order, and with the
+        same ``side``. Photographs that either could not read are left out with their partners.
+    crop, batching
+        See `Sampler`.
+
+    Attributes
+    ----------
+    left_out : list of (Pair, str)
+        Pairs that are never drawn, and why.
 
     Raises
     ------
@@ -204,9 +231,12 @@ class PairSampler(Sampler):
         super().__init__([pictures], Shares([1.0]), crop, batching)
 
     def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Draw the noisy and the clean crops of one step, both of a pair flipped and turned alike.
+        """Draw the crops of one step, from 0, both of a pair flipped and turned alike.
 
-        They are like those of `CropSampler.batch`.
+        Returns
+        -------
+        noisy, clean : numpy.ndarray
+            (batch_size, 3, crop, crop) float32 in [0, 1], RGB, C-contiguous.
         """
         noisy, clean = self._draw(step, 2)
         return noisy, clean

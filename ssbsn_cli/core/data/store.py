@@ -152,9 +152,23 @@ def _window(entry: dict[str, Any]) -> Window:
 def hold_out(cache: CropCache, fraction: float, crop: int) -> tuple[CropCache, CropCache]:
     """Split each photograph into a part to train on and one to validate on.
 
-    A crop of one part never overlaps a crop of the other. A `fraction` of the rows, but no fewer
-    than a crop needs, is held out from the bottom and the top of the photographs in turn.
-    Photographs with no room for a crop of each kind are only trained on.
+    A crop of one part never overlaps a crop of the other.
+
+    Parameters
+    ----------
+    cache : CropCache
+        All photographs.
+    fraction : float
+        Part of the rows to validate on, 0 to 1, but no fewer rows than a crop needs. They are
+        taken from the bottom and the top of the photographs in turn.
+    crop : int
+        Height and width of the crops.
+
+    Returns
+    -------
+    training, held : CropCache
+        The same pixels, other windows. Photographs with no room for a crop of each kind are only
+        trained on.
     """
     training: list[Window] = []
     held: list[Window] = []

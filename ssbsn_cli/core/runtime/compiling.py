@@ -49,6 +49,8 @@ class Compiler:
         Whether work is known to be faster compiled; if not, "auto" compiles nothing.
     passes : int
         How often the network runs for each pixel.
+    notify : callable
+        Told, in a sentence, what a user should know.
 
     Raises
     ------
@@ -84,11 +86,21 @@ class Compiler:
         self._ready: set[Hashable] = set()
 
     def run(self, work: Callable[[], _Result], shape: Hashable, pixels: float) -> _Result:
-        """Do a piece of work, and return what it returns; it may be called twice.
+        """Do a piece of work, and return what it returns.
 
-        `shape` is the same for pieces that call the network with the same shapes, and `pixels` how
-        many all pieces of this shape have together. Raises DeviceError if compiling is "on" and
-        fails.
+        Parameters
+        ----------
+        work : callable
+            Calls the network. It may be called twice.
+        shape : hashable
+            The same for pieces that call the network with the same shapes.
+        pixels : float
+            How many all pieces of this shape have together.
+
+        Raises
+        ------
+        DeviceError
+            If compiling is "on" and fails.
         """
         repaid = self._kind == "on" or pixels * self._per_pixel > _WORTH
         if not (self._wanted and repaid):

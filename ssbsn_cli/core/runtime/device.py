@@ -23,12 +23,17 @@ _UNKNOWN_FREE_MEMORY = 2 << 30
 def resolve_device(name: str) -> torch.device:
     """Turn a name into a device that exists; from then on, fp32 is fp32 on GPUs, too.
 
-    The names are "auto" (a GPU if there is one), "cpu", "cuda", "cuda:N" and "mps".
+    Parameters
+    ----------
+    name : str
+        "auto" (a GPU if there is one), "cpu", "cuda", "cuda:N" or "mps".
 
     Raises
     ------
-    OptionError, DeviceError
-        The name is unknown, or the device is not there.
+    OptionError
+        If the name is unknown.
+    DeviceError
+        If the device is not there.
     """
     # Otherwise, convolutions round what they multiply to 10 bits (TF32).
     torch.backends.cudnn.allow_tf32 = False

@@ -40,8 +40,12 @@ def locked(directory: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Keep other processes from building caches in a directory; wait for one that does.
 
     The directory exists. `waiting` is called if another process has the lock, which the system
-    frees when that process ends, however it ends. Where the disk has no locks, nobody waits. Raises
-    OSError if the directory cannot be written to.
+    frees when that process ends, however it ends. Where the disk has no locks, nobody waits.
+
+    Raises
+    ------
+    OSError
+        The directory cannot be written to.
     """
     from filelock import FileLock, Timeout
 
@@ -100,7 +104,15 @@ def file_digest(path: Path) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file, or replace one, so that nobody ever sees half of it, whatever happens."""
+    """Write a file so that nobody ever sees half of it, whatever happens meanwhile.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced if it exists.
+    content : bytes
+        All of the file.
+    """
     with _appearing(path) as temporary:
         temporary.write_bytes(content)
 
@@ -109,9 +121,18 @@ def write_atomically(path: Path, content: bytes) -> None:
 def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary file to write to, and move it into place once it is written.
 
-    It lies in the same folder, and is removed if the block does not reach its end. A link at `path`
-    is followed. With `overwrite`, a file that is there may be replaced; its owner and permissions
-    are kept, and at no time may others read what they could not read before.
+    Parameters
+    ----------
+    path : Path
+        Where the result is to be. A link is followed.
+    overwrite : bool
+        Whether a file that is there already may be replaced; its owner and permissions are kept,
+        and at no time may others read what they could not read before.
+
+    Yields
+    ------
+    Path
+        An empty file in the same folder. It is removed if the block does not reach its end.
 
     Raises
     ------

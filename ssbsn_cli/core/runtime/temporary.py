@@ -60,8 +60,17 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 def claim(path: Path) -> bool:
     """Announce that this process makes a file, unless a process that is alive has done so.
 
-    Returns whether this process may make it; call `give_up_claim` later. The folder exists. Where
-    the disk has no locks, nobody announces anything, and everybody may make the file.
+    Where the disk has no locks, nobody announces anything, and everybody may make the file.
+
+    Parameters
+    ----------
+    path : Path
+        In a folder that exists.
+
+    Returns
+    -------
+    bool
+        Whether this process may make it. Call `give_up_claim` later.
     """
     claimed = _claim_on(path)
     _sweep(path.parent)

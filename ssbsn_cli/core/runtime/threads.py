@@ -52,8 +52,19 @@ def map_in_order(
 ) -> Generator[_Result]:
     """Do jobs on several threads of one core each, and yield the results in order.
 
-    Each job is taken shortly before a thread needs it. What it raises is raised here. With 1
-    worker, the calling thread does the jobs, on all cores that PyTorch has.
+    Parameters
+    ----------
+    work : callable
+        Does one job.
+    jobs : iterable
+        Each is taken shortly before a thread needs it.
+    workers : int
+        Number of threads. With 1, the calling thread does the jobs, on all cores that PyTorch has.
+
+    Yields
+    ------
+    object
+        Each job's result. What a job raises is raised here.
     """
     if workers < 2:
         yield from map(work, jobs)

@@ -39,10 +39,14 @@ _FLOOR = (1.5 / 255) ** 2
 
 
 class Batch(NamedTuple):
-    """What a step learns from: (B, 3, H, W) float32 in [0, 1], and the PD stride.
+    """What a step learns from. All objectives are the distance of the output to a target.
 
-    All objectives are the distance of the output to `target`. Where a network learns from noisy
-    crops, that is `noisy` itself.
+    Attributes
+    ----------
+    noisy, target : numpy.ndarray
+        (B, 3, H, W) float32 in [0, 1]; the same array where a network learns from noisy crops.
+    stride : int
+        PD stride that the network sees it through.
     """
 
     noisy: _Floats

@@ -155,9 +155,14 @@ def load_config(
 ) -> Config:
     """Read one of `config_names`, or a TOML file, and change it.
 
-    `settings` are changes as ``section.key=value``, with the value in TOML; other text stands for
-    itself. `options`, by ``section.key``, are made last, and None changes nothing. Of the three
-    ways to say how long to train, the last one given counts.
+    Of the three ways to say how long to train, the last one given counts.
+
+    Parameters
+    ----------
+    settings : sequence of str
+        Changes as ``section.key=value``, with the value in TOML; other text stands for itself.
+    options : mapping, optional
+        More changes, by ``section.key``; they are made last, and None changes nothing.
 
     Raises
     ------

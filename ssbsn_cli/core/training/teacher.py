@@ -35,7 +35,11 @@ def teach(
     """Let a teacher denoise parts of noisy photos, or find what it did before in a directory.
 
     The photos are given as for `CropSampler`. After an interruption, what is missing is added.
-    Returns a directory of pairs, 16 bits a channel.
+
+    Returns
+    -------
+    Path
+        A directory of pairs, 16 bits a channel.
 
     Raises
     ------

@@ -84,7 +84,8 @@ class Team:
 def join_team(device: str) -> Team:
     """Join the other processes if ``torchrun`` started this one.
 
-    With several processes, "auto" and "cuda" give each process of a machine a GPU of its own.
+    With several processes, the devices "auto" and "cuda" give each process of a machine a GPU of
+    its own.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))

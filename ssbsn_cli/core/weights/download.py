@@ -39,10 +39,18 @@ def download(
 ) -> None:
     """Download one file, trying again if the connection is to blame.
 
-    A redirect from https to an address without it is refused. What is at `path` is overwritten, and
-    part of the file may be there after an error. `hint` says what the user can do if it fails.
-    `largest` is the most bytes that the file may have. `progress` is told how many bytes are here,
-    and their total, or 0 if it is unknown.
+    Parameters
+    ----------
+    url : str
+        What to download. A redirect from https to an address without it is refused.
+    path : Path
+        Where to. What is there is overwritten, and part of the file may be there after an error.
+    hint : str
+        What the user can do if it fails.
+    largest : int
+        Most bytes that the file may have.
+    progress : callable
+        Called with the number of bytes that are here, and their total, or 0 if it is unknown.
 
     Raises
     ------

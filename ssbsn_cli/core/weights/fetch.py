@@ -75,8 +75,16 @@ def fetch(
     The new file takes its place only after these checks: its digest is the published one, or the
     first one seen; it loads without running code; it is the network that the registry says.
 
-    `dest` is a directory in place of the cache. `source` is a file that somebody downloaded by
-    hand, to be copied. `progress` is as for `download`.
+    Parameters
+    ----------
+    entry : Entry
+        Which weights.
+    dest : Path, optional
+        Directory in place of the cache.
+    source : Path, optional
+        A file that somebody downloaded by hand, to be copied.
+    progress : callable
+        Called with the number of bytes that are here, and their total, or 0 if it is unknown.
 
     Raises
     ------

@@ -46,8 +46,15 @@ class _ForbiddenError(Exception):
 def load_pickle(path: Path) -> Any:
     """Load what `torch.save` wrote, as long as it holds tensors and plain values only.
 
-    The file is a zip archive, or a pickle from before PyTorch 1.6. The tensors are on the CPU. They
-    may claim to be larger than the file, by strides of zero.
+    Parameters
+    ----------
+    path : Path
+        A zip archive, or a pickle from before PyTorch 1.6.
+
+    Returns
+    -------
+    object
+        With tensors on the CPU. They may claim to be larger than the file, by strides of zero.
 
     Raises
     ------
