@@ -19,12 +19,26 @@ ALL_BASELINES = "all"
 class EvaluationRequest:
     """An evaluation.
 
-    For `dataset`, `data`, `limit` and `added` see `open_dataset`. `weights` are names or paths: the
-    default weights if empty, no network if "none". `baselines` are names, or "all" for all that are
-    installed. `metrics` are the usual ones if empty. `protocol` says how the images are run, for
-    the record. `cache` is a folder of results from before and of those to come; without it, nothing
-    is kept. The last paths are what to write: two files, a folder of pictures, and a file or a
-    folder.
+    Parameters
+    ----------
+    dataset, data, limit, added
+        See `open_dataset`.
+    weights : sequence of str
+        Names or paths; the default weights if empty, no network if "none".
+    baselines : sequence of str
+        Names, or "all" for all that are installed.
+    metrics : sequence of str
+        Names; the usual ones if empty.
+    protocol : str
+        How the images are run, for the record.
+    settings : Settings
+        How networks are run.
+    cache : Path, optional
+        Folder of results from before and of those to come; without it, nothing is kept.
+    csv, report, submission, pictures : Path, optional
+        What to write: two files, a file or a folder, and a folder of pictures.
+    overwrite : bool
+        Whether existing files may be replaced.
 
     Raises
     ------

@@ -116,13 +116,20 @@ def _change(noisy: NDArray[Any], image: NDArray[np.uint8]) -> float:
 class Metric:
     """A score, and what to say about it.
 
-    `name` stands in files and on the command line, `title` in the head of a table. `description`
-    says what it is exactly: window, rounding, range. `digits` stand after the point, as papers
-    print it.
-
-    `compute` takes the clean picture (the noisy one if there is none), uint8 or floats with white
-    at 255, and the denoised one, uint8, both (H, W, C). It raises an `OptionError` if they are too
-    small.
+    Parameters
+    ----------
+    name, title : str
+        In files and on the command line; in the head of a table.
+    description : str
+        What it is exactly: window, rounding, range.
+    compute : callable
+        Takes the clean picture (the noisy one if there is none), uint8 or floats with white at
+        255, and the denoised one, uint8, both (H, W, C); returns the score. Raises an
+        `OptionError` if they are too small, or the clean one goes beyond 0..255.
+    digits : int
+        After the point, as papers print it.
+    higher_is_better : bool
+        Which of two scores is better.
     """
 
     name: str

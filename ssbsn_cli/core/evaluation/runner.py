@@ -59,8 +59,12 @@ class Evaluation:
     def run(self, progress: Progress) -> dict[str, Any]:
         """Denoise and score everything, write the files that were asked for, return the summary.
 
-        `progress` counts results. `Findings.summary` makes the summary. Raises SsbsnError if a
-        sample cannot be read, or a file cannot be written.
+        `progress` counts results. `Findings.summary` makes the summary.
+
+        Raises
+        ------
+        SsbsnError
+            A sample cannot be read, or a file cannot be written.
         """
         request = self._request
         findings = Findings(self.dataset, request.protocol, self._methods, self._metrics)

@@ -20,10 +20,19 @@ Pictures = Mapping[str, Mapping[str, NDArray[np.uint8]]]
 
 
 def make_report(evaluation: Mapping[str, Any], pictures: Pictures) -> bytes:
-    """Draw an evaluation as one HTML page, in UTF-8, that needs no network.
+    """Draw an evaluation as one HTML page that needs no network.
 
-    `evaluation` is what `ssbsn_cli.core.evaluation.outputs.Findings.summary` returns, and
-    `pictures` are some of its images.
+    Parameters
+    ----------
+    evaluation : mapping
+        What `ssbsn_cli.core.evaluation.outputs.Findings.summary` returns.
+    pictures : mapping of mappings of arrays
+        Some of its images; see `Pictures`.
+
+    Returns
+    -------
+    bytes
+        The page, UTF-8.
     """
     rows, metrics = evaluation["rows"], evaluation["metrics"]
     titles = {method["name"]: method["title"] for method in evaluation["methods"]}

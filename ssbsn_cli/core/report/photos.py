@@ -20,7 +20,13 @@ Inspected = tuple[Mapping[str, Any], NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def make_noise_report(photos: Sequence[Inspected]) -> bytes:
-    """Draw photos and what is known of their noise as one HTML page that needs no network."""
+    """Draw what is known of photos and their noise as one HTML page that needs no network.
+
+    Returns
+    -------
+    bytes
+        The page, UTF-8.
+    """
     shown = [
         {
             "facts": facts,
@@ -36,9 +42,17 @@ def make_noise_report(photos: Sequence[Inspected]) -> bytes:
 
 
 def draw_noise(facts: Mapping[str, Any]) -> Markup:
-    """Draw the noise of one photo, for a page: what was found, plots, and how channels correlate.
+    """Draw the noise of one photo, for a page.
 
-    `facts` has ``noise`` and ``finding`` of `ssbsn_cli.core.inference.inspecting.noise_facts`.
+    Parameters
+    ----------
+    facts : mapping
+        ``noise`` and ``finding``, from `ssbsn_cli.core.inference.inspecting.noise_facts`.
+
+    Returns
+    -------
+    Markup
+        HTML: what was found, the plots, and how channels correlate.
     """
     noise = facts["noise"]
     charts = _charts(noise) if noise else []

@@ -76,9 +76,15 @@ class _Axis:
 class Curve:
     """A line of a chart.
 
-    `label` is for the legend and the tooltips. `style` is a class of the page's style sheet: "raw",
-    "smooth", "check", "noisy", or "red", "green", "blue". The points are steps, or what else goes
-    across, and values; rising and not negative, all finite.
+    Parameters
+    ----------
+    label : str
+        For the legend and the tooltips.
+    style : str
+        A class of the page's style sheet: "raw", "smooth", "check", "noisy", or "red", "green",
+        "blue".
+    points : sequence of (float, float)
+        Step, or what else goes across, and value; rising and not negative, all finite.
     """
 
     label: str
@@ -114,18 +120,27 @@ def plot_curves(
     log: bool = False,
     across: str = "step",
 ) -> Markup:
-    """Draw curves as an HTML figure with everything escaped; nothing if there are no points.
+    """Draw curves as an HTML figure; nothing if there are no points.
 
     Parameters
     ----------
+    title : str
+        Stands above the chart.
     unit : str
         Stands behind values in tooltips; may be empty.
+    curves : sequence of Curve
+        Drawn in this order. Those without points are left out.
     minutes : sequence of (float, float)
         Step and minutes since the start, steps rising: the second scale of the x axis.
     log : bool
         Draw values logarithmically if they differ enough for that and are all positive.
     across : str
         What the x axis shows. If it is not steps, there are no minutes, and values begin at 0.
+
+    Returns
+    -------
+    Markup
+        HTML, with everything escaped.
     """
     curves = [curve for curve in curves if curve.points]
     if not curves:
@@ -220,8 +235,19 @@ def plot_methods(
 ) -> Markup:
     """Draw a dot for each method, and a line for the noisy photographs.
 
-    `metric` is what goes up, `rows` are those of all images, and `titles` those of methods, by
-    name. Returns SVG; nothing if no method has a time.
+    Parameters
+    ----------
+    metric : mapping
+        What goes up: its ``name``, ``title`` and ``digits``.
+    rows : sequence of mapping
+        Of all images.
+    titles : mapping
+        Of methods, by name.
+
+    Returns
+    -------
+    Markup
+        SVG; nothing if no method has a time.
     """
     points = [
         (row["seconds_per_megapixel"], row["scores"][metric["name"]], titles[row["method"]])

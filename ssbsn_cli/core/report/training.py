@@ -31,7 +31,12 @@ def write_report(run: Path) -> Path:
     Parameters
     ----------
     run : Path
-        The directory of the run. The page, ``report.html`` in it, is replaced if it exists.
+        The directory of the run.
+
+    Returns
+    -------
+    Path
+        The page, ``report.html`` in it, which is replaced if it exists.
 
     Raises
     ------

@@ -44,9 +44,15 @@ _SEED = 0
 class AddedNoise:
     """What a user asks to have added to clean photographs.
 
-    `text` is as `NamedNoise` takes it. A photograph of one name gets the same noise from the same
-    seed, whatever else is there. If `clipped`, noisy photographs are clipped and rounded like files
-    of the clean ones' type. Otherwise they are floats that may leave [0, 1], as in most papers.
+    Parameters
+    ----------
+    text : str
+        As `NamedNoise` takes it.
+    seed : int
+        A photograph of one name gets the same noise from the same seed, whatever else is there.
+    clipped : bool
+        Whether noisy photographs are clipped and rounded like files of the clean ones' type.
+        Otherwise they are floats that may leave [0, 1], as in most papers.
     """
 
     text: str

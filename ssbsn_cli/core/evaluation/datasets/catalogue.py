@@ -64,9 +64,15 @@ def open_dataset(
 ) -> Dataset:
     """Open one of `DATASETS`; some damage to its files shows only when they are read.
 
-    `data` are its files or folders; if there are none, the folder of the data set's name in the
-    user's cache. "demo" takes none, and "pairs" takes patterns with ``*`` in them, too. At most the
-    first `limit` samples are taken. For "synthetic", `added` is what its photographs get.
+    Parameters
+    ----------
+    data : sequence of Path
+        Its files or folders; if there are none, the folder of the data set's name in the user's
+        cache. None for "demo". For "pairs", patterns with ``*`` in them, too.
+    limit : int, optional
+        How many samples of it to take at most: its first ones.
+    added : AddedNoise, optional
+        For "synthetic": what its photographs get.
 
     Raises
     ------
@@ -144,9 +150,10 @@ def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
     ------
     OptionError
         It has no stable public address.
+    WeightsError
+        A file cannot be downloaded. Those before it are kept.
     SsbsnError
-        A file cannot be downloaded (those before it are kept), has another digest than the known
-        one, or cannot be written.
+        A file has another digest than the known one, or cannot be written.
     """
     needs, known = _find(name).needs, addresses()
     if name not in known:

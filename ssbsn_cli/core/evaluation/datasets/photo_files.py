@@ -94,11 +94,16 @@ def open_pairs(
 ) -> Dataset:
     """Open pairs, with one reference or more; photos without a partner are left out.
 
-    `data` is either one folder as `find_pairs` takes it, where the folders ``clean``, ``gt`` and
-    ``reference`` beside ``noisy`` all count. Or it is the noisy photographs and then, one or more
-    times, the clean ones, each as a folder or a pattern. Then photographs of a scene have the same
-    path below their folders, without extension; of patterns, the same text in place of each ``*``,
-    which stands for anything within one name. Case does not matter.
+    Parameters
+    ----------
+    data : sequence of Path
+        Either one folder as `find_pairs` takes it, where the folders ``clean``, ``gt`` and
+        ``reference`` beside ``noisy`` all count. Or the noisy photographs and then, one or more
+        times, the clean ones, each as a folder or a pattern. Then photographs of a scene have the
+        same path below their folders, without extension; of patterns, the same text in place of
+        each ``*``, which stands for anything within one name. Case does not matter.
+    name, title : str
+        Those of the data set.
 
     Raises
     ------

@@ -24,16 +24,16 @@ class Sample:
     name : str
         Unique in its data set whatever the case of letters, the same every time, and fit to be a
         file name without its extension.
-    noisy : array
+    noisy : numpy.ndarray
         (H, W, 3) RGB, C-contiguous: uint8, uint16 with white at 65535, or float32 with white at 1.
-    references : tuple of array
-        Clean photographs of the same size, each of any of these types; empty if they are secret or
-        nobody took one.
+    references : tuple of numpy.ndarray
+        Clean photographs of the same size, each of any of these types; empty if they are secret
+        or nobody took one.
     place : tuple of int, optional
-        In a benchmark that takes submissions, the numbers of the image and of the block in it, both
-        from 1.
+        In a benchmark that takes submissions, the numbers of the image and of the block in it,
+        both from 1.
     group : str
-        The part of the data set that the sample is scored with, if it has parts.
+        The part of the data set that the sample belongs to and is scored with, if it has parts.
     """
 
     name: str
@@ -43,11 +43,14 @@ class Sample:
     group: str = ""
 
     def reference(self) -> NDArray[Any]:
-        """Return what results are compared with, (H, W, 3) with white at 255.
+        """Return what results are compared with.
 
-        It is the one reference, as uint8 if it is that; the mean of several, as float64; or the
-        noisy photograph if there are none. The mean is not rounded: that would add noise of 1/12 of
-        a squared level to every score.
+        Returns
+        -------
+        array
+            (H, W, 3) with white at 255: the one reference, as uint8 if it is that; the mean of
+            several, as float64; or the noisy photograph if there are none. The mean is not
+            rounded: that would add noise of 1/12 of a squared level to every score.
         """
         pictures = [_to_255(picture) for picture in self.references or (self.noisy,)]
         if len(pictures) == 1:
@@ -66,9 +69,18 @@ def _to_255(picture: NDArray[Any]) -> NDArray[Any]:
 class Dataset:
     """Samples that are read one at a time, in the same order every time.
 
-    The command line knows its `name`, people its `title`. `protocol` says in a sentence what is
-    compared with what. It is `referenced` if all its samples have references; otherwise none has.
-    `read` reads the samples one by one; a file that cannot be read is an `SsbsnError`.
+    Parameters
+    ----------
+    name, title : str
+        What the command line calls it, and what people call it.
+    protocol : str
+        What is compared with what, in a sentence.
+    referenced : bool
+        Whether its samples have references: all or none.
+    size : int
+        The number of samples.
+    read : callable
+        Reads the samples one by one; a file that cannot be read is an `SsbsnError`.
     """
 
     name: str
@@ -96,9 +108,14 @@ class Dataset:
 class Result:
     """One sample denoised by one method, and its scores by the names of metrics.
 
-    `seconds` is None for the noisy photograph. `peak` is how many bytes of memory the method needed
-    beyond what was held before, if that can be told. `pixels`, if they were asked for, are (H, W,
-    3) uint8, or for samples of floats float32 in [0, 1].
+    Parameters
+    ----------
+    seconds : float, optional
+        How long it took; None for the noisy photograph.
+    peak : int, optional
+        Bytes of memory that the method needed beyond what was held before, if that can be told.
+    pixels : numpy.ndarray, optional
+        If they were asked for: (H, W, 3) uint8, or for samples of floats float32 in [0, 1].
     """
 
     method: str

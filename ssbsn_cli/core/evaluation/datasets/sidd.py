@@ -129,9 +129,9 @@ def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> 
     Parameters
     ----------
     path : Path
-        ``SubmitSrgb.csv`` for the Kaggle competition: a row for each block with ``ID``, which is 32
-        * image + block from 0, and ``BLOCK``, the base64 of its bytes. Or ``SubmitSrgb.mat`` for
-        the website before it: ``DenoisedBlocksSrgb``, a cell array of images x blocks;
+        ``SubmitSrgb.csv`` for the Kaggle competition: a row for each block with ``ID``, which is
+        32 * image + block from 0, and ``BLOCK``, the base64 of its bytes. Or ``SubmitSrgb.mat``
+        for the website before it: ``DenoisedBlocksSrgb``, a cell array of images x blocks;
         ``TimeMPSrgb``, the seconds for 1024 * 1024 pixels; and ``OptionalData``, a struct of text.
         The website's example saves version 7.3; this is version 5, which MATLAB loads as well.
     results : iterable of Result
