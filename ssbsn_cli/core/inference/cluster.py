@@ -56,23 +56,32 @@ def denoise_on_cluster(
     A photo that is lost with its worker is tried again on another one. What is denoised in the
     place of photos themselves is refused, because a second try would denoise the result.
 
-    `address` is that of a Dask scheduler, such as ``tcp://host:8786``; a file that a scheduler
-    wrote; "local", or "local:N" for N new workers on this machine. `jobs` are from file to file;
-    each is taken shortly before its turn.
+    Parameters
+    ----------
+    address : str
+        Of a Dask scheduler, such as ``tcp://host:8786``; a file that a scheduler wrote; "local"
+        or "local:N" for N new workers on this machine.
+    jobs : iterable of Job
+        From file to file; taken not far ahead of their turn.
+    work : Work
+        What to do.
+    notify : callable
+        Told, in a sentence, what a user should know.
 
     Yields
     ------
     job : Job
         Each, as it ends.
     outcome : dict or Exception
-        As of `denoise_files`. A photo whose first try wrote the result and was lost then counts as
-        skipped.
+        As of `denoise_files`. A photo whose first try wrote the result and was lost then counts
+        as skipped.
 
     Raises
     ------
-    OptionError, DeviceError
-        The packages for clusters are missing or differ between machines, there is no such
-        scheduler, it is gone, or a worker lacks the device.
+    OptionError
+        The packages for clusters are missing, or differ between machines.
+    DeviceError
+        There is no such scheduler, it is gone, or a worker lacks the device.
     """
     from ssbsn_cli.core.runtime.device import count_gpus
 

@@ -45,14 +45,19 @@ def count_workers_here(address: str) -> int | None:
 def connect(address: str, device: str) -> Iterator[Client]:
     """Connect to a scheduler, or start one and its workers, until the block ends.
 
-    `address` is as `denoise_on_cluster` takes it. `device`, as in `Settings`, decides how many
-    workers are started.
+    Parameters
+    ----------
+    address : str
+        As `denoise_on_cluster` takes it.
+    device : str
+        As in `Settings`; it decides how many workers are started.
 
     Raises
     ------
-    OptionError, DeviceError
-        A package is missing, the address makes no sense, no scheduler answers, or there is no such
-        device.
+    OptionError
+        A package is missing, or the address makes no sense.
+    DeviceError
+        No scheduler answers, or there is no such device.
     """
     try:
         from distributed import Client, Security

@@ -29,8 +29,20 @@ _MEMORY_ERRORS = (torch.OutOfMemoryError, MemoryError, RuntimeError)
 class Engine:
     """Cuts images into tiles, has each denoised, and blends the results.
 
-    Results are blended with the original: a strength of 0 leaves it. `detail` gives detail back,
-    see `recover_detail`. `seed` is that of the first tile, the same for each image.
+    Parameters
+    ----------
+    predictor : Predictor
+        Denoises tiles.
+    tiling : Tiling
+        How images are cut.
+    strength : float
+        Blend with the original: 0 leaves it, 1 is the network's result.
+    detail : bool
+        Whether to give detail back, see `recover_detail`.
+    seed : int
+        Seed of the first tile, the same for each image.
+    notify : callable
+        Told, in a sentence, what a user should know.
     """
 
     predictor: Predictor
@@ -63,6 +75,8 @@ class Engine:
         image : Image
             (H, W, C) with C = 1 or 3; uint8, uint16 or floating with white at 1. Rows that were
             yielded are not read again.
+        progress : callable
+            Called with the number of tiles done and their total.
 
         Yields
         ------
@@ -95,12 +109,22 @@ class Engine:
                 yield from_unit(part, image.dtype)
 
     def run_batch(self, images: Sequence[Pixels]) -> list[NDArray[np.float32]]:
-        """Denoise images of one size, as `stream` takes them, together and each as one tile.
+        """Denoise images of one size together, each as one tile.
+
+        Parameters
+        ----------
+        images : sequence of array
+            (H, W, C) each, with C = 1 or 3; uint8, uint16 or floating with white at 1.
 
         Returns
         -------
         list of array
             Float32, of the same shapes, with white at 1 and not clipped.
+
+        Raises
+        ------
+        DeviceError
+            As `stream` does.
         """
         self.current = self.tiling
         if self.strength == 0:

@@ -49,9 +49,20 @@ def denoise_files(
 ) -> Generator[tuple[Job, Outcome]]:
     """Denoise photos, reading the next and writing the last while one is computed.
 
-    Small photos of one size are computed together. Results appear whole or not at all. Jobs are
-    taken not far ahead of their turn. `begin` is told of each before its photo is computed, and
-    `progress` of its tiles.
+    Small photos of one size are computed together. Results appear whole or not at all.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        The network.
+    jobs : iterable of Job
+        From where to where; taken not far ahead of their turn.
+    options : FileOptions
+        How to write.
+    begin : callable, optional
+        Told of each job before its photo is computed.
+    progress : callable, optional
+        Called with the number of tiles done and their total.
 
     Yields
     ------
@@ -59,8 +70,8 @@ def denoise_files(
         Each, once its result is written; in order but for those that other processes were at.
     outcome : dict or Exception
         What was done, as plain values for JSON: ``input``, ``output``, ``width``, ``height``,
-        ``channels``, ``dtype`` (of the output), ``left_out`` (what the photo's file held beside the
-        picture and the result does not), all of `Denoiser.describe`, ``seconds`` and
+        ``channels``, ``dtype`` (of the output), ``left_out`` (what the photo's file held beside
+        the picture and the result does not), all of `Denoiser.describe`, ``seconds`` and
         ``megapixels_per_second``. If the result was there, ``input``, ``output`` and ``skipped``
         alone, and ``comparison`` if that was missing. Or what went wrong: ImageError if the photo
         cannot be read or the result cannot be written, DeviceError if the device's memory is too

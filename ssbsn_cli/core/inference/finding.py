@@ -27,10 +27,19 @@ _FOLDERS = 8
 class Found:
     """A photo, as texts: a million of them are cheaper than paths.
 
-    A `path` of None is standard input. `below` is its folder, relative to the input that led there.
-    It `is_special` if it is a pipe, a device or the like, and `is_listed` if a list names it.
-    `beside` returns the sorted names in its folder that count: those that are named on the command
-    line if it is, too, and all that are there if a folder or a list led to it.
+    Parameters
+    ----------
+    path : str or None
+        Its file; None is standard input.
+    below : str
+        Its folder, relative to the input that led there.
+    is_link, is_special : bool
+        Whether it is a link, or a pipe, a device or the like.
+    is_listed : bool
+        Whether a list names it.
+    beside : callable
+        Returns the sorted names in its folder that count: those that are named on the command
+        line if it is, too, and all that are there if a folder or a list led to it.
     """
 
     path: str | None
@@ -61,7 +70,15 @@ class PassedOver:
 
 @dataclass(frozen=True)
 class Finder:
-    """Goes through inputs: into subfolders if `recursive`; never into `skip` or linked folders."""
+    """Goes through inputs.
+
+    Parameters
+    ----------
+    recursive : bool
+        Whether to go into subfolders. Links to folders are never followed.
+    skip : Path or None
+        A folder that is not gone into.
+    """
 
     recursive: bool
     skip: Path | None
@@ -71,8 +88,17 @@ class Finder:
     ) -> Iterator[Found | PassedOver | OSError]:
         """Go through inputs in their order, and through folders by name.
 
-        Inputs are photos, folders, or `STREAM`. `listed` names more of them; each is taken when it
-        is its turn. Yields a photo, what is left out, or why a folder cannot be read.
+        Parameters
+        ----------
+        inputs : sequence of str
+            Photos, folders, or `STREAM`.
+        listed : iterable of str
+            More photos and folders. Each is taken when it is its turn.
+
+        Yields
+        ------
+        Found or PassedOver or OSError
+            A photo, what is left out, or why a folder cannot be read.
         """
         named = defaultdict(list)
         for text in inputs:

@@ -31,8 +31,12 @@ _GREY_LEVELS = 255
 class Inspection(NamedTuple):
     """What is known of a photo.
 
-    `facts` are plain values for JSON; docs/reference.md lists them. The pictures, (h, w, 3) uint8,
-    are a part of it before and after.
+    Parameters
+    ----------
+    facts : dict
+        As plain values for JSON; docs/reference.md lists them.
+    noisy, denoised : array
+        (h, w, 3) uint8: a part of it, before and after.
     """
 
     facts: dict[str, Any]
@@ -45,13 +49,21 @@ def inspect_photo(
 ) -> Inspection:
     """Tell what a photo is, and measure its noise on a few parts that are spread over it.
 
-    Of a TIFF that is too large for memory, only the parts are read. `denoise` takes and returns
-    float32 images (H, W, C) with white at 1, as a `Denoiser` does.
+    Parameters
+    ----------
+    path : Path
+        The photo. Of a TIFF that is too large for memory, only the parts are read.
+    denoise : callable
+        Takes and returns float32 images (H, W, C) with white at 1, such as a `Denoiser`.
+    max_pixels : int, optional
+        As for `read_photo`.
 
     Raises
     ------
-    ImageError, DeviceError
-        The photo cannot be read, or the device's memory is too small.
+    ImageError
+        It cannot be read.
+    DeviceError
+        The device's memory is too small.
     """
     # Decoders in C write warnings to the standard error, which do not name the photo.
     with silenced_libraries():
@@ -131,9 +143,17 @@ def _describe(
 
 
 def noise_facts(noisy: NDArray[np.float64], denoised: NDArray[np.float64]) -> dict[str, Any]:
-    """Describe the noise of one photo, cut up as for `describe_noise`, as plain values for JSON.
+    """Describe the noise of one photo as plain values for JSON.
 
-    They are ``noise`` and ``finding``; docs/reference.md explains both.
+    Parameters
+    ----------
+    noisy, denoised : array
+        As for `describe_noise`.
+
+    Returns
+    -------
+    dict
+        ``noise`` and ``finding``; docs/reference.md explains both.
     """
     noise = describe_noise(noisy, denoised)
     return {

@@ -27,9 +27,16 @@ _FOLDERS = 1024
 class Job:
     """One photo to denoise.
 
-    A `source` of None is standard input, and a `target` of None standard output. `comparison` is
-    where a picture of before and after goes. `below` are the last folders of these paths, which the
-    user did not name.
+    Parameters
+    ----------
+    source : Path or None
+        The photo; None is standard input.
+    target : Path or None
+        Where the result goes; None is standard output.
+    comparison : Path, optional
+        Where a picture of before and after goes.
+    below : Path
+        The last folders of these paths, which the user did not name.
     """
 
     source: Path | None

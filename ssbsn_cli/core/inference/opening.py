@@ -40,8 +40,14 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 class Opened:
     """A photo that can be denoised and whose result can be written.
 
-    The result replaces its pixels, and is written in `format`. `comparison` is what it was, if
-    before and after are to be shown.
+    Parameters
+    ----------
+    photo : Photo
+        Its pixels, which the result is to replace.
+    format : str
+        Of the result.
+    comparison : Comparison or None
+        What it was, if before and after are to be shown.
     """
 
     photo: Photo
@@ -60,9 +66,15 @@ def open_groups(
 ) -> Iterator[list[Opening]]:
     """Open photos, and group what is best computed together.
 
-    Jobs are taken not far ahead of their turn. `together` tells how many images of a height and a
-    width are best computed together. With ``options.skip_existing``, photos that other processes
-    are at come last: then their results are there, or those processes are not any more.
+    Parameters
+    ----------
+    jobs : iterable of Job
+        From where to where; taken not far ahead of their turn.
+    options : FileOptions
+        How to write. With `skip_existing`, photos that other processes are at come last: then
+        their results are there, or those processes are not any more.
+    together : callable
+        Tells how many images of a height and a width are best computed together.
 
     Yields
     ------

@@ -47,9 +47,23 @@ class Naming:
 class Layout:
     """Names the results of photos.
 
-    `inputs` are what the user named; with `listed`, a list names more, so that they count as
-    several. `into` is the directory of all results, if there is one, and `suffix` how their stems
-    end. `to_stdout` tells whether the result goes to standard output.
+    Parameters
+    ----------
+    naming : Naming
+        What the user said.
+    inputs : sequence of str
+        What the user named.
+    listed : bool
+        Whether a list names more inputs; they then count as several even if it names one.
+
+    Attributes
+    ----------
+    into : Path or None
+        The directory of all results, if there is one.
+    suffix : str
+        How the stems of results end.
+    to_stdout : bool
+        Whether the result goes to standard output.
 
     Raises
     ------
@@ -100,7 +114,12 @@ class Layout:
     def target(self, source: str | None, below: str, keep_extension: bool) -> str | None:
         """Return where a photo's result goes; None is standard output.
 
-        `source` and `below` are those of `Found`. For `keep_extension` see `needs_extension`.
+        Parameters
+        ----------
+        source, below : str or None, str
+            As of `Found`.
+        keep_extension : bool
+            Whether the photo's own extension stays in the name, see `needs_extension`.
         """
         if self.to_stdout or self._file or source is None:
             return self._file

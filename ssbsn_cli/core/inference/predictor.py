@@ -29,7 +29,9 @@ class Predictor:
     ----------
     network : Network
         Takes and returns images in [0, 1]; already on its device.
-    denoise : callable
+    device : torch.device
+        Where it is.
+    denoise : callable, optional
         How to call it: takes the network, images (N, 3, H, W) and a generator of random numbers.
     ensemble : bool
         Whether to average the results of the eight flips and rotations.
@@ -37,6 +39,10 @@ class Predictor:
         Whether to go on in float32 where the network's precision does not suffice.
     winograd : bool
         Whether its convolutions use Winograd's algorithm, which needs channels first.
+    compiler : Compiler, optional
+        Of the network.
+    notify : callable
+        Told, in a sentence, what a user should know.
     """
 
     network: Network
@@ -60,11 +66,16 @@ class Predictor:
         Parameters
         ----------
         tiles : array
-            (N, h, w, C) with C = 1 or 3, white at 1; so is the result, which is not clipped.
+            (N, h, w, C) with C = 1 or 3, white at 1.
         seed : int
             Of the network's random numbers.
         pixels : float
             Of the whole image; with enough of them, the network is compiled.
+
+        Returns
+        -------
+        array
+            Same shape, not clipped.
 
         Raises
         ------

@@ -23,7 +23,15 @@ _MOST_WORKERS = 16
 
 @dataclass(frozen=True)
 class Span:
-    """One tile along one axis: the pixels ``start <= i < stop``, and its weight at each, 0 to 1."""
+    """One tile along one axis.
+
+    Parameters
+    ----------
+    start, stop : int
+        The pixels it covers, ``start <= i < stop``.
+    window : array
+        Its weight at each of them, float32, in [0, 1].
+    """
 
     start: int
     stop: int
@@ -41,7 +49,8 @@ class Tiling:
     overlap : int
         Pixels that neighbouring tiles share at least, at most half of `tile`.
     multiple : int
-        Tiles start at multiples of this; `tile` is rounded down to one, and `overlap` up.
+        Tiles start at multiples of this; it divides `tile` and `overlap`, or they are rounded
+        down and up to it.
     halo : int
         Pixels at a tile's inner edges that get no weight, where `overlap` leaves room for them.
     workers : int
