@@ -108,10 +108,7 @@ def survey(path: Path) -> tuple[str, list[Path], list[Path]]:
     Returns its kind as in `NoisyPhotos`, the files of that kind, noisy or not, and all files; both
     are sorted, and their paths absolute.
 
-    Raises
-    ------
-    OptionError
-        A directory cannot be read, or there are several data sets.
+    Raises OptionError if a directory cannot be read, or there are several data sets.
     """
     files = sorted(_walk(absolute(path)))
     by_kind: dict[str, list[Path]] = {}
