@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ssbsn_cli.core.inference.denoiser import Denoiser as Denoiser
-    from ssbsn_cli.core.inference.load import denoise_image as denoise_image
-    from ssbsn_cli.core.inference.load import load_denoiser as load_denoiser
+    from ssbsn_cli.core.inference.denoiser import denoise_image as denoise_image
+    from ssbsn_cli.core.inference.denoiser import load_denoiser as load_denoiser
 
 __version__ = "0.1.0"
 __all__ = ["Denoiser", "__version__", "denoise_image", "load_denoiser"]
@@ -22,7 +22,7 @@ __all__ = ["Denoiser", "__version__", "denoise_image", "load_denoiser"]
 def __getattr__(name: str) -> "Any":
     # torch takes seconds to import: not before somebody asks for what needs it.
     if name in {"Denoiser", "denoise_image", "load_denoiser"}:
-        from ssbsn_cli.core.inference import load
+        from ssbsn_cli.core.inference import denoiser
 
-        return getattr(load, name)
+        return getattr(denoiser, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssbsn_cli.core.inference.finding import read_names
-from ssbsn_cli.core.inference.jobs import Job, plan_jobs
+from ssbsn_cli.core.inference.jobs import Job, Plan
 from ssbsn_cli.core.inference.placing import Naming
 
 WAYS = ("folder", "list", "folder, --overwrite", "list, --format tiff")
@@ -32,7 +32,7 @@ def plan(way: str, root: Path) -> None:
     listed = None
     if way.startswith("list"):
         listed = read_names((root / "list").open("rb", buffering=0), b"\0")
-    planned = plan_jobs(
+    planned = Plan(
         [] if listed else [str(root / "photos")],
         Naming(
             output=None if listed else str(root / "clean"),

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from ssbsn_cli.cli.app import app
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.inference import cluster, connecting, load, worker
+from ssbsn_cli.core.inference import cluster, connecting, denoiser
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import FileOptions, Settings
 from ssbsn_cli.core.runtime import device
@@ -151,7 +151,7 @@ def test_a_cluster_without_workers_is_told(photos, monkeypatch):
     monkeypatch.setattr(cluster, "connect", lambda *_: contextlib.nullcontext(Empty()))
     monkeypatch.setattr(cluster, "check_versions", lambda _: None)
     monkeypatch.setattr(cluster, "_Dispatch", lambda *_: SimpleNamespace(run=lambda _: ()))
-    work = worker.Work("photo", Settings(), FileOptions())
+    work = cluster.Work("photo", Settings(), FileOptions())
     assert not list(cluster.denoise_on_cluster("127.0.0.1:9", (), work, told.append))
     assert "no workers" in told[0]
 
@@ -165,11 +165,11 @@ def test_each_worker_has_a_gpu_of_its_own(monkeypatch):
     # Only which device is chosen: there is none here to compute on.
     chosen = []
     monkeypatch.setattr(device, "count_gpus", lambda: 2)
-    monkeypatch.setattr(load, "load_denoiser", lambda *_, device, **__: chosen.append(device))
+    monkeypatch.setattr(denoiser, "load_denoiser", lambda *_, device, **__: chosen.append(device))
     for name in (0, 1, 2):
         here = SimpleNamespace(name=name)
         monkeypatch.setattr("distributed.get_worker", lambda here=here: here)
-        worker._load.__wrapped__("photo", Settings(device="cuda:all"))
+        cluster._load.__wrapped__("photo", Settings(device="cuda:all"))
     assert chosen == ["cuda:0", "cuda:1", "cuda:0"]
 
 
@@ -187,9 +187,9 @@ def test_machines_with_other_versions_are_named():
         found = {"client": here, "scheduler": here, "workers": {"tcp://far:1": other}}
         with pytest.raises(OptionError, match="far"):
             connecting.check_versions(SimpleNamespace(get_versions=lambda found=found: found))
-    work = worker.Work("photo", Settings(), FileOptions(), version="0")
+    work = cluster.Work("photo", Settings(), FileOptions(), version="0")
     with pytest.raises(OptionError, match="ssbsn"):
-        worker.denoise_task(work, [])
+        cluster.denoise_task(work, [])
 
 
 class Done(list):
@@ -241,7 +241,7 @@ def test_photos_are_taken_shortly_before_workers_need_them(tmp_path, monkeypatch
                 (tmp_path / f"out/{number}.png").touch()
             yield Job(tmp_path / f"{number}.png", tmp_path / f"out/{number}.png")
 
-    work = worker.Work("photo", Settings(), FileOptions())
+    work = cluster.Work("photo", Settings(), FileOptions())
     done = refused = 0
     for _, outcome, _ in cluster._Dispatch(Scheduler(), work).run(jobs()):
         done += 1
@@ -254,7 +254,7 @@ def test_a_photo_in_its_place_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("distributed.as_completed", Done)
     photo = tmp_path / "a.png"
     photo.touch()
-    work = worker.Work("photo", Settings(), FileOptions(overwrite=True))
+    work = cluster.Work("photo", Settings(), FileOptions(overwrite=True))
     run = cluster._Dispatch(Scheduler(), work).run([Job(photo, photo)])
     ((_, outcome, _),) = run
     assert "a.png cannot be replaced" in str(outcome)

@@ -26,8 +26,7 @@ from hypothesis import strategies as st
 from ssbsn_cli.core.data import cache, store
 from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.draws import Batching
-from ssbsn_cli.core.data.layouts import find_photos
-from ssbsn_cli.core.data.pairs import find_pairs
+from ssbsn_cli.core.data.layouts import find_pairs, find_photos
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.errors import ImageError, OptionError
@@ -191,7 +190,7 @@ def test_dnd_without_h5py_says_what_to_install(tmp_path, monkeypatch):
     touch(tmp_path, "images_srgb/0001.mat")
     with pytest.raises(OptionError, match="h5py") as refusal:
         open_cache(find_photos(tmp_path).photos, tmp_path / "cache")
-    assert "pip install h5py" in refusal.value.hint
+    assert "ssbsn[dnd]" in refusal.value.hint
 
 
 # The cache
@@ -535,23 +534,10 @@ def test_photos_all_smaller_than_the_crop_are_refused(tmp_path, photos):
     assert CropSampler([cache], [1], 42, Batching(4, 0)).too_small == 2
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"weights": []},
-        {"weights": [0, 0]},
-        {"weights": [1, -1]},
-        {"weights": [1, float("nan")]},
-        {"crop": 0},
-        {"batch_size": 0},
-        {"seed": -1},
-        {"rank": 2, "world": 2},
-    ],
-)
-def test_senseless_numbers_are_refused(numbered, change):
-    numbers = {"weights": [1, 1], "crop": 4, "batch_size": 2, "seed": 0} | change
-    with pytest.raises(OptionError):
-        CropSampler(numbered, numbers.pop("weights"), numbers.pop("crop"), Batching(**numbers))
+@pytest.mark.parametrize("weights", [[], [0, 0], [1, -1], [1, float("nan")]])
+def test_senseless_weights_are_refused(numbered, weights):
+    with pytest.raises(OptionError, match="how often to draw"):
+        CropSampler(numbered, weights, 4, Batching(2, seed=0))
 
 
 def test_a_step_is_drawn_fast(tmp_path):

@@ -19,7 +19,7 @@ from ssbsn_cli.core.evaluation.methods import Learned, Method, Noisy, name_rows
 from ssbsn_cli.core.evaluation.metrics import METRICS, NO_REFERENCE, choose_metrics
 from ssbsn_cli.core.evaluation.outputs import Findings, to_csv
 from ssbsn_cli.core.evaluation.scoring import ResultCache, evaluate
-from ssbsn_cli.core.inference.load import load_denoiser
+from ssbsn_cli.core.inference.denoiser import load_denoiser
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.runtime.device import PeakMemory
 from ssbsn_cli.core.weights.locate import LoadedWeights

@@ -34,7 +34,7 @@ from ssbsn_cli.core.errors import OptionError, WeightsError
 from ssbsn_cli.core.runtime.storage import cache_dir
 from ssbsn_cli.core.weights import download, registry
 from ssbsn_cli.core.weights.fetch import fetch, local_path, verified_path
-from ssbsn_cli.core.weights.locate import find_weights, load_weights
+from ssbsn_cli.core.weights.locate import load_weights
 from ssbsn_cli.core.weights.registry import Entry, default_name, entries, read_registry
 
 PAGE = b"<!DOCTYPE html><html><title>Google Drive - Quota exceeded</title></html>"
@@ -509,7 +509,7 @@ def test_damaged_file_is_refused_when_loaded_and_fetched_again(
 
     path.write_bytes(good[:-1])
     with pytest.raises(WeightsError, match="damaged or was replaced"):
-        find_weights("tiny")
+        load_weights("tiny")
     assert fetch(entry).status == "downloaded"
     assert path.read_bytes() == good
 
@@ -653,26 +653,27 @@ def test_full_disk(server, cache, good):
 def test_paths_and_training_runs_are_found(tmp_path, good):
     path = tmp_path / "mine.pth"
     path.write_bytes(good)
-    assert find_weights(str(path)) == (path, None)
     weights = load_weights(str(path))
-    assert (weights.name, weights.digest) == (str(path), digest(good))
+    assert (weights.name, weights.path, weights.digest) == (str(path), path, digest(good))
 
     run = tmp_path / "run"
     run.mkdir()
     (run / "epoch1.safetensors").write_bytes(b"")
-    assert find_weights(str(run)) == (run / "epoch1.safetensors", None)
+    with pytest.raises(WeightsError, match=r"epoch1\.safetensors: is empty"):
+        load_weights(str(run))
     (run / "epoch2.safetensors").write_bytes(b"")
     with pytest.raises(WeightsError, match=r"epoch1\.safetensors, epoch2\.safetensors"):
-        find_weights(str(run))
+        load_weights(str(run))
     (run / "weights.safetensors").write_bytes(b"")
-    assert find_weights(str(run)) == (run / "weights.safetensors", None)
+    with pytest.raises(WeightsError, match=r"/weights\.safetensors: is empty"):
+        load_weights(str(run))
     with pytest.raises(WeightsError, match="none"):
-        find_weights(str(tmp_path))
+        load_weights(str(tmp_path))
 
 
 def test_misspelt_name_is_helped():
     with pytest.raises(WeightsError, match="apbsn-sid") as caught:
-        find_weights("apbsn-sid")
+        load_weights("apbsn-sid")
     assert "Did you mean apbsn-sidd" in caught.value.hint
     assert "photo" in caught.value.hint
 

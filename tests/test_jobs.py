@@ -14,7 +14,7 @@ import pytest
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.finding import PassedOver, read_names
-from ssbsn_cli.core.inference.jobs import Job, plan_jobs
+from ssbsn_cli.core.inference.jobs import Job, Plan
 from ssbsn_cli.core.inference.placing import Naming
 
 
@@ -33,7 +33,7 @@ def photos(tmp_path, monkeypatch):
 def plan(inputs, output=None, suffix=None, format=None, compare=None, **options):
     """Return the jobs, and what is passed over."""
     naming = Naming(output=output, suffix=suffix, format=format, compare=compare)
-    told = list(plan_jobs(inputs, naming, **options))
+    told = list(Plan(inputs, naming, **options))
     jobs = [each for each in told if isinstance(each, Job)]
     return jobs, [each for each in told if isinstance(each, PassedOver)]
 
@@ -175,7 +175,7 @@ def endless(ended, *names):
 
 def test_photos_are_denoised_before_the_list_has_ended():
     ended = Event()
-    planned = plan_jobs([], Naming(output="out"), listed=endless(ended, "a.png", "b.png"))
+    planned = Plan([], Naming(output="out"), listed=endless(ended, "a.png", "b.png"))
     jobs = iter(planned)
     assert [str(next(jobs).source), str(next(jobs).source)] == ["a.png", "b.png"]
     assert planned.total is None
@@ -187,7 +187,7 @@ def test_photos_are_denoised_before_the_list_has_ended():
 def test_nothing_is_replaced_before_all_photos_are_known():
     ended = Event()
     listed = endless(ended, "a.png")
-    jobs = iter(plan_jobs([], Naming(output="out"), listed=listed, overwrite=True))
+    jobs = iter(Plan([], Naming(output="out"), listed=listed, overwrite=True))
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(next, jobs)
         # Longer than without --overwrite.

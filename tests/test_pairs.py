@@ -10,9 +10,8 @@ from test_data import noise, save, touch
 
 from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.draws import Batching
-from ssbsn_cli.core.data.pair_sampler import PairSampler
-from ssbsn_cli.core.data.pairs import Pair, find_pairs
-from ssbsn_cli.core.data.sampler import CropSampler
+from ssbsn_cli.core.data.layouts import Pair, find_pairs
+from ssbsn_cli.core.data.sampler import CropSampler, PairSampler
 from ssbsn_cli.core.errors import OptionError
 
 
@@ -220,11 +219,6 @@ def test_pairs_smaller_than_the_crop_are_left_out(tmp_path, pairs):
     assert_related(*sampler.batch(0))
     with pytest.raises(OptionError, match=r"100x100.*0\.png, has 50x40"):
         PairSampler(pairs, *caches, 100, Batching(1, seed=0))
-
-
-def test_crops_without_a_size_are_refused(tmp_path, pairs):
-    with pytest.raises(OptionError, match="crop size"):
-        PairSampler(pairs, *open_both(pairs, tmp_path / "cache"), 0, Batching(2, seed=0))
 
 
 def test_windows_of_large_photos_are_matched_by_their_places(tmp_path):

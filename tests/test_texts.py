@@ -10,7 +10,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssbsn_cli.core.runtime.texts import parse_json, parse_toml
+from ssbsn_cli.core.runtime.storage import parse_json, parse_toml
 
 HOSTILE = {
     "deep": "[" * 100_000,

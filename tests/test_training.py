@@ -24,9 +24,8 @@ from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.model.unet import UNet
 from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
-from ssbsn_cli.core.training.batches import mix_batches, noisy_batches
+from ssbsn_cli.core.training.batches import distance, mix_batches, noisy_batches
 from ssbsn_cli.core.training.config import load_config
-from ssbsn_cli.core.training.objectives import distance
 from ssbsn_cli.core.training.validation import psnr
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint
 

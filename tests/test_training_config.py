@@ -13,7 +13,7 @@ from training_runs import TINY, write_config
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.training.config import Config, OptimizerConfig, config_names, load_config
-from ssbsn_cli.core.training.objectives import learning_rate
+from ssbsn_cli.core.training.loop import learning_rate
 
 DOCS = Path(__file__).parents[1] / "docs" / "train.md"
 

@@ -228,7 +228,7 @@ def test_a_log_that_cannot_be_written_is_told_once(tiny):
             pass
 
     prepared = tiny.prepare()
-    prepared.recorder._logs = [Broken(), Fine()]
+    prepared.recorder.logs = [Broken(), Fine()]
     prepared.trainer.train()
     prepared.close()
     assert sum("metrics could not be written" in line for line in tiny.said) == 1

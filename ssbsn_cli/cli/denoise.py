@@ -102,7 +102,7 @@ def denoise(
     ] = None,
 ) -> None:
     """Remove noise from photos: files, whole directories, or a pipe."""
-    from ssbsn_cli.core.inference.jobs import plan_jobs
+    from ssbsn_cli.core.inference.jobs import Plan
     from ssbsn_cli.core.inference.placing import Naming
 
     inputs = inputs or []
@@ -129,12 +129,12 @@ def denoise(
         )
     if cluster and _STREAM in (*inputs, output):
         raise OptionError("A cluster reads and writes files only.", "Name files or folders.")
-    plan = plan_jobs(
+    plan = Plan(
         inputs,
         Naming(output=output, suffix=suffix, format=files.format, compare=compare),
         listed=_read_list(inputs_from, nul) if inputs_from else None,
         recursive=recursive,
-        shard=_parse_shard(shard) if shard else None,
+        shard=_parse_shard(shard) if shard else (1, 1),
         overwrite=files.overwrite,
     )
     _check_stdout(out, plan, files.skip_existing or (files.overwrite and not compare))
@@ -235,15 +235,14 @@ def _prepare(
 ) -> Denoise:
     """Return what denoises photos, on this machine or on a cluster."""
     if cluster:
-        from ssbsn_cli.core.inference.cluster import denoise_on_cluster
-        from ssbsn_cli.core.inference.worker import Work
+        from ssbsn_cli.core.inference.cluster import Work, denoise_on_cluster
 
         work = Work(cast("str | None", weights), settings, files)
         return lambda jobs, _begin, _progress: denoise_on_cluster(cluster, jobs, work, out.warn)
 
     # Imported here, since PyTorch takes seconds.
+    from ssbsn_cli.core.inference.denoiser import load_denoiser
     from ssbsn_cli.core.inference.files import denoise_files
-    from ssbsn_cli.core.inference.load import load_denoiser
 
     denoiser = load_denoiser(weights, notify=out.warn, **vars(settings))
     return lambda jobs, begin, progress: denoise_files(denoiser, jobs, files, begin, progress)

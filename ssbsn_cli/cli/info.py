@@ -69,8 +69,8 @@ def _inspect(
 ) -> None:
     # Imported here, since PyTorch takes seconds.
     from ssbsn_cli.core.evaluation.outputs import write_file
+    from ssbsn_cli.core.inference.denoiser import load_denoiser
     from ssbsn_cli.core.inference.inspecting import inspect_photo
-    from ssbsn_cli.core.inference.load import load_denoiser
     from ssbsn_cli.core.inference.placing import refuse_report
     from ssbsn_cli.core.report.photos import Inspected, make_noise_report
 

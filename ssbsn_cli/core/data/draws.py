@@ -31,8 +31,6 @@ def philox(seed: int, number: int, stream: int) -> np.random.Philox:
     OptionError
         The seed is out of range.
     """
-    if not 0 <= seed < 1 << 64:
-        raise OptionError(f"The seed is {seed}.", "Give a number from 0 to 2**64 - 1.")
     # The raw numbers of Philox are the same in all releases of NumPy; those of its distributions
     # are not. Key and counter give every crop numbers of its own.
     return np.random.Philox(
@@ -67,16 +65,6 @@ class Batching:
     seed: int
     rank: int = 0
     world: int = 1
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise OptionError(f"The batch size is {self.batch_size}.", "Give a number above 0.")
-        if not 0 <= self.rank < self.world:
-            raise OptionError(
-                f"There is no process {self.rank} of {self.world}.",
-                "Count processes from 0 to one below their number.",
-            )
-        philox(self.seed, 0, CROP)
 
     def numbers(self, step: int) -> range:
         """Return the numbers of the crops of a step, from 0; all that is random depends on them."""

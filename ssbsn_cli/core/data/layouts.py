@@ -1,4 +1,4 @@
-"""Which files of a data set are noisy photographs, told from how it is laid out."""
+"""Which files of a data set are noisy photographs, and which are clean ones of the same."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ssbsn_cli.core.imaging import is_photo_name
 
 # Only the last two patterns are anchored at their ends: cut or denoised copies of a clean photo
 # carry its name plus something, and are clean, too.
-SIDD = re.compile(r"\d{4}_(NOISY|GT)_SRGB_\d{3}", re.IGNORECASE)
-NIND = re.compile(r"NIND[_ ](.+)[_ ]ISO(H?)(\d+)", re.IGNORECASE)
+_SIDD = re.compile(r"\d{4}_(NOISY|GT)_SRGB_\d{3}", re.IGNORECASE)
+_NIND = re.compile(r"NIND[_ ](.+)[_ ]ISO(H?)(\d+)", re.IGNORECASE)
 _PREP = re.compile(r"\d+_\d+_\d+\.png\Z", re.IGNORECASE)
 _DND = re.compile(r"\d{4}\.mat\Z", re.IGNORECASE)
 
@@ -32,6 +32,21 @@ _PUBLISHED = {
     "dnd": "DND holds 50 noisy photos. Download it from https://noise.visinf.tu-darmstadt.de/, or "
     "name a folder of your own photos.",
 }
+# Names of folders side by side, and ends of names of files, all in lower case.
+_FOLDERS = {"noisy": ("clean", "gt", "reference"), "rn": ("cl",)}
+_ENDS = {"noisy": ("clean", "gt"), "real": ("mean",), "n": ("cl",)}
+_TAKE = re.compile(r"\A-\d+")
+_CLEAN_ENDS = tuple(end for ends in _ENDS.values() for end in ends)
+
+_PAIRS_UNDERSTOOD = (
+    "Give SIDD Medium (0001_NOISY_SRGB_010.PNG beside 0001_GT_SRGB_010.PNG), NIND (at least two "
+    "ISOs of a scene), AP-BSN's dataset/prep (RN/0_0_0.png and CL/0_0_0.png), two folders noisy "
+    "and clean (or gt, or reference) with files of the same names, or files named a_noisy.png and "
+    "a_clean.png (or _gt; _real and _mean; _N and _CL)."
+)
+
+# Folders below the one that was named, and the name without extension, all in lower case.
+Key = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,7 @@ def find_photos(path: Path) -> NoisyPhotos:
     OptionError
         There is nothing to train on, or there are several data sets, which cannot be one.
     """
-    refuse_missing(path)
+    _refuse_missing(path)
     if path.is_file():
         kind = "dnd" if path.suffix.lower() == ".mat" else "folder"
         if kind == "folder" and not is_photo_name(path):
@@ -77,11 +92,10 @@ def find_photos(path: Path) -> NoisyPhotos:
     photos = _noisy(kind, of_kind)
     if not photos:
         raise OptionError(f"There are no noisy photos in {path}.", _UNDERSTOOD)
-    taken = set(photos)
-    return NoisyPhotos(kind, photos, [file for file in files if file not in taken])
+    return NoisyPhotos(kind, photos, sorted(set(files) - set(photos)))
 
 
-def refuse_missing(path: Path) -> None:
+def _refuse_missing(path: Path) -> None:
     """Raise an OptionError if a path does not exist; say where the data set in its name is from."""
     if not path.exists():
         known = (told for name, told in _PUBLISHED.items() if name in path.name.lower())
@@ -94,10 +108,7 @@ def survey(path: Path) -> tuple[str, list[Path], list[Path]]:
     Returns its kind as in `NoisyPhotos`, the files of that kind, noisy or not, and all files; both
     are sorted, and their paths absolute.
 
-    Raises
-    ------
-    OptionError
-        A directory cannot be read, or there are several data sets.
+    Raises OptionError if a directory cannot be read, or there are several data sets.
     """
     files = sorted(_walk(absolute(path)))
     by_kind: dict[str, list[Path]] = {}
@@ -142,9 +153,9 @@ def _kind(file: Path) -> str | None:
         return "dnd"
     if not is_photo_name(file):
         return None
-    if SIDD.match(file.name):
+    if _SIDD.match(file.name):
         return "sidd"
-    if NIND.match(file.name):
+    if _NIND.match(file.name):
         return "nind"
     # Beside RN (real noisy) and CL (clean) there may be SN, synthetic noise.
     if file.parent.name in ("RN", "CL", "SN") and _PREP.match(file.name):
@@ -154,21 +165,21 @@ def _kind(file: Path) -> str | None:
 
 def _noisy(kind: str, files: Sequence[Path]) -> list[Path]:
     if kind == "sidd":
-        matches = ((file, SIDD.match(file.name)) for file in files)
+        matches = ((file, _SIDD.match(file.name)) for file in files)
         return [file for file, match in matches if match and match[1].upper() == "NOISY"]
     if kind == "prep":
         return [file for file in files if file.parent.name == "RN"]
     if kind == "nind":
-        return sorted(file for _, noisy in nind_scenes(files) for file in noisy)
+        return sorted(file for _, noisy in _nind_scenes(files) for file in noisy)
     return list(files)
 
 
-def nind_scenes(files: Sequence[Path]) -> list[tuple[list[Path], list[Path]]]:
+def _nind_scenes(files: Sequence[Path]) -> list[tuple[list[Path], list[Path]]]:
     """Return, for each scene of NIND, its photos at its lowest ISO, and all others."""
     scenes: dict[str, list[Path]] = {}
     isos: dict[Path, tuple[bool, int]] = {}
     for file in files:
-        match = NIND.match(file.name)
+        match = _NIND.match(file.name)
         assert match is not None
         scenes.setdefault(match[1], []).append(file)
         # H1, H2 and so on are above all numbers. ISO200-2 is another take at ISO 200.
@@ -179,3 +190,110 @@ def nind_scenes(files: Sequence[Path]) -> list[tuple[list[Path], list[Path]]]:
         clean = [file for file in scene if isos[file] == lowest]
         split.append((clean, [file for file in scene if isos[file] > lowest]))
     return split
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The files of a noisy and a clean photograph of the same."""
+
+    noisy: Path
+    clean: Path
+
+
+def find_pairs(path: Path) -> list[Pair]:
+    """Find the pairs of a data set, sorted by the noisy file; others are left out.
+
+    Upper and lower case are the same, and the two files may have different formats.
+
+    Parameters
+    ----------
+    path : Path
+        A directory, searched with all directories below it but without hidden files: SIDD Medium;
+        NIND, where the lowest ISO of a scene is the clean photograph of all others; AP-BSN's
+        ``dataset/prep``; or any other, where two folders called ``noisy`` and ``clean``, ``gt`` or
+        ``reference`` hold files of the same names, or where names end in ``_noisy`` and ``_clean``
+        or ``_gt``, ``_real`` and ``_mean``, or ``_N`` and ``_CL``.
+
+    Raises
+    ------
+    OptionError
+        There are no pairs, or there are several data sets.
+    """
+    _refuse_missing(path)
+    if not path.is_dir():
+        raise OptionError(f"{path} is a file, not a folder of pairs of photos.", _PAIRS_UNDERSTOOD)
+    kind, files, _ = survey(path)
+    pairs: list[Pair] = []
+    if kind == "nind":
+        pairs = _by_iso(files)
+    elif kind != "dnd":
+        pairs = _by_name(absolute(path), files)
+    if not pairs:
+        raise OptionError(
+            f"There are no pairs of a noisy and a clean photo in {path}.", _PAIRS_UNDERSTOOD
+        )
+    return pairs
+
+
+def _by_iso(files: Sequence[Path]) -> list[Pair]:
+    pairs = []
+    for clean, noisy in _nind_scenes(files):
+        for file in noisy:
+            # A crop belongs to the crop of the same part. Of several takes, "-2" and so on, the
+            # first is as good as any.
+            if same := [other for other in clean if _part(other) == _part(file)]:
+                pairs.append(Pair(file, min(same, key=lambda f: (len(f.name), f))))
+    return sorted(pairs, key=lambda pair: pair.noisy)
+
+
+def _part(file: Path) -> str:
+    """Return what the name of a NIND photo has after its ISO and its take."""
+    match = _NIND.match(file.stem)
+    assert match is not None
+    return _TAKE.sub("", file.stem[match.end() :])
+
+
+def _by_name(root: Path, files: Sequence[Path]) -> list[Pair]:
+    names: dict[Key, list[Path]] = {}
+    for file in files:
+        names.setdefault(key_of(root, file), []).append(file)
+    pairs = []
+    for noisy in files:
+        for key in _partners(key_of(root, noisy)):
+            if clean := names.get(key):
+                pairs.append(Pair(noisy, best_of(clean, noisy)))
+                break
+    return pairs
+
+
+def key_of(root: Path, file: Path) -> Key:
+    """Return what a photograph is found by: "noisy" above the root may hold a whole data set."""
+    return tuple(part.lower() for part in file.relative_to(root).with_suffix("").parts)
+
+
+def best_of(files: Sequence[Path], like: Path) -> Path:
+    """Return the file of the same format, if there is one."""
+    return next((f for f in files if f.suffix.lower() == like.suffix.lower()), files[0])
+
+
+def _partners(noisy: Key) -> Iterator[Key]:
+    """Yield where the clean photograph of a noisy one may be, the likeliest place first."""
+    *folders, stem = noisy
+    beside = [
+        (*folders[:i], clean, *folders[i + 1 :])
+        for i, folder in enumerate(folders)
+        for clean in _FOLDERS.get(folder, ())
+    ]
+    sidd = _SIDD.match(stem)
+    base, _, end = stem.rpartition("_")
+    if sidd:
+        renamed = [f"{stem[: sidd.start(1)]}gt{stem[sidd.end(1) :]}"] if sidd[1] == "noisy" else []
+        elsewhere = renamed
+    else:
+        renamed = [f"{base}_{clean}" for clean in _ENDS.get(end, ()) if base]
+        plain = [base] if renamed else [f"{stem}_{clean}" for clean in _CLEAN_ENDS]
+        elsewhere = [stem, *renamed, *plain]
+    for names, places in ((renamed, [folders]), (elsewhere, beside)):
+        for place in places:
+            for name in names:
+                yield (*place, name)

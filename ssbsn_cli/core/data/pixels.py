@@ -14,7 +14,7 @@ from ssbsn_cli.core.imaging import read_photo
 from ssbsn_cli.core.imaging.adjust import convert_depth, straighten_alpha
 from ssbsn_cli.core.runtime.process import silenced_libraries
 
-_DND_KEY = "InoisySRGB"
+DND_KEY = "InoisySRGB"
 
 
 def read_pixels(path: Path) -> NDArray[Any]:
@@ -43,26 +43,31 @@ def read_pixels(path: Path) -> NDArray[Any]:
     return np.ascontiguousarray(np.broadcast_to(color, (*color.shape[:2], 3)))
 
 
-def _read_dnd(path: Path) -> NDArray[Any]:
+def import_h5py(path: Path) -> Any:
+    """Return the library that reads a MATLAB 7.3 file; raise OptionError if it is missing."""
     try:
-        h5py = importlib.import_module("h5py")
+        return importlib.import_module("h5py")
     except ImportError as error:
         raise OptionError(
             f"{path} is a MATLAB file, and h5py, which reads those, is not installed.",
-            "Install it with: pip install h5py",
+            "Install it with: pip install 'ssbsn[dnd]'",
         ) from error
+
+
+def _read_dnd(path: Path) -> NDArray[Any]:
+    h5py = import_h5py(path)
     try:
         with h5py.File(path, "r") as file:
-            stored = np.asarray(file[_DND_KEY])
+            stored = np.asarray(file[DND_KEY])
     except (OSError, KeyError, RuntimeError) as error:
         raise ImageError(
             f"{path} cannot be read as a photo of DND.",
-            f"It should be a MATLAB 7.3 file with an array {_DND_KEY}; download it again.",
+            f"It should be a MATLAB 7.3 file with an array {DND_KEY}; download it again.",
         ) from error
     usual = stored.ndim == 3 and stored.shape[0] == 3 and stored.dtype.kind == "f"
     if not usual or not stored.size or not np.isfinite(stored).all():
         raise ImageError(
-            f"{path} holds no colour photo in {_DND_KEY}.", "Download the data set again."
+            f"{path} holds no colour photo in {DND_KEY}.", "Download the data set again."
         )
     # MATLAB counts its axes backwards.
     return np.ascontiguousarray(stored.transpose(2, 1, 0))

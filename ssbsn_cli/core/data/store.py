@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.runtime.texts import parse_json
+from ssbsn_cli.core.runtime.storage import parse_json
 
 # A part of the keys of caches.
 VERSION = 2

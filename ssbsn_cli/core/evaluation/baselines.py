@@ -14,7 +14,7 @@ from skimage.color import rgb2ycbcr
 from skimage.restoration import denoise_tv_chambolle, denoise_wavelet
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.evaluation.classical import LEAST_DETAIL, Classical, Floats, estimate_sigmas
+from ssbsn_cli.core.evaluation.methods import LEAST_DETAIL, Classical, Floats, estimate_sigmas
 from ssbsn_cli.core.types import from_unit, to_unit
 from ssbsn_cli.core.weights.registry import suggest
 

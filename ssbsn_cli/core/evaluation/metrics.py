@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.evaluation.classical import estimate_sigmas
+from ssbsn_cli.core.evaluation.methods import estimate_sigmas
 from ssbsn_cli.core.weights.registry import suggest
 
 #: The most that PSNR can be, in dB.
@@ -98,11 +98,6 @@ def _as_floats(
             f"The pictures have {width}x{height} pixels in {channels} channels; this score needs "
             f"at least {smallest}x{smallest} pixels.",
             "Leave them out, or compare larger parts.",
-        )
-    # Written so that NaN fails as well.
-    if not (clean.min() >= 0 and clean.max() <= _WHITE):
-        raise OptionError(
-            "The clean picture has values outside 0 to 255.", "Scale it to white at 255."
         )
     return clean.astype(np.float64), image.astype(np.float64)
 

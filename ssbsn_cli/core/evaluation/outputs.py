@@ -6,6 +6,7 @@ import csv
 import io
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -32,21 +33,19 @@ _MOST_PICTURES = 40
 _SIDE = 384
 
 
+@dataclass
 class Findings:
     """The figures of an evaluation: a row for each method, a column for each metric.
 
     `protocol` says how images are run.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        protocol: str,
-        methods: Sequence[Method],
-        metrics: Sequence[Metric],
-    ) -> None:
-        self._dataset, self._protocol = dataset, protocol
-        self._methods, self._metrics = methods, metrics
+    dataset: Dataset
+    protocol: str
+    methods: Sequence[Method]
+    metrics: Sequence[Metric]
+
+    def __post_init__(self) -> None:
         self._images: dict[str, dict[str, Any]] = {}
 
     def add(self, result: Result) -> None:
@@ -69,16 +68,16 @@ class Findings:
             groups = []
         return {
             "dataset": {
-                "name": self._dataset.name,
-                "title": self._dataset.title,
-                "protocol": self._dataset.protocol,
+                "name": self.dataset.name,
+                "title": self.dataset.title,
+                "protocol": self.dataset.protocol,
                 "samples": len(images),
             },
-            "protocol": self._protocol,
+            "protocol": self.protocol,
             "rounding": ROUNDING,
             "metrics": [
                 {key: value for key, value in vars(metric).items() if key != "compute"}
-                for metric in self._metrics
+                for metric in self.metrics
             ],
             "methods": [
                 {
@@ -87,10 +86,10 @@ class Findings:
                     "description": method.description,
                     "settings": dict(method.settings),
                 }
-                for method in self._methods
+                for method in self.methods
             ],
             "rows": [
-                self._row(method.name, group) for group in (*groups, "") for method in self._methods
+                self._row(method.name, group) for group in (*groups, "") for method in self.methods
             ],
             "images": images,
             "machine": _describe_machine(),
@@ -104,8 +103,8 @@ class Findings:
         peaks = [result["peak_mib"] for result in results if result["peak_mib"] is not None]
         megapixels = sum(image["width"] * image["height"] for image in images) / 1e6
         gains: list[float] = []
-        if self._dataset.referenced and method != NOISY:
-            name, sign = self._metrics[0].name, 1 if self._metrics[0].higher_is_better else -1
+        if self.dataset.referenced and method != NOISY:
+            name, sign = self.metrics[0].name, 1 if self.metrics[0].higher_is_better else -1
             gains = [
                 sign * (image["results"][method]["scores"][name] - noisy["scores"][name])
                 for image in images
@@ -117,7 +116,7 @@ class Findings:
             "images": len(images),
             "scores": {
                 metric.name: fmean(result["scores"][metric.name] for result in results)
-                for metric in self._metrics
+                for metric in self.metrics
             },
             "worse": sum(gain < 0 for gain in gains) if gains else None,
             "least_gain": min(gains, default=None),

@@ -7,7 +7,6 @@ from typing import Any
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.baselines import BASELINES, open_baseline
-from ssbsn_cli.core.evaluation.classical import Classical
 from ssbsn_cli.core.evaluation.datasets.catalogue import Submission, find_submission, open_dataset
 from ssbsn_cli.core.evaluation.datasets.samples import Result
 from ssbsn_cli.core.evaluation.evaluation_request import (
@@ -15,7 +14,7 @@ from ssbsn_cli.core.evaluation.evaluation_request import (
     NO_WEIGHTS,
     EvaluationRequest,
 )
-from ssbsn_cli.core.evaluation.methods import NOISY, Learned, Method, Noisy, name_rows
+from ssbsn_cli.core.evaluation.methods import NOISY, Classical, Learned, Method, Noisy, name_rows
 from ssbsn_cli.core.evaluation.metrics import choose_metrics
 from ssbsn_cli.core.evaluation.outputs import (
     Findings,
@@ -25,7 +24,7 @@ from ssbsn_cli.core.evaluation.outputs import (
     write_file,
 )
 from ssbsn_cli.core.evaluation.scoring import ResultCache, evaluate
-from ssbsn_cli.core.inference.load import load_denoiser
+from ssbsn_cli.core.inference.denoiser import load_denoiser
 from ssbsn_cli.core.report.evaluation import make_report
 from ssbsn_cli.core.types import Notify, Progress
 from ssbsn_cli.core.weights.registry import default_name

@@ -1,8 +1,7 @@
-"""The denoiser: a network and settings made ready, to be called on arrays."""
+"""The denoiser: weights and settings made ready, to be called on arrays."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -29,7 +28,7 @@ from ssbsn_cli.core.runtime.device import (
 from ssbsn_cli.core.runtime.operations import winograd_is_fast
 from ssbsn_cli.core.runtime.threads import stop_if_unwanted
 from ssbsn_cli.core.types import Notify, Progress, RefineKind, from_unit
-from ssbsn_cli.core.weights.locate import LoadedWeights
+from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 
 # GPUs gain little beyond this.
 _MAX_BATCH = 16
@@ -49,11 +48,9 @@ class Denoiser:
 
     Raises
     ------
-    DeviceError
-        If the device does not exist.
-    OptionError
-        If these weights cannot do what the settings ask for, or if the overlap does not fit the
-        tiles that the memory allows.
+    OptionError, DeviceError
+        These weights cannot do what the settings ask for, the overlap does not fit the tiles that
+        the memory allows, or there is no such device.
     """
 
     def __init__(
@@ -136,10 +133,8 @@ class Denoiser:
 
         Raises
         ------
-        ImageError
-            If the array is no such image.
-        DeviceError
-            If the device's memory is too small.
+        ImageError, DeviceError
+            The array is no such image, or the device's memory is too small.
 
         Examples
         --------
@@ -157,12 +152,11 @@ class Denoiser:
 
     def denoise_in_place(
         self, photos: Sequence[Pixels], progress: Progress = lambda _done, _of: None
-    ) -> dict[str, Any]:
+    ) -> None:
         """Denoise (H, W, C) where they lie: one of any size, or several of one size as one tile.
 
-        Alpha stays as it is. Returns what `describe_speed` says of each one's share of the time.
+        Alpha stays as it is.
         """
-        start = time.perf_counter()
         # As views, without alpha.
         colors = [pixels[..., : (pixels.shape[2] - 1) // 2 * 2 + 1] for pixels in photos]
         if len(colors) == 1:
@@ -172,7 +166,6 @@ class Denoiser:
             for color, result in zip(colors, self.denoise_batch(colors), strict=True):
                 color[...] = from_unit(result, color.dtype)
             progress(1, 1)
-        return describe_speed(colors[0], (time.perf_counter() - start) / len(colors))
 
     def stream(
         self, image: Image, progress: Progress = lambda _done, _of: None
@@ -192,20 +185,18 @@ class Denoiser:
         Parameters
         ----------
         images : sequence of array
-            (H, W, C) each, with C = 1 or 3; uint8, uint16, or floating with white at 1.
+            (H, W, C) each, with C = 1 or 3; else as for one image.
 
         Returns
         -------
         list of array
-            Float32 with white at 1, not clipped, of the same shapes. Each is what the image would
-            become alone, up to the rounding of sums.
+            Float32 with white at 1, not clipped. Each is what the image would become alone, up to
+            the rounding of sums.
 
         Raises
         ------
-        ImageError
-            If an array is no such image, or their shapes differ.
-        DeviceError
-            If the device's memory is too small.
+        ImageError, DeviceError
+            As for one image, or if shapes differ.
         """
         for image in images:
             check_image(image)
@@ -270,10 +261,40 @@ def _denoise(
     return network.denoise(x)
 
 
-def describe_speed(image: Image, seconds: float) -> dict[str, Any]:
-    """Return ``seconds`` and ``megapixels_per_second``, as plain values for JSON."""
-    megapixels = image.shape[0] * image.shape[1] / 1e6
-    return {
-        "seconds": round(seconds, 3),
-        "megapixels_per_second": float(f"{megapixels / seconds:.4g}"),
-    }
+def load_denoiser(
+    weights: str | LoadedWeights | None = None,
+    *,
+    notify: Notify = lambda _: None,
+    **settings: Any,
+) -> Denoiser:
+    """Load weights and make a denoiser, to be called on arrays.
+
+    Parameters
+    ----------
+    weights : str or LoadedWeights, optional
+        A name of ``ssbsn fetch-weights --list`` or a path; the default weights if not given.
+    notify : callable, optional
+        Told, in a sentence, what a user should know.
+    **settings
+        Fields of `Settings`: device, precision, attention, compile, refine, refine_passes, tile,
+        overlap, ensemble, strength, seed.
+
+    Raises
+    ------
+    OptionError, WeightsError, DeviceError
+        A setting makes no sense, the weights are missing or damaged, or there is no such device.
+    """
+    checked = Settings(**settings)
+    # A missing device is noticed before the weights are read.
+    resolve_device(checked.device)
+    if not isinstance(weights, LoadedWeights):
+        weights = load_weights(weights)
+    return Denoiser(weights, checked, notify)
+
+
+def denoise_image(image: Pixels, weights: str | None = None, **settings: Any) -> Pixels:
+    """Denoise one image; for several, make a denoiser once with `load_denoiser`.
+
+    See `Denoiser.__call__` for the image and the result, and `load_denoiser` for the rest.
+    """
+    return load_denoiser(weights, **settings)(image)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from ssbsn_cli.core.types import Notify, Progress, from_unit, to_unit
 _MEMORY_ERRORS = (torch.OutOfMemoryError, MemoryError, RuntimeError)
 
 
+@dataclass
 class Engine:
     """Cuts images into tiles, has each denoised, and blends the results.
 
@@ -44,24 +45,16 @@ class Engine:
         Told, in a sentence, what a user should know.
     """
 
-    def __init__(
-        self,
-        predictor: Predictor,
-        tiling: Tiling,
-        *,
-        strength: float = 1.0,
-        detail: bool = False,
-        seed: int = 0,
-        notify: Notify = lambda _: None,
-    ) -> None:
-        self.predictor = predictor
-        self.tiling = tiling
+    predictor: Predictor
+    tiling: Tiling
+    strength: float = 1.0
+    detail: bool = False
+    seed: int = 0
+    notify: Notify = lambda _: None
+
+    def __post_init__(self) -> None:
         #: The tiling of the image at hand, with smaller tiles if memory ran out.
-        self.current = tiling
-        self.strength = strength
-        self.detail = detail
-        self.seed = seed
-        self.notify = notify
+        self.current = self.tiling
         self._noise: NoiseSpectrum | None = None
         self._pixels = 0
 

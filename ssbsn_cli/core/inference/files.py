@@ -23,7 +23,7 @@ from ssbsn_cli.core.imaging.compare import Comparison
 from ssbsn_cli.core.imaging.photo import Pixels
 from ssbsn_cli.core.imaging.tiff_stream import TiffImage
 from ssbsn_cli.core.imaging.writing import write_rows
-from ssbsn_cli.core.inference.denoiser import Denoiser, describe_speed
+from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.finding import STREAM
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.opening import (
@@ -71,8 +71,8 @@ def denoise_files(
     outcome : dict or Exception
         What was done, as plain values for JSON: ``input``, ``output``, ``width``, ``height``,
         ``channels``, ``dtype`` (of the output), ``left_out`` (what the photo's file held beside
-        the picture and the result does not) and all of `Denoiser.describe` and
-        `Denoiser.denoise_in_place`. If the result was there, ``input``, ``output`` and ``skipped``
+        the picture and the result does not), all of `Denoiser.describe`, ``seconds`` and
+        ``megapixels_per_second``. If the result was there, ``input``, ``output`` and ``skipped``
         alone, and ``comparison`` if that was missing. Or what went wrong: ImageError if the photo
         cannot be read or the result cannot be written, DeviceError if the device's memory is too
         small, and anything else if this program has a defect.
@@ -140,8 +140,9 @@ def _compute(
         return [_attempt(_denoise_large, denoiser, first, job, options, progress)]
     photos = cast("list[Opened]", [opened for _, opened in group])
     pixels = [opened.photo.pixels for opened in photos]
+    start = time.perf_counter()
     try:
-        speed = denoiser.denoise_in_place(pixels, progress)
+        denoiser.denoise_in_place(pixels, progress)
     except Exception as error:
         if len(group) == 1:
             return [error]
@@ -151,6 +152,7 @@ def _compute(
             for one in group
             for outcome in _compute(denoiser, [one], options, progress, writer)
         ]
+    speed = _describe_speed(pixels[0].shape, (time.perf_counter() - start) / len(pixels))
     facts = {**denoiser.describe(), **speed}
     if job.target is None:
         # Nobody may be reading there, and a thread that waits cannot be interrupted.
@@ -182,7 +184,7 @@ def _denoise_large(
             strip_metadata=options.strip_metadata,
         )
     _keep_time(job.target, changed)
-    speed = describe_speed(image, time.perf_counter() - start)
+    speed = _describe_speed(image.shape, time.perf_counter() - start)
     if picture:
         _add_comparison(picture.picture(), image.metadata, job, options)
     lost = list_losses(one, "tiff", options.strip_metadata)
@@ -249,4 +251,12 @@ def _describe(job: Job, shape: tuple[int, ...], dtype: str, lost: Sequence[str])
         "channels": channels,
         "dtype": dtype,
         "left_out": list(lost),
+    }
+
+
+def _describe_speed(shape: tuple[int, ...], seconds: float) -> dict[str, Any]:
+    megapixels = shape[0] * shape[1] / 1e6
+    return {
+        "seconds": round(seconds, 3),
+        "megapixels_per_second": float(f"{megapixels / seconds:.4g}"),
     }

@@ -69,16 +69,13 @@ class Job:
 _Record = tuple[str | None, str, bool]
 
 
-def plan_jobs(
-    inputs: Sequence[str],
-    naming: Naming,
-    *,
-    listed: Iterable[str] | None = None,
-    recursive: bool = False,
-    shard: tuple[int, int] | None = None,
-    overwrite: bool = False,
-) -> Plan:
-    """Begin to find photos and to name their results, on a thread of its own.
+class Plan:
+    """The jobs of a command, which a thread of its own finds and names; iterate once.
+
+    Iterating yields a `Job` for each photo, in the order of the inputs and by name in
+    directories, and between them what is told of other files: `PassedOver`, or an OSError for a
+    directory that cannot be read. OptionError is raised as soon as it is known that a file would
+    be written twice, or over a photo.
 
     Parameters
     ----------
@@ -87,10 +84,10 @@ def plan_jobs(
     naming : Naming
         Where results go.
     listed : iterable of str, optional
-        More files and directories. Each is taken when it is its turn, by another thread.
+        More files and directories. Each is taken when it is its turn, by that thread.
     recursive : bool
         Whether to include subdirectories, whose tree is kept below the output.
-    shard : (int, int), optional
+    shard : (int, int)
         The number of a part, from 1, and how many there are: only that part of the photos counts.
         A photo belongs to the same part on every machine, whatever other photos there are: its
         path below the named folder decides, or its name if it was itself named.
@@ -98,38 +95,24 @@ def plan_jobs(
         Whether results may replace files. All photos are then found before the first is given
         out, so that no result can replace one that is still to be read.
 
-    Returns
-    -------
-    Plan
-        The jobs.
-
     Raises
     ------
     OptionError
         If the options contradict each other.
     """
-    layout = Layout(naming, inputs, listed is not None)
-    found = Finder(recursive, layout.into).find(inputs, listed or ())
-    return Plan(layout, found, shard or (1, 1), overwrite)
-
-
-class Plan:
-    """The jobs of a command; iterate once.
-
-    Iterating yields a `Job` for each photo, in the order of the inputs and by name in
-    directories, and between them what is told of other files: `PassedOver`, or an OSError for a
-    directory that cannot be read. OptionError is raised as soon as it is known that a file would
-    be written twice, or over a photo.
-    """
 
     def __init__(
         self,
-        layout: Layout,
-        found: Iterator[Found | PassedOver | OSError],
-        shard: tuple[int, int],
-        overwrite: bool,
+        inputs: Sequence[str],
+        naming: Naming,
+        *,
+        listed: Iterable[str] | None = None,
+        recursive: bool = False,
+        shard: tuple[int, int] = (1, 1),
+        overwrite: bool = False,
     ) -> None:
-        self._layout, self._found = layout, found
+        self._layout = Layout(naming, inputs, listed is not None)
+        self._found = Finder(recursive, self._layout.into).find(inputs, listed or ())
         self._shard, self._overwrite = shard, overwrite
         # Hashes of 64 bits stand for paths, as there may be millions: of each file that is
         # written and the photo that it is made from, and of all photos.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from ssbsn_cli.core.runtime.compiling import Compiler
 from ssbsn_cli.core.types import Notify
 
 
+@dataclass
 class Predictor:
     """A network on its device, to be called on tiles from any thread.
 
@@ -43,29 +45,19 @@ class Predictor:
         Told, in a sentence, what a user should know.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        device: torch.device,
-        *,
-        denoise: Callable[[Network, Tensor, torch.Generator], Tensor] = lambda network, x, _: (
-            network.denoise(x)
-        ),
-        ensemble: bool = False,
-        fall_back: bool = False,
-        winograd: bool = False,
-        compiler: Compiler | None = None,
-        notify: Notify = lambda _: None,
-    ) -> None:
-        self.network = network
-        self.device = device
-        self.winograd = winograd
+    network: Network
+    device: torch.device
+    denoise: Callable[[Network, Tensor, torch.Generator], Tensor] = lambda network, x, _: (
+        network.denoise(x)
+    )
+    ensemble: bool = False
+    fall_back: bool = False
+    winograd: bool = False
+    compiler: Compiler | None = None
+    notify: Notify = lambda _: None
+
+    def __post_init__(self) -> None:
         self.fell_back = False
-        self._denoise = denoise
-        self._ensemble = ensemble
-        self._fall_back = fall_back
-        self._compiler = compiler
-        self._notify = notify
         self._lock = threading.Lock()
 
     def __call__(self, tiles: NDArray[np.float32], seed: int, pixels: float) -> NDArray[np.float32]:
@@ -110,11 +102,11 @@ class Predictor:
     def _more_precisely(self, x: Tensor, seed: int, pixels: float) -> Tensor:
         """Repeat in float32 what overflowed in half precision."""
         with self._lock:
-            if self._fall_back and not self.fell_back:
+            if self.fall_back and not self.fell_back:
                 self.fell_back = True
                 # Other threads may be using the network as it is.
                 self.network = copy.deepcopy(self.network).float()
-                self._notify("The network's values need more precision: going on in fp32.")
+                self.notify("The network's values need more precision: going on in fp32.")
         if self.fell_back:
             y = self._views(x, seed, pixels)
             if torch.isfinite(y).all():
@@ -124,12 +116,12 @@ class Predictor:
         )
 
     def _views(self, x: Tensor, seed: int, pixels: float) -> Tensor:
-        if not self._ensemble:
+        if not self.ensemble:
             return self._pass(x, seed, pixels)
         return eightfold(lambda view, k: self._pass(view, seed + k, pixels), x)
 
     def _pass(self, x: Tensor, seed: int, pixels: float) -> Tensor:
         def denoise() -> Tensor:
-            return self._denoise(self.network, x, torch.Generator().manual_seed(seed))
+            return self.denoise(self.network, x, torch.Generator().manual_seed(seed))
 
-        return self._compiler.run(denoise, x.shape, pixels) if self._compiler else denoise()
+        return self.compiler.run(denoise, x.shape, pixels) if self.compiler else denoise()

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.report.pages import encode, encode_picture, render
+from ssbsn_cli.core.report.pages import QUALITY, encode, encode_picture, render
 from ssbsn_cli.core.report.plots import plot_methods
 
-_QUALITY = 95
 _NOISY, _CLEAN = "noisy", "clean"
 
 
@@ -51,7 +50,7 @@ def make_report(evaluation: Mapping[str, Any], pictures: Pictures) -> bytes:
         plot=plot_methods(metrics[0], groups[""], titles) if compared else "",
         shown=shown,
         numbers={image["name"]: number for number, image in enumerate(shown)},
-        quality=_QUALITY,
+        quality=QUALITY,
     )
     return encode(page)
 
@@ -78,6 +77,6 @@ def _image(
             for metric in evaluation["metrics"]
             if name in results
         ]
-        picture = encode_picture(pictures[name], _QUALITY)
+        picture = encode_picture(pictures[name])
         views.append({"title": title, "score": ", ".join(scores), "picture": picture})
     return {"name": image, "views": views}

@@ -13,6 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+# Of the pictures in pages, 1 to 100.
+QUALITY = 95
+
 
 def render(template: str, **values: Any) -> Markup:
     """Fill in a template, a page or a part of one."""
@@ -25,10 +28,10 @@ def encode(page: Markup) -> bytes:
     return page.encode("utf-8", "backslashreplace")
 
 
-def encode_picture(picture: NDArray[np.uint8], quality: int) -> str:
+def encode_picture(picture: NDArray[np.uint8]) -> str:
     """Return a picture (H, W, 3), RGB, as the address of a WebP inside the page."""
     bgr = np.ascontiguousarray(picture[..., ::-1])
-    _, content = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])
+    _, content = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
     return "data:image/webp;base64," + base64.b64encode(content.tobytes()).decode("ascii")
 
 

@@ -9,10 +9,9 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.report.pages import encode, encode_picture, render
+from ssbsn_cli.core.report.pages import QUALITY, encode, encode_picture, render
 from ssbsn_cli.core.report.plots import Curve, plot_curves
 
-_QUALITY = 95
 _STYLES = {"red": "red", "green": "green", "blue": "blue", "grey": "smooth"}
 
 #: A photo as `ssbsn_cli.core.inference.inspecting.inspect_photo` returns it: its facts, and a part
@@ -33,13 +32,13 @@ def make_noise_report(photos: Sequence[Inspected]) -> bytes:
             "facts": facts,
             "noise": draw_noise(facts),
             "pictures": [
-                (title, encode_picture(picture, _QUALITY))
+                (title, encode_picture(picture))
                 for title, picture in (("noisy", noisy), ("denoised", denoised))
             ],
         }
         for facts, noisy, denoised in photos
     ]
-    return encode(render("photos.html", title="Noise of photos", photos=shown, quality=_QUALITY))
+    return encode(render("photos.html", title="Noise of photos", photos=shown, quality=QUALITY))
 
 
 def draw_noise(facts: Mapping[str, Any]) -> Markup:

@@ -41,20 +41,21 @@ CURVES = _Frame(480, 270, left=62, right=450, top=12, bottom=224)
 _METHODS = _Frame(720, 320, left=56, right=570, top=16, bottom=276)
 
 
+@dataclass(frozen=True)
 class _Axis:
     """From values to places in a picture; `low` and `high` are logarithms if `log` is set."""
 
-    def __init__(
-        self, low: float, high: float, start: float, end: float, log: bool = False
-    ) -> None:
-        self.low, self.high, self.log = low, high, log
-        self._start, self._end = start, end
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
 
     def __call__(self, value: float) -> float:
         if self.log:
             value = math.log10(value)
         share = (value - self.low) / (self.high - self.low)
-        return round(self._start + share * (self._end - self._start), 1)
+        return round(self.start + share * (self.end - self.start), 1)
 
     def ticks(self, least: float = 0) -> list[float]:
         """Return about five round values, no closer than `least`."""

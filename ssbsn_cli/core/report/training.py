@@ -15,8 +15,7 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.report.pages import encode, render, show
 from ssbsn_cli.core.report.photos import draw_noise
 from ssbsn_cli.core.report.plots import Curve, Point, plot_curves, smooth, spread
-from ssbsn_cli.core.runtime.storage import write_atomically
-from ssbsn_cli.core.runtime.texts import parse_json, parse_toml
+from ssbsn_cli.core.runtime.storage import parse_json, parse_toml, write_atomically
 from ssbsn_cli.core.training.log import read_metrics
 
 _PICTURES = 8

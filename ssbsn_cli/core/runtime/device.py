@@ -89,10 +89,8 @@ def free_memory(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    limits = []
-    meminfo = _read(Path("/proc/meminfo"))
-    if "MemAvailable:" in meminfo:
-        limits.append(int(meminfo.split("MemAvailable:")[1].split()[0]) * 1024)
+    available = _bytes_told(Path("/proc/meminfo"), "MemAvailable")
+    limits = [] if available is None else [available]
     for group in _cgroups():
         with contextlib.suppress(ValueError):
             most, used = (int(_read(group / f"memory.{name}")) for name in ("max", "current"))
@@ -151,6 +149,12 @@ def _cgroups() -> set[Path]:
     return {_GROUPS, *own, *above}
 
 
+def _bytes_told(path: Path, key: str) -> int | None:
+    """Return a size that a file in /proc tells in KiB."""
+    told = re.search(rf"^{key}:\s*(\d+)", _read(path), re.MULTILINE)
+    return int(told[1]) * 1024 if told else None
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text()
@@ -186,25 +190,15 @@ class PeakMemory:
             return self
         # Otherwise, memory that is kept for later would count as in use before.
         give_back_freed_memory()
-        try:
+        with contextlib.suppress(OSError):
             _RESET.write_text(_RESET_PEAK)
-            self._before = _status("VmRSS")
-        except OSError:
-            self._before = None
+            self._before = _bytes_told(_STATUS, "VmRSS")
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._before is None:
-            return
         if self._cuda is not None:
-            peak = torch.cuda.max_memory_allocated(self._cuda)
+            peak: int | None = torch.cuda.max_memory_allocated(self._cuda)
         else:
-            peak = _status("VmHWM")
-        self.bytes = max(peak - self._before, 0)
-
-
-def _status(key: str) -> int:
-    for line in _STATUS.read_text().splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"there is no {key} in {_STATUS}")
+            peak = _bytes_told(_STATUS, "VmHWM")
+        if self._before is not None and peak is not None:
+            self.bytes = max(peak - self._before, 0)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, NoReturn, TextIO
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.runtime.temporary import remove_all
@@ -153,7 +153,7 @@ def end_on_signals() -> None:
             signal.signal(number, _raise)
 
 
-def _raise(number: int, _frame: FrameType | None) -> None:
+def _raise(number: int, _frame: FrameType | None) -> NoReturn:
     """Unwind the main thread, so that half-written files are removed on the way out."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
@@ -195,10 +195,8 @@ class Interrupt:
 
     def leave(self) -> None:
         """Raise KeyboardInterrupt after SIGINT, or SystemExit after another signal."""
-        if self.number == signal.SIGINT:
-            raise KeyboardInterrupt
         if self.number:
-            raise SystemExit(128 + self.number)
+            _raise(self.number, None)
 
 
 @contextmanager

@@ -1,17 +1,20 @@
-"""Files: the cache directory, files that appear whole or not at all, digests, locks."""
+"""Files: the cache directory, writing them whole, digests, locks; parsing JSON and TOML."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import stat
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ssbsn_cli.core.errors import ImageError, OptionError, SsbsnError
 from ssbsn_cli.core.runtime.temporary import move_into_place, temporary_file
@@ -28,6 +31,8 @@ _REASONS = {
     errno.ENAMETOOLONG: ("its name is too long", "Choose a shorter name."),
 }
 _LOCK = ".lock"
+_DEEPEST = 32
+_LARGEST = 2**63
 
 
 @contextmanager
@@ -222,3 +227,44 @@ def refuse_output(path: Path, overwrite: bool) -> None:
         raise OptionError(f"{path} exists already.", "Choose another name, or add --overwrite.")
     if not path.absolute().parent.is_dir():
         raise OptionError(f"The folder of {path} does not exist.", "Make it first.")
+
+
+def parse_json(content: str | bytes) -> Any:
+    """Parse JSON, whose bytes are UTF-8, and check that its values are harmless.
+
+    They are nested at most 32 deep, and integers have at most 64 bits. Whatever is wrong is a
+    ValueError; its message is a part of a sentence that says what.
+    """
+    return _parse(json.loads, content)
+
+
+def parse_toml(content: bytes) -> dict[str, Any]:
+    """Parse TOML in UTF-8 as `parse_json` parses JSON, and raise ValueError as that does."""
+    table: dict[str, Any] = _parse(lambda each: tomllib.loads(each.decode("utf-8")), content)
+    return table
+
+
+def _parse(parse: Callable[[Any], Any], content: str | bytes) -> Any:
+    try:
+        value = parse(content)
+    except UnicodeDecodeError:
+        raise ValueError("it is no text in UTF-8") from None
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError):
+        raise
+    except RecursionError:
+        raise ValueError("its values are nested too deeply") from None
+    # Python refuses to read numbers of thousands of digits.
+    except ValueError:
+        raise ValueError("it holds a number that is too large") from None
+    _refuse_harmful(value, _DEEPEST)
+    return value
+
+
+def _refuse_harmful(value: object, deepest: int) -> None:
+    if isinstance(value, dict | list):
+        if not deepest:
+            raise ValueError("its values are nested too deeply")
+        for part in (*value, *value.values()) if isinstance(value, dict) else value:
+            _refuse_harmful(part, deepest - 1)
+    elif isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+        raise ValueError("it holds a number that is too large")

@@ -76,14 +76,8 @@ def map_in_order(
         _thread.unwanted = unwanted
 
     pool = ThreadPoolExecutor(workers, initializer=begin)
-    running: deque[Future[_Result]] = deque()
     try:
-        for job in jobs:
-            running.append(pool.submit(work, job))
-            if len(running) > workers:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
+        yield from _in_order(pool, work, jobs, workers)
     finally:
         unwanted.set()
         pool.shutdown(cancel_futures=True)
@@ -98,13 +92,21 @@ def prefetch(draw: Callable[[int], _Result], start: int) -> Generator[_Result]:
     A thread draws them, which ends with the generator: when it is closed, or by an exception. What
     `draw` raises is raised when it is that number's turn.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="ssbsn-prefetch") as thread:
-        waiting = deque(thread.submit(draw, start + ahead) for ahead in range(_AHEAD))
-        try:
-            for number in count(start + _AHEAD):
-                drawn = waiting.popleft().result()
-                waiting.append(thread.submit(draw, number))
-                yield drawn
-        finally:
-            for future in waiting:
-                future.cancel()
+    thread = ThreadPoolExecutor(1, thread_name_prefix="ssbsn-prefetch")
+    try:
+        yield from _in_order(thread, draw, count(start), _AHEAD)
+    finally:
+        thread.shutdown(cancel_futures=True)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[_Job], _Result], jobs: Iterable[_Job], ahead: int
+) -> Iterator[_Result]:
+    """Yield the results of jobs while some of the next ones are done ahead."""
+    running: deque[Future[_Result]] = deque()
+    for job in jobs:
+        running.append(pool.submit(work, job))
+        if len(running) > ahead:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()

@@ -44,7 +44,7 @@ def adapt_weights(
     fine-tuning did not help, these are the weights that were given. Their name tells what they
     were adapted from. Errors are those of `prepare_training` and `Trainer.train`.
 
-    It starts from `weights`, see `find_weights`, or from the default ones. Of the settings, it uses
+    It starts from `weights`, see `load_weights`, or from the default ones. Of the settings, it uses
     the device, the precision ("fp16" counts as "auto") and compiling. The run is kept in `keep`, or
     not at all. A run that is there goes on, with all photos that it began with. `listen` is told of
     each step.

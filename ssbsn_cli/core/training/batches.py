@@ -1,4 +1,4 @@
-"""What a step learns from: noisy pictures, what to compare the prediction with, the PD stride."""
+"""What a step learns from, and how far a prediction is from what it should be."""
 
 from __future__ import annotations
 
@@ -6,24 +6,36 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ssbsn_cli.core.data.draws import STEP, Shares, philox
 from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.data.store import CropCache
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.noise.edits import Edits
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.lifted import LiftedNoise, lift_from
 from ssbsn_cli.core.noise.scenes import Scenes
 from ssbsn_cli.core.noise.wide import Wide
-from ssbsn_cli.core.training.config import ObjectiveKind, PairsConfig
+from ssbsn_cli.core.training.config import (
+    BLINDLY,
+    Config,
+    LossKind,
+    ObjectiveKind,
+    PairsConfig,
+)
 from ssbsn_cli.core.types import Notify
 
 _Floats = NDArray[np.float32]
 
 # The most parts of a window that are searched for noise, however large it is.
 _MOST_PARTS = 4096
+# One and a half grey levels. Without it, pictures that should stay as they are would outweigh noisy
+# ones.
+_FLOOR = (1.5 / 255) ** 2
 
 
 class Batch(NamedTuple):
@@ -46,6 +58,24 @@ class Batch(NamedTuple):
 Batches = Callable[[int], Batch]
 # Draws the noisy and the clean crops of a step.
 DrawPairs = Callable[[int], tuple[_Floats, _Floats]]
+
+
+def distance(output: Tensor, target: Tensor, kind: LossKind) -> Tensor:
+    """Return the loss of a batch (B, 3, H, W) in [0, 1]: a mean, so parts can be averaged.
+
+    "l1" is the mean absolute difference. "psnr" is half the logarithm of each crop's mean squared
+    difference, the negative PSNR up to a factor. With it, a decibel counts as much in a crop of
+    little noise as in one of much, and the output tends to the mean of what is likely, not to its
+    median.
+
+    References
+    ----------
+    .. [1] L. Chen et al., "Simple Baselines for Image Restoration", ECCV 2022, for PSNR as a loss.
+    """
+    if kind == "l1":
+        return F.l1_loss(output, target)
+    errors = (output.float() - target).square().mean(dim=(1, 2, 3))
+    return 0.5 * (errors + _FLOOR).log().mean()
 
 
 def noisy_batches(crops: Callable[[int], _Floats], strides: Sequence[int], seed: int) -> Batches:
@@ -135,3 +165,26 @@ def lift(cache: CropCache) -> list[LiftedNoise]:
         for windows in cache.by_number().values()
     )
     return [noise for noise in found if noise is not None]
+
+
+def refuse_objectives(config: Config, network: Network) -> None:
+    """Raise OptionError if the objectives do not go with the network or with other settings."""
+    training, stride = config.training, network.size_multiple
+    if training.hold_out and training.kinds not in (["self"], ["own"]):
+        raise OptionError(
+            "The configuration: training.hold_out works with the objective 'self' or 'own' alone.",
+            "Set it to 0, and give pairs to score on with --val-data.",
+        )
+    blindly = [kind for kind in training.kinds if kind in BLINDLY]
+    if blindly and not network.blind:
+        raise OptionError(
+            f"The objective {blindly[0]!r} needs a blind-spot network: this one sees the pixels "
+            "that it should predict, and would learn to copy them.",
+            "Use --config small, or --init with weights of SS-BSN or AP-BSN.",
+        )
+    if set(training.kinds) - set(BLINDLY) and training.crop % stride:
+        raise OptionError(
+            f"A crop of {training.crop} is no multiple of {stride}, which the network needs for "
+            "pairs.",
+            f"Use a --crop that is a multiple of {stride}.",
+        )

@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 
 from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.draws import Batching
-from ssbsn_cli.core.data.layouts import find_photos
-from ssbsn_cli.core.data.pair_sampler import PairSampler
-from ssbsn_cli.core.data.pairs import Pair, find_pairs
-from ssbsn_cli.core.data.sampler import CropSampler
+from ssbsn_cli.core.data.layouts import Pair, find_pairs, find_photos
+from ssbsn_cli.core.data.sampler import CropSampler, PairSampler
 from ssbsn_cli.core.data.store import CropCache, checksum, hold_out
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
@@ -30,10 +28,10 @@ from ssbsn_cli.core.training.batches import (
     make_recipe,
     mix_batches,
     noisy_batches,
+    refuse_objectives,
     synthetic_pairs,
 )
 from ssbsn_cli.core.training.config import ObjectiveKind
-from ssbsn_cli.core.training.objectives import refuse_objectives
 from ssbsn_cli.core.training.own import OwnSource, denoise_halves, describe_parts, measure_parts
 from ssbsn_cli.core.training.request import DataPath, TrainingRequest
 from ssbsn_cli.core.training.teacher import teach

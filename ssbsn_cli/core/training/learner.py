@@ -15,10 +15,9 @@ from torch import nn
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.compiling import Compiler
 from ssbsn_cli.core.runtime.operations import lerp_each
-from ssbsn_cli.core.training.batches import Batch
+from ssbsn_cli.core.training.batches import Batch, distance
 from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.training.muon import Muon
-from ssbsn_cli.core.training.objectives import distance
 from ssbsn_cli.core.training.state import TrainingState, load_state
 from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.training.validation import to_device

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.runtime.texts import parse_json
+from ssbsn_cli.core.runtime.storage import parse_json
 
 
 class RunFiles:

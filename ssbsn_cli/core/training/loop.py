@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from ssbsn_cli.core.errors import DeviceError, SsbsnError
 from ssbsn_cli.core.runtime.device import is_out_of_memory
 from ssbsn_cli.core.runtime.process import deferred_interrupts
-from ssbsn_cli.core.training.config import Config
+from ssbsn_cli.core.training.config import Config, OptimizerConfig
 from ssbsn_cli.core.training.data import TrainingData
 from ssbsn_cli.core.training.learner import Learner
 from ssbsn_cli.core.training.log import StepDone
-from ssbsn_cli.core.training.objectives import learning_rate
 from ssbsn_cli.core.training.recorder import Recorder
 from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.training.validation import preview
@@ -163,3 +162,22 @@ class Trainer:
                 ) from None
             # The disk may have room again by the next time.
             self.recorder.warn(f"{failed}; training goes on{self._last_checkpoint()}.")
+
+
+def learning_rate(config: OptimizerConfig, step: int, progress: float) -> float:
+    """Return the learning rate of one step.
+
+    The warm-up depends on `step`, from 0, and the schedule on `progress`, which is the part of the
+    training that is done, in steps or in time; above 1 counts as 1.
+    """
+    progress = min(max(progress, 0.0), 1.0)
+    if config.schedule == "step":
+        scale = config.factor ** sum(progress >= at for at in config.step_at)
+    elif config.schedule == "cosine":
+        scale = config.factor + (1 - config.factor) * (1 + math.cos(math.pi * progress)) / 2
+    elif config.schedule == "linear":
+        scale = config.factor + (1 - config.factor) * (1 - progress)
+    else:
+        scale = 1.0
+    warm = min((step + 1) / (config.warmup_steps + 1), 1.0)
+    return config.learning_rate * scale * warm

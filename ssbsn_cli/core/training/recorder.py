@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, replace
 from typing import Any
 
 from ssbsn_cli import __version__
@@ -23,6 +23,7 @@ from ssbsn_cli.core.weights.checkpoints import save_checkpoint
 Listen = Callable[[Mapping[str, Any]], None]
 
 
+@dataclass
 class Recorder:
     """Writes what a run leaves; only the leading process calls it.
 
@@ -32,33 +33,26 @@ class Recorder:
     of the best one.
     """
 
-    def __init__(
-        self,
-        files: RunFiles,
-        descriptor: Descriptor,
-        origin: Origin,
-        state: TrainingState | None,
-        warn: Notify,
-        listen: Listen,
-        logs: Sequence[Log],
-    ) -> None:
-        self.files = files
-        self.warn = warn
+    files: RunFiles
+    descriptor: Descriptor
+    origin: Origin
+    state: InitVar[TrainingState | None]
+    warn: Notify
+    listen: Listen
+    logs: Sequence[Log]
+
+    def __post_init__(self, state: TrainingState | None) -> None:
         self.saved_step = state.step if state else 0
         self.best_step = state.best_step if state else 0
         self._best = state.best if state else None
         self._resumed = state is not None
-        self._descriptor = descriptor
-        self._origin = origin
-        self._training = origin.config.training
-        self._logs = logs
-        self._listen = listen
+        self._training = self.origin.config.training
         self._begun = False
         self._unwritable: set[Log] = set()
 
     def close(self) -> None:
         """Close the logs."""
-        for log in self._logs:
+        for log in self.logs:
             with contextlib.suppress(OSError):
                 log.close()
 
@@ -91,15 +85,15 @@ class Recorder:
             weights = {name: value.half() for name, value in weights.items()}
         about = {"trained_by": f"ssbsn {__version__}", "steps": str(step)}
         preview = self.files.preview(step)
-        save_checkpoint(self.files.checkpoint(step), weights, self._descriptor, about)
+        save_checkpoint(self.files.checkpoint(step), weights, self.descriptor, about)
         write_atomically(preview, picture)
         if better:
-            save_checkpoint(self.files.weights, weights, self._descriptor, about)
-            name, descriptor = self.files.directory.name, self._descriptor.to_dict()
+            save_checkpoint(self.files.weights, weights, self.descriptor, about)
+            name, descriptor = self.files.directory.name, self.descriptor.to_dict()
             minutes = state.seconds / 60
-            card = model_card(name, descriptor, self._origin, step, minutes, score.figures)
+            card = model_card(name, descriptor, self.origin, step, minutes, score.figures)
             write_atomically(self.files.card, card.encode())
-        dataclasses.replace(state, best=best, best_step=best_step).save(self.files.state)
+        replace(state, best=best, best_step=best_step).save(self.files.state)
         self._best, self.best_step, self.saved_step = best, best_step, step
         self._log(
             {
@@ -129,13 +123,13 @@ class Recorder:
                 for later in last.parent.glob(f"step-*{last.suffix}"):
                     if later.name > last.name:
                         later.unlink()
-        write_atomically(files.config, self._origin.config.to_toml().encode())
-        write_atomically(files.data, json.dumps(self._origin.record, indent=2).encode("ascii"))
+        write_atomically(files.config, self.origin.config.to_toml().encode())
+        write_atomically(files.data, json.dumps(self.origin.record, indent=2).encode("ascii"))
         self._begun = True
 
     def _log(self, record: Mapping[str, Any]) -> None:
-        self._listen(record)
-        for log in self._logs:
+        self.listen(record)
+        for log in self.logs:
             try:
                 log.write(record)
                 self._unwritable.discard(log)

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ssbsn_cli.core.errors import OptionError
+import torch
+
+from ssbsn_cli.core.errors import OptionError, WeightsError
 from ssbsn_cli.core.model.descriptor import ARCHITECTURES, Descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.device import resolve_precision
-from ssbsn_cli.core.runtime.texts import parse_json
-from ssbsn_cli.core.training.card import Origin
-from ssbsn_cli.core.training.config import Config, load_config
+from ssbsn_cli.core.runtime.storage import parse_json
+from ssbsn_cli.core.training.card import Origin, describe
+from ssbsn_cli.core.training.config import HINT, Config, ModelConfig, load_config
 from ssbsn_cli.core.training.data import TrainingData, open_data
 from ssbsn_cli.core.training.learner import Learner
 from ssbsn_cli.core.training.log import Log, MetricsLog, RunFiles, TensorBoardLog
 from ssbsn_cli.core.training.loop import Trainer
-from ssbsn_cli.core.training.networks import make_network, model_of
 from ssbsn_cli.core.training.recorder import Listen, Recorder
 from ssbsn_cli.core.training.request import TrainingRequest
 from ssbsn_cli.core.training.team import Team, join_team
 from ssbsn_cli.core.training.workers import choose_workers
 from ssbsn_cli.core.types import Notify
+from ssbsn_cli.core.weights.locate import load_weights
 from ssbsn_cli.core.weights.registry import entries
 
 # An epoch draws as many crops as the authors' data preparation makes patches: 512 pixels, of which
@@ -36,6 +38,8 @@ _FREE = {
     },
     "data": {"licence"},
 }  # fmt: skip
+_MOST_LAYERS = 1000
+_MOST_PARAMETERS = 10**9
 
 
 @dataclass(frozen=True)
@@ -133,15 +137,70 @@ def _make_network(
         config, init = config.model_copy(update={"model": config.model or before.model}), None
         if precision == "auto":
             precision = before.training.precision
-    network, descriptor = make_network(config, init)
+    network, descriptor = _make_or_load(config, init)
     if precision == "auto":
         # Without a loss scaler, fp16 loses small gradients.
         supported = "bf16" in ARCHITECTURES[descriptor.architecture].precisions
         pays = supported and resolve_precision("auto", team.device) != "fp32"
         precision = "bf16" if all(team.gather(pays)) else "fp32"
     training = config.training.model_copy(update={"precision": precision})
-    config = config.model_copy(update={"model": model_of(descriptor), "training": training})
+    fields = descriptor.to_dict()
+    del fields["value_range"]
+    model = ModelConfig(**fields)
+    config = config.model_copy(update={"model": model, "training": training})
     return network, descriptor, config
+
+
+def _make_or_load(config: Config, init: str | None) -> tuple[Network, Descriptor]:
+    """Make the network that is to be trained, on the CPU, or load the one of initial weights."""
+    model = config.model
+    if init is None:
+        if model is None:
+            raise OptionError(
+                "This configuration trains on from given weights, and none are given.",
+                "Name them with --init NAME|PATH.",
+            )
+        return _make(model, config.training.seed)
+    loaded = load_weights(init)
+    descriptor = replace(loaded.descriptor, value_range=1.0)
+    if model is None:
+        return loaded.network, descriptor
+    network, wanted = _make(model, config.training.seed)
+    weights = loaded.network.state_dict()
+    have, need = (
+        {name: value.shape for name, value in state.items()}
+        for state in (weights, network.state_dict())
+    )
+    if wanted.architecture != descriptor.architecture or have != need:
+        words = [describe(each.architecture, each.parameters) for each in (descriptor, wanted)]
+        raise WeightsError(
+            f"{init} holds {words[0]}, and the configuration is for {words[1]}.",
+            "Use weights of the same network, or a configuration without [model], such as adapt.",
+        )
+    network.load_state_dict(weights)
+    return network, wanted
+
+
+def _make(model: ModelConfig, seed: int) -> tuple[Network, Descriptor]:
+    """Make a network with the weights that training begins with."""
+    try:
+        descriptor = Descriptor(**model.model_dump())
+        lists = [value for value in model.parameters.values() if isinstance(value, list)]
+        if any(len(value) > _MOST_LAYERS for value in lists):
+            raise ValueError(f"more than {_MOST_LAYERS} layers are too many")
+        # The network is built without memory first, which a width of a million would fill.
+        with torch.device("meta"):
+            size = sum(parameter.numel() for parameter in descriptor.build().parameters())
+        if size > _MOST_PARAMETERS:
+            raise ValueError(
+                f"{size:.0e} parameters are too many; {_MOST_PARAMETERS:.0e} can be trained"
+            )
+        network = descriptor.build()
+        network.initialise(seed)
+    except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise OptionError(f"The configuration: model: {reason}.", HINT) from None
+    return network, descriptor
 
 
 def _refuse_other_config(files: RunFiles, before: Config, now: Config) -> None:

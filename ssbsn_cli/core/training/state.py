@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +99,11 @@ def _checked(
         for index in group["params"]
         if index in moments
     }
-    return TrainingState(
-        found.step,
-        found.seconds,
-        _like(found.network, weights),
-        None if found.average is None else _like(found.average, weights),
-        {"state": moments, "param_groups": groups},
-        found.best,
-        found.best_step,
+    return replace(
+        found,
+        network=_like(found.network, weights),
+        average=None if found.average is None else _like(found.average, weights),
+        optimizer={"state": moments, "param_groups": groups},
     )
 
 

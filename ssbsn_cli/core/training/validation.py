@@ -11,14 +11,13 @@ import torch
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from ssbsn_cli.core.data.pairs import find_pairs
+from ssbsn_cli.core.data.layouts import find_pairs
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging import Photo, encode_photo
 from ssbsn_cli.core.model.network import Network
-from ssbsn_cli.core.training.batches import Batch
+from ssbsn_cli.core.training.batches import Batch, distance
 from ssbsn_cli.core.training.config import LossKind
-from ssbsn_cli.core.training.objectives import distance
 from ssbsn_cli.core.types import Notify, to_unit
 
 _CROPS_AT_ONCE = 4

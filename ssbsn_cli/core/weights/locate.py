@@ -34,8 +34,8 @@ class LoadedWeights:
         return ARCHITECTURES[self.descriptor.architecture]
 
 
-def find_weights(name_or_path: str | None = None) -> tuple[Path, Entry | None]:
-    """Find the file of some weights.
+def load_weights(name_or_path: str | None = None) -> LoadedWeights:
+    """Find weights and load their network.
 
     Parameters
     ----------
@@ -43,18 +43,20 @@ def find_weights(name_or_path: str | None = None) -> tuple[Path, Entry | None]:
         A name in the registry, whose file is checked against its digest; a file; or a directory
         with one, such as a training run. The default weights if not given.
 
-    Returns
-    -------
-    path : Path
-        The file.
-    entry : Entry or None
-        Its entry, if it was found by name.
-
     Raises
     ------
     WeightsError
-        If there is nothing of that name, or it is not fetched, or its digest is wrong.
+        If there is nothing of that name, or it is not fetched, or its digest is wrong, or the file
+        cannot be loaded.
     """
+    path, entry = _find(name_or_path)
+    network, descriptor = load_checkpoint(path, entry.usage if entry else None)
+    name = entry.name if entry else str(name_or_path)
+    return LoadedWeights(network, descriptor, name, path, file_digest(path))
+
+
+def _find(name_or_path: str | None) -> tuple[Path, Entry | None]:
+    """Return the file of some weights, and their entry if they were found by name."""
     known = entries()
     name = default_name() if name_or_path is None else name_or_path
     if name in known:
@@ -72,14 +74,6 @@ def find_weights(name_or_path: str | None = None) -> tuple[Path, Entry | None]:
     if special:
         raise WeightsError(f"{name}: is not a regular file", "Name a file of weights.")
     raise WeightsError(f"{name[:200]}: no weights of that name or path", suggest(name, known))
-
-
-def load_weights(name_or_path: str | None = None) -> LoadedWeights:
-    """Find weights and load their network; raises as `find_weights` and `load_checkpoint` do."""
-    path, entry = find_weights(name_or_path)
-    network, descriptor = load_checkpoint(path, entry.usage if entry else None)
-    name = entry.name if entry else str(name_or_path)
-    return LoadedWeights(network, descriptor, name, path, file_digest(path))
 
 
 def _file_of_run(directory: Path) -> Path:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ssbsn_cli.core.errors import WeightsError
-from ssbsn_cli.core.runtime.texts import parse_toml
+from ssbsn_cli.core.runtime.storage import parse_toml
 from ssbsn_cli.core.types import RefineKind
 
 _OVERRIDE = "SSBSN_WEIGHTS_TOML"

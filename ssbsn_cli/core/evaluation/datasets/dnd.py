@@ -7,7 +7,6 @@ References
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat, savemat
 
+from ssbsn_cli.core.data.pixels import DND_KEY, import_h5py
 from ssbsn_cli.core.errors import OptionError, SsbsnError
 from ssbsn_cli.core.evaluation.datasets.samples import (
     Dataset,
@@ -34,7 +34,6 @@ NEEDS = (
     "https://noise.visinf.tu-darmstadt.de/."
 )
 _IMAGES, _BOXES = 50, 20
-_KEY = "InoisySRGB"
 _CROP = "Idenoised_crop"
 
 
@@ -80,9 +79,9 @@ def _read(photos: Sequence[Path], boxes: Sequence[Sequence[Sequence[int]]]) -> I
 def _crop(path: Path, box: Sequence[int]) -> NDArray[np.float32]:
     """Read one crop alone, since the photos are large."""
     top, left, bottom, right = box
-    unusual = OptionError(f"{path} does not hold a colour photo in {_KEY}.", NEEDS)
-    with _opened(path, f"with an array {_KEY}") as file:
-        stored = file[_KEY]
+    unusual = OptionError(f"{path} does not hold a colour photo in {DND_KEY}.", NEEDS)
+    with _opened(path, f"with an array {DND_KEY}") as file:
+        stored = file[DND_KEY]
         if stored.ndim != 3 or stored.shape[0] != 3 or stored.dtype.kind != "f":
             raise unusual
         # MATLAB counts its axes backwards.
@@ -97,13 +96,7 @@ def _crop(path: Path, box: Sequence[int]) -> NDArray[np.float32]:
 @contextmanager
 def _opened(path: Path, content: str) -> Iterator[Any]:
     """Open a MATLAB 7.3 file, which is HDF5."""
-    try:
-        h5py = importlib.import_module("h5py")
-    except ImportError as error:
-        raise OptionError(
-            f"{path} is a MATLAB file, and h5py, which reads those, is not installed.",
-            "Install it with: pip install 'ssbsn[dnd]'",
-        ) from error
+    h5py = import_h5py(path)
     try:
         with h5py.File(path, "r") as file:
             yield file

@@ -9,8 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ssbsn_cli.core.data.layouts import absolute, find_photos, survey
-from ssbsn_cli.core.data.pairs import find_pairs
+from ssbsn_cli.core.data.layouts import (
+    Key,
+    absolute,
+    best_of,
+    find_pairs,
+    find_photos,
+    key_of,
+    survey,
+)
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Sample, number_alike
@@ -31,8 +38,7 @@ _CLEAN = ("clean", "gt", "reference")
 # Some systems do not allow these in the name of a file.
 _UNFIT = re.compile(r'[\\:*?"<>|\x00-\x1f]')
 
-_Key = tuple[str, ...]
-_Index = dict[_Key, list[Path]]
+_Index = dict[Key, list[Path]]
 
 
 class _Files(NamedTuple):
@@ -151,7 +157,7 @@ def _found(path: Path) -> list[_Files]:
     """Find pairs in one folder, and the other clean photos of each scene."""
     pairs = find_pairs(path)
     root = absolute(path)
-    index = _index((_key(root, file), file) for file in survey(path)[2])
+    index = _index((key_of(root, file), file) for file in survey(path)[2])
     return [
         _Files(root, pair.noisy, (pair.clean, *_others(root, pair.noisy, pair.clean, index)))
         for pair in pairs
@@ -160,12 +166,12 @@ def _found(path: Path) -> list[_Files]:
 
 def _others(root: Path, noisy: Path, clean: Path, index: _Index) -> list[Path]:
     """Return the photos of the same name in the other folders of clean photos."""
-    *folders, _ = _key(root, noisy)
-    ours = _key(root, clean)
+    *folders, _ = key_of(root, noisy)
+    ours = key_of(root, clean)
     for place, folder in enumerate(folders):
         keys = [(*folders[:place], name, *folders[place + 1 :], ours[-1]) for name in _CLEAN]
         if folder == "noisy" and ours in keys:
-            return [_best(index[key], clean) for key in keys if key != ours and key in index]
+            return [best_of(index[key], clean) for key in keys if key != ours and key in index]
     return []
 
 
@@ -177,7 +183,7 @@ def _given(data: Sequence[Path]) -> list[_Files]:
     files = []
     for key, photos in noisy.items():
         for photo in photos:
-            references = [_best(side[key], photo) for _, side in clean if key in side]
+            references = [best_of(side[key], photo) for _, side in clean if key in side]
             if references:
                 files.append(_Files(root, photo, tuple(references)))
     if not files:
@@ -190,7 +196,7 @@ def _side(path: Path) -> tuple[Path, _Index]:
     """Return a folder and its photos by what those of other folders must share."""
     if path.is_dir():
         root = absolute(path)
-        matches = [(_key(root, file), file) for file in survey(path)[2]]
+        matches = [(key_of(root, file), file) for file in survey(path)[2]]
     elif path.exists():
         raise OptionError(f"{path} is a file, not a folder or a pattern with *.", PAIRS_NEEDS)
     elif "*" in str(path):
@@ -203,7 +209,7 @@ def _side(path: Path) -> tuple[Path, _Index]:
     return root, index
 
 
-def _match(pattern: Path) -> tuple[Path, list[tuple[_Key, Path]]]:
+def _match(pattern: Path) -> tuple[Path, list[tuple[Key, Path]]]:
     parts = pattern.parts
     first = next(i for i, part in enumerate(parts) if "*" in part)
     root = Path(*parts[:first])
@@ -219,18 +225,9 @@ def _match(pattern: Path) -> tuple[Path, list[tuple[_Key, Path]]]:
     return root, found
 
 
-def _index(files: Iterable[tuple[_Key, Path]]) -> _Index:
+def _index(files: Iterable[tuple[Key, Path]]) -> _Index:
     index: _Index = {}
     for key, file in files:
         if is_photo_name(file):
             index.setdefault(key, []).append(file)
     return index
-
-
-def _key(root: Path, file: Path) -> _Key:
-    return tuple(part.lower() for part in file.relative_to(root).with_suffix("").parts)
-
-
-def _best(files: Sequence[Path], like: Path) -> Path:
-    """Return the file of the same format, if there is one."""
-    return next((f for f in files if f.suffix.lower() == like.suffix.lower()), files[0])
