@@ -21,6 +21,7 @@ from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo, list_losses, r
 from ssbsn_cli.core.imaging.codec import Codec
 from ssbsn_cli.core.imaging.exif_fields import resolution_of
 from ssbsn_cli.core.imaging.formats import CODECS
+from ssbsn_cli.core.imaging.photo import BEYOND
 from ssbsn_cli.core.imaging.profile import SRGB, profile_of_cicp
 
 PIXELS = np.random.default_rng(0).integers(90, 120, (24, 40, 3), dtype=np.uint8)
@@ -190,6 +191,21 @@ def test_the_numbers_of_srgb_stay_srgb() -> None:
         assert b"sRGB\0" in encode_photo(photo, "png")
         # Formats without a word for it are taken for sRGB anyway.
         assert list_losses(photo, "bmp") == ()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(("brightest", "lost"), [(235, ()), (255, (BEYOND,))])
+def test_the_narrow_range_of_video_becomes_the_whole_one(
+    dtype: type[np.unsignedinteger[Any]], brightest: int, lost: tuple[str, ...]
+) -> None:
+    white = int(np.iinfo(dtype).max)
+    pixels = np.full((3, 8, 4), white, dtype)
+    for row, value in enumerate((16, 125, brightest)):
+        pixels[row, :, :3] = value * ((white + 1) // 256)
+    photo = read_photo(png(png_chunk(b"cICP", SRGB[:3] + b"\0"), pixels=pixels))
+    assert photo.metadata == Metadata(cicp=SRGB, lost=lost)
+    assert photo.pixels[:, 0, 0].tolist() == [0, round(109 / 219 * white), white]
+    assert (photo.pixels[..., 3] == white).all()
 
 
 def test_hdr_stays_in_png_and_is_named_elsewhere() -> None:

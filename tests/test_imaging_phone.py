@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from dataclasses import replace
 from typing import Any
 
 import imagecodecs
@@ -18,6 +19,7 @@ from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo, list_losses, r
 from ssbsn_cli.core.imaging.avif import add_metadata
 from ssbsn_cli.core.imaging.boxes import Box, build_box, read_boxes
 from ssbsn_cli.core.imaging.formats import CODECS
+from ssbsn_cli.core.imaging.photo import DAMAGED
 
 FORMATS = ["heic", "avif", "jxl"]
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="%d"/></x:xmpmeta>'
@@ -222,12 +224,37 @@ def inner_boxes(data: bytes, *path: bytes) -> list[Box]:
     return list(read_boxes(data, start, end))
 
 
-@pytest.mark.parametrize("format", ["heic", "jxl"])
-def test_exif_behind_a_wrong_count_is_found(format: str) -> None:
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("count", [b"\xff" * 4, b"\0\0\0\7"])
+def test_exif_behind_a_wrong_count_is_found(format: str, count: bytes) -> None:
     data = encode_photo(Photo(smooth(), Metadata(exif_block())), format)
     assert data.count(bytes(4) + exif_block()) == 1
-    wrong = data.replace(bytes(4) + exif_block(), b"\xff" * 4 + exif_block())
-    assert b"Phone 1" in read_photo(wrong).metadata.exif
+    metadata = read_photo(data.replace(bytes(4) + exif_block(), count + exif_block())).metadata
+    assert (metadata.exif, metadata.lost) == (exif_block(), ())
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_exif_that_is_none_is_named_and_the_picture_read(format: str) -> None:
+    data = encode_photo(Photo(smooth(), Metadata(exif_block())), format)
+    photo = read_photo(data.replace(exif_block(), b"x" * len(exif_block())))
+    assert (photo.metadata.exif, photo.metadata.lost) == (b"", (DAMAGED,))
+    assert np.array_equal(photo.pixels, read_photo(data).pixels)
+
+
+@pytest.mark.parametrize("format", ["heic", "avif"])
+@pytest.mark.parametrize("field", ["exif", "xmp"])
+@pytest.mark.parametrize("elsewhere", [1 << 30, 0])
+def test_metadata_that_are_elsewhere_are_named_and_the_picture_read(
+    format: str, field: str, elsewhere: int
+) -> None:
+    metadata = Metadata(exif_block(), XMP % 1)
+    data = encode_photo(Photo(smooth(), metadata), format)
+    place = data.index(bytes(4) + exif_block() if field == "exif" else XMP % 1)
+    (table,) = [box for box in inner_boxes(data, b"meta") if box.kind == b"iloc"]
+    at = data.index(struct.pack(">I", place), table.start, table.end)
+    photo = read_photo(data[:at] + struct.pack(">I", elsewhere) + data[at + 4 :])
+    assert photo.metadata == replace(metadata, **{field: b"", "lost": (DAMAGED,)})
+    assert np.array_equal(photo.pixels, read_photo(data).pixels)
 
 
 def test_compressed_metadata_of_jpeg_xl_are_read() -> None:

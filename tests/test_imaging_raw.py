@@ -229,6 +229,7 @@ def test_fujis_exif_is_that_of_its_preview() -> None:
     metadata = read_raw_metadata(io.BytesIO(raf))
     assert facts(metadata.exif) == ("Maker", None, 800, False, 48.0)
     assert metadata.xmp == b"<rating/>"
+    assert metadata.lost == ("maker notes",)
 
 
 def laid_out(tags: dict[int, Any], size: int = 0, head: bytes = b"II*\0") -> io.BytesIO:
@@ -279,7 +280,8 @@ def test_a_picture_that_ends_beyond_the_file(
 def test_canons_exif_is_in_boxes_of_its_own() -> None:
     tables = {
         b"CMT1": exif_of(first=FIRST),
-        b"CMT2": exif_of(first=INNER),
+        b"CMT2": exif_of(first={34855: 800}),
+        b"CMT3": b"notes",
         b"CMT4": exif_of(first=GPS),
     }
     uuid = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")

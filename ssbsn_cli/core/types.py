@@ -28,6 +28,11 @@ Notify = Callable[[str], None]
 Progress = Callable[[int, int], None]
 
 
+def count_of(number: int, thing: str) -> str:
+    """Say how many there are of a thing: "1 photo", "2 photos"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def white_of(dtype: np.dtype[Any]) -> int:
     """Return what white is in pixels of a type: the largest integer, or 1 of floats."""
     import numpy as np

@@ -29,7 +29,7 @@ from ssbsn_cli.core.data.store import (
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.runtime.storage import locked
 from ssbsn_cli.core.runtime.temporary import temporary_folder
-from ssbsn_cli.core.types import Notify
+from ssbsn_cli.core.types import Notify, count_of
 
 _ALIGNMENT = 64
 _SECONDS_BETWEEN_NOTES = 10.0
@@ -127,7 +127,7 @@ def _load_or_build(path: Path, key: str, builder: _Builder) -> CropCache:
             return cache
         if path.exists():
             notify(f"The crop cache {path} is damaged and is built anew.")
-        notify(f"Decoding {len(builder.photos)} photos into the crop cache {path}.")
+        notify(f"Decoding {count_of(len(builder.photos), 'photo')} into the crop cache {path}.")
         return builder.build(path, key)
 
 

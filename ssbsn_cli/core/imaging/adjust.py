@@ -45,6 +45,24 @@ def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
     return result
 
 
+def widen_range(pixels: Pixels) -> tuple[Pixels, bool]:
+    """Convert integers in the narrow range of video, ITU-T H.273, to the whole range.
+
+    Alpha has the whole range already. Returns the pixels, and whether some were darker than black
+    or brighter than white: those are clipped.
+    """
+    white = white_of(pixels.dtype)
+    unit = (white + 1) // 256
+    black, span = 16 * unit, 219 * unit
+    result, clipped = pixels.copy(), False
+    colors = pixels.shape[2] - 1 + pixels.shape[2] % 2
+    for rows in pixel_rows(pixels):
+        values = (pixels[rows, :, :colors].astype(np.float64) - black) / span
+        clipped = clipped or bool(values.min() < 0 or values.max() > 1)
+        result[rows, :, :colors] = np.rint(np.clip(values, 0, 1) * white)
+    return result, clipped
+
+
 def rescale(pixels: Pixels, old: int, new: int, out: Pixels) -> Pixels:
     """Scale integers whose white is `old` so that white is `new`; write them to `out`, return it.
 

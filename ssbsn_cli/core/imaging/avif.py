@@ -10,7 +10,14 @@ import imagecodecs
 import numpy as np
 
 from ssbsn_cli.core.imaging.adjust import rescale
-from ssbsn_cli.core.imaging.boxes import XMP_TYPE, Items, build_box, read_boxes, read_items
+from ssbsn_cli.core.imaging.boxes import (
+    XMP_TYPE,
+    Items,
+    build_box,
+    hide_texts,
+    read_boxes,
+    read_items,
+)
 from ssbsn_cli.core.imaging.codec import Codec, animation
 from ssbsn_cli.core.imaging.heif import KEEPS, codec_of_brands, coded_pixels, measure, metadata_of
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
@@ -31,7 +38,7 @@ def _decode(stream: BinaryIO) -> Photo:
     if data[_BRAND] == b"avis":
         raise animation()
     items = read_items(data)
-    pixels = imagecodecs.avif_decode(data)
+    pixels = imagecodecs.avif_decode(hide_texts(data))
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     bits = 16

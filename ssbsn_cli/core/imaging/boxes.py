@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ssbsn_cli.core.imaging.codec import animation, cut_short
+from ssbsn_cli.core.imaging.exif import BROKEN, parse_exif
 
 XMP_TYPE = b"application/rdf+xml"
 _EXIF_TYPE, _GAIN_MAP = b"Exif", b"tmap"
+# Spaces and byte order marks.
+_BEFORE_XMP = b"\xef\xbb\xbf\xfe\xff\0 \t\r\n"
 _PICTURES = frozenset((b"hvc1", b"av01", b"grid", b"iovl", b"iden", b"jpeg", b"unci"))
 
 
@@ -38,6 +42,8 @@ class Items:
         How many further images there are, not counting tiles, thumbnails, depth maps and the like.
     auxiliary : tuple of bytes
         What such maps are, as URNs, and "tmap" if one makes the image brighter on HDR displays.
+    damaged : bool
+        Whether there are EXIF or XMP that cannot be found or that are none.
     """
 
     properties: tuple[tuple[bytes, bytes], ...]
@@ -45,6 +51,7 @@ class Items:
     xmp: bytes
     others: int
     auxiliary: tuple[bytes, ...] = ()
+    damaged: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -100,10 +107,27 @@ def build_box(kind: bytes, content: bytes) -> bytes:
 
 
 def strip_exif(content: bytes) -> bytes:
-    """Return the EXIF block of an item or a box, whose first four bytes say how many to skip."""
-    start = 4 + int.from_bytes(content[:4], "big")
-    # Some writers put something else there.
-    return content[start if start < len(content) else 4 :].removeprefix(b"Exif\0\0")
+    """Return the EXIF block of an item or a box, or nothing if there is none.
+
+    The first four bytes say how many to skip, but some writers put something else there.
+    """
+    for start in (4 + int.from_bytes(content[:4], "big"), 4):
+        block = content[start:].removeprefix(b"Exif\0\0")
+        with suppress(*BROKEN):
+            parse_exif(block)
+            return block
+    return b""
+
+
+def hide_texts(data: bytes) -> bytes:
+    """Return a HEIF or AVIF whose EXIF and XMP a decoder does not look for, nor fail on."""
+    hidden = bytearray(data)
+    meta = next(box for box in read_boxes(data) if box.kind == b"meta")
+    parts = {box.kind: box for box in read_boxes(data, meta.start + 4, meta.end)}
+    for _, kind, place in _read_entries(data, parts[b"iinf"]):
+        if kind in (_EXIF_TYPE, XMP_TYPE):
+            hidden[place : place + 4] = b"skip"
+    return bytes(hidden)
 
 
 def read_items(data: bytes) -> Items:
@@ -120,13 +144,16 @@ def read_items(data: bytes) -> Items:
     parts = {box.kind: box for box in read_boxes(data, meta.start + 4, meta.end)}
     number = _Numbers(data, parts[b"pitm"].start)
     primary = number.take(2 if number.take(4) >> 24 == 0 else 4)
-    kinds = _read_kinds(data, parts[b"iinf"])
+    kinds = {item: kind for item, kind, _ in _read_entries(data, parts[b"iinf"])}
     places = _read_places(data, parts)
     properties = _read_properties(data, parts[b"iprp"])
     children = set(_read_references(data, parts, primary))
     own = [(kind, item) for item, kind in reversed(kinds.items()) if item not in children]
     wanted = {kind: places.get(item, []) for kind, item in own}
-    exif, xmp = (_join(data, wanted.get(kind, [])) for kind in (_EXIF_TYPE, XMP_TYPE))
+    content, text = (_join(data, wanted.get(kind, [])) for kind in (_EXIF_TYPE, XMP_TYPE))
+    exif = strip_exif(content)
+    xmp = text if text.lstrip(_BEFORE_XMP).startswith(b"<") else b""
+    damaged = bool((wanted.get(_EXIF_TYPE) and not exif) or (wanted.get(XMP_TYPE) and not xmp))
     others = {item for item, kind in kinds.items() if kind in _PICTURES}
     names = [
         body[4:].split(b"\0")[0]
@@ -137,36 +164,37 @@ def read_items(data: bytes) -> Items:
     names += [_GAIN_MAP] * (_GAIN_MAP in kinds.values())
     return Items(
         properties=tuple(properties.get(primary, ())),
-        exif=strip_exif(exif),
+        exif=exif,
         xmp=xmp,
         others=len(others - children - {primary}),
         auxiliary=tuple(names),
+        damaged=damaged,
     )
 
 
 def _join(data: bytes, places: list[tuple[int, int]]) -> bytes:
-    """Return an item, which is no longer than its file."""
-    if sum(min(end, len(data)) - start for start, end in places if start < len(data)) > len(data):
-        raise ValueError("an item longer than its file")
+    """Return an item, or nothing if it is not all there or longer than its file."""
+    whole = all(end <= len(data) for _, end in places)
+    if not whole or sum(end - start for start, end in places) > len(data):
+        return b""
     return b"".join(data[start:end] for start, end in places)
 
 
-def _read_kinds(data: bytes, box: Box) -> dict[int, bytes]:
-    """Map visible items to their type, and texts to their content type."""
-    kinds = {}
+def _read_entries(data: bytes, box: Box) -> Iterator[tuple[int, bytes, int]]:
+    """Yield visible items, their type, or the content type of texts, and where the type stands."""
     start = box.start + (6 if data[box.start] == 0 else 8)
     for entry in read_boxes(data, start, box.end):
         number = _Numbers(data, entry.start)
         head = number.take(4)
         item = number.take(2 if head >> 24 == 2 else 4)
         number.take(2)
+        place = number.at
         kind = number.take(4).to_bytes(4, "big")
         if kind == b"mime":
             number.text()
             kind = number.text()
         if not (head & 1 and kind in _PICTURES):
-            kinds[item] = kind
-    return kinds
+            yield item, kind, place
 
 
 def _read_places(data: bytes, parts: dict[bytes, Box]) -> dict[int, list[tuple[int, int]]]:

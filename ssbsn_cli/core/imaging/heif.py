@@ -8,10 +8,11 @@ from typing import BinaryIO
 import numpy as np
 
 from ssbsn_cli.core.imaging.adjust import rescale, settle_upright
-from ssbsn_cli.core.imaging.boxes import Items, read_items
+from ssbsn_cli.core.imaging.boxes import Items, hide_texts, read_items
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec
 from ssbsn_cli.core.imaging.photo import (
     BRIGHTNESS,
+    DAMAGED,
     DEPTH_MAP,
     GAIN_MAP,
     OTHER_PICTURES,
@@ -62,7 +63,8 @@ def _decode(stream: BinaryIO) -> Photo:
 
     data = stream.read()
     items = read_items(data)
-    image = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
+    stored = io.BytesIO(hide_texts(data))
+    image = pillow_heif.open_heif(stored, convert_hdr_to_8bit=False, hdr_to_16bit=False)
     pixels = np.array(image)
     height, width = pixels.shape[:2]
     pixels = pixels[:, : image.size[0]].reshape(height, min(width, image.size[0]), -1)
@@ -96,6 +98,8 @@ def metadata_of(items: Items, turned: bool) -> Metadata:
     ]
     if items.find(b"clli") or items.find(b"mdcv"):
         lost.append(BRIGHTNESS)
+    if items.damaged:
+        lost.append(DAMAGED)
     if items.others:
         lost.append(OTHER_PICTURES)
     metadata = Metadata(items.exif, items.xmp, icc, cicp=cicp, lost=tuple(lost))

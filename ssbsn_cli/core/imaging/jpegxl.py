@@ -15,7 +15,7 @@ import numpy as np
 from ssbsn_cli.core.imaging.adjust import settle_upright
 from ssbsn_cli.core.imaging.boxes import build_box, read_boxes, strip_exif
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, Refusal, animation, cut_short
-from ssbsn_cli.core.imaging.photo import CREDENTIALS, GAIN_MAP, Metadata, Photo, Pixels
+from ssbsn_cli.core.imaging.photo import CREDENTIALS, DAMAGED, GAIN_MAP, Metadata, Photo, Pixels
 from ssbsn_cli.core.imaging.profile import SRGB
 
 _CODESTREAM = b"\xff\x0a"
@@ -134,10 +134,11 @@ def _split(data: bytes) -> tuple[bytes, Metadata]:
             found.setdefault(data[start : start + 4], _decompress(data[start + 4 : end]))
         elif kind in (b"Exif", b"xml ", *_LOST):
             found.setdefault(kind, data[start:end])
-    lost = tuple(word for kind, word in _LOST.items() if kind in found)
-    return found.get(b"jxlc", b""), Metadata(
-        strip_exif(found.get(b"Exif", b"")), found.get(b"xml ", b""), lost=lost
-    )
+    lost = [word for kind, word in _LOST.items() if kind in found]
+    exif, xmp = strip_exif(found.get(b"Exif", b"")), found.get(b"xml ", b"")
+    if (b"Exif" in found and not exif) or (b"xml " in found and not xmp):
+        lost.append(DAMAGED)
+    return found.get(b"jxlc", b""), Metadata(exif, xmp, lost=tuple(lost))
 
 
 def _decompress(data: bytes) -> bytes:

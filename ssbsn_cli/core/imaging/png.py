@@ -10,8 +10,9 @@ from typing import BinaryIO
 import imagecodecs
 import numpy as np
 
+from ssbsn_cli.core.imaging.adjust import widen_range
 from ssbsn_cli.core.imaging.codec import Codec, Refusal, animation, cut_short, damaged
-from ssbsn_cli.core.imaging.photo import DAMAGED, Photo
+from ssbsn_cli.core.imaging.photo import BEYOND, DAMAGED, Photo
 from ssbsn_cli.core.imaging.png_chunks import KEEPS, Statements, write_statements
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -50,6 +51,9 @@ def _decode(stream: BinaryIO) -> Photo:
     del data, view, plain
     pixels = imagecodecs.png_decode(packed)
     pixels = pixels.reshape(*pixels.shape[:2], -1)
+    if said.narrow:
+        pixels, clipped = widen_range(pixels)
+        said.lost += [BEYOND] if clipped else []
     return Photo(pixels, said.metadata(grey=color in _GREYS), "png")
 
 

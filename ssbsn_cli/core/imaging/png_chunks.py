@@ -45,6 +45,7 @@ class Statements:
 
     icc: bytes | None = None
     cicp: bytes = b""
+    narrow: bool = False
     gamma: float | None = None
     corners: tuple[float, ...] | None = None
     exif: bytes = b""
@@ -65,8 +66,9 @@ class Statements:
             elif kind == b"iCCP" and self.icc is None:
                 self.icc = self._inflate(body[body.index(b"\0") + 2 :])
             elif kind == b"cICP" and len(body) == 4:
-                # Pixels are RGB here, whatever the file says.
-                self.cicp = body[:2] + bytes((0, body[3]))
+                # Pixels are RGB here, whatever the file says, and get the whole range.
+                self.cicp = body[:2] + b"\0\1"
+                self.narrow = body[3] == 0
             elif kind == b"sRGB":
                 self.cicp = self.cicp or SRGB
             elif kind == b"gAMA":

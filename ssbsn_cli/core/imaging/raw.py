@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _EXTENSIONS = (
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef "
-    ".raf .rw2 .rwl .sr2 .srf .srw .x3f"
+    ".raf .raw .rw2 .rwl .sr2 .srf .srw .x3f"
 )
 _MAGIC = (
     b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb",

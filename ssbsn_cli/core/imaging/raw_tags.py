@@ -166,15 +166,16 @@ def _read_canon_exif(stream: BinaryIO) -> tuple[Layout, Directory]:
     movie = next(box for box in outer.values() if box.kind == b"moov")
     inner = read_boxes(data, movie.start, movie.end)
     canon = next(box for box in inner if data[box.start : box.start + 16] == _CANON_BOX)
-    parts = {
-        box.kind: parse_exif(data[box.start : box.end])
-        for box in read_boxes(data, canon.start + 16, canon.end)
-        if box.kind in (b"CMT1", b"CMT2", b"CMT4")
+    blocks = {
+        box.kind: data[box.start : box.end] for box in read_boxes(data, canon.start + 16, canon.end)
     }
-    layout, found = parts[b"CMT1"]
+    layout, found = parse_exif(blocks[b"CMT1"])
     for kind, tag in ((b"CMT2", EXIF_IFD), (b"CMT4", GPS_IFD)):
-        if kind in parts and parts[kind][1]:
-            found[tag] = parts[kind][1]
+        if kind in blocks and (entries := parse_exif(blocks[kind])[1]):
+            found[tag] = entries
+    below = found.get(EXIF_IFD)
+    if isinstance(below, dict) and (notes := blocks.get(b"CMT3")):
+        below[MAKER_NOTE] = Entry(7, len(notes), notes)
     if box := outer.get(_XMP_BOX):
         xmp = data[box.start + 16 : box.end]
         found[XMP] = Entry(1, len(xmp), xmp)

@@ -27,7 +27,7 @@ from ssbsn_cli.core.training.config import (
     ObjectiveKind,
     PairsConfig,
 )
-from ssbsn_cli.core.types import Notify
+from ssbsn_cli.core.types import Notify, count_of
 
 _Floats = NDArray[np.float32]
 
@@ -149,7 +149,7 @@ def make_recipe(
                 "None of the noisy photos has flat parts to lift noise from.",
                 "Give others with --data, or set pairs.lifted to 0.",
             )
-        say(f"Lifted the noise of {len(lifted)} photos.")
+        say(f"Lifted the noise of {count_of(len(lifted), 'photo')}.")
     scenes = Scenes(pairs.halved, pairs.darkened, pairs.colored, pairs.drawn)
     kinds = pairs.noise | {"lifted": pairs.lifted}
     try:

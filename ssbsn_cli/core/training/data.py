@@ -43,7 +43,7 @@ from ssbsn_cli.core.training.validation import (
     score_loss,
     score_pairs,
 )
-from ssbsn_cli.core.types import Notify
+from ssbsn_cli.core.types import Notify, count_of
 
 _Floats = NDArray[np.float32]
 
@@ -149,7 +149,7 @@ class _Photos:
             for part, batching in zip(self._halves(), self._batchings, strict=True)
         )
         if crops.too_small:
-            self._warn(f"{crops.too_small} photos are smaller than the crops and are not used.")
+            self._warn(f"Not used: {count_of(crops.too_small, 'photo')} smaller than the crops.")
         return self._of_noisy(crops.batch, checks.batch)
 
     def _halves(self) -> tuple[list[CropCache], list[CropCache]]:
@@ -170,7 +170,8 @@ class _Photos:
         init, settings = self._request.init, Settings(device=self._device, ensemble=True)
         halves = denoise_halves(self._halves(), distill, crop, init, settings, self._say)
         noises = measure_parts(halves[0])
-        said = f"Measured the noise of {len(noises)} photos: {summarise(noises.values())}."
+        photos = count_of(len(noises), "photo")
+        said = f"Measured the noise of {photos}: {summarise(noises.values())}."
         self._say(said)
         names = {(n, w.number): w.photo for n, each in enumerate(self.noisy) for w in each.windows}
         facts = describe_parts(halves[0], list(noises))
@@ -209,7 +210,9 @@ class _Photos:
         side = 2 * self._config.training.crop
         crops = [CropSampler(caches, shares, side, batching) for batching in self._batchings]
         if crops[0].too_small:
-            self._warn(f"{crops[0].too_small} clean photos are smaller than {side}x{side}.")
+            self._warn(
+                f"Not used: {count_of(crops[0].too_small, 'clean photo')} below {side}x{side}."
+            )
         return [partial(synthetic_pairs, each, recipe) for each in crops]
 
     def _decoded_pairs(

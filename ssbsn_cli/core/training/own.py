@@ -22,7 +22,7 @@ from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.measured import Measured, measure_noise
 from ssbsn_cli.core.training.batches import Batch
 from ssbsn_cli.core.training.config import DistillConfig
-from ssbsn_cli.core.types import Notify, to_unit
+from ssbsn_cli.core.types import Notify, count_of, to_unit
 from ssbsn_cli.core.weights.locate import load_weights
 
 _Floats = NDArray[np.float32]
@@ -95,7 +95,8 @@ def denoise_halves(
         _choose(caches, count, max(config.side, crop), crop)
         for caches, count in zip(halves, counts, strict=True)
     )
-    say(f"Denoising {len(training) + len(validation)} parts of the photos to learn from.")
+    parts = count_of(len(training) + len(validation), "part")
+    say(f"Denoising {parts} of the photos to learn from.")
     denoise = partial(_denoise, Denoiser(load_weights(init), settings))
     return list(map(denoise, training)), list(map(denoise, validation))
 

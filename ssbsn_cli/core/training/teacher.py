@@ -18,7 +18,7 @@ from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.runtime.storage import locked, write_atomically
 from ssbsn_cli.core.training.config import DistillConfig
-from ssbsn_cli.core.types import Notify
+from ssbsn_cli.core.types import Notify, count_of
 from ssbsn_cli.core.weights.locate import load_weights
 
 _SEED = 2**64 - 2
@@ -68,7 +68,8 @@ def teach(
         if not missing:
             notify(f"Reused what {config.teacher} made of {config.windows} parts of the photos.")
             return folder
-        notify(f"{config.teacher} denoises {len(missing)} parts of the photos into {folder}.")
+        parts = count_of(len(missing), "part")
+        notify(f"{config.teacher} denoises {parts} of the photos into {folder}.")
         denoiser = Denoiser(teacher, Settings(device=device, refine=config.refine))
         for number in missing:
             noisy = np.ascontiguousarray(crops.batch(number)[0].transpose(1, 2, 0))
