@@ -362,7 +362,7 @@ def test_broken_photos_are_skipped_and_named(tmp_path, photos):
         assert [path for path, _ in cache.skipped] == [photos[0], photos[2]]
         assert "does not exist" in cache.skipped[1][1]
         assert [window.photo for window in cache.windows] == [str(photos[1])]
-    with pytest.raises(OptionError, match=r"None of the 2 photos.*0\.png"):
+    with pytest.raises(OptionError, match=r"No photo of 2.*0\.png"):
         open_cache([photos[0], photos[2]], tmp_path / "cache")
     with pytest.raises(OptionError, match="no photos"):
         open_cache([], tmp_path / "cache")

@@ -149,6 +149,32 @@ def test_a_space_in_numbers_stays_one_or_becomes_a_profile(format: str, cicp: by
     assert ("the HDR colour space" in list_losses(photo, "tiff")) == (cicp == PQ)
 
 
+@pytest.mark.parametrize("format", ["heic", "avif"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_the_narrow_range_of_video_becomes_the_whole_one(
+    format: str, dtype: str, channels: int
+) -> None:
+    white = np.iinfo(dtype).max
+    pixels = np.full((24, 48, channels), white // 2, dtype)
+    for part, value in enumerate((16, 125, 235)):
+        colors = pixels[:, 16 * part : 16 * part + 16, : channels - 1 + channels % 2]
+        colors[...] = value * ((white + 1) // 256)
+    data = encode_photo(Photo(pixels), format, quality=100)
+    flags = data.index(b"nclx") + 10
+    whole, photo = (read_photo(each) for each in (data, data[:flags] + b"\0" + data[flags + 1 :]))
+    assert photo.metadata.lost == ()
+    expected = np.array([0, 109 / 219, 1]) * white
+    assert np.abs(photo.pixels[12, 8::16, 0] - expected).max() < 0.015 * white
+    assert channels != 2 or np.array_equal(photo.pixels[..., -1], whole.pixels[..., -1])
+
+
+def test_an_avif_that_does_not_name_its_bits() -> None:
+    data = encode_photo(Photo(smooth(3, "uint16")), "avif")
+    silent = data.replace(b"pixi", b"free")
+    assert np.array_equal(read_photo(silent).pixels, read_photo(data).pixels)
+
+
 def turned_file(format: str, orientation: int) -> bytes:
     """Store a picture on its side by other programs: in the container, and in EXIF and XMP."""
     buffer = io.BytesIO()

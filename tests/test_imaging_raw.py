@@ -19,6 +19,7 @@ from ssbsn_cli.core.imaging import (
     Metadata,
     Photo,
     encode_photo,
+    is_photo_name,
     read_photo,
     result_extension,
     write_photo,
@@ -298,8 +299,16 @@ def test_canons_exif_is_in_boxes_of_its_own() -> None:
 @pytest.mark.parametrize(
     "data", [b"FUJIFILM" + b"\xff" * 100, b"\0\0\0\x18ftypcrx ", b"II*\0", b""]
 )
-def test_broken_exif_of_raw_files_is_left_out(data: bytes) -> None:
-    assert read_raw_metadata(io.BytesIO(data)) == Metadata()
+def test_broken_exif_of_raw_files_is_left_out_and_named(data: bytes) -> None:
+    assert read_raw_metadata(io.BytesIO(data)) == Metadata(
+        lost=("EXIF except for exposure and date",)
+    )
+
+
+def test_maker_notes_that_a_converter_moved_are_named() -> None:
+    metadata = read_raw_metadata(laid_out({271: b"Short\0", 50740: b"Adobe\0MakN"}))
+    assert metadata.lost == ("maker notes",)
+    assert b"Adobe" not in metadata.exif
 
 
 def test_what_describes_a_raw_photo_is_kept_and_how_to_develop_it_is_not() -> None:
@@ -332,6 +341,27 @@ def test_colours_that_nobody_knows_are_named() -> None:
     unknown = known.replace(struct.pack("<HH", 50721, 10), struct.pack("<HH", 50720, 10))
     (lost,) = (what for what in developed(unknown).metadata.lost if "colours" in what)
     assert lost == "true colours because LibRaw has no colour matrix for the camera"
+
+
+def test_a_white_that_no_file_tells_is_named_and_as_bright() -> None:
+    known = dng(scene((0.1, 0.1, 0.1), (0.4, 0.4, 0.4)))
+    unknown = known.replace(struct.pack("<HH", 50728, 5), struct.pack("<HH", 50727, 5))
+    one, other = developed(known), developed(unknown)
+    assert not any("white" in what for what in one.metadata.lost)
+    assert [what for what in other.metadata.lost if "white" in what] == [
+        "true white because the file has no white balance and it was guessed"
+    ]
+    # All is grey, so the guess is right.
+    assert np.abs(patches(one.pixels) - patches(other.pixels)).max() < 400
+
+
+def test_the_sensor_values_of_a_raw_without_a_header_are_no_photo() -> None:
+    # LibRaw takes any file of this size for that of a camera.
+    values = np.random.default_rng(0).integers(0, 256, 640 * 480 * 2, np.uint8).tobytes()
+    with pytest.raises(ImageError, match=r"scan\.raw does not begin as a camera's file does"):
+        read_photo(values, "scan.raw")
+    assert read_photo(dng(scene((0.3, 0.3, 0.3))), "photo.RAW").pixels.dtype == np.uint16
+    assert is_photo_name("photo.RAW")
 
 
 def test_results_are_named_as_tiffs() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssbsn_cli.core.runtime.storage import parse_json, parse_toml
+from ssbsn_cli.core.types import count_of
 
 HOSTILE = {
     "deep": "[" * 100_000,
@@ -33,6 +34,14 @@ def test_no_bytes_raise_anything_else(content):
     for parse in (parse_json, parse_toml):
         with suppress(ValueError):
             parse(content)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(0, "0 steps"), (1, "1 step"), (1.0, "1 step"), (0.5, "0.5 steps"), (12_000, "12,000 steps")],
+)
+def test_counts_are_said_in_the_right_number(number, said):
+    assert count_of(number, "step") == said
 
 
 def test_ordinary_values_come_back():

@@ -15,7 +15,7 @@ from ssbsn_cli.cli.options import SettingsOptions
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
-from ssbsn_cli.core.types import Progress
+from ssbsn_cli.core.types import Progress, count_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -173,7 +173,7 @@ def _run(out: Output, request: EvaluationRequest) -> None:
     from ssbsn_cli.core.evaluation.runner import Evaluation
 
     evaluation = Evaluation(request, out.warn)
-    out.say(f"{evaluation.dataset.title}: {len(evaluation.dataset)} images.")
+    out.say(f"{evaluation.dataset.title}: {count_of(len(evaluation.dataset), 'image')}.")
     with _counting(out, "denoising") as progress:
         found = evaluation.run(progress)
     out.record(found)
@@ -213,7 +213,9 @@ def _result_table(found: Mapping[str, Any]) -> Table:
         part = [row for row in rows if row["group"] == group]
         if len(groups) > 1:
             table.add_section()
-            table.add_row(Text(f"{group or 'all'} ({part[0]['images']} images)", "bold"))
+            table.add_row(
+                Text(f"{group or 'all'} ({count_of(part[0]['images'], 'image')})", "bold")
+            )
         for row in part:
             cells = [Text(titles[row["method"]])]
             for metric in metrics:

@@ -13,6 +13,7 @@ import typer
 from ssbsn_cli.cli.options import CompileOption, DeviceOption
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.types import count_of
 
 if TYPE_CHECKING:
     from ssbsn_cli.core.training.log import StepDone
@@ -199,7 +200,9 @@ def _train(out: Output, request: TrainingRequest) -> None:
 def _introduce(out: Output, summary: Mapping[str, Any]) -> None:
     out.record({"event": "start", **summary})
     length = (
-        f"{summary['steps']} steps" if summary["steps"] else f"{summary['max_minutes']:g} minutes"
+        count_of(summary["steps"], "step")
+        if summary["steps"]
+        else count_of(summary["max_minutes"], "minute")
     )
     out.say(
         f"Training {summary['architecture']}, {summary['parameters'] / 1e6:.2f} M parameters, for "

@@ -28,9 +28,9 @@ Notify = Callable[[str], None]
 Progress = Callable[[int, int], None]
 
 
-def count_of(number: int, thing: str) -> str:
-    """Say how many there are of a thing: "1 photo", "2 photos"."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def count_of(number: float, thing: str) -> str:
+    """Say how many there are of a thing: "1 photo", "2,000 photos", "0.5 minutes"."""
+    return f"{number:,.10g} {thing}{'' if number == 1 else 's'}"
 
 
 def white_of(dtype: np.dtype[Any]) -> int:

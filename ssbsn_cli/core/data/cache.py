@@ -149,8 +149,7 @@ class _Builder:
             if not windows:
                 photo, reason = skipped[0]
                 raise OptionError(
-                    f"None of the {len(self.photos)} photos can be used; the first is {photo}: "
-                    f"{reason}",
+                    f"No photo of {len(self.photos)} can be used; the first is {photo}: {reason}",
                     "Name a folder of readable photos.",
                 )
             write_index(temporary, key, windows, skipped)
@@ -171,7 +170,7 @@ class _Builder:
         # The small ones first, so that the large ones share all the room that those leave.
         for done, number in enumerate(sorted(range(len(self.photos)), key=self._expected_size)):
             if time.monotonic() - noted > _SECONDS_BETWEEN_NOTES:
-                self.notify(f"Decoded {done} of {len(self.photos)} photos.")
+                self.notify(f"Decoded {done} of {count_of(len(self.photos), 'photo')}.")
                 noted = time.monotonic()
             photo = self.photos[number]
             try:

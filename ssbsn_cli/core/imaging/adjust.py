@@ -23,6 +23,8 @@ _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
     7: lambda p: p.swapaxes(0, 1)[::-1, ::-1],
     8: lambda p: p.swapaxes(0, 1)[::-1],
 }
+# By how much values may be darker than black or brighter than white without a word.
+BARELY = 0.01
 # From here on, width and height change places.
 _FIRST_ON_SIDE = 5
 
@@ -45,20 +47,19 @@ def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
     return result
 
 
-def widen_range(pixels: Pixels) -> tuple[Pixels, bool]:
-    """Convert integers in the narrow range of video, ITU-T H.273, to the whole range.
+def widen_range(pixels: Pixels, bits: int) -> tuple[Pixels, bool]:
+    """Convert integers of some bits in the narrow range of video, ITU-T H.273, to the whole range.
 
     Alpha has the whole range already. Returns the pixels, and whether some were darker than black
-    or brighter than white: those are clipped.
+    or brighter than white by more than rounding explains: those are clipped.
     """
-    white = white_of(pixels.dtype)
-    unit = (white + 1) // 256
+    white, unit = (1 << bits) - 1, 1 << (bits - 8)
     black, span = 16 * unit, 219 * unit
     result, clipped = pixels.copy(), False
     colors = pixels.shape[2] - 1 + pixels.shape[2] % 2
     for rows in pixel_rows(pixels):
         values = (pixels[rows, :, :colors].astype(np.float64) - black) / span
-        clipped = clipped or bool(values.min() < 0 or values.max() > 1)
+        clipped = clipped or bool(values.min() < -BARELY or values.max() > 1 + BARELY)
         result[rows, :, :colors] = np.rint(np.clip(values, 0, 1) * white)
     return result, clipped
 

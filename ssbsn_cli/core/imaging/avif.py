@@ -43,7 +43,9 @@ def _decode(stream: BinaryIO) -> Photo:
         pixels = pixels[..., None]
     bits = 16
     if pixels.dtype == np.uint16:
-        bits = items.find(b"pixi")[5]
+        # Some writers leave out the bits; the configuration of the codec has them, too.
+        config = items.find(b"av1C")[2:3]
+        bits = (items.find(b"pixi")[5:6] or (b"\x0c" if config[0] & 0x20 else b"\x0a"))[0]
         rescale(pixels, (1 << bits) - 1, 65535, pixels)
     pixels, turned = _transform(pixels, items)
     return Photo(np.ascontiguousarray(pixels), metadata_of(items, turned), "avif", bits=bits)

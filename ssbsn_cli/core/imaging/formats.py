@@ -17,7 +17,7 @@ from ssbsn_cli.core.imaging.photo import Photo
 from ssbsn_cli.core.imaging.pillow import BMP, WEBP
 from ssbsn_cli.core.imaging.png import PNG
 from ssbsn_cli.core.imaging.pnm import PNM
-from ssbsn_cli.core.imaging.raw import RAW
+from ssbsn_cli.core.imaging.raw import HEADERLESS, RAW
 from ssbsn_cli.core.imaging.tiff import TIFF
 
 CODECS = {codec.name: codec for codec in (JPEG, PNG, WEBP, BMP, TIFF, PNM, HEIC, AVIF, JXL, RAW)}
@@ -102,6 +102,12 @@ def sniff(stream: BinaryIO, suffix: str) -> Codec:
         raise Refusal("is empty", "Copy or download it again.")
     # Camera raw first, since its files may match as TIFFs, too.
     found = next((codec for codec in reversed(CODECS.values()) if codec.matches(head)), None)
+    if suffix.lower() == HEADERLESS and not found:
+        # LibRaw would guess a camera from the size of the file.
+        raise Refusal(
+            "does not begin as a camera's file does, so nothing says how large its picture is",
+            "Save it as a 16-bit TIFF with the program that it comes from.",
+        )
     if suffix.lower() in RAW.extensions and found in (None, TIFF):
         found = RAW
     if not found:

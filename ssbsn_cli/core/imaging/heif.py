@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
 
-from ssbsn_cli.core.imaging.adjust import rescale, settle_upright
+from ssbsn_cli.core.imaging.adjust import rescale, settle_upright, widen_range
 from ssbsn_cli.core.imaging.boxes import Items, hide_texts, read_items
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec
 from ssbsn_cli.core.imaging.photo import (
+    BEYOND,
     BRIGHTNESS,
     DAMAGED,
     DEPTH_MAP,
@@ -69,10 +71,18 @@ def _decode(stream: BinaryIO) -> Photo:
     height, width = pixels.shape[:2]
     pixels = pixels[:, : image.size[0]].reshape(height, min(width, image.size[0]), -1)
     name, _, bits = image.mode.partition(";")
+    clipped = False
+    # libheif widens the range of colours, but not that of grey, which has no chroma.
+    narrow = items.find(b"colr", b"nclx")[6:7] == b"\0"
+    if narrow and not image.info.get("chroma"):
+        pixels, clipped = widen_range(pixels, int(bits or 8))
     if bits:
         rescale(pixels, (1 << int(bits)) - 1, 65535, pixels)
     turned = bool(items.find(b"irot") and items.find(b"irot")[0] & 1)
-    photo = Photo(pixels, metadata_of(items, turned), "heic", bits=int(bits or 16))
+    metadata = metadata_of(items, turned)
+    if clipped:
+        metadata = replace(metadata, lost=(*metadata.lost, BEYOND))
+    photo = Photo(pixels, metadata, "heic", bits=int(bits or 16))
     if name.endswith("a"):
         photo.alpha = "associated"
     return photo

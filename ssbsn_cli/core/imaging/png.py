@@ -52,7 +52,7 @@ def _decode(stream: BinaryIO) -> Photo:
     pixels = imagecodecs.png_decode(packed)
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     if said.narrow:
-        pixels, clipped = widen_range(pixels)
+        pixels, clipped = widen_range(pixels, 8 * pixels.itemsize)
         said.lost += [BEYOND] if clipped else []
     return Photo(pixels, said.metadata(grey=color in _GREYS), "png")
 

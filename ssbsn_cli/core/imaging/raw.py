@@ -36,11 +36,14 @@ _EXTENSIONS = (
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef "
     ".raf .raw .rw2 .rwl .sr2 .srf .srw .x3f"
 )
+# Panasonic and Leica use it, and so does whatever writes nothing but the values of a sensor.
+HEADERLESS = ".raw"
 _MAGIC = (
     b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb",
     b"II\x1a\0\0\0HEAPCCDR",
 )  # fmt: skip
 _UNKNOWN_COLORS = "true colours because LibRaw has no colour matrix for the camera"
+_UNKNOWN_WHITE = "true white because the file has no white balance and it was guessed"
 _STEPS = 65536
 # Light from here on is compressed; a sky that the sensor could not hold ends at 95 %.
 _KNEE = 0.8
@@ -95,8 +98,13 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
             median_filter_passes=0,
         )
         metadata = replace(metadata, exif=metadata.exif or _describe(raw))
-        if raw.num_colors > 1 and not (raw.rgb_xyz_matrix.any() or raw.color_matrix.any()):
-            metadata = replace(metadata, lost=(*metadata.lost, _UNKNOWN_COLORS))
+        if raw.num_colors > 1:
+            lost = list(metadata.lost)
+            if not (raw.rgb_xyz_matrix.any() or raw.color_matrix.any()):
+                lost.append(_UNKNOWN_COLORS)
+            if min(raw.camera_whitebalance[:3]) <= 0:
+                lost.append(_UNKNOWN_WHITE)
+            metadata = replace(metadata, lost=tuple(lost))
         table = _tone(curve, _gain(raw))
     pixels: Pixels = table[light.reshape(*light.shape[:2], -1)]
     icc = make_profile(corners, curve, pixels.shape[2] == 1, f"{name}, developed")
@@ -122,8 +130,8 @@ def _opened(stream: BinaryIO) -> Iterator[rawpy.RawPy]:
 
 def _gain(raw: rawpy.RawPy) -> float:
     """Return how much darker LibRaw makes a photo whose highlights it keeps."""
-    factors = [raw.camera_whitebalance, raw.daylight_whitebalance]
-    used = next((some[:3] for some in factors if min(some[:3]) > 0), [1.0])
+    # What LibRaw used, whether the camera said it or not.
+    used = [factor for factor in (raw.auto_whitebalance or ())[:3] if factor > 0] or [1.0]
     return max(used) / min(used)
 
 

@@ -41,6 +41,10 @@ from ssbsn_cli.core.imaging.xmp import SETTINGS, without
 
 # Maker notes mean nothing without the raw data, and often refer to places in its file.
 _NOT_KEPT = {ORIENTATION, MAKER_NOTE, 40961, 40962, 40963, 40965}
+# Where a DNG that was made of another raw file has them.
+_PRIVATE_NOTES = 50740
+# What LibRaw tells of an old format is kept.
+_LOST_EXIF = "EXIF except for exposure and date"
 _MAX_PICTURES = 64
 # Warps, gain maps against vignetting, and the like.
 _OPCODES = {51008, 51009, 51022}
@@ -74,7 +78,8 @@ def read_raw_metadata(stream: BinaryIO) -> Metadata:
             layout, found = _read_canon_exif(stream)
         else:
             layout, position = read_header(stream)
-            found = read_directory(stream, layout, position, DESCRIPTIVE | {XMP, IPTC, _PREVIEW})
+            wanted = DESCRIPTIVE | {XMP, IPTC, _PREVIEW, _PRIVATE_NOTES}
+            found = read_directory(stream, layout, position, wanted)
             preview = take(found, _PREVIEW)
             if head.startswith(_PANASONIC) and preview:
                 with suppress(*BROKEN, SyntaxError, OSError):
@@ -82,11 +87,11 @@ def read_raw_metadata(stream: BinaryIO) -> Metadata:
             if any(_OPCODES & set(each) for each in _read_pictures(stream, layout, position)):
                 lost.append("corrections of the lens that the DNG asks for")
     except (*BROKEN, Refusal, SyntaxError, OSError, KeyError, StopIteration):
-        return Metadata()
+        return Metadata(lost=(_LOST_EXIF,))
     xmp, settings = without(take(found, XMP), SETTINGS)
     iptc = order_iptc(take(found, IPTC))
     inner = found.get(EXIF_IFD)
-    if isinstance(inner, dict) and MAKER_NOTE in inner:
+    if take(found, _PRIVATE_NOTES) or (isinstance(inner, dict) and MAKER_NOTE in inner):
         lost.append(LOST_NOTES)
     exif = build_exif(_without(found, _NOT_KEPT), layout.order) if found else b""
     return settle_upright(Metadata(exif, xmp, iptc=iptc, lost=(*lost, *settings)))

@@ -11,15 +11,13 @@ from typing import BinaryIO
 import numpy as np
 
 from ssbsn_cli.core.errors import ImageError, OptionError
-from ssbsn_cli.core.imaging.adjust import convert_depth, is_opaque, straighten_alpha
+from ssbsn_cli.core.imaging.adjust import BARELY, convert_depth, is_opaque, straighten_alpha
 from ssbsn_cli.core.imaging.formats import CODECS, format_of_path, stored_dtype
 from ssbsn_cli.core.imaging.keeping import keep_metadata
-from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
+from ssbsn_cli.core.imaging.photo import BEYOND, Metadata, Photo, Pixels
 from ssbsn_cli.core.imaging.tiff_stream import TiffImage
 from ssbsn_cli.core.imaging.tiff_write import write_tiff_tiles
 from ssbsn_cli.core.runtime.storage import atomic_output
-
-_MARGIN = 0.01
 
 
 def write_photo(
@@ -134,7 +132,7 @@ def list_losses(photo: Photo, format: str, strip_metadata: bool = False) -> tupl
     lost = list(_kept(photo.metadata, format, photo.pixels.shape[2], strip_metadata).lost)
     clips = photo.pixels.dtype.kind == "f" and stored_dtype(photo, format).kind != "f"
     if clips and _goes_beyond(photo.color):
-        lost.append("what is darker than black or brighter than white")
+        lost.append(BEYOND)
     if _drops_channel(photo, format):
         lost.append("a channel without a meaning")
     return tuple(lost)
@@ -149,7 +147,7 @@ def _drops_channel(photo: Photo, format: str) -> bool:
 def _goes_beyond(color: Pixels) -> bool:
     """Tell whether floats are darker than black or brighter than white by more than a little."""
     darkest, brightest = (each.reduce(color, axis=None) for each in (np.fmin, np.fmax))
-    return bool(darkest < -_MARGIN or brightest > 1 + _MARGIN)
+    return bool(darkest < -BARELY or brightest > 1 + BARELY)
 
 
 def _kept(metadata: Metadata, format: str, channels: int, strip_metadata: bool) -> Metadata:

@@ -18,7 +18,7 @@ from ssbsn_cli.core.errors import DeviceError, ImageError, OptionError
 from ssbsn_cli.core.inference.connecting import check_versions, connect, count_workers_here
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import ALL_GPUS, FileOptions, Settings
-from ssbsn_cli.core.types import Notify
+from ssbsn_cli.core.types import Notify, count_of
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -212,8 +212,8 @@ class _Dispatch:
 
 def _killer(job: Job, times: int) -> ImageError:
     return ImageError(
-        f"{job.source} cannot be denoised: {times} workers ended while they were at it.",
-        "It may need more memory than they have: try it alone, without --cluster.",
+        f"{job.source} cannot be denoised: {count_of(times, 'worker')} ended while at it.",
+        "It may need more memory than a worker has: try it alone, without --cluster.",
     )
 
 

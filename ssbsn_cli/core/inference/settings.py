@@ -13,6 +13,7 @@ from ssbsn_cli.core.types import (
     PrecisionKind,
     RawSpace,
     RefineKind,
+    count_of,
 )
 
 MIN_TILE = 32
@@ -89,14 +90,14 @@ class Settings:
                 raise OptionError(f"Unknown {name} {value!r}.", f"Choose one of {names}.")
         if self.tile is not None and self.tile != 0 and self.tile < MIN_TILE:
             raise OptionError(
-                f"A tile of {self.tile} pixels is too small.",
+                f"A tile of {count_of(self.tile, 'pixel')} is too small.",
                 f"Use {MIN_TILE} or more, 0 for the whole image, or leave it to auto.",
             )
         if self.overlap is not None and (
             self.overlap < 0 or (self.tile and self.overlap > self.tile // 2)
         ):
             raise OptionError(
-                f"An overlap of {self.overlap} pixels does not fit the tiles.",
+                f"An overlap of {count_of(self.overlap, 'pixel')} does not fit the tiles.",
                 "Use 0 up to half of the tile.",
             )
         if self.overlap and self.tile == 0:

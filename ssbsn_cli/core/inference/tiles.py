@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import MIN_TILE, Settings
 from ssbsn_cli.core.runtime.device import free_memory
+from ssbsn_cli.core.types import count_of
 from ssbsn_cli.core.weights.locate import LoadedWeights
 
 # What "auto" chooses from.
@@ -120,7 +121,7 @@ def plan_tiles(
         overlap = min(_OVERLAP, tile // 2)
     elif tile and overlap > tile // 2:
         raise OptionError(
-            f"An overlap of {overlap} pixels does not fit tiles of {tile}.",
+            f"An overlap of {count_of(overlap, 'pixel')} does not fit tiles of {tile}.",
             f"Use up to {tile // 2}, or larger tiles with --tile.",
         )
     return Tiling(

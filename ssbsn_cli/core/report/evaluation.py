@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ssbsn_cli.core.report.pages import QUALITY, encode, encode_picture, render
 from ssbsn_cli.core.report.plots import plot_methods
+from ssbsn_cli.core.types import count_of
 
 _NOISY, _CLEAN = "noisy", "clean"
 
@@ -57,7 +58,11 @@ def make_report(evaluation: Mapping[str, Any], pictures: Pictures) -> bytes:
 
 def _machine(machine: Mapping[str, Any]) -> str:
     parts = [str(machine[key]) for key in ("gpu", "cpu") if machine.get(key)]
-    parts += [f"{machine['cores']} cores", f"ssbsn {machine['ssbsn']}", f"torch {machine['torch']}"]
+    parts += [
+        count_of(machine["cores"], "core"),
+        f"ssbsn {machine['ssbsn']}",
+        f"torch {machine['torch']}",
+    ]
     return ", ".join(parts)
 
 

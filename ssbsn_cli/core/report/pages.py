@@ -13,6 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from ssbsn_cli.core.types import count_of
+
 # Of the pictures in pages, 1 to 100.
 QUALITY = 95
 
@@ -49,5 +51,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"show": show, "json": json.dumps}
+    environment.filters |= {"show": show, "json": json.dumps, "count_of": count_of}
     return environment

@@ -17,6 +17,7 @@ from ssbsn_cli.core.report.photos import draw_noise
 from ssbsn_cli.core.report.plots import Curve, Point, plot_curves, smooth, spread
 from ssbsn_cli.core.runtime.storage import parse_json, parse_toml, write_atomically
 from ssbsn_cli.core.training.log import read_metrics
+from ssbsn_cli.core.types import count_of
 
 _PICTURES = 8
 # Beyond this, arithmetic overflows; no honest loss gets there.
@@ -98,7 +99,8 @@ def _progress(records: Sequence[Record], steps: Sequence[Record]) -> str:
     if not records:
         return ""
     speeds = [speed for _, speed in _points(steps, "images_per_second")]
-    parts = [f"{show(_number(records[-1], 'step'), ',.0f')} steps"]
+    step = _number(records[-1], "step")
+    parts = [] if step is None else [count_of(step, "step")]
     if (minutes := _minutes(records[-1])) is not None:
         parts.append(f"{minutes:,.1f} minutes")
     if speeds:

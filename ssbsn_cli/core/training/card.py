@@ -11,6 +11,7 @@ from typing import Any
 
 from ssbsn_cli import __version__
 from ssbsn_cli.core.training.config import Config
+from ssbsn_cli.core.types import count_of
 
 _MEANINGS = {
     "psnr": "PSNR of the denoised validation photos against clean ones, in dB; higher is better",
@@ -63,7 +64,7 @@ ssbsn {__version__} {how}.
 ## Trained on
 
 {_sources(origin.record["sources"])}
-Training began with {start} and took {steps:,} steps in {minutes:,.1f} minutes.
+Training began with {start} and took {count_of(steps, "step")} in {minutes:,.1f} minutes.
 
 ## Scores
 

@@ -227,7 +227,8 @@ class _Photos:
         samplers = [PairSampler(pairs, noisy, clean, crop, each) for each in self._batchings]
         if left_out := samplers[0].left_out:
             pair, reason = left_out[0]
-            self._warn(f"{len(left_out)} pairs are left out; the first is {pair.noisy}: {reason}")
+            count = count_of(len(left_out), "pair")
+            self._warn(f"Left out: {count}; the first is {pair.noisy}: {reason}")
         return self._of_pairs(sampler.batch for sampler in samplers)
 
     def _of_noisy(
@@ -248,8 +249,9 @@ class _Photos:
             found = find_photos(data.path)
             photos, kind = found.photos, found.kind
             if found.passed_over:
-                self._say(f"{data.path}: {len(found.passed_over)} other files are passed over.")
-        cache = self._decode(photos, kind, data, f"{what} photos")
+                others = count_of(len(found.passed_over), "other file")
+                self._say(f"{data.path}: {others} passed over.")
+        cache = self._decode(photos, kind, data, f"{what} photo")
         self.keys.append((cache.content, data.weight))
         if data.weight > 0:
             self._count(cache)
@@ -277,7 +279,7 @@ class _Photos:
         read = len(photos) - skipped
         told = {"path": str(data.path), "kind": kind, "photos": read, "skipped": skipped}
         self.records.append({**told, "weight": data.weight})
-        self._say(f"{data.path}: {len(photos)} {what} ({kind}), {skipped} skipped.")
+        self._say(f"{data.path}: {count_of(len(photos), what)} ({kind}), {skipped} skipped.")
         return cache
 
 

@@ -66,7 +66,8 @@ def teach(
             each.mkdir(exist_ok=True)
         missing = [n for n in range(config.windows) if not _place(folder, "clean", n).exists()]
         if not missing:
-            notify(f"Reused what {config.teacher} made of {config.windows} parts of the photos.")
+            parts = count_of(config.windows, "part")
+            notify(f"Reused what {config.teacher} made of {parts} of the photos.")
             return folder
         parts = count_of(len(missing), "part")
         notify(f"{config.teacher} denoises {parts} of the photos into {folder}.")

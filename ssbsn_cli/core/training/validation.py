@@ -18,7 +18,7 @@ from ssbsn_cli.core.imaging import Photo, encode_photo
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.batches import Batch, distance
 from ssbsn_cli.core.training.config import LossKind
-from ssbsn_cli.core.types import Notify, to_unit
+from ssbsn_cli.core.types import Notify, count_of, to_unit
 
 _CROPS_AT_ONCE = 4
 _CENTRE = 256
@@ -111,7 +111,7 @@ def read_pairs(
             break
     if not pictures:
         raise OptionError(f"No pair in {path} can be read.", "Give readable photos.")
-    say(f"{path}: {len(pairs)} pairs, {len(pictures)} of them to score on.")
+    say(f"{path}: {count_of(len(pairs), 'pair')}, {len(pictures)} to score on.")
     return pictures
 
 
