@@ -168,6 +168,15 @@ def test_every_kind_of_pixel_becomes_rgb_integers(tmp_path):
         assert cache.view(window).dtype == expected.dtype
 
 
+@pytest.mark.parametrize("hole", [np.nan, np.inf])
+def test_photos_with_holes_are_not_taken_for_black(tmp_path, hole):
+    pixels = noise(6, 9).astype(np.float32) / 255
+    pixels[2, 3, 1] = hole
+    path = save(tmp_path / "holes.tif", pixels)
+    with pytest.raises(ImageError, match=r"holes\.tif has values that are not finite"):
+        read_pixels(path)
+
+
 def test_dnd_is_read_upright(tmp_path):
     h5py = pytest.importorskip("h5py")
     path = tmp_path / "images_srgb/0001.mat"

@@ -29,7 +29,7 @@ def read_pixels(path: Path) -> NDArray[Any]:
     Raises
     ------
     ImageError
-        It cannot be read.
+        It cannot be read, or has values that are not finite, which integers cannot hold.
     OptionError
         It is a MATLAB file, and h5py is not installed.
     """
@@ -38,6 +38,11 @@ def read_pixels(path: Path) -> NDArray[Any]:
     else:
         with silenced_libraries():
             color = straighten_alpha(read_photo(path)).color
+    if color.dtype.kind == "f" and not np.isfinite(color).all():
+        raise ImageError(
+            f"{path} has values that are not finite, so it cannot be scored or trained on.",
+            "Leave it out, or fill the holes first.",
+        )
     if color.dtype != np.uint8:
         color = convert_depth(color, np.dtype(np.uint16))
     return np.ascontiguousarray(np.broadcast_to(color, (*color.shape[:2], 3)))
