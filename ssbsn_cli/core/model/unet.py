@@ -84,7 +84,7 @@ class UNet(Network):
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Draw initial weights that leave images as they are."""
+        """Draw initial weights that leave images unchanged."""
         super().initialise(seed)
         for module in self.modules():
             if isinstance(module, ResidualBlock):
