@@ -149,7 +149,7 @@ def main() -> None:
     try:
         app()
     except OSError as error:
-        # Errors of a command's own output are explained elsewhere, unlike those of help and version.
+        # Failed output of commands is explained elsewhere, but not that of help and version.
         give_up(sys.stdout)
         typer.echo(f"Error: standard output: {error.strerror}", err=True)
         sys.exit(FAILED)

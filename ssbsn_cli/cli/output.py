@@ -73,8 +73,7 @@ class Output:
     def leave_to_leader(self) -> None:
         """Print nothing more, unless this is the first process that ``torchrun`` started.
 
-        All processes find the same wrong option, so only one reports it. Errors of other kinds are
-        still printed.
+        All processes find the same wrong option, so one reports it. Other errors are still printed.
         """
         if os.environ.get("RANK", "0") != "0":
             self.json_lines, self.quiet, self._follows = False, True, True

@@ -1,9 +1,8 @@
 """Exceptions with a message and a hint.
 
-Every error that a user can cause or fix is one of these. ``str(error)`` is one sentence that says
-what is wrong and with which file or option; ``hint`` is one sentence that says what to do next. The
-command line prints both and chooses the exit code by class; Python callers catch `SsbsnError` or a
-subclass.
+Every error that a user can cause or fix is one of these. ``str(error)`` is a sentence that says
+what is wrong with which file or option, and ``hint`` is one that says what to do next. The command
+line prints both and chooses the exit code by class; Python callers catch `SsbsnError`.
 """
 
 from __future__ import annotations

@@ -224,8 +224,7 @@ class _Builder:
         share = room / among
         if _aligned(pixels.nbytes) <= share:
             return [(0, 0, height, width)]
-        # Only the number decides, so that the windows of both photos of a pair are at the same
-        # positions.
+        # Only the number decides, so that both photos of a pair have windows at the same positions.
         rng = np.random.default_rng([_WINDOWS_SEED, number])
         rows, columns = min(self.side, height), min(self.side, width)
         cost = _aligned(rows * columns * 3 * pixels.itemsize)

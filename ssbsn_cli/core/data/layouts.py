@@ -239,8 +239,7 @@ def _by_iso(files: Sequence[Path]) -> list[Pair]:
     pairs = []
     for clean, noisy in _nind_scenes(files):
         for file in noisy:
-            # A crop matches the crop of the same part. Of several takes ("-2" and so on), the first
-            # is as good as any.
+            # A crop matches the crop of the same part; of several takes ("-2" etc.), the first one.
             if same := [other for other in clean if _part(other) == _part(file)]:
                 pairs.append(Pair(file, min(same, key=lambda f: (len(f.name), f))))
     return sorted(pairs, key=lambda pair: pair.noisy)

@@ -25,9 +25,8 @@ class _Nlm(Classical):
     OpenCV's documentation recommends both window sizes, but no strength for a noise level. Its
     weights are those of the paper: ``exp(-d / h**2)``, where d is the mean squared difference of
     two patches, including noise. For these weights, scikit-image's `denoise_nl_means` recommends an
-    h of "sigma or slightly less". Sigma is that of the planes that are compared: the lightness and
-    the two colours of CIELAB, computed as if the image were linear, where dark parts have much more
-    noise.
+    h of "sigma or slightly less". Sigma is that of the compared planes: the lightness and the two
+    colours of CIELAB, computed as if the image were linear, where dark parts have much more noise.
 
     References
     ----------

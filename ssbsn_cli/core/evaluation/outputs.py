@@ -177,9 +177,8 @@ def to_csv(summary: Mapping[str, Any]) -> bytes:
 def save_picture(folder: Path, result: Result, overwrite: bool) -> None:
     """Write a result, with pixels, as an 8-bit PNG: ``METHOD/SAMPLE.png``.
 
-    Missing folders are created. `overwrite` allows replacing a file with other contents. Raises an
-    ImageError if there is such a file, it is a link, or it cannot be written; OSError if a folder
-    cannot be created.
+    `overwrite` allows replacing a file with other contents. Raises an ImageError if there is such a
+    file, it is a link, or it cannot be written; OSError if a missing folder cannot be created.
     """
     content = encode_photo(Photo(_eight_bits(result)), "png")
     path = folder / result.method / f"{result.sample.name}.png"

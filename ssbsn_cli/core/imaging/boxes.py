@@ -41,8 +41,7 @@ class Items:
     others : int
         The number of other images, not counting tiles, thumbnails, depth maps and the like.
     auxiliary : tuple of bytes
-        The kinds of such maps, as URNs, and "tmap" for a map that makes the image brighter on HDR
-        displays.
+        The kinds of such maps, as URNs, and "tmap" for a map that brightens the image for HDR.
     damaged : bool
         Whether EXIF or XMP is listed but missing or invalid.
     """

@@ -40,9 +40,8 @@ class Codec:
     max_side : int, optional
         The most pixels in a row or a column.
     keeps : mapping of str to int
-        The fields of `Metadata` that the format holds, each with its maximum size in bytes.
-        `encode` gets no others. Without ``resolution`` or ``cicp``, it gets them as EXIF and as a
-        profile.
+        The fields of `Metadata` that the format holds, and their maximum sizes in bytes. `encode`
+        gets no others. Without ``resolution`` or ``cicp``, it gets them as EXIF and as a profile.
     grey : bool
         Whether it holds grey pixels with one channel, and not only as RGB.
     moves_exif : bool

@@ -154,8 +154,7 @@ def drop_fixed_note(directory: Directory) -> bool:
 def movable_exif(blob: bytes) -> tuple[bytes, str]:
     """Return an EXIF block without parts that cannot be moved, and the name of those parts, or "".
 
-    Maker notes that refer to positions become garbage when moved. A broken block cannot be moved
-    at all.
+    Maker notes that refer to positions become garbage when moved. Broken blocks cannot be moved.
     """
     try:
         layout, directory = parse_exif(blob)

@@ -67,8 +67,7 @@ def format_of_path(path: PurePath | str) -> str:
 def result_extension(path: PurePath | str, format: str | None) -> str:
     """Return the extension of a photo's result in a format: the photo's own if it fits.
 
-    If no format is given, results of camera raw files get ``.tif``, since only cameras write raw
-    files.
+    Without a format, results of camera raw files get ``.tif``, since only cameras write raw files.
     """
     extension = PurePath(path).suffix
     if format is None:

@@ -66,8 +66,7 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
     The white balance is the camera's. Brightness is that of a linear development, except that
     light beyond white is compressed instead of clipped, as in [1]_.
 
-    The result is upright, and has the profile of that colour space and the EXIF of the raw file.
-    Its format is "tiff".
+    The result is an upright "tiff" with that colour space's profile and the raw file's EXIF.
 
     Raises
     ------

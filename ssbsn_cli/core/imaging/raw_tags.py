@@ -63,8 +63,7 @@ _STORAGE |= {tag for pair in _PARTS for tag in pair}
 def read_raw_metadata(stream: BinaryIO) -> Metadata:
     """Collect the metadata of a raw photo, which each maker stores elsewhere.
 
-    Metadata of the raw data are left out: orientation, size, maker notes, and settings of raw
-    converters.
+    Metadata of the raw data are left out: orientation, size, maker notes, and converter settings.
     """
     stream.seek(0)
     head = stream.read(92)

@@ -38,8 +38,7 @@ def read_photo(
     name : str, optional
         Its name in messages; by default the path, if there is one.
     max_pixels : int, optional
-        The most pixels that the file may claim, checked before anything is decoded; by default
-        `MAX_PIXELS`.
+        The most pixels that the file may claim, checked before decoding; by default `MAX_PIXELS`.
     raw_space : RawSpace
         The colour space that camera raw files are developed to.
 

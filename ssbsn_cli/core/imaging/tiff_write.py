@@ -64,9 +64,8 @@ def write_tiff_tiles(
 ) -> None:
     """Write a TIFF with one page, in deflate-compressed tiles, from successive rows.
 
-    Rows are (h, W, C) of uint8 or uint16 with C = 1 or 3, from top to bottom. One row of tiles is
-    kept in memory. `shape` is that of the whole image. Of EXIF, only tags that describe the photo
-    are written.
+    Rows are (h, W, C) of uint8 or uint16 with C = 1 or 3, from top to bottom; one row of tiles is
+    kept in memory. `shape` is that of the whole. Only descriptive EXIF tags are written.
     """
     _write(stream, _cut_tiles(rows, shape[1]), shape, dtype, tile=(_TILE, _TILE))
     _add_metadata(stream, metadata)

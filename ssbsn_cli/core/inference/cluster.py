@@ -73,8 +73,7 @@ def denoise_on_cluster(
     job : Job
         Each job when it ends.
     outcome : dict or Exception
-        As of `denoise_files`. A photo whose first try wrote the result before it was lost counts as
-        skipped.
+        As of `denoise_files`. A photo counts as skipped if a lost first try had written its result.
 
     Raises
     ------
@@ -217,8 +216,7 @@ def _killer(job: Job, times: int) -> ImageError:
     )
 
 
-# The rest runs on the workers. The tasks of a worker take turns: its network uses all of its cores
-# or its GPU.
+# The rest runs on the workers. A worker's tasks take turns: its network uses all cores or the GPU.
 _turn = threading.Lock()
 _notices: list[str] = []
 

@@ -128,8 +128,7 @@ class Denoiser:
         Returns
         -------
         array
-            Same shape and type. Alpha is unchanged. Integers are rounded and clipped, floats are
-            not clipped.
+            Same shape and type. Alpha is unchanged. Only integers are rounded and clipped.
 
         Raises
         ------
@@ -190,8 +189,7 @@ class Denoiser:
         Returns
         -------
         list of array
-            Float32 with white at 1, not clipped. Each is the same as for the image alone, up to the
-            rounding of sums.
+            Float32 with white at 1, not clipped; as for each image alone, up to rounding of sums.
 
         Raises
         ------

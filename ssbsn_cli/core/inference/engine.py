@@ -73,8 +73,8 @@ class Engine:
         Parameters
         ----------
         image : Image
-            (H, W, C) with C = 1 or 3; uint8, uint16 or floating with white at 1. Yielded rows are
-            not read again.
+            (H, W, C) with C = 1 or 3; uint8, uint16 or floating with white at 1. Rows are not read
+            again after they are yielded.
         progress : callable
             Called with the number of tiles done and their total.
 

@@ -73,9 +73,8 @@ class Plan:
     """The jobs of a command, which a separate thread finds and names; iterate once.
 
     Iterating yields a `Job` for each photo, in the order of the inputs and by name in directories.
-    In between, it yields `PassedOver` for other files and OSError for directories that cannot be
-    read. It raises OptionError as soon as it is known that a file would be written twice, or over
-    a photo.
+    In between, it yields `PassedOver` for other files and OSError for unreadable directories. It
+    raises OptionError as soon as it knows that a file would be written twice, or over a photo.
 
     Parameters
     ----------

@@ -215,10 +215,7 @@ def _refuse_links(job: Job) -> None:
 
 
 def refuse_links(path: Path, unnamed: int) -> None:
-    """Raise ImageError if one of the last parts of a path, which the user did not name, is a link.
-
-    `unnamed` is the number of these parts.
-    """
+    """Raise ImageError if one of the last parts, `unnamed` by the user, of a path is a link."""
     for part in (path, *path.parents)[:unnamed]:
         if part.is_symlink():
             raise ImageError(

@@ -138,8 +138,7 @@ class Layout:
     def needs_extension(self, found: Found) -> bool:
         """Return whether another photo in the folder would get a result of the same name.
 
-        Such photos differ only by their extensions. With the format "png", b.jpg then becomes
-        b.jpg.png.
+        They differ only by their extensions. With the format "png", b.jpg becomes b.jpg.png.
         """
         if found.path is None or self._file:
             return False

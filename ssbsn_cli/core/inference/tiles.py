@@ -50,8 +50,7 @@ class Tiling:
     overlap : int
         The least number of pixels that neighbouring tiles share, at most half of `tile`.
     multiple : int
-        Tiles start at multiples of this. `tile` is rounded down to a multiple of it, and `overlap`
-        is rounded up.
+        Tiles start at multiples of this. `tile` is rounded down to one, and `overlap` up.
     halo : int
         Pixels at a tile's inner edges that get no weight, if `overlap` leaves room for them.
     workers : int
@@ -156,8 +155,7 @@ def choose_workers(
 
     On a CPU with at most 16 cores: one for each core if the architecture is faster that way, since
     no core then waits for others after each layer. On an NVIDIA GPU: two, so that one is computed
-    while the next is read and copied. Otherwise one, and also if more would not fit into half of
-    the free memory.
+    while the next is read and copied. Otherwise, or if more exceed half of the free memory: one.
     """
     cores = torch.get_num_threads()
     workers = 1

@@ -70,9 +70,8 @@ def self_similarity(x: Tensor, w_qk: Tensor, grid: int, kind: AttentionKind) -> 
     within them. `grid` is a multiple of the branch's dilation, so a pixel attends only to
     features that are as blind to it as its own.
 
-    The paper normalises x over (C, H, W) before the projection. The tokens are scaled to unit
-    length afterwards, which cancels the division by the standard deviation: subtracting the mean
-    is enough.
+    The paper normalises x over (C, H, W) before the projection. Subtracting the mean is enough,
+    since scaling the tokens to unit length cancels the division by the standard deviation.
 
     Parameters
     ----------

@@ -17,8 +17,7 @@ LAST_SCALE = 0.1
 class WideConv2d(Conv2d):
     """A 1x1 convolution that never runs in half precision.
 
-    The image itself passes through these layers. If each rounded it to bf16, its brightness would
-    drift.
+    The image itself passes through these layers. Rounding it to bf16 would let brightness drift.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:

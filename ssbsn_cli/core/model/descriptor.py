@@ -81,8 +81,7 @@ class Descriptor:
     Raises
     ------
     ValueError, TypeError
-        If a field is unknown, of the wrong type, or out of range. No part of `parameters` may be
-        above 1024.
+        If a field is unknown, of the wrong type, or out of range: `parameters` go up to 1024.
     """
 
     architecture: str

@@ -108,8 +108,7 @@ class BlindNetwork(Network):
         x : Tensor
             Noisy images, (B, 3, H, W), of any size.
         refine : {"r3", "stratified", "once", "none"}
-            R3, R3 with stratified masks, one full-resolution pass over the first result, or the
-            first result itself.
+            R3, R3 with stratified masks, one full-resolution pass over the first result, or none.
         passes : int, optional
             Passes of R3; the network's own number if not given.
         generator : torch.Generator, optional

@@ -210,8 +210,7 @@ class SSBSN(BlindNetwork):
     def use_dtype(self, dtype: torch.dtype) -> None:
         """Choose the precision of the blocks and the masked convolutions.
 
-        They do 98 % of the multiplications. The sums of the blocks and the `WideConv2d` stay
-        float32.
+        They do 98 % of the multiplications. The blocks' sums and the `WideConv2d` stay float32.
         """
         self.float()
         for module in self.modules():
@@ -263,8 +262,7 @@ class SSBSN(BlindNetwork):
 def _detect(name: str, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
     """Read hyper-parameters from weights that are named as in the authors' checkpoints.
 
-    The weights do not show PD strides, R3 and the spacing of the lattices: those of the papers
-    are assumed.
+    Weights do not show PD strides, R3 and the spacing of the lattices; the papers' are assumed.
     """
     head = state.get("bsn.head.0.weight")
     pattern = re.compile(r"bsn\.branch1\.body\.(\d+)\.(conv1|body\.0)\.weight")

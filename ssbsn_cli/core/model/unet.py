@@ -44,8 +44,7 @@ class UNet(Network):
     widths : sequence of int
         Channels of each level, the finest first.
     depths : sequence of int
-        Residual blocks of each level, in the encoder and again in the decoder. The coarsest level
-        has them once.
+        Residual blocks of each level, in encoder and decoder. The coarsest level has them once.
 
     Raises
     ------

@@ -34,8 +34,7 @@ class Edits:
     compressed, webp : float
         Fractions of the pictures that are saved as JPEG and as WebP.
     twice, strong : float
-        Fractions of the JPEGs that were saved once before, with shifted blocks, and that are saved
-        at low quality.
+        Fractions of the JPEGs: saved once before, with shifted blocks; and saved at low quality.
 
     References
     ----------

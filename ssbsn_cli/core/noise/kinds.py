@@ -37,8 +37,7 @@ class White:
     equal : float
         Fraction of the photographs whose three channels share one noise.
     coupled : float
-        Fraction of the photographs whose channels are correlated at random. In the rest, channels
-        are independent.
+        Fraction of the photographs with randomly correlated channels. The rest are independent.
     blurred : float
         Fraction of the photographs whose noise is correlated between neighbours.
 

@@ -81,8 +81,7 @@ class LiftedNoise:
         strength = np.interp(photo.mean(axis=2), self.levels, self.strengths)[..., None]
         if factor is None:
             factor = 2 ** rng.uniform(-1, 1)
-        # Noise arises in linear light and is added there, so that it darkens dark parts as in real
-        # photographs.
+        # Noise is added in linear light, where it arises, so it darkens dark parts as in reality.
         light = from_srgb(photo)
         noise *= factor * strength / srgb_slope(light)
         noisy = to_srgb((beyond_range(light, photo, rng) if beyond else light) + noise)

@@ -22,8 +22,7 @@ _Floats = NDArray[np.float64]
 
 # In a denoised photograph, texture stands out, so more of the parts can be taken for flat.
 _FLATTEST = 0.25
-# At any frequency, noise is at most this many times as strong as the residual. Anything beyond that
-# is texture.
+# At any frequency, noise is at most this many times as strong as the residual. The rest is texture.
 _MOST_LEFT = 2.0
 # The cautious estimate was a tenth too weak on the photographs that it was tried on.
 _CAUTION = 1.1
@@ -60,8 +59,7 @@ def measure_noise(noisy: _Floats, denoised: _Floats) -> Measured | None:
     Parameters
     ----------
     noisy, denoised : array
-        From `ssbsn_cli.core.noise.flat.cut`: the same parts of the noisy photograph and of the
-        denoised one.
+        From `ssbsn_cli.core.noise.flat.cut`: the same parts of both photographs.
 
     Returns
     -------

@@ -23,8 +23,7 @@ class Scenes:
         Pictures that are first halved in size if they are large enough, which removes JPEG
         artifacts and the softness of lenses.
     darkened, colored : float
-        Pictures with less light, and pictures with other colours, some of them saturated and
-        clipped.
+        Pictures with less light, and pictures with other colours, some saturated and clipped.
     drawn : float
         Drawings of lines, areas, letters and gradients instead of photographs.
     """

@@ -89,8 +89,7 @@ class Wide:
     edits : Edits
         The edits of noisy pictures.
     shares : mapping of str to float, optional
-        How often each kind is drawn, relative to the others. Kinds that are not named keep their
-        share in `SHARES`.
+        How often each kind is drawn, relative to the others; by default its share in `SHARES`.
     lifted : sequence of LiftedNoise
         The noise of real photographs. If it is empty, the other kinds are drawn instead.
     odds : sequence of float, optional
@@ -144,8 +143,7 @@ class Wide:
         Parameters
         ----------
         source : array
-            (3, 2 H, 2 H) float32 in [0, 1], sRGB: twice the size of the result, so that halving
-            it leaves enough.
+            (3, 2 H, 2 H) float32 in [0, 1], sRGB; twice as large, since it may be halved.
         rng : numpy.random.Generator
             The same generator state gives the same result.
 

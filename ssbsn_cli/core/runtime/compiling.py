@@ -36,8 +36,7 @@ _CHOSEN = os.environ.get(_PLACE)
 class Compiler:
     """Runs work that calls a network, and compiles the network if there is enough work.
 
-    Compiled code is cached between runs. Nobody else may write to the cache's folder, because its
-    code is executed.
+    Compiled code is cached between runs. It is executed, so nobody else may write to its folder.
 
     Parameters
     ----------

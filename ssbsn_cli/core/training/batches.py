@@ -63,9 +63,8 @@ def distance(output: Tensor, target: Tensor, kind: LossKind) -> Tensor:
     """Return the loss of a batch (B, 3, H, W) in [0, 1]: a mean, so parts can be averaged.
 
     "l1" is the mean absolute difference. "psnr" is half the logarithm of each crop's mean squared
-    difference, the negative PSNR up to a factor. With it, a decibel counts equally in crops with
-    little and with much noise, and the output tends to the mean of the possible results, not to
-    their median.
+    difference, the negative PSNR up to a factor. With it, a decibel counts equally at all levels of
+    noise, and the output tends to the mean of the possible results, not to their median.
 
     References
     ----------

@@ -129,10 +129,7 @@ class PairsConfig(_Section):
 
 
 class Config(_Section):
-    """A whole training except for its photos and initial weights.
-
-    If `model` is None, the network is that of the initial weights.
-    """
+    """A training, except for photos and initial weights; `model` None means their network."""
 
     model: ModelConfig | None = None
     training: TrainingConfig

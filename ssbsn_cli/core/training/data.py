@@ -56,8 +56,7 @@ class TrainingData:
     """The data of a training: this process's part of each batch, and the validation.
 
     Previews show `picture`, (H, W, 3) in [0, 1]. `pixels` counts the pixels of all training photos.
-    `record` has the sources, a ``key`` that identifies the photos, and their ``noise`` if it was
-    measured.
+    `record` has the sources, a ``key`` for these photos, and their ``noise`` if it was measured.
     """
 
     batches: Batches

@@ -124,8 +124,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     """Move the singular values of matrices close to 1, and keep their singular vectors.
 
     The matrices are (n, rows, columns) of any scale, with at least as many columns as rows. The
-    result is float32. Its singular values lie between about 0.7 and 1.2, except for those that
-    were almost 0.
+    result is float32. Its singular values are about 0.7 to 1.2, except those that were almost 0.
     """
     scaled = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp_min(1e-12)
     # Precision matters little: the polynomial corrects earlier rounding errors.

@@ -170,17 +170,15 @@ def _cut(parts: Sequence[Part], photo: tuple[int, int]) -> list[NDArray[np.float
 class OwnSource:
     """Pairs made only from one's own noisy photos.
 
-    Most pairs are the network's result and the same result with the photo's noise added again, at
-    half to twice its strength. These contain the network's own errors. The other pairs are two
-    copies of a noisy photo with more noise of the measured kind, added so that the noise of the two
-    is independent [1]_: the mean error on them is that towards the unknown clean photo, plus a
-    constant.
+    Most pairs are the network's result with and without the photo's noise, added again at half to
+    twice its strength. These contain the network's own errors. The other pairs are two copies of a
+    noisy photo with more noise of the measured kind, added so that the noise of the two is
+    independent [1]_: their mean error is that towards the unknown clean photo, plus a constant.
 
     Parameters
     ----------
     parts, noises
-        From `denoise_halves` and `measure_parts`. Photos whose noise is unknown get that of
-        others.
+        From `denoise_halves` and `measure_parts`. Photos whose noise is unknown get that of others.
     weights : sequence of float
         How often each cache is drawn, relative to the others.
     crop : int

@@ -84,8 +84,7 @@ class Team:
 def join_team(device: str) -> Team:
     """Join the other processes if ``torchrun`` started this one.
 
-    With several processes, the devices "auto" and "cuda" give each process of a machine its own
-    GPU.
+    With several processes, "auto" and "cuda" give each process of a machine its own GPU.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))

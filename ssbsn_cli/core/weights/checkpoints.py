@@ -85,8 +85,7 @@ def save_checkpoint(
 ) -> None:
     """Write weights, for images in [0, ``descriptor.value_range``], as one safetensors file.
 
-    Its metadata are the descriptor and `about`, which is for people: training data, licence and so
-    on.
+    Its metadata are the descriptor and, for people, `about`: training data, licence and so on.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     metadata = {**about, _METADATA_KEY: json.dumps(descriptor.to_dict())}

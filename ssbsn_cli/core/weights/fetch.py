@@ -72,9 +72,8 @@ def fetch(
 ) -> Fetched:
     """Download or copy the file of `entry`, unless it exists already.
 
-    The new file is moved into place only after these checks: its digest is the published one, or
-    the first one seen; it loads without running code; and it is the network that the registry
-    states.
+    The new file is moved into place only after these checks: its digest is the published one or
+    the first one seen, it loads without running code, and its network is that of the registry.
 
     Parameters
     ----------

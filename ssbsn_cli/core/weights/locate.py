@@ -46,8 +46,7 @@ def load_weights(name_or_path: str | None = None) -> LoadedWeights:
     Raises
     ------
     WeightsError
-        If there is nothing with that name, it is not fetched, its digest is wrong, or the file
-        cannot be loaded.
+        If there are no such weights, or they are not fetched, have a wrong digest, or do not load.
     """
     path, entry = _find(name_or_path)
     network, descriptor = load_checkpoint(path, entry.usage if entry else None)

@@ -125,8 +125,7 @@ def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> 
     path : Path
         A folder. It gets ``crops/NNNN_BB.mat`` with ``Idenoised_crop``, float32, and
         ``bundled/NNNN.mat``, the files to submit: ``Idenoised``, a row of cells with the crops of
-        an image; ``israw``, false; and ``eval_version``, "1.0". Images and boxes are counted from
-        1.
+        an image; ``israw``, false; and ``eval_version``, "1.0". Images and boxes count from 1.
     results : iterable of Result
         Of all crops in order, with pixels. No bundle appears before all crops are written.
 

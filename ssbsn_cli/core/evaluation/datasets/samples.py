@@ -27,11 +27,9 @@ class Sample:
     noisy : numpy.ndarray
         (H, W, 3) RGB, C-contiguous: uint8, uint16 with white at 65535, or float32 with white at 1.
     references : tuple of numpy.ndarray
-        Clean photographs of the same size and any of these types; empty if they are secret or do
-        not exist.
+        Clean photographs of the same size and any of these types; empty if secret or missing.
     place : tuple of int, optional
-        In a benchmark that takes submissions, the numbers of the image and of its block, both from
-        1.
+        In a benchmark that takes submissions, the numbers of the image and its block, from 1.
     group : str
         The part of the data set that the sample is scored with, if the data set has parts.
     """
@@ -50,8 +48,7 @@ class Sample:
         array
             (H, W, 3) with white at 255: a single reference, as uint8 if it has that type; the mean
             of several, as float64; or the noisy photograph if there are none. The mean is not
-            rounded, which would add noise with a variance of 1/12 of a squared level to every
-            score.
+            rounded, which would add noise of 1/12 of a squared level to every score.
         """
         pictures = [_to_255(picture) for picture in self.references or (self.noisy,)]
         if len(pictures) == 1:
