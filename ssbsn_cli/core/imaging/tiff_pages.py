@@ -32,7 +32,7 @@ _COLORS: dict[int, int] = {
 }
 _EXPORT = "Export it as an 8-bit or 16-bit RGB TIFF first."
 _TEXT = 2
-# The most characters in a directory. Microscopes write many, but tifffile needs much for them.
+# The most characters in a directory. Microscopes write many, but they cost tifffile much memory.
 _MAX_TEXT = 4 << 20
 # Includes a photo's smaller copies and masks.
 _MAX_PAGES = 64

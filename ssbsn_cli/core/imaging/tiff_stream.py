@@ -18,7 +18,7 @@ from ssbsn_cli.core.imaging.reading import explained
 from ssbsn_cli.core.imaging.tiff import TIFF, normalise, read_metadata
 from ssbsn_cli.core.imaging.tiff_pages import find_photo, open_tiff
 
-# Larger images are streamed from their files.
+# Images with more bytes of pixels than this are streamed from their files.
 STREAM_BYTES = 1 << 30
 # Larger rows of strips or tiles would take too much of the memory that streaming saves.
 _MAX_ROW_BYTES = 256 << 20

@@ -38,8 +38,8 @@ class Found:
     is_listed : bool
         Whether a list names it.
     beside : callable
-        Returns the sorted names in its folder that count: if the command line names the photo, the
-        others that it names; if a folder or a list led to it, all of them.
+        Returns the sorted names in its folder that count: if the command line names the photo,
+        those that it names; if a folder or a list led to it, all of them.
     """
 
     path: str | None

@@ -1,4 +1,4 @@
-"""Call a network on tiles, which are arrays."""
+"""Call a network on tiles, which are converted from arrays to tensors and back."""
 
 from __future__ import annotations
 

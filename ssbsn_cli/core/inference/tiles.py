@@ -50,7 +50,7 @@ class Tiling:
     overlap : int
         The least number of pixels that neighbouring tiles share, at most half of `tile`.
     multiple : int
-        Tiles start at multiples of this. `tile` is rounded down to one, and `overlap` up.
+        Tiles start at multiples of this; `tile` is rounded down to a multiple, and `overlap` up.
     halo : int
         Pixels at a tile's inner edges that get no weight, if `overlap` leaves room for them.
     workers : int

@@ -46,7 +46,7 @@ _KINDS: dict[str, Noise] = {
     "impulses": Impulses(),
     "banding": Banding(),
 }
-# Pictures without noise: a photograph, one with the fine grain of a good scan, a drawing.
+# Pictures that need no denoising: a photograph, one with the grain of a good scan, a drawing.
 STAY = ("clean", "grained", "drawing")
 # How often each kind is a picture's main noise.
 SHARES = {

@@ -1,4 +1,4 @@
-"""HTML from the templates in this folder, with everything escaped."""
+"""HTML from the templates of this package, with everything escaped."""
 
 from __future__ import annotations
 

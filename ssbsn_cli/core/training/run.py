@@ -129,7 +129,7 @@ def prepare_training(
 def _make_network(
     request: TrainingRequest, before: Config | None, team: Team
 ) -> tuple[Network, Descriptor, Config]:
-    """Return the network, its descriptor, and the configuration completed by both."""
+    """Return the network, its descriptor, and the configuration with model and precision set."""
     config, init = request.config, request.init
     precision = config.training.precision
     if before:

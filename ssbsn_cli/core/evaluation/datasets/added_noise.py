@@ -49,7 +49,7 @@ class AddedNoise:
     text : str
         As for `NamedNoise`.
     seed : int
-        Only the seed and the name of a photograph decide its noise.
+        Only the seed and the name of a photograph decide its random numbers.
     clipped : bool
         Whether noisy photographs are clipped and rounded like files of the clean ones' type.
         Otherwise, they are floats that may leave [0, 1], as in most papers.
