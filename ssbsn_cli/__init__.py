@@ -6,7 +6,7 @@ References
    Self-Similarity", IJCAI 2023. https://arxiv.org/abs/2305.09890
 """
 
-# Importing typing would take longer than all else until a signal can be answered.
+# Importing typing would take longer than everything else before signals are handled.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -20,7 +20,7 @@ __all__ = ["Denoiser", "__version__", "denoise_image", "load_denoiser"]
 
 
 def __getattr__(name: str) -> "Any":
-    # torch takes seconds to import: not before somebody asks for what needs it.
+    # torch takes seconds to import, so this waits until something needs it.
     if name in {"Denoiser", "denoise_image", "load_denoiser"}:
         from ssbsn_cli.core.inference import denoiser
 

@@ -225,7 +225,7 @@ def bench_ways() -> Table:
 
 
 def apart(work: Callable[[], Any]) -> None:
-    """Do work without what convolutions do in one go."""
+    """Do work without fused convolutions."""
     # Which is False; a `Mock` would make the threads wait for each other.
     with mock.patch.object(operations, "fusing_is_offered", bool):
         work()

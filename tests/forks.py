@@ -63,7 +63,7 @@ def serve(path: str) -> None:
 
 
 def run(connection: socket.socket) -> None:
-    """Be the command that is asked for."""
+    """Become the requested command."""
     _, streams, _, _ = socket.recv_fds(connection, 1, 3)
     with connection, connection.makefile() as file:
         words, directory, environment = json.loads(file.readline())

@@ -91,7 +91,7 @@ def fuzz(seeds: Seeds, files: int, seconds: float, seed: int, processes: int) ->
 
 
 class _Worker:
-    """A process that reads files, and the file that it is at."""
+    """A process that reads files, and its current file."""
 
     def __init__(self, context: Any) -> None:
         self.pipe, other = context.Pipe()
@@ -136,7 +136,7 @@ class _Worker:
 
 
 def _serve(pipe: connection.Connection) -> None:
-    """Read one file after the other, in a process of its own."""
+    """Read one file after the other, in a separate process."""
     import resource
 
     # Loaded before the clock starts.
@@ -189,7 +189,7 @@ def _read(kind: str, path: Path) -> tuple[str, str]:
 
 
 def _is_claimed(path: Path, shape: tuple[int, ...]) -> bool:
-    """Tell whether a file's header claims a height and a width, upright or turned."""
+    """Return whether a file's header claims a height and a width, upright or turned."""
     from PIL import Image
     from seeds import HEIGHT, WIDTH
 

@@ -135,7 +135,7 @@ def test_a_channel_without_noise_stays():
     assert np.std(result[..., 0] - noisy[..., 0]) > SIGMA / 2
 
 
-# What there is no noise in, and what is too small for it
+# Images without noise, and images that are too small for it
 
 
 @pytest.mark.parametrize("value", [0, 77, 255])

@@ -118,7 +118,7 @@ def test_denoise_adapts_and_keeps_only_what_is_asked_for(tiny, run):
     assert again.returncode == 2
     assert "--skip-existing" in again.stderr
     assert not (tiny.place / "again").exists()
-    # As after a kill: the same command, with --skip-existing, goes on with what is there.
+    # As after a kill: the same command with --skip-existing continues from the existing results.
     (tiny.place / "kept" / "a.png").unlink()
     arguments += ["-o", "kept", "--keep-adapted", "mine", "--skip-existing"]
     rest = tiny.ssbsn(*arguments)
@@ -181,7 +181,7 @@ def test_two_processes_learn_what_one_does(tiny, run):
     # Only one of them prints.
     assert [json.loads(line)["event"] for line in out.splitlines()].count("start") == 1
     assert err.count("Training ssbsn") == 1
-    # Another number of processes goes on.
+    # Another number of processes can continue.
     more = tiny.ssbsn("train", "--out", "two", "--resume", "--steps", "8")
     assert more.returncode == 0, more.stderr
     assert state(two)["step"] == 8

@@ -469,7 +469,8 @@ def test_crops_are_drawn_evenly(numbered):
     drawn = offsets(sampler.batch(0))
     in_b = [place for place in drawn if place[0] >= 10]
     assert len(in_b) == pytest.approx(draws / 4, rel=0.1)
-    # Of the first data set, the two photos are alike, and in each its 6 * 4 or 3 * 27 positions.
+    # In the first data set, both photos are equally likely, and so are the 6 * 4 or 3 * 27
+    # positions in each.
     places, counts = np.unique([p for p in drawn if p[0] < 10], axis=0, return_counts=True)
     photos = places[:, 0]
     for photo, positions in zip(np.unique(photos), (6 * 4, 3 * 27), strict=True):
@@ -522,7 +523,7 @@ def test_a_resumed_or_split_training_sees_the_same_crops(numbered):
 
 
 def test_crops_stay_those_of_earlier_releases(numbered):
-    """A training that is resumed after an update goes on with the crops it would have had."""
+    """A training that is resumed after an update continues with the crops it would have had."""
     sampler = CropSampler(numbered, [1, 2], 5, Batching(4, seed=7, rank=1, world=2))
     assert [sampler.batching.numbers(step) for step in (0, 3)] == [range(4, 8), range(28, 32)]
     drawn = sampler.batch(3).tobytes()

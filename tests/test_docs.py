@@ -105,7 +105,7 @@ def blocks(language, pages=PAGES):
 
 
 def before(block):
-    """What an earlier block has done: the run that this one goes on with."""
+    """Return what an earlier block has done: the run that this block continues."""
     if "--out run --resume" in block or "--report run" in block:
         return "ssbsn train --data my_photos/ --config small --out run"
     return ""

@@ -96,10 +96,10 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _guard_like_meta() -> None:
-    """Let PyTorch without CUDA switch to a CUDA device as it does to a meta device: not at all.
+    """Make switching to a CUDA device do nothing without CUDA, like switching to a meta device.
 
-    `FakeTensorMode` does that itself where PyTorch has CUDA. Devices need a number then: asked for
-    the current device, the guard would name a meta device.
+    If PyTorch has CUDA, `FakeTensorMode` does this itself. Devices then need a number: the guard
+    would return a meta device as the current one.
     """
     library = Path(torch.__file__).parent / "lib" / "libc10.so"
     registry = "_ZN3c104impl26device_guard_impl_registryE"

@@ -1,4 +1,4 @@
-"""Convolutions with what follows them: the same results, in one go or in several."""
+"""Fused and separate convolutions, sums and ReLUs give the same results."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ print(again, kept - resident())
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries decide themselves")
 def test_freed_memory_is_kept_until_it_is_given_back():
-    # In a process of its own, since what is set holds for all of one.
+    # In a separate process, since the settings apply to the whole process.
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     page_faults, given_back = map(float, done.stdout.split())

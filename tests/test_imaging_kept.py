@@ -85,7 +85,7 @@ def table() -> dict[str, dict[str, str]]:
 
 
 def kept(codec: Codec, field: str, metadata: Metadata) -> str:
-    """Tell how a format keeps a field, by writing and reading a file."""
+    """Return how a format keeps a field, by writing and reading a file."""
     photo = Photo(PIXELS, metadata)
     # A lossy JPEG XL may put a profile into numbers.
     again = read_photo(encode_photo(photo, codec.name, quality=100)).metadata

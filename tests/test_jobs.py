@@ -228,7 +228,7 @@ def test_what_is_no_file_is_passed_over(photos):
     Path("photos/circle.png").symlink_to("circle.png")
     jobs, passed_over = plan(["photos"])
     assert "pipe.png" in [each.path.name for each in passed_over]
-    # Who reads it says what is wrong.
+    # Reading it shows what is wrong.
     assert "circle.png" in [job.source.name for job in jobs]
 
 

@@ -125,7 +125,7 @@ def test_a_kill_damages_nothing_and_the_next_run_cleans_up(photos, slow_server, 
         start = time.monotonic()
         process = subprocess.Popen(command, start_new_session=True)
         try:
-            # The first one tells how long it takes.
+            # The first run shows how long it takes.
             wait = None if lasting == math.inf else moments.uniform(0, lasting)
             assert process.wait(wait) == 0
             lasting = min(lasting, time.monotonic() - start) if anew else lasting

@@ -172,7 +172,7 @@ def test_stratified_masks_replace_all_elements_equally_often(passes, probability
             generator=torch.Generator().manual_seed(0),
             stratified=stratified,
         )
-        # Each mask by itself replaces as many as those of R3 do.
+        # Each single mask replaces as many elements as those of R3.
         assert all(abs(share - probability) < 0.02 for share in seen)
         return replaced * passes
 

@@ -191,7 +191,7 @@ def test_crops_are_read_as_they_were_written(tmp_path_factory, crop):
 def test_bundles_are_those_of_the_kit(tmp_path):
     dnd.write_submission(tmp_path, crops(), False)
     assert names(tmp_path / "bundled") == ["0001.mat", "0002.mat"]
-    # What the kit's own lines make of the same crops.
+    # The result of the kit's own code for the same crops.
     cells = np.zeros((BOXES,), dtype=object)
     for box in range(BOXES):
         cells[box] = loadmat(tmp_path / f"crops/0002_{box + 1:02d}.mat")["Idenoised_crop"]

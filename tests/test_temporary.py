@@ -39,7 +39,7 @@ def other(tmp_path):
 
 @pytest.fixture(autouse=True)
 def next_run(monkeypatch):
-    """Let each test look through a folder anew, as a new process does."""
+    """Let each test search a folder again, like a new process."""
     monkeypatch.setattr(temporary, "_swept", set())
 
 

@@ -1,4 +1,4 @@
-"""Every kind of noise: as strong as asked for, the same by the same seed, and nothing without."""
+"""Every kind of noise has the requested strength, depends only on the seed, and can be left out."""
 
 from __future__ import annotations
 

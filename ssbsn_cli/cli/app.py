@@ -1,4 +1,4 @@
-"""The front door of the command line: it registers the commands."""
+"""The entry of the command line: it registers the commands."""
 
 from __future__ import annotations
 
@@ -114,13 +114,13 @@ def _main(
         ),
     ] = False,
 ) -> None:
-    """Take the options that belong to no command."""
+    """Handle the options that belong to no command."""
 
 
 def _fill_closed_streams() -> None:
-    """Lead standard streams that were closed to nothing.
+    """Redirect closed standard streams to the null device.
 
-    Otherwise, the next files that are opened get their numbers, and what libraries print.
+    Otherwise, the next opened files would get their numbers, and with them the output of libraries.
     """
     for number in range(3):
         try:
@@ -131,25 +131,25 @@ def _fill_closed_streams() -> None:
 
 def main() -> None:
     """Run the command line."""
-    # Threads that spin while they wait slow down everything else: two commands side by side took
+    # Threads that spin while waiting slow down everything else: two commands at the same time took
     # twice as long. OpenMP reads this when PyTorch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _fill_closed_streams()
     keep_freed_memory()
     prepare_streams()
     if not sys.warnoptions:
-        # Libraries warn those who write programs, not those who denoise photos.
+        # Warnings of libraries are for programmers, not for people who denoise photos.
         warnings.simplefilter("ignore")
     if (whole_number(os.environ.get("COLUMNS", "")) or 0) < _NARROWEST:
-        # Some programs start others with 0, in which no text has room.
+        # Some programs start others with 0, which leaves no room for text.
         os.environ.pop("COLUMNS", None)
     end_on_signals()
-    # An error of usage repeats what it does not know, such as a file name that begins with a dash.
+    # Usage errors repeat unknown words, such as a file name that begins with a dash.
     sys.argv[1:] = [visible(word) if word.startswith("-") else word for word in sys.argv[1:]]
     try:
         app()
     except OSError as error:
-        # Only what a command prints itself is explained elsewhere: help and the version are not.
+        # Failed output of commands is explained elsewhere, but not that of help and version.
         give_up(sys.stdout)
         typer.echo(f"Error: standard output: {error.strerror}", err=True)
         sys.exit(FAILED)

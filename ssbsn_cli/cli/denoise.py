@@ -142,7 +142,7 @@ def denoise(
     todo = find_todo(out, plan, files, counts)
     # Nothing is loaded if there is nothing to do.
     if first := next(todo, None):
-        # Weights adapt to all photos, so all must be known.
+        # Weights adapt to all photos, so all of them must be known.
         jobs: Iterable[Job] = [first, *todo] if adapt else chain([first], todo)
         if keep_adapted and not files.skip_existing:
             _refuse_run(keep_adapted)
@@ -171,7 +171,7 @@ def _check_stdout(out: Output, plan: Plan, about_files: bool) -> None:
 
 
 def _read_list(path: Path, nul: bool) -> Iterator[str]:
-    """Yield the inputs that a file names, or standard input."""
+    """Yield the inputs that a file or standard input names."""
     from ssbsn_cli.core.inference.finding import read_names
 
     opened: contextlib.AbstractContextManager[Any]
@@ -233,7 +233,7 @@ def _prepare(
     files: FileOptions,
     cluster: str | None,
 ) -> Denoise:
-    """Return what denoises photos, on this machine or on a cluster."""
+    """Return the function that denoises photos, on this machine or on a cluster."""
     if cluster:
         from ssbsn_cli.core.inference.cluster import Work, denoise_on_cluster
 

@@ -232,7 +232,7 @@ def _result_table(found: Mapping[str, Any]) -> Table:
 
 
 def _footnotes(found: Mapping[str, Any]) -> Iterator[str]:
-    # What the figures of the table mean.
+    # The meaning of the figures in the table.
     yield f"Protocol: {found['dataset']['protocol']}"
     for metric in found["metrics"]:
         yield f"{metric['title']}: {metric['description']}"

@@ -1,4 +1,4 @@
-"""From what went wrong to what a person reads and the exit code that a script gets."""
+"""Turn exceptions into messages for people and exit codes for scripts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _out_of_memory(_: MemoryError) -> SsbsnError:
     return DeviceError("Out of memory.", "Use a smaller --tile, or close other programs.")
 
 
-# For each kind of exception, the exit code, and what turns it into an error with a hint.
+# For each kind of exception, the exit code, and a function that makes it an error with a hint.
 _ERRORS: dict[type[Exception], tuple[int, Callable[[Any], SsbsnError]]] = {
     OptionError: (_USAGE, lambda error: error),
     DeviceError: (UNAVAILABLE, lambda error: error),
@@ -54,14 +54,14 @@ _ERRORS: dict[type[Exception], tuple[int, Callable[[Any], SsbsnError]]] = {
 
 
 def explain(error: Exception) -> tuple[int, SsbsnError]:
-    """Look an exception up in `_ERRORS`.
+    """Look up an exception in `_ERRORS`.
 
     Returns
     -------
     code : int
         The exit code of a command that ends with it.
     explained : SsbsnError
-        What is wrong, and what to do about it.
+        What is wrong, and what to do.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def explain(error: Exception) -> tuple[int, SsbsnError]:
         if kind in _ERRORS:
             code, make = _ERRORS[kind]
             explained = make(error)
-            # No other use of the command would help.
+            # Using the command differently would not help.
             cause = error.__cause__
             if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
                 code = FAILED
@@ -83,7 +83,7 @@ def explain(error: Exception) -> tuple[int, SsbsnError]:
 
 
 def explain_photo(error: Exception, name: str) -> SsbsnError:
-    """Say what is wrong with one photo of several, even if it is a defect of this program."""
+    """Explain the failure of one of several photos, even if it is a defect of this program."""
     try:
         return explain(error)[1]
     except Exception:
@@ -99,19 +99,19 @@ def explain_photo(error: Exception, name: str) -> SsbsnError:
 
 @contextlib.contextmanager
 def reported(out: Output) -> Iterator[None]:
-    """Turn errors and Ctrl-C inside into a sentence, and with ``--json`` an object, and exit."""
+    """Print errors and Ctrl-C inside as a sentence, with ``--json`` also as an object, and exit."""
     try:
         yield
     except KeyboardInterrupt:
         out.say("Interrupted.")
         raise typer.Exit(_INTERRUPTED) from None
     except BrokenPipeError:
-        # The reader of stdout has gone, so nobody is left to tell.
+        # The reader of stdout is gone, so there is nobody to inform.
         give_up(sys.stdout)
         raise typer.Exit(FAILED) from None
     except (SsbsnError, MemoryError, OSError) as error:
         code, explained = explain(error)
-        # Standard output may be what failed.
+        # Standard output itself may have failed.
         with contextlib.suppress(SsbsnError, OSError):
             out.error(explained)
         raise typer.Exit(code) from None

@@ -119,7 +119,7 @@ def _list(out: Output, chosen: list[Entry]) -> None:
 
     table = Table(box=None, padding=(0, 2, 1, 0))
     for heading in ("name", "state", "size", "network", "training data, licence"):
-        # On a narrow terminal only the last column wraps, because people type the names.
+        # On a narrow terminal, only the last column wraps, because people type the names.
         table.add_column(heading, no_wrap=not heading.endswith("licence"), overflow="fold")
     for entry in chosen:
         path = local_path(entry)
@@ -138,6 +138,6 @@ def _list(out: Output, chosen: list[Entry]) -> None:
 
 
 def _show(progress: Progress, task: TaskID, done: int, total: int) -> None:
-    """Show how many megabytes of a file are here, once there are some."""
+    """Show how many megabytes of a file have arrived."""
     size = total / 1e6 or None
     progress.update(task, completed=done / 1e6, total=size, visible=True, refresh=done == total)

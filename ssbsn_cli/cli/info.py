@@ -1,4 +1,4 @@
-"""``ssbsn info``: what a bug report needs to say about a machine, and the noise of photos."""
+"""``ssbsn info``: facts about the machine for bug reports, and the noise of photos."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def info(
 
     facts = describe_system()
     out.record(facts)
-    # No table, which would fold long paths: people paste this.
+    # People paste this, so it is no table, which would fold long paths.
     _show_lines(out, facts)
 
 
@@ -104,7 +104,7 @@ def _inspect(
 
 
 def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield what is shown of a photo: headings, and a line or several."""
+    """Yield the output for a photo: headings, each with one or several lines."""
     yield "photo", facts["input"]
     size = f"{facts['width']} x {facts['height']} pixels"
     yield "file", f"{facts['format']}, {size}, {facts['bits']} bits, {facts['colors']}"
@@ -116,7 +116,7 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     if not noise or not noise["found"]:
         return
     for channel, points in noise["deviations"].items():
-        # As many as fit into a line, evenly spread.
+        # As many points as fit into a line, evenly spread.
         few = points[:: -(-len(points) // _ROWS)]
         shown = "  ".join(f"{deviation:.1f} at {level:.0f}" for level, deviation in few)
         yield channel, shown

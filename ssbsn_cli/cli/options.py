@@ -1,4 +1,4 @@
-"""Options that belong together, each group as one typed object."""
+"""Groups of options, each as one typed object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said and counted of photos while they are denoised."""
+"""Report and count photos while they are denoised."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from ssbsn_cli.core.inference.opening import Outcome
     from ssbsn_cli.core.types import Progress
 
-    # Denoises jobs, and tells of each that begins and of its tiles.
+    # Denoises jobs; calls back when each begins, and for its tiles.
     Denoise = Callable[
         [Iterable[Job], Callable[[Job], None], Progress], Generator[tuple[Job, Outcome]]
     ]
 
 
 def find_todo(out: Output, plan: Plan, files: FileOptions, counts: Counter[str]) -> Iterator[Job]:
-    """Yield the photos that are to be denoised; say and count what becomes of the others."""
+    """Yield the photos to denoise; report and count the others."""
     from ssbsn_cli.core.inference.finding import PassedOver
 
     for each in plan:
@@ -45,7 +45,7 @@ def find_todo(out: Output, plan: Plan, files: FileOptions, counts: Counter[str])
 def denoise_all(
     out: Output, denoise: Denoise, jobs: Iterable[Job], plan: Plan, counts: Counter[str]
 ) -> None:
-    """Denoise photo after photo; say and count what becomes of them."""
+    """Denoise one photo after the other; report and count them."""
     left_out: Counter[str] = Counter()
     with out.progress() as progress, contextlib.ExitStack() as stack:
         photos = progress.add_task("photos", total=None)
@@ -90,7 +90,7 @@ def _name(job: Job) -> str:
 
 
 def _show(out: Output, job: Job, result: dict[str, Any]) -> None:
-    """Say what became of a photo."""
+    """Report the outcome of a photo."""
     out.record(result)
     if "comparison" in result:
         out.say(f"{job.target} exists, and {job.comparison} was drawn from it")

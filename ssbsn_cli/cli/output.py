@@ -1,4 +1,4 @@
-"""The one sink of everything the commands print: results to stdout, messages to stderr."""
+"""All output of the commands: results on stdout, messages on stderr."""
 
 from __future__ import annotations
 
@@ -19,44 +19,44 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
-# Characters in a line.
+# Characters per line.
 _ENDLESS = 10**6
 
 
 class SafeConsole(Console):
-    """Shows control characters in texts, which could come from a file name, and obeys none."""
+    """A console that spells out control characters, for example in file names."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterator[Segment]:
-        """Render as the console does, but for control characters."""
+        """Render like the console, except for control characters."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
 
     def on_broken_pipe(self) -> None:
-        """Say so by an exception."""
-        # The console's own answer is to end the process with nobody told.
+        """Raise BrokenPipeError."""
+        # By default, the console ends the process silently.
         raise BrokenPipeError
 
 
 def visible(text: str) -> str:
-    """Return a text whose control characters, but for line feeds, are spelled out."""
+    """Return a text with control characters, except for line feeds, spelled out."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 class Output:
-    """Print for a person, for a script (``--json``), or only errors (``--quiet``).
+    """Prints for a person, for a script (``--json``), or only errors (``--quiet``).
 
     Parameters
     ----------
     json_lines : bool
         Print each result as one line of JSON.
     quiet : bool
-        Print nothing but errors, and JSON if asked for.
+        Print only errors, and JSON if requested.
     debug : bool
-        Print where errors come from, too.
+        Also print tracebacks of errors.
     """
 
     def __init__(self, *, json_lines: bool, quiet: bool, debug: bool = False) -> None:
@@ -67,40 +67,40 @@ class Output:
         self._out = SafeConsole(highlight=False, soft_wrap=True, emoji=False)
         self._err = SafeConsole(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         if not self._out.is_terminal:
-            # Nothing is cut or wrapped that goes into a file or a bug report.
+            # Output for a file or a bug report is not cut or wrapped.
             self._out.width = _ENDLESS
 
     def leave_to_leader(self) -> None:
-        """Fall silent, unless this process is the first of those that ``torchrun`` started.
+        """Print nothing more, unless this is the first process that ``torchrun`` started.
 
-        All of them find the same wrong option; errors of other kinds are still printed.
+        All processes find the same wrong option, so one reports it. Other errors are still printed.
         """
         if os.environ.get("RANK", "0") != "0":
             self.json_lines, self.quiet, self._follows = False, True, True
 
     def record(self, values: Mapping[str, Any]) -> None:
-        """Print one result as a line of JSON, if a script asked for it."""
+        """Print one result as a line of JSON, if requested."""
         if self.json_lines:
             stdout().write(json.dumps(values).encode() + b"\n")
             stdout().flush()
 
     def show(self, result: RenderableType) -> None:
-        """Print a result for a person to stdout."""
+        """Print a result for a person on stdout."""
         if not self.json_lines:
             self._out.print(result, markup=False)
 
     def say(self, text: str) -> None:
-        """Tell a person what happens, on stderr."""
+        """Print a message for a person on stderr."""
         if not self.quiet:
             self._talk(text)
 
     def warn(self, text: str) -> None:
-        """Tell a person what they should know, on stderr."""
+        """Print a warning for a person on stderr."""
         if not self.quiet:
             self._talk(f"Warning: {text}", "yellow")
 
     def error(self, error: SsbsnError, **about: str) -> None:
-        """Say what went wrong and what to do next, even if quiet; record it with `about`."""
+        """Print an error and its hint, even if quiet; record it with `about`."""
         if self._follows and isinstance(error, OptionError):
             return
         if self.debug:
@@ -113,7 +113,7 @@ class Output:
         self.record({**about, "error": str(error), "hint": error.hint})
 
     def _talk(self, text: str, style: str | None = None) -> None:
-        # The work goes on even if nobody can be told.
+        # Work continues even if messages cannot be printed.
         try:
             self._err.print(text, style=style, markup=False)
         except OSError:
@@ -121,7 +121,7 @@ class Output:
 
     @contextlib.contextmanager
     def progress(self, *, counted: bool = True) -> Iterator[Progress]:
-        """Show progress bars on stderr while inside, if stderr is a terminal.
+        """Show progress bars on stderr inside this block, if stderr is a terminal.
 
         Parameters
         ----------

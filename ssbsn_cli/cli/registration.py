@@ -1,4 +1,4 @@
-"""How a command is registered: its options, the examples in its help, what its errors become."""
+"""Register commands: their options, examples in their help, and their errors."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _PATH = (Path | None,)
 def register(app: typer.Typer, name: str, command: Callable[..., None], *examples: str) -> None:
     """Add a command to the application.
 
-    Every command gets ``--json``, ``--quiet`` and ``--debug``. It refuses names that are empty, and
-    ends with an exit code of `failures`.
+    Every command gets ``--json``, ``--quiet`` and ``--debug``. It refuses empty names, and ends
+    with an exit code of `failures`.
 
     Parameters
     ----------
     app : typer.Typer
         The application.
     name : str
-        What a user types.
+        The command's name for users.
     command : callable
         Takes an `Output` and, by keyword, its options. A parameter annotated
-        ``Annotated[X, function]`` stands for all options of that function, which returns an X.
+        ``Annotated[X, function]`` represents all options of that function, which returns an X.
     *examples : str
         Command lines that ``--help`` shows.
     """
@@ -71,7 +71,7 @@ def register(app: typer.Typer, name: str, command: Callable[..., None], *example
 
 
 def _names_something(option: inspect.Parameter) -> str | None:
-    """Return how help spells what takes the name of a file, weights and the like."""
+    """Return an option's spelling in help if its value names a file, weights or the like."""
     for each in getattr(option.annotation, "__metadata__", ()):
         if isinstance(each, ArgumentInfo) and each.metavar:
             return each.metavar.rstrip(".")

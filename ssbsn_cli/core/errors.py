@@ -1,21 +1,20 @@
-"""What can go wrong, as exceptions that carry what to do about it.
+"""Exceptions with a message and a hint.
 
-Every error that a user can cause or mend is one of these. ``str(error)`` is one sentence that
-says what is wrong and with which file or option; ``hint`` is one sentence that says what to do
-next. The command line prints both and picks the exit code by class; Python callers catch
-`SsbsnError` or a subclass.
+Every error that a user can cause or fix is one of these. ``str(error)`` is a sentence that says
+what is wrong with which file or option, and ``hint`` is one that says what to do next. The command
+line prints both and chooses the exit code by class; Python callers catch `SsbsnError`.
 """
 
 from __future__ import annotations
 
 
 class SsbsnError(Exception):
-    """Base of the errors this package raises on purpose.
+    """Base of the errors that this package raises on purpose.
 
     Parameters
     ----------
     message : str
-        One sentence: what is wrong, with the file, option or value named.
+        One sentence: what is wrong, with the name of the file, option or value.
     hint : str, optional
         One sentence: what to do next.
     """
@@ -38,4 +37,4 @@ class WeightsError(SsbsnError):
 
 
 class DeviceError(SsbsnError):
-    """A device or precision asked for by name is not there, or its memory is too small."""
+    """A named device or precision is not available, or its memory is too small."""

@@ -1,7 +1,6 @@
-"""What every part of the package shares; imports nothing heavy.
+"""Types and functions that every part of the package shares; imports nothing heavy.
 
-The words that options and descriptors are spelled with, the callbacks that tell a user how work
-goes, and the value of white.
+The values of options and descriptors, callbacks that inform the user, and the value of white.
 """
 
 from __future__ import annotations
@@ -22,26 +21,26 @@ RefineKind = Literal["r3", "stratified", "once", "none"]
 FormatKind = Literal["jpeg", "png", "webp", "bmp", "tiff", "pnm", "heic", "avif", "jxl"]
 RawSpace = Literal["srgb", "p3", "adobe", "prophoto"]
 
-# Takes a sentence that a user should know.
+# Takes a sentence that a user should read.
 Notify = Callable[[str], None]
-# Takes how much is done, and of how much.
+# Takes how much is done, and the total.
 Progress = Callable[[int, int], None]
 
 
 def count_of(number: float, thing: str) -> str:
-    """Say how many there are of a thing: "1 photo", "2,000 photos", "0.5 minutes"."""
+    """Return a number with a noun: "1 photo", "2,000 photos", "0.5 minutes"."""
     return f"{number:,.10g} {thing}{'' if number == 1 else 's'}"
 
 
 def white_of(dtype: np.dtype[Any]) -> int:
-    """Return what white is in pixels of a type: the largest integer, or 1 of floats."""
+    """Return the value of white for a type of pixels: the largest integer, or 1 for floats."""
     import numpy as np
 
     return int(np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else 1
 
 
 def to_unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """Convert pixels to float32 with white at 1: integers by their type's range."""
+    """Convert pixels to float32 with white at 1; integers are divided by their type's range."""
     import numpy as np
 
     if np.issubdtype(pixels.dtype, np.integer):
@@ -50,7 +49,7 @@ def to_unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def from_unit(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Convert back from float32: integers are rounded and clipped, floats kept as they are."""
+    """Convert back from float32: integers are rounded and clipped, floats are not."""
     import numpy as np
 
     if np.issubdtype(dtype, np.integer):

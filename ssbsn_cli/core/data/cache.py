@@ -1,4 +1,4 @@
-"""Decoding photographs once, so that training never does."""
+"""Decode photographs once, before training."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ssbsn_cli.core.types import Notify, count_of
 _ALIGNMENT = 64
 _SECONDS_BETWEEN_NOTES = 10.0
 _WINDOWS_SEED = 1
-# Before anything is decoded, the sizes of files stand for those of pixels.
+# Before decoding, the sizes of files serve as estimates of the sizes of pixels.
 _LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".heic", ".heif", ".avif", ".jxl")
 _LOSSY_GAIN = 8
 
@@ -47,31 +47,31 @@ def open_cache(
     limit_bytes: int = 4 << 30,
     notify: Notify = lambda _message: None,
 ) -> CropCache:
-    """Open the crop cache of some photographs; build it if it is not there or not whole.
+    """Open the crop cache of some photographs; build it if it is missing or damaged.
 
-    A cache appears whole or not at all, and one process builds it while others wait. It belongs
-    to the photographs as they were (path, size and time of change), `side` and `limit_bytes`.
+    A cache is written atomically, and one process builds it while others wait. It is identified by
+    the photographs (path, size and modification time), `side` and `limit_bytes`.
 
     Parameters
     ----------
     photos : sequence of Path
         Photographs, or DND's ``images_srgb/*.mat``.
     directory : Path
-        Where caches are kept; made if it is missing.
+        Where caches are kept; created if it is missing.
     side : int
-        Size of the windows that stand for photographs if `limit_bytes` is too little for all of
-        them. It must be no less than the crops to be drawn.
+        Size of the windows that represent photographs if `limit_bytes` is too little for all of
+        them. It must be at least the size of the crops to be drawn.
     limit_bytes : int
-        The most that the pixels may take. Photographs larger than their share of what is left
-        are represented by windows at random places, always the same ones. If there is not even
-        room for one window of each, some of the photographs are left out.
+        The most bytes that the pixels may take. Photographs larger than their share of the
+        remaining room are represented by windows at random but reproducible positions. If there is
+        no room for even one window of each, some photographs are left out.
     notify : callable, optional
-        Called with sentences about what is done.
+        Called with sentences about the progress.
 
     Returns
     -------
     CropCache
-        With all that could be read; the rest is in its `skipped`.
+        With all photographs that could be read; the others are in its `skipped`.
 
     Raises
     ------
@@ -103,12 +103,12 @@ def open_cache(
 
 
 def _identify(photos: Sequence[Path], side: int, limit_bytes: int) -> tuple[list[int], str]:
-    """Return the size of each file, and the digest that tells these photographs from others."""
+    """Return the size of each file, and the digest that identifies these photographs."""
     digest = hashlib.sha256(f"{VERSION} {side} {limit_bytes}".encode())
     sizes = []
     for photo in photos:
         size, changed = 0, 0
-        # A missing photograph is skipped later, with the same words as any unreadable one.
+        # A missing photograph is skipped later, like any unreadable one.
         with suppress(OSError):
             status = photo.stat()
             size, changed = status.st_size, status.st_mtime_ns
@@ -118,7 +118,7 @@ def _identify(photos: Sequence[Path], side: int, limit_bytes: int) -> tuple[list
 
 
 def _load_or_build(path: Path, key: str, builder: _Builder) -> CropCache:
-    """Build a cache, unless another process is just doing it."""
+    """Build a cache, or wait for another process that is building it."""
     directory, notify = path.parent, builder.notify
     directory.mkdir(parents=True, exist_ok=True)
     wait = f"Waiting for another process that builds a crop cache in {directory}."
@@ -140,7 +140,7 @@ class _Builder:
     notify: Notify
 
     def build(self, path: Path, key: str) -> CropCache:
-        """Build a cache beside its place, and move it there when it is complete."""
+        """Build a cache in a temporary folder, and move it into place when it is complete."""
         with temporary_folder(path.parent) as temporary:
             with (temporary / PIXELS).open("wb") as file:
                 windows, skipped = self._decode(file)
@@ -153,9 +153,9 @@ class _Builder:
                     "Name a folder of readable photos.",
                 )
             write_index(temporary, key, windows, skipped)
-            # Whoever may use the folder of caches may use this one.
+            # Everybody who may use the folder of caches may use this one.
             temporary.chmod(path.parent.stat().st_mode & 0o777)
-            # A cache that is there is damaged, or it would have been opened.
+            # An existing cache is damaged, or it would have been opened.
             shutil.rmtree(path, ignore_errors=True)
             temporary.rename(path)
         cache = load(path, key, reused=False)
@@ -167,7 +167,7 @@ class _Builder:
         windows: list[Window] = []
         skipped: dict[int, str] = {}
         noted = time.monotonic()
-        # The small ones first, so that the large ones share all the room that those leave.
+        # Small photos first, so that large ones share all the remaining room.
         for done, number in enumerate(sorted(range(len(self.photos)), key=self._expected_size)):
             if time.monotonic() - noted > _SECONDS_BETWEEN_NOTES:
                 self.notify(f"Decoded {done} of {count_of(len(self.photos), 'photo')}.")
@@ -177,7 +177,7 @@ class _Builder:
                 pixels = read_pixels(photo)
             except OptionError:
                 raise
-            # Whatever a decoder raises, one broken photo is skipped alone.
+            # Whatever a decoder raises, only that photo is skipped.
             except Exception as error:
                 skipped[number] = str(error) or type(error).__name__
                 continue
@@ -214,20 +214,21 @@ class _Builder:
     def _cut(
         self, pixels: NDArray[Any], number: int, room: int, among: int
     ) -> list[tuple[int, int, int, int]]:
-        """Return top, left, height and width of what is kept of a photograph.
+        """Return top, left, height and width of the parts of a photograph to keep.
 
-        It is all of it, or windows, maybe none: a fair share of `room` bytes `among` photographs.
-        Fewer windows are the first of more: `PairSampler` relies on it.
+        These are the whole photograph, or as many windows (maybe none) as fit into a fair share of
+        `room` bytes `among` photographs. With less room, the first of the same windows are kept,
+        which `PairSampler` relies on.
         """
         height, width, _ = pixels.shape
         share = room / among
         if _aligned(pixels.nbytes) <= share:
             return [(0, 0, height, width)]
-        # By its number alone, so that the windows of two photos of a pair are at the same places.
+        # Only the number decides, so that both photos of a pair have windows at the same positions.
         rng = np.random.default_rng([_WINDOWS_SEED, number])
         rows, columns = min(self.side, height), min(self.side, width)
         cost = _aligned(rows * columns * 3 * pixels.itemsize)
-        # Rounded at random: where no share has room for a window, some photographs get one.
+        # Random rounding: if no share has room for a window, some photographs still get one.
         count = min(int(share / cost + rng.random()), room // cost)
         places = (rng.integers((height - rows + 1, width - columns + 1)) for _ in range(count))
         return [(int(top), int(left), rows, columns) for top, left in places]

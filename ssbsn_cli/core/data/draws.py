@@ -1,4 +1,4 @@
-"""Random numbers that depend on a seed and on the number of a crop or a step, never on order."""
+"""Random numbers that depend only on a seed and on the number of a crop or a step."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import numpy as np
 
 from ssbsn_cli.core.errors import OptionError
 
-# Independent streams of random numbers. Runs that are resumed rely on these values.
+# Independent streams of random numbers. Resumed runs rely on these values.
 CROP, NOISE, STEP = 0, 2, 3
 
 
 def philox(seed: int, number: int, stream: int) -> np.random.Philox:
-    """Return the random numbers that belong to one crop, or one step, and to no other.
+    """Return the random numbers that belong only to one crop or one step.
 
     Parameters
     ----------
     seed, number : int
         The seed, from 0 to 2**64 - 1, and the number of the crop or the step.
     stream : int
-        What they are for: `CROP` or `NOISE` of a crop, or `STEP`.
+        Their purpose: `CROP` or `NOISE` of a crop, or `STEP`.
 
     Raises
     ------
     OptionError
         The seed is out of range.
     """
-    # The raw numbers of Philox are the same in all releases of NumPy; those of its distributions
-    # are not. Key and counter give every crop numbers of its own.
+    # The raw numbers of Philox are the same in all releases of NumPy, unlike its distributions. Key
+    # and counter give every crop its own numbers.
     return np.random.Philox(
         key=np.array([seed, number], np.uint64),
         counter=np.array([0, 0, 0, stream], np.uint64),
@@ -41,19 +41,19 @@ def philox(seed: int, number: int, stream: int) -> np.random.Philox:
 
 @dataclass(frozen=True)
 class Batching:
-    """The numbers of the crops that a process draws, and the seed that decides what they are.
+    """The numbers of the crops that a process draws, and the seed that decides their contents.
 
-    A step takes ``batch_size * world`` crops, one after another in their numbers, and each process
-    its part of them. So two processes with a batch of 2 see what one with a batch of 4 sees.
+    A step takes ``batch_size * world`` crops with consecutive numbers, and each process draws its
+    part of them. So two processes with a batch of 2 see the same crops as one with a batch of 4.
 
     Parameters
     ----------
     batch_size : int
-        How many crops this process draws a step.
+        How many crops this process draws per step.
     seed : int
-        0 to 2**64 - 1; another seed, other crops.
+        0 to 2**64 - 1.
     rank, world : int
-        Which process this is, from 0, of how many.
+        The number of this process, from 0, and the number of processes.
 
     Raises
     ------
@@ -67,12 +67,12 @@ class Batching:
     world: int = 1
 
     def numbers(self, step: int) -> range:
-        """Return the numbers of the crops of a step, from 0; all that is random depends on them."""
+        """Return the numbers of a step's crops; steps count from 0. They decide all randomness."""
         first = (step * self.world + self.rank) * self.batch_size
         return range(first, first + self.batch_size)
 
     def generators(self, step: int) -> list[np.random.Generator]:
-        """Return, for each crop of a step, the random numbers of its noise."""
+        """Return, for each crop of a step, the random generator of its noise."""
         return [
             np.random.Generator(philox(self.seed, number, NOISE)) for number in self.numbers(step)
         ]
@@ -97,5 +97,5 @@ class Shares:
         self._ends = [end / ends[-1] for end in ends]
 
     def pick(self, word: int) -> int:
-        """Return the index of the thing that 64 random bits lead to."""
+        """Return the index of the thing that 64 random bits select."""
         return bisect_right(self._ends, (word >> 11) * 2.0**-53)

@@ -1,4 +1,4 @@
-"""Which files of a data set are noisy photographs, and which are clean ones of the same."""
+"""Find the noisy photographs of a data set, and their clean counterparts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.imaging import is_photo_name
 
-# Only the last two patterns are anchored at their ends: cut or denoised copies of a clean photo
-# carry its name plus something, and are clean, too.
+# Only the last two patterns are anchored at their ends: the names of cropped or denoised copies of
+# a clean photo start with its name, and these copies are clean, too.
 _SIDD = re.compile(r"\d{4}_(NOISY|GT)_SRGB_\d{3}", re.IGNORECASE)
 _NIND = re.compile(r"NIND[_ ](.+)[_ ]ISO(H?)(\d+)", re.IGNORECASE)
 _PREP = re.compile(r"\d+_\d+_\d+\.png\Z", re.IGNORECASE)
@@ -32,7 +32,7 @@ _PUBLISHED = {
     "dnd": "DND holds 50 noisy photos. Download it from https://noise.visinf.tu-darmstadt.de/, or "
     "name a folder of your own photos.",
 }
-# Names of folders side by side, and ends of names of files, all in lower case.
+# Names of sibling folders, and endings of file names, all in lower case.
 _FOLDERS = {"noisy": ("clean", "gt", "reference"), "rn": ("cl",)}
 _ENDS = {"noisy": ("clean", "gt"), "real": ("mean",), "n": ("cl",)}
 _TAKE = re.compile(r"\A-\d+")
@@ -45,7 +45,7 @@ _PAIRS_UNDERSTOOD = (
     "a_clean.png (or _gt; _real and _mean; _N and _CL)."
 )
 
-# Folders below the one that was named, and the name without extension, all in lower case.
+# The folders below the named one, and the file name without extension, all in lower case.
 Key = tuple[str, ...]
 
 
@@ -68,9 +68,9 @@ def find_photos(path: Path) -> NoisyPhotos:
     Parameters
     ----------
     path : Path
-        A directory, searched with all directories below it but without hidden files: SIDD Medium,
-        NIND, DND or AP-BSN's ``dataset/prep``, or any part of one of them. In any other directory,
-        every photograph counts as noisy. So does a single file, whatever its name.
+        A directory, which is searched recursively except for hidden files: SIDD Medium, NIND, DND
+        or AP-BSN's ``dataset/prep``, or any part of one of them. In any other directory, every
+        photograph counts as noisy. So does a single file, whatever its name.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def find_photos(path: Path) -> NoisyPhotos:
     Raises
     ------
     OptionError
-        There is nothing to train on, or there are several data sets, which cannot be one.
+        There are no noisy photographs, or there are several data sets.
     """
     _refuse_missing(path)
     if path.is_file():
@@ -96,17 +96,17 @@ def find_photos(path: Path) -> NoisyPhotos:
 
 
 def _refuse_missing(path: Path) -> None:
-    """Raise an OptionError if a path does not exist; say where the data set in its name is from."""
+    """Raise an OptionError if a path is missing; name the source of a known data set."""
     if not path.exists():
         known = (told for name, told in _PUBLISHED.items() if name in path.name.lower())
         raise OptionError(f"{path} does not exist.", next(known, "Check the spelling of the path."))
 
 
 def survey(path: Path) -> tuple[str, list[Path], list[Path]]:
-    """Tell what kind of data set a directory holds, with all below it but without hidden files.
+    """Recognise the data set in a directory, which is searched recursively except for hidden files.
 
-    Returns its kind as in `NoisyPhotos`, the files of that kind, noisy or not, and all files; both
-    are sorted, and their paths absolute.
+    Returns its kind as in `NoisyPhotos`, the files of that kind, noisy or not, and all files. Both
+    lists are sorted, and their paths are absolute.
 
     Raises OptionError if a directory cannot be read, or there are several data sets.
     """
@@ -125,7 +125,7 @@ def survey(path: Path) -> tuple[str, list[Path], list[Path]]:
 
 
 def absolute(path: Path) -> Path:
-    """Return a path with the names of all parents, which tell layouts; "." and ".." hide them."""
+    """Return a path with the names of all parents, which "." and ".." hide; layouts need them."""
     return path.resolve() if ".." in path.parts else path.absolute()
 
 
@@ -136,7 +136,7 @@ def _walk(root: Path) -> Iterator[Path]:
         ) from error
 
     seen = set()
-    # Data sets are often put together from links, which may lead in circles.
+    # Data sets are often assembled from links, which may be circular.
     for directory, below, names in os.walk(root, onerror=refuse, followlinks=True):
         real = os.path.realpath(directory)
         if real in seen:
@@ -148,7 +148,7 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def _kind(file: Path) -> str | None:
-    """Return the kind of data set that a file belongs to; None if it is no photograph."""
+    """Return the kind of data set that a file belongs to; None if it is not a photograph."""
     if file.parent.name == "images_srgb" and _DND.match(file.name):
         return "dnd"
     if not is_photo_name(file):
@@ -157,7 +157,7 @@ def _kind(file: Path) -> str | None:
         return "sidd"
     if _NIND.match(file.name):
         return "nind"
-    # Beside RN (real noisy) and CL (clean) there may be SN, synthetic noise.
+    # Next to RN (real noisy) and CL (clean) there may be SN (synthetic noise).
     if file.parent.name in ("RN", "CL", "SN") and _PREP.match(file.name):
         return "prep"
     return "folder"
@@ -194,23 +194,23 @@ def _nind_scenes(files: Sequence[Path]) -> list[tuple[list[Path], list[Path]]]:
 
 @dataclass(frozen=True)
 class Pair:
-    """The files of a noisy and a clean photograph of the same."""
+    """The files of a noisy photograph and its clean counterpart."""
 
     noisy: Path
     clean: Path
 
 
 def find_pairs(path: Path) -> list[Pair]:
-    """Find the pairs of a data set, sorted by the noisy file; others are left out.
+    """Find the pairs of a data set, sorted by the noisy file; other photographs are left out.
 
-    Upper and lower case are the same, and the two files may have different formats.
+    Case does not matter, and the two files may have different formats.
 
     Parameters
     ----------
     path : Path
-        A directory, searched with all directories below it but without hidden files: SIDD Medium;
-        NIND, where the lowest ISO of a scene is the clean photograph of all others; AP-BSN's
-        ``dataset/prep``; or any other, where two folders called ``noisy`` and ``clean``, ``gt`` or
+        A directory, which is searched recursively except for hidden files: SIDD Medium; NIND, where
+        the lowest ISO of a scene is the clean counterpart of all others; AP-BSN's ``dataset/prep``;
+        or any other directory, where two folders called ``noisy`` and ``clean``, ``gt`` or
         ``reference`` hold files of the same names, or where names end in ``_noisy`` and ``_clean``
         or ``_gt``, ``_real`` and ``_mean``, or ``_N`` and ``_CL``.
 
@@ -239,15 +239,14 @@ def _by_iso(files: Sequence[Path]) -> list[Pair]:
     pairs = []
     for clean, noisy in _nind_scenes(files):
         for file in noisy:
-            # A crop belongs to the crop of the same part. Of several takes, "-2" and so on, the
-            # first is as good as any.
+            # A crop matches the crop of the same part; of several takes ("-2" etc.), the first one.
             if same := [other for other in clean if _part(other) == _part(file)]:
                 pairs.append(Pair(file, min(same, key=lambda f: (len(f.name), f))))
     return sorted(pairs, key=lambda pair: pair.noisy)
 
 
 def _part(file: Path) -> str:
-    """Return what the name of a NIND photo has after its ISO and its take."""
+    """Return the rest of a NIND photo's name, after its ISO and its take."""
     match = _NIND.match(file.stem)
     assert match is not None
     return _TAKE.sub("", file.stem[match.end() :])
@@ -267,17 +266,17 @@ def _by_name(root: Path, files: Sequence[Path]) -> list[Pair]:
 
 
 def key_of(root: Path, file: Path) -> Key:
-    """Return what a photograph is found by: "noisy" above the root may hold a whole data set."""
+    """Return the key of a photograph below `root`; above it, "noisy" may hold a whole data set."""
     return tuple(part.lower() for part in file.relative_to(root).with_suffix("").parts)
 
 
 def best_of(files: Sequence[Path], like: Path) -> Path:
-    """Return the file of the same format, if there is one."""
+    """Return the first file of the same format, or else the first file."""
     return next((f for f in files if f.suffix.lower() == like.suffix.lower()), files[0])
 
 
 def _partners(noisy: Key) -> Iterator[Key]:
-    """Yield where the clean photograph of a noisy one may be, the likeliest place first."""
+    """Yield where the clean counterpart of a noisy photograph may be, the likeliest place first."""
     *folders, stem = noisy
     beside = [
         (*folders[:i], clean, *folders[i + 1 :])

@@ -1,4 +1,4 @@
-"""Reading the pixels of a photograph as training keeps them."""
+"""Read the pixels of a photograph for training."""
 
 from __future__ import annotations
 
@@ -74,5 +74,5 @@ def _read_dnd(path: Path) -> NDArray[Any]:
         raise ImageError(
             f"{path} holds no colour photo in {DND_KEY}.", "Download the data set again."
         )
-    # MATLAB counts its axes backwards.
+    # MATLAB stores axes in reverse order.
     return np.ascontiguousarray(stored.transpose(2, 1, 0))

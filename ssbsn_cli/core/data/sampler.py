@@ -1,4 +1,4 @@
-"""Random crops of photographs, the same ones however a training is split or resumed."""
+"""Random crops of photographs, independent of how a training is split or resumed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ssbsn_cli.core.data.store import CropCache, Window
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.types import to_unit
 
-# Pictures of the same place: one noisy photograph, or a noisy and a clean one.
+# Views of the same place: one noisy photograph, or a noisy and a clean one.
 Views = tuple[NDArray[Any], ...]
 
 
 class Pictures:
-    """The pictures of a data set, and all positions of crops, ``crop`` pixels high and wide.
+    """The pictures of a data set, and all positions of crops, `crop` pixels high and wide.
 
-    `pictures` are paths of photographs, each with views (H, W, 3) of a part of it; all views of a
-    part have the same size. Photographs without a part that is as large as a crop are `too_small`.
+    `pictures` are paths of photographs, each with views (H, W, 3) of one part; all views of a part
+    have the same size. Photographs without a part as large as a crop are `too_small`.
 
     Raises
     ------
@@ -58,10 +58,10 @@ class Pictures:
         ]
 
     def at(self, word: int) -> Views:
-        """Return the crops that 64 random bits lead to.
+        """Return the crops that 64 random bits select.
 
-        Each photograph is equally likely, or large ones would leave little to small ones. Within
-        a photograph, each position is.
+        Each photograph is equally likely; otherwise, large ones would dominate. Within a
+        photograph, each position is equally likely.
         """
         photo, word = divmod(word * len(self._photos), 1 << 64)
         parts, ends = self._photos[photo]
@@ -79,10 +79,10 @@ class Pictures:
 
 
 class Sampler:
-    """Draws crops by their number: number n is always the same crop, whoever asks, and when.
+    """Draws crops by their number, which alone decides the crop.
 
-    `sources` are data sets, and `shares` say how often each is drawn. Crops are `crop` pixels high
-    and wide; `batching` says which of them are drawn.
+    `sources` are data sets, and `shares` give how often each is drawn. Crops are `crop` pixels high
+    and wide; `batching` decides which of them are drawn.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Sampler:
         self._sources, self._shares, self._crop = sources, shares, crop
 
     def _draw(self, step: int, views: int) -> NDArray[np.float32]:
-        """Draw the crops of a step, (views, batch_size, 3, crop, crop), turned at random."""
+        """Draw the crops of a step, (views, batch_size, 3, crop, crop), randomly turned."""
         shape = (views, self.batching.batch_size, 3, self._crop, self._crop)
         crops = np.empty(shape, np.float32)
         for place, number in enumerate(self.batching.numbers(step)):
@@ -110,7 +110,7 @@ class CropSampler(Sampler):
     Parameters
     ----------
     caches : sequence of CropCache
-        Data sets. Within one, each photograph is equally likely, and each position in it.
+        Data sets. Within one, each photograph is equally likely, and so is each position in it.
     shares : sequence of float
         How often each data set is drawn, relative to the others; 0 is never.
     crop, batching
@@ -119,7 +119,7 @@ class CropSampler(Sampler):
     Attributes
     ----------
     too_small : int
-        Photographs smaller than the crop, which are never drawn.
+        The number of photographs smaller than the crop, which are never drawn.
 
     Raises
     ------
@@ -144,7 +144,7 @@ class CropSampler(Sampler):
         self.too_small = sum(len(source.too_small) for source in sources)
 
     def batch(self, step: int) -> NDArray[np.float32]:
-        """Draw the crops of one step, from 0, flipped and turned at random.
+        """Draw the crops of one step, from 0, randomly flipped and turned.
 
         Returns
         -------
@@ -165,8 +165,8 @@ def _put(pixels: NDArray[Any], how: int, target: NDArray[np.float32]) -> None:
 class PairSampler(Sampler):
     """Draws crops of pairs; see `Sampler`.
 
-    Where a cache holds only windows of a photograph, crops come from what both caches hold: their
-    windows are at the same places, but there may be more of one than of the other.
+    If a cache holds only windows of a photograph, crops come from the parts that both caches hold.
+    Their windows are at the same positions, but one cache may hold more of them.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ class PairSampler(Sampler):
     ------
     OptionError
         The two photographs of a pair differ in size, or there is no pair to draw from: none was
-        read, none is as large as the crop, or the caches were too small to hold the same of any.
+        read, none is as large as the crop, or the caches are too small to hold a common part.
     """
 
     def __init__(
@@ -231,7 +231,7 @@ class PairSampler(Sampler):
         super().__init__([pictures], Shares([1.0]), crop, batching)
 
     def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Draw the crops of one step, from 0, both of a pair flipped and turned alike.
+        """Draw the crops of one step, from 0; both of a pair are flipped and turned the same way.
 
         Returns
         -------
@@ -252,8 +252,8 @@ def _check_sizes(pair: Pair, noisy: Window, clean: Window) -> None:
 
 
 def _match(a: Window, b: Window) -> bool:
-    """Tell whether two windows are at the same place, or one of them is the whole photograph."""
-    # Others may overlap, too, but by chance: what they share would be drawn too often.
+    """Return whether two windows are at the same place, or one of them is the whole photograph."""
+    # Other windows may overlap by chance, but their common part would be drawn too often.
     return _place(a) == _place(b) or _is_whole(a) or _is_whole(b)
 
 
@@ -266,6 +266,6 @@ def _is_whole(window: Window) -> bool:
 
 
 def _part(cache: CropCache, window: Window, other: Window) -> NDArray[Any]:
-    """Return a view of the part of a window that the other one shows, too."""
+    """Return a view of the part of a window that is also in the other one."""
     top, left = max(other.top - window.top, 0), max(other.left - window.left, 0)
     return cache.view(window)[top : top + other.height, left : left + other.width]

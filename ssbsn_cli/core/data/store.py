@@ -1,4 +1,4 @@
-"""A crop cache on disk: its files, whether they are sound, and what is kept out of training."""
+"""A crop cache on disk: its files, checks for damage, and parts held out of training."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _CHECKED_ROWS = 64
 
 @dataclass(frozen=True)
 class Window:
-    """A photograph in a cache, or a part of one that is too large.
+    """A photograph in a cache, or a part of a photograph that is too large.
 
-    `photo` is the path of its file, and `number` its place, from 0, among the photographs that the
-    cache was asked for. Its first byte is at `offset`, and `dtype` is "|u1" or "<u2". `checksum` is
-    that of the function below.
+    `photo` is the path of its file, and `number` its index in the list of photographs that the
+    cache was opened with. Its first byte is at `offset`, and `dtype` is "|u1" or "<u2". `checksum`
+    is that of the function below.
     """
 
     photo: str
@@ -45,7 +45,7 @@ class Window:
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes its pixels take."""
+        """The size of its pixels in bytes."""
         return self.height * self.width * 3 * np.dtype(self.dtype).itemsize
 
 
@@ -53,9 +53,9 @@ class Window:
 class CropCache:
     """Decoded photographs in a memory-mapped file.
 
-    `path` is its directory, and `key` tells these photographs, as they were, from others. `reused`
-    tells whether it was there already. Photographs that are not in it are `skipped`, each with a
-    reason. `pixels` are all bytes, read-only.
+    `path` is its directory, and `key` identifies these versions of the photographs. `reused` is
+    whether it existed already. Photographs that are not in it are `skipped`, each with a reason.
+    `pixels` are all bytes, read-only.
     """
 
     path: Path
@@ -67,12 +67,12 @@ class CropCache:
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes of pixels it holds."""
+        """The size of all pixels in bytes."""
         return self.pixels.size
 
     @property
     def content(self) -> str:
-        """A digest of what it shows: the same wherever the photographs lie, and however old."""
+        """A digest of the pictures, which does not depend on the photographs' paths and dates."""
         windows = [replace(window, photo="", offset=0) for window in self.windows]
         return hashlib.sha256(repr(windows).encode()).hexdigest()[:32]
 
@@ -95,7 +95,7 @@ class CropCache:
 def checksum(pixels: NDArray[Any]) -> int:
     """Return the CRC-32 of every 64th row and the last row of (H, W, 3) pixels.
 
-    These rows are enough to notice lost blocks of a disk, and few enough to take no time.
+    These rows are enough to notice lost disk blocks, and few enough to take no time.
     """
     some = np.ascontiguousarray(pixels[::_CHECKED_ROWS])
     return zlib.crc32(np.ascontiguousarray(pixels[-1]).data, zlib.crc32(some.data))
@@ -104,7 +104,7 @@ def checksum(pixels: NDArray[Any]) -> int:
 def write_index(
     directory: Path, key: str, windows: Sequence[Window], skipped: Sequence[tuple[Path, str]]
 ) -> None:
-    """Write what `load` needs beside the pixels, which are there."""
+    """Write everything that `load` needs in addition to the pixels, which must exist."""
     content = {
         "version": VERSION,
         "key": key,
@@ -116,7 +116,7 @@ def write_index(
 
 
 def load(directory: Path, key: str, *, reused: bool) -> CropCache | None:
-    """Open a cache; return None if it is missing, cut short, damaged, or of another key."""
+    """Open a cache; return None if it is missing, cut short, damaged, or has another key."""
     try:
         content = parse_json((directory / INDEX).read_bytes())
         if (content["version"], content["key"]) != (VERSION, key):
@@ -129,14 +129,14 @@ def load(directory: Path, key: str, *, reused: bool) -> CropCache | None:
         whole = pixels.size == content["bytes"] and windows
         if whole and all(checksum(cache.view(window)) == window.checksum for window in windows):
             return cache
-    # A damaged index may lead to any of these.
+    # A damaged index may cause any of these.
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         pass
     return None
 
 
 def _window(entry: dict[str, Any]) -> Window:
-    """Return a window whose fields are what they should be."""
+    """Return a window after checking its fields."""
     window = Window(**entry)
     numbers = [value for name, value in entry.items() if name not in ("photo", "dtype")]
     if not isinstance(window.photo, str) or window.dtype not in ("|u1", "<u2"):
@@ -159,16 +159,16 @@ def hold_out(cache: CropCache, fraction: float, crop: int) -> tuple[CropCache, C
     cache : CropCache
         All photographs.
     fraction : float
-        Part of the rows to validate on, 0 to 1, but no fewer rows than a crop needs. They are
-        taken from the bottom and the top of the photographs in turn.
+        Fraction of the rows to validate on, 0 to 1, but at least as many rows as a crop needs. They
+        are taken alternately from the bottom and the top of successive photographs.
     crop : int
         Height and width of the crops.
 
     Returns
     -------
     training, held : CropCache
-        The same pixels, other windows. Photographs with no room for a crop of each kind are only
-        trained on.
+        The same pixels with other windows. Photographs without room for a crop of each kind are
+        only used for training.
     """
     training: list[Window] = []
     held: list[Window] = []

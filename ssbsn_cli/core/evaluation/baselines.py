@@ -1,4 +1,4 @@
-"""The classical denoisers. To add one, write its class here and list it in `BASELINES`."""
+"""Classical denoisers. To add one, write its class here and list it in `BASELINES`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class _Nlm(Classical):
     """OpenCV's non-local means for colour images.
 
     OpenCV's documentation recommends both window sizes, but no strength for a noise level. Its
-    weights are those of the paper: ``exp(-d / h**2)`` with d the mean squared difference of two
-    patches, noise included. For these, scikit-image's `denoise_nl_means` recommends an h of "sigma
-    or slightly less". Sigma is that of the planes compared: the lightness and the two colours of
-    CIELAB, computed as if the image were linear, where dark parts have much more noise.
+    weights are those of the paper: ``exp(-d / h**2)``, where d is the mean squared difference of
+    two patches, including noise. For these weights, scikit-image's `denoise_nl_means` recommends an
+    h of "sigma or slightly less". Sigma is that of the compared planes: the lightness and the two
+    colours of CIELAB, computed as if the image were linear, where dark parts have much more noise.
 
     References
     ----------
@@ -58,7 +58,7 @@ class _Nlm(Classical):
         rgb = from_unit(image.astype(np.float32), np.dtype(np.uint8))
         bgr = np.ascontiguousarray(rgb[..., ::-1])
         sigmas = 255 * estimate_sigmas(to_unit(cv2.cvtColor(bgr, cv2.COLOR_LBGR2Lab)))
-        # It divides by their squares, and the colours of grey photos have no noise.
+        # OpenCV divides by their squares, and the colours of grey photos have no noise.
         lightness, colour = (
             max(self._STRENGTH * float(sigma), self._LEAST)
             for sigma in (sigmas[0], sigmas[1:].mean())
@@ -95,7 +95,7 @@ class _Wavelet(Classical):
     constants: Mapping[str, Any] = {**_OPTIONS, "scikit-image": version("scikit-image")}
 
     def remove_noise(self, image: Floats, sigmas: Floats) -> NDArray[Any]:
-        # Its own estimates, per channel of YCbCr, are NaN without any details to measure.
+        # Without details, its own estimates, per channel of YCbCr, are NaN.
         given = None if self._has_details(image) else list(sigmas)
         result: NDArray[Any] = denoise_wavelet(image, sigma=given, channel_axis=-1, **self._OPTIONS)
         return result
@@ -110,7 +110,7 @@ class _Wavelet(Classical):
 
 
 class _Tv(Classical):
-    """scikit-image's minimisation of the total variation, with Chambolle's choice of the weight.
+    """scikit-image's total variation minimisation, with Chambolle's choice of the weight.
 
     References
     ----------
@@ -119,7 +119,7 @@ class _Tv(Classical):
        over the actual standard deviation until they agree.
     """
 
-    # A tenth of scikit-image's default, which stops so early that the residual misleads.
+    # A tenth of scikit-image's default, which stops so early that the residual is misleading.
     _EPS = 2e-5
     _ITERATIONS, _TOLERANCE, _UPDATES = 200, 0.05, 10
 
@@ -169,7 +169,7 @@ class _Bm3d(Classical):
     """
 
     _COLORSPACE = "opp"
-    # Its blocks have 8x8 pixels. It refuses smaller images, and crashes at just that size.
+    # Its blocks have 8x8 pixels. It refuses smaller images, and crashes on images of this size.
     _SMALLEST = 16
 
     name = "bm3d"
@@ -182,7 +182,7 @@ class _Bm3d(Classical):
     def __init__(self) -> None:
         try:
             self._library = importlib.import_module("bm3d")
-        # Not every machine can load its binary.
+        # Some machines cannot load its binary.
         except (ImportError, OSError) as error:
             raise OptionError(
                 "The baseline bm3d needs the package bm3d, which is not installed or does not "
@@ -204,9 +204,9 @@ class _Bm3d(Classical):
         missing = [(0, max(0, self._SMALLEST - side)) for side in (height, width)]
         padded = np.pad(image, [*missing, (0, 0)], "symmetric")
         profile = self._library.BM3DProfile()
-        # With more, the order of sums differs each time.
+        # With more threads, the order of sums differs each time.
         profile.num_threads = 1
-        # It divides by the ranges of the opponent colours.
+        # bm3d_rgb divides by the ranges of the opponent colours.
         red, green, blue = np.moveaxis(padded, -1, 0)
         opponents = (red + green + blue, red - blue, red - 2 * green + blue)
         if all(np.ptp(plane) > LEAST_DETAIL for plane in opponents):

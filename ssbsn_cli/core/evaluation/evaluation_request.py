@@ -1,4 +1,4 @@
-"""What is asked of an evaluation; requests that cannot work are refused before any computing."""
+"""A request for an evaluation; requests that cannot work are refused before any computation."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ class EvaluationRequest:
     dataset, data, limit, added
         See `open_dataset`.
     weights : sequence of str
-        Names or paths; the default weights if empty, no network if "none".
+        Names or paths; empty means the default weights, and "none" no network.
     baselines : sequence of str
         Names, or "all" for all that are installed.
     metrics : sequence of str
-        Names; the usual ones if empty.
+        Names; empty means the usual ones.
     protocol : str
         How the images are run, for the record.
     settings : Settings
         How networks are run.
     cache : Path, optional
-        Folder of results from before and of those to come; without it, nothing is kept.
+        Folder of earlier and new results; without it, no results are kept.
     csv, report, submission, pictures : Path, optional
-        What to write: two files, a file or a folder, and a folder of pictures.
+        The outputs: two files, a file or a folder, and a folder of pictures.
     overwrite : bool
         Whether existing files may be replaced.
 
     Raises
     ------
     OptionError
-        A file that is to be written exists, is a photo or its folder does not exist; two files are
-        the same; there is nothing to overwrite; or "none" stands beside other weights or settings.
+        A file to be written exists, is a photo, or its folder does not exist; two files are the
+        same; there is nothing to overwrite; or "none" is combined with other weights or settings.
     """
 
     dataset: str
@@ -74,7 +74,7 @@ class EvaluationRequest:
         files = [path for path in (self.csv, self.report) if path]
         if self.submission and self.submission.suffix:
             files.append(self.submission)
-        # Refused before hours are spent on what goes into them.
+        # Refuse these before hours are spent on their contents.
         for path in files:
             refuse_report(path, self.overwrite, self.data)
         if len({path.absolute() for path in files}) < len(files):

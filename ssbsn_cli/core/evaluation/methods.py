@@ -1,4 +1,4 @@
-"""What is compared: networks, classical denoisers, and the noisy photograph itself."""
+"""The methods that are compared: networks, classical denoisers, and the noisy photograph itself."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ Floats = NDArray[np.float64]
 NOISY = "noisy"
 _WARM_UP = 128
 _WAVELET = "db2"
-# The quartile of the normal distribution: half of white noise is nearer to 0 than this.
+# The quartile of the normal distribution: half of all white noise is closer to 0 than this.
 _QUARTILE = 0.6744897501960817
-# Far below what rounding to 16 bits leaves, and far above what sums of float32 do.
+# Far below the errors of rounding to 16 bits, and far above those of float32 sums.
 LEAST_DETAIL = 1e-6
 
 
 class Method(ABC):
     """A way to denoise."""
 
-    #: Unique, and fit to be the name of a folder.
+    #: Unique, and usable as the name of a folder.
     name: str
     #: For tables.
     title: str
-    #: What the cache calls methods of this sort; two with equal settings give equal results.
+    #: The kind's name in the cache; methods of one kind with equal settings give equal results.
     kind: ClassVar[str]
-    #: Whether it takes any time.
+    #: Whether its time is measured.
     timed: ClassVar[bool] = True
 
     @property
@@ -47,22 +47,22 @@ class Method(ABC):
     @property
     @abstractmethod
     def settings(self) -> Mapping[str, Any]:
-        """All that its results depend on, as plain values."""
+        """Everything that its results depend on, as plain values."""
 
     @abstractmethod
     def __call__(self, images: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
         """Denoise (H, W, 3) images of one size; return them as floats with white at 1."""
 
     def settings_for(self, _height: int, _width: int) -> Mapping[str, Any]:
-        """Return `settings`, less those that make no difference to images of a size."""
+        """Return `settings` without those that do not affect images of this size."""
         return self.settings
 
     def batch_size(self, _height: int, _width: int) -> int:
-        """Return how many images of a size it best takes at once."""
+        """Return how many images of this size to denoise at once."""
         return 1
 
     def warm_up(self, _image: NDArray[Any]) -> None:  # noqa: B027 - most need none
-        """Do what only the first run takes time for, with an image to try it on."""
+        """Do the work that only the first run needs, on a sample image."""
 
 
 class Noisy(Method):
@@ -81,7 +81,7 @@ class Noisy(Method):
 
 
 class Learned(Method):
-    """Weights and how they are run; `name` is that of the row in tables."""
+    """Weights and how they are run; `name` is the name of its row in tables."""
 
     kind = "Learned"
 
@@ -117,7 +117,7 @@ class Learned(Method):
     def settings_for(self, height: int, width: int) -> Mapping[str, Any]:
         """Return `settings`, without the tiles if one holds the whole image."""
         settings = dict(self.settings)
-        # Whether anything is compiled yet does not matter to this image.
+        # Whether the network is compiled yet does not matter for this image.
         del settings["compiled"]
         # "auto" depends on the free memory, which differs from run to run.
         if max(height, width) <= settings["tile"]:
@@ -133,37 +133,36 @@ class Learned(Method):
         height, width = images[0].shape[:2]
         if self.batch_size(height, width) > 1:
             return self._denoiser.denoise_batch(images)
-        # As floats, since rounding is a part of scoring.
+        # Floats, since rounding is a part of scoring.
         return [self._denoiser(to_unit(image)) for image in images]
 
     def warm_up(self, image: NDArray[Any]) -> None:
-        """Run on a part of the image, the first time."""
+        """Run on a part of the image, only the first time."""
         if not self._warm:
             self._denoiser(to_unit(image[:_WARM_UP, :_WARM_UP]))
             self._warm = True
 
 
 class Classical(Method):
-    """A denoiser that learned nothing; subclasses set `name`, `title`, `about` and `constants`.
+    """A denoiser without learning; subclasses set `name`, `title`, `about` and `constants`.
 
     All are made for white Gaussian noise, and need its standard deviation. Real noise is correlated
-    from pixel to pixel, so the estimate is low and much of the noise stays. Nothing here makes up
-    for that.
+    between pixels, so the estimate is too low and much of the noise remains. This is not corrected.
     """
 
     kind = "Classical"
-    #: What it is, and at which settings.
+    #: What it is, with its settings.
     about: str
     #: Every constant, and the versions of the libraries, as plain JSON values.
     constants: Mapping[str, Any]
 
     @abstractmethod
     def remove_noise(self, image: Floats, sigmas: Floats) -> NDArray[Any]:
-        """Denoise (H, W, 3) with white at 1, given the noise level in each channel."""
+        """Denoise (H, W, 3) with white at 1, given the noise level of each channel."""
 
     @property
     def description(self) -> str:
-        """What it is, at which settings, and where it has the noise level from."""
+        """What it is, its settings, and the source of its noise level."""
         return (
             f"{self.about} The noise level is estimated from the photo's finest wavelet details, "
             "which is too low where noise is correlated from pixel to pixel, as in most photos; "
@@ -172,7 +171,7 @@ class Classical(Method):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """All that the results depend on: the constants, and how the noise is estimated."""
+        """Everything that the results depend on: the constants, and how the noise is estimated."""
         return {
             **self.constants,
             "estimate": f"median of {_WAVELET} details",
@@ -187,7 +186,7 @@ class Classical(Method):
     def denoise(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Denoise (H, W, 3) of uint8, uint16, or floats with white at 1; return float32 in [0, 1].
 
-        Where no noise is found, because an image is constant or too small, it comes back as it is.
+        If no noise is found, because the image is constant or too small, it is only converted.
         """
         unit = to_unit(image)
         sigmas = estimate_sigmas(unit)
@@ -207,8 +206,8 @@ def estimate_sigmas(image: NDArray[np.floating[Any]]) -> Floats:
     -------
     array
         (C,), in the units of the image: the median of the absolute diagonal details of one level
-        of a wavelet transform, over that of a normal distribution. Details of 0, from black or
-        blown-out parts, do not count. 0 if there are no others.
+        of a wavelet transform, divided by that of a normal distribution. Details of 0, from black
+        or blown-out parts, do not count. 0 if there are no other details.
 
     References
     ----------
@@ -228,9 +227,9 @@ def estimate_sigmas(image: NDArray[np.floating[Any]]) -> Floats:
 
 
 def name_rows(weights: Sequence[str], taken: Sequence[str]) -> list[str]:
-    """Name rows by their weights; for a path, its last part without extension counts.
+    """Name rows by their weights; the name of a path is its last part without extension.
 
-    Names that are equal, or `taken` by other rows, are numbered.
+    Equal names, and names `taken` by other rows, are numbered.
     """
     paths = [Path(weight) for weight in weights]
     names = [path.stem if path.suffix else path.name for path in paths]

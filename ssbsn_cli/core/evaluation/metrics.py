@@ -1,6 +1,6 @@
-"""The scores of a denoised photograph, and the rounding before them.
+"""The scores of a denoised photograph, and the rounding before scoring.
 
-Everything is scored as 8-bit pictures: a fraction of a grey level that no file keeps earns nothing.
+Everything is scored as 8-bit pictures, so fractions of a grey level do not count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.methods import estimate_sigmas
 from ssbsn_cli.core.weights.registry import suggest
 
-#: The most that PSNR can be, in dB.
+#: The largest possible PSNR, in dB.
 MAX_PSNR = 100.0
 #: The convention behind every score, for tables and reports.
 ROUNDING = (
@@ -28,10 +28,10 @@ _WHITE = 255.0
 
 
 def quantise(x: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Round to 8 bits as the code of the papers does before it scores.
+    """Round to 8 bits as the code of the papers does before scoring.
 
-    That is ``floor(x + 0.5)``, clipped to 0..255, with white at 255. Halves go up, unlike with
-    `numpy.rint`, and the sum is in the precision of `x`.
+    That is ``floor(x + 0.5)``, clipped to 0..255, with white at 255. Unlike with `numpy.rint`,
+    halves are rounded up. The sum has the precision of `x`.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def to_picture(result: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _psnr(clean: NDArray[Any], image: NDArray[np.uint8]) -> float:
-    # Without a limit, equal pictures would make means infinite.
+    # Without this limit, equal pictures would make means infinite.
     with np.errstate(divide="ignore"):
         value = peak_signal_noise_ratio(  # type: ignore[no-untyped-call]
             *_as_floats(clean, image, 1), data_range=_WHITE
@@ -68,13 +68,13 @@ def _psnr(clean: NDArray[Any], image: NDArray[np.uint8]) -> float:
 
 
 def _ssim(clean: NDArray[Any], image: NDArray[np.uint8]) -> float:
-    # `ssim` of src/util/util.py in AP-BSN's and SS-BSN's code, which works in float32.
+    # Like `ssim` of src/util/util.py in AP-BSN's and SS-BSN's code, which works in float32.
     return _similarity(clean, image, 7, win_size=7)
 
 
 def _ssim_gaussian(clean: NDArray[Any], image: NDArray[np.uint8]) -> float:
     # Wang, Bovik, Sheikh, Simoncelli: "Image quality assessment: from error visibility to
-    # structural similarity", 2004, which scores luminance only.
+    # structural similarity", 2004, which only scores luminance.
     return _similarity(
         clean, image, 11, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
@@ -103,7 +103,7 @@ def _as_floats(
 
 
 def _noise_left(_noisy: NDArray[Any], image: NDArray[np.uint8]) -> float:
-    # Noise that is correlated from pixel to pixel counts for less; fine texture counts, too.
+    # Noise that is correlated between pixels counts less; fine texture counts, too.
     return _WHITE * float(estimate_sigmas(image / _WHITE).mean())
 
 
@@ -114,22 +114,22 @@ def _change(noisy: NDArray[Any], image: NDArray[np.uint8]) -> float:
 
 @dataclass(frozen=True)
 class Metric:
-    """A score, and what to say about it.
+    """A score and its description.
 
     Parameters
     ----------
     name, title : str
-        In files and on the command line; in the head of a table.
+        Its names in files and on the command line, and in the header of a table.
     description : str
-        What it is exactly: window, rounding, range.
+        The exact definition: window, rounding, range.
     compute : callable
         Takes the clean picture (the noisy one if there is none), uint8 or floats with white at
         255, and the denoised one, uint8, both (H, W, C); returns the score. Raises an
-        `OptionError` if they are too small, or the clean one goes beyond 0..255.
+        `OptionError` if they are too small, or the clean one exceeds 0..255.
     digits : int
-        After the point, as papers print it.
+        Decimals, as papers print them.
     higher_is_better : bool
-        Which of two scores is better.
+        Whether a higher score is better.
     """
 
     name: str
@@ -186,14 +186,14 @@ _UNREFERENCED = (
 )
 #: The scores against a clean photograph, by name.
 METRICS = {metric.name: metric for metric in _REFERENCED}
-#: The scores that need none, by name.
+#: The scores that need no clean photograph, by name.
 NO_REFERENCE = {metric.name: metric for metric in _UNREFERENCED}
 
 
 def choose_metrics(names: Sequence[str], referenced: bool) -> list[Metric]:
-    """Return the metrics to compute for a data set with references, or without.
+    """Return the metrics to compute for a data set with or without references.
 
-    If no names are given, these are PSNR and the SSIM of the papers, or all that need no reference.
+    By default, these are PSNR and the SSIM of the papers, or all that need no reference.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What an evaluation leaves: figures as plain values and as a table, and pictures."""
+"""The outputs of an evaluation: figures as plain values and as a table, and pictures."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Findings:
         }
 
     def summary(self) -> dict[str, Any]:
-        """Return all of it as plain values, as ``docs/eval.md`` describes them."""
+        """Return everything as plain values; ``docs/eval.md`` describes them."""
         images = list(self._images.values())
         groups = list(dict.fromkeys(image["group"] for image in images))
         if not 1 < len(groups) <= _MOST_GROUPS:
@@ -126,7 +126,7 @@ class Findings:
 
 
 def _describe_machine() -> dict[str, Any]:
-    """Return the machine that times were measured on, and the versions of the software."""
+    """Describe the machine on which times were measured, and the software versions."""
     machine: dict[str, Any] = {
         "cpu": _cpu_name(),
         "cores": available_cores(),
@@ -177,43 +177,42 @@ def to_csv(summary: Mapping[str, Any]) -> bytes:
 def save_picture(folder: Path, result: Result, overwrite: bool) -> None:
     """Write a result, with pixels, as an 8-bit PNG: ``METHOD/SAMPLE.png``.
 
-    Folders are made if missing. `overwrite` allows replacing a file of other content. Raises an
-    ImageError if there is one, it is a link, or it cannot be written; OSError if a folder cannot be
-    made.
+    `overwrite` allows replacing a file with other contents. Raises an ImageError if there is such a
+    file, it is a link, or it cannot be written; OSError if a missing folder cannot be created.
     """
     content = encode_photo(Photo(_eight_bits(result)), "png")
     path = folder / result.method / f"{result.sample.name}.png"
     refuse_links(path, 2)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # So that an interrupted evaluation can go on.
+    # An identical file is no error, so that an interrupted evaluation can be continued.
     if not path.is_file() or path.read_bytes() != content:
         write_file(path, content, overwrite)
 
 
 def write_file(path: Path, content: bytes, overwrite: bool) -> None:
-    """Write a file whole or not at all; raise `ImageError` if that fails or it exists."""
+    """Write a file atomically; raise `ImageError` if that fails or it exists."""
     with atomic_output(path, overwrite) as temporary:
         temporary.write_bytes(content)
 
 
 class PictureBook:
-    """Collects the middles of some samples, noisy, clean and denoised, for a report.
+    """Collects the centres of some samples, noisy, clean and denoised, for a report.
 
-    Of `count` samples, at most 40 are shown, evenly spread.
+    At most 40 of `count` samples are shown, evenly spread.
     """
 
     def __init__(self, count: int) -> None:
         self._numbers = set(spread(range(count), _MOST_PICTURES))
         self._seen: dict[str, bool] = {}
-        #: What was taken, by sample and method; "clean" is the reference.
+        #: The collected pictures, by sample and method; "clean" is the reference.
         self.pictures: dict[str, dict[str, NDArray[np.uint8]]] = {}
 
     def wants(self, name: str) -> bool:
-        """Tell whether a sample is shown; ask for samples in their order."""
+        """Return whether a sample is shown; call this for samples in their order."""
         return self._seen.setdefault(name, len(self._seen) in self._numbers)
 
     def add(self, result: Result) -> None:
-        """Take what is to be shown of a result."""
+        """Take the pictures of a result if it is shown."""
         name = result.sample.name
         if not self.wants(name) or result.pixels is None:
             return
@@ -230,5 +229,5 @@ def _eight_bits(result: Result) -> NDArray[np.uint8]:
 
 def _middle(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     top, left = (max(length - _SIDE, 0) // 2 for length in picture.shape[:2])
-    # A copy, or the whole picture would stay in memory.
+    # Without copying, the whole picture would stay in memory.
     return picture[top : top + _SIDE, left : left + _SIDE].copy()

@@ -1,4 +1,4 @@
-"""An evaluation, from request to result."""
+"""Run an evaluation, from request to result."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ssbsn_cli.core.weights.registry import default_name
 
 
 class Evaluation:
-    """An evaluation that is ready to run, with everything it needs at hand.
+    """An evaluation that is ready to run.
 
     Raises
     ------
@@ -57,9 +57,9 @@ class Evaluation:
         self._cache = ResultCache(request.cache, warn)
 
     def run(self, progress: Progress) -> dict[str, Any]:
-        """Denoise and score everything, write the files that were asked for, return the summary.
+        """Denoise and score everything, write the requested files, return `Findings.summary`.
 
-        `progress` counts results. `Findings.summary` makes the summary.
+        `progress` counts results.
 
         Raises
         ------
@@ -87,12 +87,12 @@ class Evaluation:
     def _results(
         self, findings: Findings, book: PictureBook, progress: Progress
     ) -> Iterator[Result]:
-        """Yield each result once everything but a submission has been made of it."""
+        """Yield each result after every output except a submission has taken it."""
         request, total = self._request, len(self.dataset) * len(self._methods)
         all_pixels = bool(request.pictures or request.submission)
 
         def wants_pixels(name: str) -> bool:
-            # The book is asked for every sample.
+            # The book must be asked about every sample, so this comes first.
             return book.wants(name) or all_pixels
 
         progress(0, total)
@@ -107,7 +107,7 @@ class Evaluation:
 
 
 def _find_submission(request: EvaluationRequest, methods: int) -> Submission | None:
-    """Refuse a submission that could not be written at the end."""
+    """Return the requested submission, if any; refuse one that could not be written at the end."""
     if request.submission is None:
         return None
     submission = find_submission(request.dataset)

@@ -1,4 +1,4 @@
-"""Every method on every sample: run, scored, and cached, so that nothing is done twice."""
+"""Run and score every method on every sample, and cache results so that nothing is done twice."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from ssbsn_cli.core.runtime.device import PeakMemory
 from ssbsn_cli.core.runtime.storage import write_atomically
 from ssbsn_cli.core.types import Notify
 
-# Raise it when the same settings come to mean something else.
+# Raise this when the meaning of the same settings changes.
 _VERSION = 1
-# No score or time is as large, and sums of this do not overflow.
+# No score or time is this large, and sums of this do not overflow.
 _ABSURD = 1e12
 _MOST_TOLD = 1 << 16
 
 
 class _Kept(BaseModel):
-    """What the cache tells of a result besides its pixels."""
+    """The part of a cached result that is not pixels."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -51,8 +51,8 @@ class _Todo:
 class ResultCache:
     """A folder of results by the sample's content, the weights and the options.
 
-    It is made when it is first needed; without one, nothing is kept. `warn` is told once if results
-    cannot be kept. The evaluation goes on.
+    It is created when it is first needed. Without a folder, nothing is kept. `warn` is called once
+    if results cannot be kept; the evaluation continues.
     """
 
     def __init__(self, folder: Path | None, warn: Notify) -> None:
@@ -60,12 +60,12 @@ class ResultCache:
         self._warn = warn
 
     def get(self, key: str, method: str, todo: _Todo, metrics: Iterable[str]) -> Result | None:
-        """Return the result under a key; None if there is none with these metrics, in order."""
+        """Return the result under a key with these metrics, in their order, or None."""
         if self.folder is None:
             return None
         sample = todo.sample
         try:
-            # NumPy leaves files open that it cannot read.
+            # NumPy does not close files that it cannot read.
             with self._path(key).open("rb") as stream, np.load(stream) as file:
                 size = sum(entry.file_size for entry in file.zip.infolist())
                 if size > sample.noisy.size * 4 + _MOST_TOLD:
@@ -73,7 +73,7 @@ class ResultCache:
                 kept = _Kept.model_validate_json(file["told"].tobytes())
                 pixels = file.get("pixels")
             scores = {name: kept.scores[name] for name in metrics}
-        # A damaged or hostile file can raise nearly anything, and costs no more than its time.
+        # A damaged or hostile file can raise almost anything, and only costs time.
         except Exception:
             return None
         if not _fit(pixels, todo):
@@ -104,7 +104,7 @@ class ResultCache:
 
 
 def _fit(pixels: NDArray[Any] | None, todo: _Todo) -> bool:
-    """Tell whether pixels can be those of the result, or are not needed."""
+    """Return whether pixels are plausible for the result, or not needed."""
     if pixels is None:
         return not todo.wants_pixels
     if pixels.shape != todo.sample.noisy.shape:
@@ -123,10 +123,10 @@ def evaluate(
 ) -> Iterator[Result]:
     """Denoise each sample by each method, whose names differ, and score the results.
 
-    Methods that gain by it denoise consecutive samples of one size together. No more than one
-    batch is held in memory. For each method, results come in the order of the samples.
+    Methods that benefit denoise consecutive samples of one size together. At most one batch is held
+    in memory. For each method, results come in the order of the samples.
 
-    `wants_pixels` tells by a sample's name whether the pixels of its results are needed.
+    `wants_pixels` takes a sample's name and returns whether the pixels of its results are needed.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def evaluate(
 
 
 def _batches(dataset: Dataset, methods: Sequence[Method]) -> Iterator[list[Sample]]:
-    """Yield runs of samples of one size and type, as long as the largest batch of a method."""
+    """Yield groups of samples of one size and type, as large as the largest batch of a method."""
     for (shape, _), alike in groupby(dataset, lambda each: (each.noisy.shape, each.noisy.dtype)):
         size = max(method.batch_size(*shape[:2]) for method in methods)
         while batch := list(islice(alike, size)):
@@ -151,7 +151,7 @@ def _batches(dataset: Dataset, methods: Sequence[Method]) -> Iterator[list[Sampl
 
 
 def _digest(sample: Sample) -> str:
-    """Return a digest of a sample's pixels, which leaves out its name."""
+    """Return a digest of a sample's pixels, which does not depend on its name."""
     digest = hashlib.sha256()
     for picture in (sample.noisy, *sample.references):
         digest.update(f"{picture.dtype.str}{picture.shape}".encode())
@@ -162,7 +162,7 @@ def _digest(sample: Sample) -> str:
 def _run(
     method: Method, batch: Sequence[_Todo], metrics: Sequence[Metric], cache: ResultCache
 ) -> Iterator[Result]:
-    """Look a batch up in the cache, and denoise what is missing there."""
+    """Look up a batch in the cache, and denoise the missing samples."""
     names = sorted(metric.name for metric in metrics)
     height, width = batch[0].sample.noisy.shape[:2]
 
@@ -176,7 +176,7 @@ def _run(
     for todo, result in zip(batch, kept, strict=True):
         if result is None:
             result = next(fresh)
-            # The key may have changed: if a precision failed, another one is in use now.
+            # The key may have changed: if a precision was too low, another one is in use now.
             cache.put(key(todo), result)
         yield result
 

@@ -1,6 +1,6 @@
-"""Photographs: reading and writing them without losing depth, alpha or metadata.
+"""Photographs: read and write them without losing depth, alpha or metadata.
 
-Bytes become a `Photo`, a `Photo` becomes bytes; nothing here knows about networks.
+Bytes become a `Photo`, and a `Photo` becomes bytes. Nothing here knows about networks.
 """
 
 from ssbsn_cli.core.imaging.formats import (

@@ -1,4 +1,4 @@
-"""Photos made alike: their depth, their alpha, which way is up."""
+"""Conversions of photos: bit depth, range, alpha, orientation."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
     7: lambda p: p.swapaxes(0, 1)[::-1, ::-1],
     8: lambda p: p.swapaxes(0, 1)[::-1],
 }
-# By how much values may be darker than black or brighter than white without a word.
+# Values may exceed black and white by this much without a notice.
 BARELY = 0.01
-# From here on, width and height change places.
+# From this orientation on, width and height are exchanged.
 _FIRST_ON_SIDE = 5
 
 
 def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
     """Convert (H, W, C) of uint16, or of floats with white at 1, to uint8 or uint16.
 
-    Values are rounded to the nearest, floats outside [0, 1] clipped, and NaN becomes black. An
-    array that has the type already is returned as it is.
+    Values are rounded to the nearest, floats are clipped to [0, 1], and NaN becomes black. An array
+    that already has the type is returned unchanged.
     """
     if pixels.dtype == dtype:
         return pixels
@@ -48,10 +48,10 @@ def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
 
 
 def widen_range(pixels: Pixels, bits: int) -> tuple[Pixels, bool]:
-    """Convert integers of some bits in the narrow range of video, ITU-T H.273, to the whole range.
+    """Convert integers of `bits` bits from the narrow range of video, ITU-T H.273, to full range.
 
-    Alpha has the whole range already. Returns the pixels, and whether some were darker than black
-    or brighter than white by more than rounding explains: those are clipped.
+    Alpha already has the full range. Returns the pixels, and whether some exceeded black or white
+    by more than rounding explains. Those are clipped.
     """
     white, unit = (1 << bits) - 1, 1 << (bits - 8)
     black, span = 16 * unit, 219 * unit
@@ -65,10 +65,10 @@ def widen_range(pixels: Pixels, bits: int) -> tuple[Pixels, bool]:
 
 
 def rescale(pixels: Pixels, old: int, new: int, out: Pixels) -> Pixels:
-    """Scale integers whose white is `old` so that white is `new`; write them to `out`, return it.
+    """Scale integers from white at `old` to white at `new`; write them to `out` and return it.
 
-    Both are below 65536. Values above `old` count as white, and results are rounded to the nearest.
-    `out` may be `pixels`.
+    `old` and `new` are below 65536. Values above `old` count as white, and results are rounded to
+    the nearest. `out` may be `pixels`.
     """
     for rows in pixel_rows(pixels):
         part = pixels[rows]
@@ -79,7 +79,7 @@ def rescale(pixels: Pixels, old: int, new: int, out: Pixels) -> Pixels:
 
 
 def straighten_alpha(photo: Photo) -> Photo:
-    """Divide the colours by the alpha that they are multiplied by; return others as they are."""
+    """Divide colours by alpha if they are multiplied by it; return other photos unchanged."""
     if photo.alpha != "associated" or not photo.has_alpha:
         return photo
     pixels = photo.pixels.copy()
@@ -94,13 +94,13 @@ def straighten_alpha(photo: Photo) -> Photo:
 
 
 def is_opaque(photo: Photo) -> bool:
-    """Tell whether a photo's alpha channel hides nothing anywhere, so that it can be left out."""
+    """Return whether a photo's alpha channel is opaque everywhere, so that it can be left out."""
     alpha = photo.pixels[..., -1]
     return bool((alpha == white_of(alpha.dtype)).all())
 
 
 def upright(photo: Photo) -> Photo:
-    """Turn a photo as its metadata ask, and make them ask no more."""
+    """Turn a photo as its metadata say, and make them say that it is upright."""
     orientation, metadata = settle_turn(photo.metadata)
     if orientation not in _TURNS:
         return replace(photo, metadata=metadata)
@@ -113,18 +113,18 @@ def upright(photo: Photo) -> Photo:
 
 
 def settle_upright(metadata: Metadata, turned: bool = False) -> Metadata:
-    """Make metadata ask for no turn, since the pixels are upright whatever EXIF says.
+    """Make metadata say that the pixels are upright, whatever EXIF said before.
 
-    `turned` tells whether that exchanged width and height.
+    `turned` is whether turning them exchanged width and height.
     """
     _, metadata = settle_turn(metadata)
     return replace(metadata, exif=mark_upright(metadata.exif, turned))
 
 
 def settle_turn(metadata: Metadata) -> tuple[int, Metadata]:
-    """Tell how to turn a photo, 1 to 8 as in EXIF or 0 if nothing says, and settle its XMP.
+    """Return the orientation of a photo, 1 to 8 as in EXIF or 0 if unknown, and reset it in XMP.
 
-    EXIF decides, and stays as it is. XMP is asked only where EXIF does not say.
+    EXIF decides, and does not change. XMP counts only if EXIF does not state an orientation.
     """
     orientation = orientation_of(metadata.exif)
     if not orientation and (stated := _XMP_ORIENTATION.search(metadata.xmp)):

@@ -1,4 +1,4 @@
-"""AVIF: 8, 10 and 12 bits, and the metadata that the binding of libavif leaves out."""
+"""AVIF with 8, 10 and 12 bits, and the metadata that the binding of libavif leaves out."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from ssbsn_cli.core.imaging.profile import SRGB
 
 _BRAND = slice(8, 12)
 _LOSSLESS = 100
-# By these numbers of H.273, the profile says what the colours are.
+# These numbers of H.273 say that the profile defines the colours.
 _BY_PROFILE = bytes((2, 2, 0, 1))
 _FINE_CHROMA = 90
-# On a scale of 0 to 10: three times as fast as 6, with files as small.
+# On a scale of 0 to 10: three times as fast as 6, and files are as small.
 _SPEED = 8
 
 
 def _decode(stream: BinaryIO) -> Photo:
-    """Read an AVIF, cropped and turned as it says: what EXIF says about that does not count."""
+    """Read an AVIF, and crop and turn it as its properties say; EXIF does not count."""
     data = stream.read()
     if data[_BRAND] == b"avis":
         raise animation()
@@ -43,7 +43,7 @@ def _decode(stream: BinaryIO) -> Photo:
         pixels = pixels[..., None]
     bits = 16
     if pixels.dtype == np.uint16:
-        # Some writers leave out the bits; the configuration of the codec has them, too.
+        # Some writers leave out the bit depth, but the codec's configuration also states it.
         config = items.find(b"av1C")[2:3]
         bits = (items.find(b"pixi")[5:6] or (b"\x0c" if config[0] & 0x20 else b"\x0a"))[0]
         rescale(pixels, (1 << bits) - 1, 65535, pixels)
@@ -52,7 +52,7 @@ def _decode(stream: BinaryIO) -> Photo:
 
 
 def _transform(pixels: Pixels, items: Items) -> tuple[Pixels, bool]:
-    """Crop, turn and mirror, and tell whether width and height have changed places."""
+    """Crop, turn and mirror; also return whether width and height were exchanged."""
     turned = False
     for kind, body in items.properties:
         if kind == b"clap":
@@ -66,7 +66,7 @@ def _transform(pixels: Pixels, items: Items) -> tuple[Pixels, bool]:
 
 
 def _crop(pixels: Pixels, body: bytes) -> Pixels:
-    """Cut out the clean aperture: sizes, and how far its centre is from the picture's."""
+    """Crop to the clean aperture: its size, and the offset of its centre from the picture's."""
     numbers = struct.unpack(">iIiIiIiI", body)
     width, height, across, down = (Fraction(*numbers[at : at + 2]) for at in range(0, 8, 2))
     left = across + (pixels.shape[1] - width) / 2
@@ -77,7 +77,7 @@ def _crop(pixels: Pixels, body: bytes) -> Pixels:
 
 
 def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
-    """Write an AVIF, lossless at quality 100; 16 bits become 10, or 12 if the photo came so."""
+    """Write an AVIF, lossless at quality 100; 16 bits become 10, or 12 if the photo had 12."""
     pixels, bits = coded_pixels(photo)
     options: dict[str, Any] = {"bitspersample": bits}
     if pixels.shape[2] == 1:
@@ -95,7 +95,7 @@ def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
 def add_metadata(data: bytes, metadata: Metadata) -> bytes:
     """Add metadata to an AVIF, as items and as a property of the image.
 
-    The file is as libavif writes it: one image, maybe with alpha, whose places take 32 bits.
+    The file must come from libavif: one image, maybe with alpha, with 32-bit positions.
     """
     head, meta, *_ = read_boxes(data)
     parts = {
@@ -130,7 +130,7 @@ def _add_property(content: bytes, primary: bytes, kind: bytes, body: bytes) -> b
     store, links = (content[box.start : box.end] for box in read_boxes(content))
     store += build_box(kind, body)
     place = sum(1 for _ in read_boxes(store))
-    # Version 0: the item, how many properties it has, and a byte for each.
+    # Version 0: the item, the number of its properties, and a byte for each.
     at = 8
     while links[at : at + 2] != primary:
         at += 3 + links[at + 2]
@@ -146,7 +146,7 @@ def _add_property(content: bytes, primary: bytes, kind: bytes, body: bytes) -> b
 
 
 def _move_places(content: bytes, by: int, added: list[bytes], size: int) -> bytes:
-    """Move the places of items by some bytes, and add those of items at the end of a file."""
+    """Move the positions of items by some bytes, and add new items at the end of the file."""
     assert content[:6] == b"\0\0\0\0\x44\0"
     (count,) = struct.unpack_from(">H", content, 6)
     table = []

@@ -1,7 +1,7 @@
-"""The boxes that HEIF, AVIF, JPEG XL and Canon's CR3 files consist of (ISO/IEC 14496-12).
+"""The boxes of HEIF, AVIF, JPEG XL and Canon's CR3 files (ISO/IEC 14496-12).
 
-In HEIF and AVIF, one of them lists items: images, EXIF, XMP. Each image has properties, such as
-its size and how to turn it (ISO/IEC 23008-12).
+In HEIF and AVIF, one box lists items: images, EXIF, XMP. Each image has properties, such as its
+size and orientation (ISO/IEC 23008-12).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PICTURES = frozenset((b"hvc1", b"av01", b"grid", b"iovl", b"iden", b"jpeg", b"u
 
 @dataclass(frozen=True)
 class Box:
-    """A box: its kind, and where its content starts and ends."""
+    """A box: its kind, and the start and end of its content."""
 
     kind: bytes
     start: int
@@ -39,11 +39,11 @@ class Items:
     properties : tuple of (bytes, bytes)
         Kinds and contents, in the order in which they apply.
     others : int
-        How many further images there are, not counting tiles, thumbnails, depth maps and the like.
+        The number of other images, not counting tiles, thumbnails, depth maps and the like.
     auxiliary : tuple of bytes
-        What such maps are, as URNs, and "tmap" if one makes the image brighter on HDR displays.
+        The kinds of such maps, as URNs, and "tmap" for a map that brightens the image for HDR.
     damaged : bool
-        Whether there are EXIF or XMP that cannot be found or that are none.
+        Whether EXIF or XMP is listed but missing or invalid.
     """
 
     properties: tuple[tuple[bytes, bytes], ...]
@@ -55,18 +55,18 @@ class Items:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height, before anything is turned."""
+        """Width and height, before the image is turned."""
         width, height = struct.unpack(">2I", self.find(b"ispe")[4:12])
         return width, height
 
     def find(self, kind: bytes, beginning: bytes = b"") -> bytes:
-        """Return the first property of a kind that begins so, without that; empty if none."""
+        """Return the first property of this kind and beginning, without the beginning, or b""."""
         found = (body for name, body in self.properties if name == kind)
         return next((b[len(beginning) :] for b in found if b.startswith(beginning)), b"")
 
 
 class _Numbers:
-    """Reads big-endian numbers and texts, one after the other."""
+    """Reads successive big-endian numbers and strings."""
 
     def __init__(self, data: bytes, at: int) -> None:
         self.data, self.at = data, at
@@ -85,7 +85,7 @@ class _Numbers:
 
 
 def read_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
-    """Yield the boxes that follow each other in a part of a file; refuse one that is longer."""
+    """Yield the successive boxes in a part of a file; refuse a box that exceeds the part."""
     end = len(data) if end is None else end
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, start)
@@ -107,9 +107,9 @@ def build_box(kind: bytes, content: bytes) -> bytes:
 
 
 def strip_exif(content: bytes) -> bytes:
-    """Return the EXIF block of an item or a box, or nothing if there is none.
+    """Return the EXIF block of an item or a box, or b"" if there is none.
 
-    The first four bytes say how many to skip, but some writers put something else there.
+    The first four bytes are the number of bytes to skip, but some writers put something else there.
     """
     for start in (4 + int.from_bytes(content[:4], "big"), 4):
         block = content[start:].removeprefix(b"Exif\0\0")
@@ -120,7 +120,7 @@ def strip_exif(content: bytes) -> bytes:
 
 
 def hide_texts(data: bytes) -> bytes:
-    """Return a HEIF or AVIF whose EXIF and XMP a decoder does not look for, nor fail on."""
+    """Return a HEIF or AVIF with EXIF and XMP hidden, so that decoders cannot fail on them."""
     hidden = bytearray(data)
     meta = next(box for box in read_boxes(data) if box.kind == b"meta")
     parts = {box.kind: box for box in read_boxes(data, meta.start + 4, meta.end)}
@@ -173,7 +173,7 @@ def read_items(data: bytes) -> Items:
 
 
 def _join(data: bytes, places: list[tuple[int, int]]) -> bytes:
-    """Return an item, or nothing if it is not all there or longer than its file."""
+    """Return an item, or b"" if it is incomplete or longer than its file."""
     whole = all(end <= len(data) for _, end in places)
     if not whole or sum(end - start for start, end in places) > len(data):
         return b""
@@ -181,7 +181,7 @@ def _join(data: bytes, places: list[tuple[int, int]]) -> bytes:
 
 
 def _read_entries(data: bytes, box: Box) -> Iterator[tuple[int, bytes, int]]:
-    """Yield visible items, their type, or the content type of texts, and where the type stands."""
+    """Yield visible items, their type (for texts the content type), and the type's position."""
     start = box.start + (6 if data[box.start] == 0 else 8)
     for entry in read_boxes(data, start, box.end):
         number = _Numbers(data, entry.start)
@@ -198,13 +198,13 @@ def _read_entries(data: bytes, box: Box) -> Iterator[tuple[int, bytes, int]]:
 
 
 def _read_places(data: bytes, parts: dict[bytes, Box]) -> dict[int, list[tuple[int, int]]]:
-    """Map items to the parts of the file that hold them: from where to where."""
+    """Map items to the parts of the file that hold them, as (start, end)."""
     number = _Numbers(data, parts[b"iloc"].start)
     version = number.take(4) >> 24
     sizes = number.take(2)
     offset_size, length_size, base_size, index_size = (sizes >> s & 15 for s in (12, 8, 4, 0))
     places: dict[int, list[tuple[int, int]]] = {}
-    # Places may take no bytes at all, so a count alone bounds nothing.
+    # Places may take no bytes at all, so a large count must be refused.
     left = len(data)
     for _ in range(number.take(2 if version < 2 else 4)):
         item = number.take(2 if version < 2 else 4)
@@ -249,7 +249,7 @@ def _read_properties(data: bytes, box: Box) -> dict[int, list[tuple[bytes, bytes
 
 
 def _read_references(data: bytes, parts: dict[bytes, Box], primary: int) -> Iterator[int]:
-    """Yield parts of images, what belongs to one such as thumbnails, and what describes others."""
+    """Yield tiles of images, their thumbnails and maps, and metadata of other images."""
     box = parts.get(b"iref")
     if box is None:
         return

@@ -1,4 +1,4 @@
-"""What a file format consists of: one `Codec` for each, in the file that reads and writes it."""
+"""The interface of file formats: each has a `Codec` in the file that reads and writes it."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ class Codec:
     Parameters
     ----------
     name, label : str
-        What options and `Photo.format` call it, and what messages call it.
+        Its name in options and in `Photo.format`, and its name in messages.
     extensions : tuple of str
         In lower case, with the dot.
     dtypes : tuple of str
         The pixel types it can hold, the deepest last.
     matches : callable
-        Takes the first 4096 bytes of a file, and tells whether it is of this format.
+        Takes the first 4096 bytes of a file, and returns whether it has this format.
     decode : callable
-        Takes a file, open for reading and seekable, and returns its `Photo` as stored: not yet
+        Takes a file, open for reading and seekable, and returns its `Photo` as stored, not yet
         turned upright. Raises `Refusal`; any other error means that the file is damaged.
     encode : callable
         Takes a `Photo`, an empty file, open for writing and reading, and the quality, 1 to 100.
         The photo has one of `dtypes` and of `alphas`, and a colour profile that fits its channels.
         None if the format can only be read.
     alphas : tuple of {"unassociated", "associated", "unspecified"}
-        The meanings an alpha channel can have; empty if there is no alpha channel.
+        The possible meanings of an alpha channel; empty if there is no alpha channel.
     max_side : int, optional
         The most pixels in a row or a column.
     keeps : mapping of str to int
-        Which fields of `Metadata` the format holds, and in how many bytes at most. `encode` gets
-        no others. A format without ``resolution`` or ``cicp`` gets them as EXIF and as a profile.
+        The fields of `Metadata` that the format holds, and their maximum sizes in bytes. `encode`
+        gets no others. Without ``resolution`` or ``cicp``, it gets them as EXIF and as a profile.
     grey : bool
-        Whether it holds grey pixels as such, and not only as RGB.
+        Whether it holds grey pixels with one channel, and not only as RGB.
     moves_exif : bool
-        Whether EXIF comes to lie elsewhere in its block, which maker notes may not survive.
+        Whether the contents of EXIF blocks are moved, which some maker notes do not survive.
     measure : callable, optional
         Takes a file as `decode` does, and returns the width and height that its header claims,
-        without decoding it. It may raise what `decode` may.
+        without decoding it. May raise the same errors as `decode`.
     modules, extra : tuple of str, str
-        Packages that it needs, and the extra of this package that installs them, such as "heif".
+        Modules that it needs, and the extra of this package that installs them, such as "heif".
     """
 
     name: str
@@ -73,19 +73,20 @@ class Codec:
 
     @property
     def is_installed(self) -> bool:
-        """Whether the packages that it needs are there."""
+        """Whether the packages that it needs are installed."""
         return all(find_spec(module) for module in self.modules)
 
     @property
     def how_to_install(self) -> str:
-        """The sentence that says how to get the packages that it needs."""
+        """The sentence that says how to install the packages that it needs."""
         return f'Install it with pip install "ssbsn[{self.extra}]".'
 
 
 class Refusal(Exception):  # noqa: N818 - a decoder's answer, not an error that users meet
     """Why a file cannot become a photo, and what to do next.
 
-    Decoders do not know the file's name: `reason` follows it in a sentence without a full stop.
+    Decoders do not know the file's name. `reason` is the rest of a sentence that starts with it,
+    without the full stop.
     """
 
     def __init__(self, reason: str, hint: str) -> None:
@@ -94,12 +95,12 @@ class Refusal(Exception):  # noqa: N818 - a decoder's answer, not an error that 
 
 
 def cut_short() -> Refusal:
-    """Return the refusal of a file whose end is missing."""
+    """Return the refusal of an incomplete file."""
     return Refusal("is cut short", "Copy or download it again.")
 
 
 def damaged(label: str) -> Refusal:
-    """Return the refusal of a file that does not decode, by the label of its format."""
+    """Return the refusal of a file that cannot be decoded, given the label of its format."""
     return Refusal(f"is a damaged {label}", "Copy or download it again, or export it anew.")
 
 

@@ -1,4 +1,4 @@
-"""A picture of before and after, side by side: the whole photos, and their centres enlarged."""
+"""Comparisons of before and after, side by side: the whole photos, and their centres enlarged."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _GAP = 8
 
 
 class Comparison:
-    """Remembers what a photo looks like, and draws it beside what becomes of it.
+    """Draws a photo and its result side by side.
 
-    Both are of one shape, (H, W, 1 or 3), and uint8, uint16 or floats with white at 1. Rows come
-    from top to bottom, a few or all at once. Only what the picture shows is kept, so the photo can
-    be changed in place meanwhile.
+    Both have the same shape, (H, W, 1 or 3), and are uint8, uint16 or floats with white at 1. Rows
+    are added from top to bottom, a few or all at once. Only copies of what the picture shows are
+    kept, so the photo can then be changed in place.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -40,12 +40,12 @@ class Comparison:
 
 
 class _Digest:
-    """What a column shows of a photo: a small copy of it all, and its centre."""
+    """The contents of a column: a small copy of a photo, and its centre."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._size = _size(shape)
         self._centre = _centre(shape)
-        # Blocks are averaged as rows come, to about twice the size, which `column` resizes evenly.
+        # Blocks of new rows are averaged to about twice the final size; `column` does the rest.
         self._step = max(max(shape[:2]) // (2 * _PANEL), 1)
         self._width = max(shape[1] // self._step, 1)
         self._top = 0
@@ -83,7 +83,7 @@ class _Digest:
 
 
 def _size(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return width and height of a whole photo in the picture."""
+    """Return the width and height of the whole photo in the picture."""
     height, width = shape[:2]
     scale = min(_PANEL / max(height, width), 1)
     return max(round(width * scale), 1), max(round(height * scale), 1)
@@ -98,7 +98,7 @@ def _centre(shape: tuple[int, ...]) -> tuple[slice, slice]:
 
 def _resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     if pixels.dtype == np.float16:
-        # OpenCV has no such numbers.
+        # OpenCV does not support them.
         pixels = pixels.astype(np.float32)
     resized = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     return resized.reshape(size[1], size[0], pixels.shape[2])

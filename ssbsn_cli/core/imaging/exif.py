@@ -1,7 +1,7 @@
-"""EXIF blocks, and the directories of tags that they and TIFF files consist of.
+"""EXIF blocks, and the tag directories of EXIF blocks and TIFF files.
 
-Values stay the bytes they are in the file: what a strange camera wrote into a tag can then neither
-fail nor change on its way from one file to another.
+Values stay the bytes that they are in the file, so that unusual values of a camera cannot cause
+errors and do not change when they are copied.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal, TypeAlias, Union
 
 ORIENTATION, XMP, ICC = 274, 700, 34675
-# Captions, by themselves and among the image resources of Photoshop.
+# Captions on their own, and among the image resources of Photoshop.
 IPTC, RESOURCES = 33723, 34377
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 EXIF_IFD, MAKER_NOTE = 34665, 37500
@@ -20,29 +20,29 @@ GPS_IFD, _INTEROP_IFD = 34853, 40965
 SUB_DIRECTORIES, DNG_VERSION = 330, 50706
 _POINTERS = {EXIF_IFD, GPS_IFD, _INTEROP_IFD}
 
-# The tags of a first directory that describe the photo rather than how its bytes are laid out:
-# titles, camera, software, dates, people, white and primaries, resolution, rating, the XP tags of
-# Windows, and where on Earth the pixels lie (GeoTIFF and GDAL).
+# The tags of a first directory that describe the photo, not the layout of its bytes: titles,
+# camera, software, dates, people, white and primaries, resolution, rating, the XP tags of Windows,
+# and the geographic position of the pixels (GeoTIFF and GDAL).
 DESCRIPTIVE = {269, 270, 271, 272, 285, 305, 306, 315, 316, 318, 319, 18246, 18249, 33432}
 DESCRIPTIVE |= {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
 DESCRIPTIVE |= {40091, 40092, 40093, 40094, 40095, *_POINTERS}
 DESCRIPTIVE |= {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}
 
-# Bytes of a value by its TIFF type.
+# Bytes per value, by TIFF type.
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _BIG_SIZES = SIZES | {16: 8, 17: 8, 18: 8}
 _LONG, _LONG8 = 4, 16
-# Bytes of all values of a directory.
+# The most bytes that all values of a directory may take.
 _MAX_VALUES = 64 << 20
 _MAX_DEPTH = 2
 
-# What reading a broken block raises.
+# Errors that reading a broken block raises.
 BROKEN = (struct.error, ValueError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One tag: the TIFF type, how many values, and their bytes in the file's byte order."""
+    """One tag: the TIFF type, the number of values, and their bytes in the file's byte order."""
 
     kind: int
     count: int
@@ -53,18 +53,18 @@ Directory: TypeAlias = dict[int, Union[Entry, "Directory"]]
 
 
 class Layout:
-    """How a TIFF structure is laid out: byte order ("<" or ">"), and classic or BigTIFF."""
+    """The layout of a TIFF structure: byte order ("<" or ">"), and classic or BigTIFF."""
 
     def __init__(self, order: str, big: bool = False) -> None:
         self.order, self.big = order, big
         self.endian: Literal["little", "big"] = "little" if order == "<" else "big"
-        # Bytes of a value by its TIFF type.
+        # Bytes per value, by TIFF type.
         self.sizes = _BIG_SIZES if big else SIZES
         # Tag, type and number of values.
         self.head = struct.Struct(order + ("HHQ" if big else "HHI"))
         # Number of tags in a directory.
         self.count = struct.Struct(order + ("Q" if big else "H"))
-        # A position in the file; values of at most its size are stored in its place.
+        # A position in the file; values that fit into its bytes are stored there instead.
         self.offset = struct.Struct(order + ("Q" if big else "I"))
 
     def read_offset(self, stream: BinaryIO, place: int) -> int:
@@ -75,7 +75,7 @@ class Layout:
 
 
 def read_header(stream: BinaryIO) -> tuple[Layout, int]:
-    """Read how a TIFF structure, at the start of a stream, is laid out, and where its tags are.
+    """Read the layout of the TIFF structure in a stream, and the position of its first directory.
 
     Raises one of `BROKEN` if there is no TIFF header.
     """
@@ -94,15 +94,15 @@ def read_directory(
 ) -> Directory:
     """Read a directory and those that its EXIF, GPS and interoperability tags point to.
 
-    Tags that point outside the file or are of unknown type are left out, and so is what makes a
-    directory larger than 64 MiB. If tags are `wanted`, others are left out, but the directories
-    below are read whole. Raises one of `BROKEN` if the directory itself is broken.
+    Tags that point outside the file or have an unknown type are left out, and so are values that
+    exceed 64 MiB per directory. If `wanted` is given, only those tags are read, but directories
+    below them are read completely. Raises one of `BROKEN` if the directory itself is broken.
     """
     found: Directory = {}
     room = _MAX_VALUES
     for tag, kind, count, place in list_tags(stream, layout, position):
         size = layout.sizes.get(kind, 0) * count
-        # If a tag is there twice, the first counts, so a bomb cannot repeat it many times.
+        # The first of repeated tags counts, so a bomb cannot repeat a tag many times.
         if tag in found or (wanted is not None and tag not in wanted) or not 0 < size <= room:
             continue
         stream.seek(place if size <= layout.offset.size else layout.read_offset(stream, place))
@@ -122,15 +122,15 @@ def read_directory(
 
 
 def take(directory: Directory, tag: int) -> bytes:
-    """Remove a tag from a directory and return its bytes, or none if it is not there."""
+    """Remove a tag from a directory and return its bytes, or b"" if it is missing."""
     item = directory.pop(tag, None)
     return item.data if isinstance(item, Entry) else b""
 
 
 def list_tags(stream: BinaryIO, layout: Layout, position: int) -> list[tuple[int, int, int, int]]:
-    """List each tag of a directory, its type, the number of its values, and their place.
+    """List the tags of a directory: tag, type, number of values, and place.
 
-    If the values are too long for that place, their position is there. Raises one of `BROKEN` if
+    The place holds the values, or their position if they are too long. Raises one of `BROKEN` if
     the directory is broken.
     """
     stream.seek(position)
@@ -147,18 +147,18 @@ def list_tags(stream: BinaryIO, layout: Layout, position: int) -> list[tuple[int
 
 
 def next_directory(stream: BinaryIO, layout: Layout, position: int, tags: int) -> int:
-    """Return the position of the directory after one with a number of tags; 0 if it is the last.
+    """Return the position of the directory after one with this number of tags; 0 after the last.
 
-    Raises struct.error if the file ends before.
+    Raises struct.error if the file is too short.
     """
     size = layout.head.size + layout.offset.size
     return layout.read_offset(stream, position + layout.count.size + tags * size)
 
 
 def pack(directory: Directory, layout: Layout, base: int) -> bytes:
-    """Write a directory, its values, and the directories below it.
+    """Return the bytes of a directory, its values, and the directories below it.
 
-    The result must be put at the position `base` of the file, which must be even. Values must be in
+    They must be written at the position `base` of the file, which must be even. Values must have
     the layout's byte order. Values of types that the layout lacks are left out.
     """
     known = [
@@ -194,9 +194,9 @@ def parse_exif(blob: bytes) -> tuple[Layout, Directory]:
 
 
 def open_exif(blob: bytes) -> tuple[io.BytesIO, Layout, int]:
-    """Return an EXIF block as a stream, its layout, and where its first directory is.
+    """Return an EXIF block as a stream, its layout, and the position of its first directory.
 
-    Raises one of `BROKEN` if it is no EXIF block.
+    Raises one of `BROKEN` if it is not an EXIF block.
     """
     stream = io.BytesIO(blob)
     layout, position = read_header(stream)
@@ -206,6 +206,6 @@ def open_exif(blob: bytes) -> tuple[io.BytesIO, Layout, int]:
 
 
 def build_exif(directory: Directory, order: str) -> bytes:
-    """Write an EXIF block as in `Metadata.exif`, of values in the byte order "<" or ">"."""
+    """Return an EXIF block as in `Metadata.exif`, for values in the byte order "<" or ">"."""
     head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8)
     return head + pack(directory, Layout(order), len(head))

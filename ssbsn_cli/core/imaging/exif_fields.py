@@ -1,7 +1,7 @@
-"""Single facts of EXIF blocks: which way is up, the resolution in print, maker notes.
+"""Single fields of EXIF blocks: orientation, print resolution, maker notes.
 
-Where it can be, a block is changed in place, and every other byte stays where it was, since maker
-notes may refer to positions in the block.
+If possible, a block is changed in place and every other byte keeps its position, since maker notes
+may refer to positions in the block.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _ORIENTATION_KINDS = (1, 3, 4)
 _SHORT, _RATIONAL = 3, 5
 _INCH, _CENTIMETRE = 2, 3
 _CM_PER_INCH = 2.54
-# What users are told is lost if maker notes refer to positions.
+# The entry in `Metadata.lost` if maker notes refer to positions.
 LOST_NOTES = "maker notes"
-# Maker notes that begin so refer to nothing outside themselves, and may be moved.
+# Maker notes with these beginnings refer to nothing outside themselves, and may be moved.
 _MOVABLE_NOTES = (
     b"Apple iOS\0",
     b"FUJIFILM",
@@ -46,7 +46,7 @@ _MOVABLE_NOTES = (
 
 
 def orientation_of(blob: bytes) -> int:
-    """Read from an EXIF block how to turn its photo: 1 to 8, or 0 if it is broken or silent."""
+    """Return the orientation in an EXIF block, 1 to 8, or 0 if it is broken or states none."""
     try:
         layout, directory = parse_exif(blob)
     except BROKEN:
@@ -59,10 +59,10 @@ def orientation_of(blob: bytes) -> int:
 
 
 def mark_upright(blob: bytes, turned: bool) -> bytes:
-    """Make an EXIF block say that its photo needs no turning any more.
+    """Make an EXIF block say that its photo is upright.
 
-    Its thumbnail, which would now be the wrong way up, is left out. `turned` tells whether width
-    and height have changed places. A broken block stays as it is.
+    Its thumbnail, whose orientation would now be wrong, is left out. `turned` is whether width and
+    height were exchanged. A broken block is returned unchanged.
     """
     try:
         stream, layout, position = open_exif(blob)
@@ -81,7 +81,7 @@ def mark_upright(blob: bytes, turned: bool) -> bytes:
             try:
                 below = list_tags(stream, layout, layout.read_offset(stream, place))
             except BROKEN:
-                # It leads nowhere, so no viewer finds dimensions there either.
+                # The pointer is invalid, so no viewer finds dimensions there either.
                 continue
             _swap_values(upright, below, _DIMENSIONS)
     if turned:
@@ -92,7 +92,7 @@ def mark_upright(blob: bytes, turned: bool) -> bytes:
 def _swap_values(
     blob: bytearray, tags: list[tuple[int, int, int, int]], pair: tuple[int, int]
 ) -> None:
-    """Exchange two tags' type, count and value, or the position of it."""
+    """Exchange the type, count and value (or its position) of two tags."""
     fields = [
         slice(place - 6, place + 4)
         for tag, _, count, place in tags
@@ -104,7 +104,7 @@ def _swap_values(
 
 
 def resolution_of(blob: bytes) -> tuple[float, float] | None:
-    """Read from an EXIF block how many pixels an inch has in print, across and down."""
+    """Return the print resolution in an EXIF block, in pixels per inch across and down."""
     try:
         layout, directory = parse_exif(blob)
         unit = directory.get(RESOLUTION_UNIT)
@@ -125,7 +125,7 @@ def _rational(item: Entry, layout: Layout) -> float:
 
 
 def add_resolution(blob: bytes, resolution: tuple[float, float]) -> bytes:
-    """Write an EXIF block, which may be empty, anew with pixels per inch; the thumbnail goes."""
+    """Rewrite an EXIF block, which may be empty, with pixels per inch and without a thumbnail."""
     layout, directory = parse_exif(blob) if blob else (Layout("<"), {})
     directory |= {
         X_RESOLUTION: _ratio(resolution[0], layout),
@@ -140,7 +140,7 @@ def _ratio(value: float, layout: Layout) -> Entry:
 
 
 def drop_fixed_note(directory: Directory) -> bool:
-    """Remove maker notes that would become garbage when moved; tell whether there were any."""
+    """Remove maker notes that would become garbage when moved; return whether there were any."""
     below = directory.get(EXIF_IFD)
     note = below.get(MAKER_NOTE) if isinstance(below, dict) else None
     if not isinstance(below, dict) or not isinstance(note, Entry):
@@ -152,10 +152,9 @@ def drop_fixed_note(directory: Directory) -> bool:
 
 
 def movable_exif(blob: bytes) -> tuple[bytes, str]:
-    """Return an EXIF block without what cannot be written elsewhere, and what that is, or nothing.
+    """Return an EXIF block without parts that cannot be moved, and the name of those parts, or "".
 
-    Maker notes that refer to positions become garbage when moved. A block that is broken cannot be
-    moved at all.
+    Maker notes that refer to positions become garbage when moved. Broken blocks cannot be moved.
     """
     try:
         layout, directory = parse_exif(blob)

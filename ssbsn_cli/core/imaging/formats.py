@@ -1,4 +1,4 @@
-"""All file formats, and how they are told apart: by content when reading, by name when writing."""
+"""All file formats. Content identifies them when reading, and the name when writing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BY_EXTENSION = {
 PHOTO_EXTENSIONS = frozenset((*_BY_EXTENSION, *RAW.extensions))
 
 _HEAD = 4096
-# Formats that cannot be read here, so that a refusal can name them.
+# Formats that cannot be read, so that a refusal can name them.
 _FOREIGN = (
     (b"GIF8", "a GIF"),
     (b"8BPS", "a Photoshop document"),
@@ -46,7 +46,7 @@ _FOREIGN = (
 
 
 def format_of_path(path: PurePath | str) -> str:
-    """Return the one of `CODECS` that the extension of a file name asks for, such as "jpeg".
+    """Return the name in `CODECS` that the extension of a file name stands for, such as "jpeg".
 
     Raises
     ------
@@ -65,9 +65,9 @@ def format_of_path(path: PurePath | str) -> str:
 
 
 def result_extension(path: PurePath | str, format: str | None) -> str:
-    """Return the extension of a photo's result in a format: the photo's own where it fits.
+    """Return the extension of a photo's result in a format: the photo's own if it fits.
 
-    Camera raw files become ``.tif`` if no format is given, since only cameras write them.
+    Without a format, results of camera raw files get ``.tif``, since only cameras write raw files.
     """
     extension = PurePath(path).suffix
     if format is None:
@@ -78,23 +78,23 @@ def result_extension(path: PurePath | str, format: str | None) -> str:
 
 
 def is_photo_name(path: PurePath | str) -> bool:
-    """Tell by its name whether a file is a photo; hidden files are not. It need not exist."""
+    """Return whether a file is a photo by its name; hidden files are not. It need not exist."""
     path = PurePath(path)
     return path.suffix.lower() in PHOTO_EXTENSIONS and not path.name.startswith(".")
 
 
 def stored_dtype(photo: Photo, format: str) -> np.dtype[np.generic]:
-    """Return the type a photo's pixels have in a file: their own, or the format's deepest."""
+    """Return the type of a photo's pixels in a file: their own, or the format's deepest."""
     dtypes = CODECS[format].dtypes
     own = photo.pixels.dtype.name
     return np.dtype(own if own in dtypes else dtypes[-1])
 
 
 def sniff(stream: BinaryIO, suffix: str) -> Codec:
-    """Tell a file's format from how it begins; the file is at its start before and after.
+    """Identify a file's format by its first bytes; the file is at its start before and after.
 
-    The extension matters only for camera raw files: most of them begin as TIFFs do. Raises
-    `Refusal` if it is something else.
+    The extension matters only for camera raw files, since most of them start like TIFFs. Raises
+    `Refusal` if the format is unknown.
     """
     head = stream.read(_HEAD)
     stream.seek(0)

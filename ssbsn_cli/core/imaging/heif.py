@@ -1,4 +1,4 @@
-"""HEIF, which phones call HEIC: 8, 10 and 12 bits, and what it shares with AVIF."""
+"""HEIF, which phones call HEIC, with 8, 10 and 12 bits, and functions that AVIF shares."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _USUAL_BITS = 10
 KEEPS = dict.fromkeys(("exif", "xmp", "icc", "cicp"), UNLIMITED)
 _UNSPECIFIED = (0, 2)
-# What maps of alpha are called, which stays.
+# The endings of the names of alpha maps, which are kept.
 _ALPHAS = (b":auxid:1", b":auxiliary:alpha")
-# What a result will lack, by a part of the name of each map.
+# Maps that a result will lack, by a part of their names.
 _MAPS = {
     b"hdrgainmap": GAIN_MAP,
     b"tmap": GAIN_MAP,
@@ -48,7 +48,7 @@ _PRESET = "medium"
 
 
 def codec_of_brands(head: bytes) -> str:
-    """Tell by its first bytes what is in a HEIF: "heic", "avif", or "" if it is none."""
+    """Return what a HEIF contains, by its first bytes: "heic", "avif", or "" if it is no HEIF."""
     if head[4:8] != b"ftyp":
         return ""
     end = min(int.from_bytes(head[:4], "big"), len(head))
@@ -60,7 +60,7 @@ def codec_of_brands(head: bytes) -> str:
 
 
 def _decode(stream: BinaryIO) -> Photo:
-    """Read the primary image, which libheif turns as the file says: EXIF does not count."""
+    """Read the primary image, which libheif turns as its properties say; EXIF does not count."""
     import pillow_heif
 
     data = stream.read()
@@ -72,7 +72,7 @@ def _decode(stream: BinaryIO) -> Photo:
     pixels = pixels[:, : image.size[0]].reshape(height, min(width, image.size[0]), -1)
     name, _, bits = image.mode.partition(";")
     clipped = False
-    # libheif widens the range of colours, but not that of grey, which has no chroma.
+    # libheif widens the range of colours, but not that of grey images, which have no chroma.
     narrow = items.find(b"colr", b"nclx")[6:7] == b"\0"
     if narrow and not image.info.get("chroma"):
         pixels, clipped = widen_range(pixels, int(bits or 8))
@@ -89,16 +89,16 @@ def _decode(stream: BinaryIO) -> Photo:
 
 
 def metadata_of(items: Items, turned: bool) -> Metadata:
-    """Return the metadata of a HEIF or AVIF, as they are once its pixels are upright.
+    """Return the metadata of a HEIF or AVIF for upright pixels.
 
-    `turned` tells whether that exchanged width and height.
+    `turned` is whether turning them exchanged width and height.
     """
     icc = items.find(b"colr", b"prof") or items.find(b"colr", b"rICC")
     nclx = items.find(b"colr", b"nclx")
     cicp = b""
     if len(nclx) >= 4 and not icc:
         cicp = bytes([nclx[1], nclx[3], 0, 1])
-        # Unspecified colours are sRGB, too.
+        # Unspecified colours are taken for sRGB.
         if cicp == SRGB or cicp[0] in _UNSPECIFIED or cicp[1] in _UNSPECIFIED:
             cicp = b""
     lost = [
@@ -117,7 +117,7 @@ def metadata_of(items: Items, turned: bool) -> Metadata:
 
 
 def coded_pixels(photo: Photo) -> tuple[Pixels, int]:
-    """Return what is encoded, and of how many bits: 16 become those it came with, or 10."""
+    """Return the pixels to encode and their bits; 16 become those of the original file, or 10."""
     pixels = photo.pixels
     if pixels.dtype == np.uint8:
         return pixels, 8

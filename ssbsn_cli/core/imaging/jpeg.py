@@ -1,4 +1,4 @@
-"""JPEG: its segments, its pixels, and the metadata between them."""
+"""JPEG: pixels and metadata."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from ssbsn_cli.core.imaging.xmp import LOST_VIDEO
 
 _LOSSLESS = {0xC3, 0xC7, 0xCB, 0xCF}
 _FINE_CHROMA = 90
-# Progressive photos have about ten. Every scan costs time for every pixel.
+# Progressive photos have about ten. Every scan takes time for every pixel.
 _MAX_SCANS = 100
 # The mean of a block of 64 pixels takes at least one bit.
 _MOST_PIXELS_PER_BYTE = 512
-# Where data end, decoders go on with zeros; these begin with ones.
+# Decoders continue with zeros after the end of the data; these bytes start with ones.
 _FILL = b"\xfe" + np.random.default_rng(0).integers(1, 255, 1 << 14, dtype=np.uint8).tobytes()
 
 
 def _decode(stream: BinaryIO) -> Photo:
-    """Read a grey or RGB JPEG; whatever follows the end of the image is ignored."""
+    """Read a grey or RGB JPEG; data after the end of the image are ignored."""
     data = stream.read()
     found = Contents()
-    # Pillow gets no metadata, since it warns of broken ones and joins EXIF blocks.
+    # Pillow gets no metadata, since it warns of broken metadata and joins EXIF blocks.
     plain = [data[:2]]
     kept = end = 2
     marker = NO_END
@@ -64,14 +64,14 @@ def _decode(stream: BinaryIO) -> Photo:
         del data
         pixels = _pixels(plain)
     else:
-        # If a copy broke off, the disk may hold zeros or ones in place of the rest.
+        # If copying was interrupted, the rest may be zeros or ones.
         plain.append(data[kept:end].rstrip(b"\0\xff"))
         pixels = _pixels_without_end(plain)
     return Photo(pixels, found.metadata(), "jpeg")
 
 
 def _name_rest(rest: bytes) -> list[str]:
-    """Say what follows the end of the image, unless it is little, as padding is."""
+    """Name what follows the end of the image, unless it is as little as padding."""
     if b"MotionPhoto_Data" in rest or rest[4:8] == b"ftyp":
         return [LOST_VIDEO]
     if rest.startswith(b"\xff\xd8"):
@@ -89,7 +89,8 @@ def _pixels(parts: list[bytes]) -> Pixels:
 def _pixels_without_end(parts: list[bytes]) -> Pixels:
     """Decode an image without an end marker if all of its rows are there.
 
-    What follows the last row does not matter, but what follows the last of too few becomes rows.
+    Bytes after the last row do not matter. But if rows are missing, the bytes become rows, so
+    different bytes give different pixels.
     """
     end = bytes((0xFF, EOI))
     pixels = _pixels([*parts, end])

@@ -1,4 +1,4 @@
-"""The segments of a JPEG: where they are, what they say, and those that say it again."""
+"""The segments of a JPEG: find them, read them, and write metadata as segments."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _JFIF = b"JFIF\0"
 _EXIF = b"Exif\0\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
-# After its name, an extended XMP has a digest, the whole length and the position of the part.
+# After its name, an extended XMP has a digest, the total length and the position of the part.
 _EXTENSION_HEAD = 40
 _ICC = b"ICC_PROFILE\0"
 _PICTURES = b"MPF\0"
@@ -41,24 +41,24 @@ KEEPS = {
     "icc": 255 * (_MAX_BODY - len(_ICC) - 2),
     "iptc": _MAX_BODY - 100,
     "resolution": UNLIMITED,
-    # A colon and a space stand between a keyword and its text.
+    # A colon and a space separate a keyword and its text.
     "text": _MAX_BODY - 2,
 }
-# Within compressed data 0xFF is followed by 0 or by a restart marker.
+# Within compressed data, 0 or a restart marker follows 0xFF.
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 _UNITS = {1: 1.0, 2: 2.54}
 
 
 def only_metadata(marker: int) -> bool:
-    """Tell whether pixels decode the same without a segment; Adobe tells colours by APP14."""
+    """Return whether the pixels do not depend on a segment; Adobe's APP14 defines the colours."""
     return marker == _COM or (_APP0 < marker <= _APP15 and marker != _APP14)
 
 
 def list_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield (marker, start, end) of each segment up to the end of the image.
 
-    If there is no end marker after the last scan, `NO_END` stands for it, where the scan must end
-    at the latest. A file that is cut short before there is a scan is refused.
+    If there is no end marker after the last scan, `NO_END` replaces it, at the last possible end of
+    the scan. A file that is cut short before the first scan is refused.
     """
     at = 2
     scanned = False
@@ -81,7 +81,7 @@ def list_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 @dataclass
 class Contents:
-    """What the segments of a file say, and what Pillow needs of it."""
+    """The contents of a file's segments."""
 
     frame: bytes = b""
     kind: int = 0
@@ -97,7 +97,7 @@ class Contents:
     exact: set[tuple[int, int]] = field(default_factory=set)
 
     def take(self, marker: int, body: bytes) -> None:
-        """Note what a segment says."""
+        """Take the contents of a segment."""
         if marker in FRAMES or marker == LS:
             self.frame, self.kind = body, marker
         elif marker == SOS:
@@ -127,7 +127,7 @@ class Contents:
             self.lost.append(PRIVATE)
 
     def _take_scan(self, head: bytes) -> None:
-        """Note which coefficients of a block are known to the last bit, by their component."""
+        """Note which coefficients of a block are complete to the last bit, for each component."""
         number = head[0] if head else 0
         if len(head) >= 4 + 2 * number:
             first, last, bits = head[1 + 2 * number :][:3]
@@ -136,7 +136,7 @@ class Contents:
                 self.exact.update((head[1 + 2 * i], at) for i in range(number) for at in places)
 
     def is_whole(self) -> bool:
-        """Tell whether the scans bring every coefficient to the last bit."""
+        """Return whether the scans contain every coefficient to the last bit."""
         components = self.frame[6::3]
         return all((name, at) in self.exact for name in components for at in range(64))
 
@@ -146,7 +146,7 @@ class Contents:
             self.extension[part[:32].upper(), at] = part[_EXTENSION_HEAD:]
 
     def metadata(self) -> Metadata:
-        """Return what was noted."""
+        """Return the metadata in the segments."""
         parts: list[bytes] = []
         length = 0
         xmp, name = self.xmp, extension_id(self.xmp)
@@ -179,7 +179,7 @@ def _text(body: bytes) -> str:
 
 
 def write_segments(metadata: Metadata) -> bytes:
-    """Return segments that say what a photo's metadata say, except its profile and resolution."""
+    """Return segments that hold a photo's metadata, except its profile and resolution."""
     segments = []
     if metadata.exif:
         segments.append((_APP1, _EXIF + metadata.exif))

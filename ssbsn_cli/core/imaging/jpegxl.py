@@ -1,4 +1,4 @@
-"""JPEG XL: pixels and profile by OpenImageIO, the header and the other metadata here."""
+"""JPEG XL: OpenImageIO handles pixels and profile, this file the header and other metadata."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 
 
 @dataclass(frozen=True)
 class _Header:
-    """The size of a picture once it is upright, and what the channels beside its colours are."""
+    """The size of the upright picture, and facts about channels other than its colours."""
 
     size: tuple[int, int]
     turned: bool = False
@@ -45,7 +45,7 @@ class _Header:
 
 
 class _Bits:
-    """Reads numbers of some bits, the lowest first (ISO/IEC 18181-1)."""
+    """Reads numbers bit by bit, the lowest bit first (ISO/IEC 18181-1)."""
 
     def __init__(self, data: bytes) -> None:
         self.rest = int.from_bytes(data, "little")
@@ -56,7 +56,7 @@ class _Bits:
         return value
 
     def choose(self, *choices: tuple[int, int]) -> int:
-        """Read which of four numbers follows: each has a least value and some bits to add."""
+        """Read which of four choices follows, and its value: a minimum plus some bits."""
         least, count = choices[self.take(2)]
         return least + self.take(count)
 
@@ -120,14 +120,14 @@ def _read_header(codestream: bytes) -> _Header:
 
 
 def _split(data: bytes) -> tuple[bytes, Metadata]:
-    """Return the beginning of the codestream, and EXIF, XMP and what is lost."""
+    """Return the beginning of the codestream, and the metadata: EXIF, XMP and what is lost."""
     if data.startswith(_CODESTREAM):
         return data[:_HEADER_BYTES], Metadata()
     found: dict[bytes, bytes] = {}
     for box in read_boxes(data):
         kind, start, end = box.kind, box.start, box.end
         if kind in (b"jxlc", b"jxlp"):
-            # Each part begins with its number.
+            # Each part starts with its number.
             start += 4 * (kind == b"jxlp")
             found.setdefault(b"jxlc", data[start : min(end, start + _HEADER_BYTES)])
         elif kind == b"brob":
@@ -149,7 +149,7 @@ def _decompress(data: bytes) -> bytes:
 
 
 def _decode(stream: BinaryIO) -> Photo:
-    """Read a JPEG XL, which libjxl turns as it says: what EXIF says about that does not count."""
+    """Read a JPEG XL, which libjxl turns as its header says; EXIF does not count."""
     data = stream.read()
     beginning, metadata = _split(data)
     header = _read_header(beginning)
@@ -170,7 +170,7 @@ def _decode(stream: BinaryIO) -> Photo:
 
 @contextmanager
 def _file() -> Iterator[Path]:
-    """Name a file that is gone afterwards: OpenImageIO reads and writes nothing else."""
+    """Yield the name of a temporary file, since OpenImageIO only reads and writes files."""
     with tempfile.TemporaryDirectory(prefix="ssbsn-") as folder:
         yield Path(folder) / "photo.jxl"
 

@@ -1,4 +1,4 @@
-"""What of a photo's metadata a format keeps, and what is lost in it."""
+"""Which of a photo's metadata a format keeps, and which are lost."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _MAX_RESOLUTION = 65535
 
 
 def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
-    """Return what is written of a photo's metadata in a format.
+    """Return the metadata that are written with a photo in a format.
 
-    What the format has no field for goes into another where one says the same: a colour space in
-    numbers becomes a profile, and a resolution becomes EXIF. ``lost`` then also names what the
-    format does not keep. `channels` counts alpha.
+    If the format lacks a field, an equivalent one is used: a colour space in numbers becomes a
+    profile, and a resolution becomes EXIF. ``lost`` also names what the format does not keep.
+    `channels` counts alpha.
     """
     lost = list(metadata.lost)
     kept, grey = metadata, channels <= 2
@@ -37,7 +37,7 @@ def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
         kept = replace(kept, icc=b"")
         lost.append("a colour profile that is damaged or not for such pixels")
     if kept.cicp and "cicp" not in codec.keeps:
-        # Where no profile can be kept either, sRGB is what viewers assume.
+        # If no profile can be kept either, viewers assume sRGB.
         icc = kept.icc or profile_of_cicp(kept.cicp, grey and codec.grey)
         plain = kept.cicp == SRGB and "icc" not in codec.keeps
         kept = replace(kept, icc=b"" if plain else icc, cicp=b"" if icc else kept.cicp)
@@ -65,25 +65,25 @@ def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
 
 
 def without_claims(metadata: Metadata) -> Metadata:
-    """Make XMP claim no gain map, video or the like: what is read of a file is one picture."""
+    """Remove claims of a gain map, a video or the like from XMP: only one picture is read."""
     xmp, claimed = without(metadata.xmp, CLAIMS)
     return replace(metadata, xmp=xmp, lost=tuple(dict.fromkeys((*metadata.lost, *claimed))))
 
 
 def _fits(icc: bytes, grey: bool) -> bool:
-    """Tell whether a profile is one, and for such pixels."""
+    """Return whether a profile is valid and for such pixels."""
     whole = int.from_bytes(icc[:4], "big") <= len(icc)
     return whole and icc[36:40] == b"acsp" and icc[16:20] == (b"GRAY" if grey else b"RGB ")
 
 
 def _sane(resolution: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Return a resolution that every format can hold, and None in place of others."""
+    """Return the resolution if every format can hold it, otherwise None."""
     known = resolution is not None and all(1 <= value <= _MAX_RESOLUTION for value in resolution)
     return resolution if known else None
 
 
 def _size(value: bytes | tuple[object, ...]) -> int:
-    """Return how many bytes a value of `Metadata` takes; 1 for a resolution."""
+    """Return the size of a `Metadata` value in bytes; 1 for a resolution."""
     if isinstance(value, bytes):
         return len(value)
     texts = [text.encode() for pair in value if isinstance(pair, tuple) for text in pair]

@@ -1,4 +1,4 @@
-"""Floats as a network can take them: none below black, and each of them a number."""
+"""Prepare floats for a network: no values below black, and none that are not finite."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ssbsn_cli.core.types import to_unit
 
 
 class Levelled:
-    """An image of floats whose darkest value is lifted to 0, and whose holes are filled.
+    """A float image whose darkest value is lifted to 0, and whose holes are filled.
 
-    It is an `Image` of float32 again. Networks learn from photos, which have nothing below black:
-    there they darken, and invent colours. Above white, they keep the level. Holes (NaN and
+    It is again an `Image`, of float32. Networks learn from photos, which have nothing below black.
+    Below black, they darken and invent colours; above white, they keep the level. Holes (NaN and
     infinity) take the nearest value, so that they do not spread.
     """
 
@@ -31,7 +31,7 @@ class Levelled:
             self._lift = max(self._lift, np.float32(-lowest))
             self._has_holes = self._has_holes or not finite.all()
 
-        # Whether it differs from the image at all.
+        # Whether this differs from the image.
         self.needed = bool(self._lift > 0) or self._has_holes
 
     def __getitem__(self, window: tuple[slice, slice], /) -> Pixels:
@@ -42,9 +42,9 @@ class Levelled:
         return values + self._lift
 
     def restore(self, values: NDArray[np.float32], top: int = 0) -> NDArray[np.float32]:
-        """Bring rows of a result, (h, W, C), back to the level of the image, holes included.
+        """Return rows of a result, (h, W, C), at the level of the image and with its holes.
 
-        The first of them is `top`. The image must still hold them.
+        `top` is the first of these rows. The image must still hold them.
         """
         values = values - self._lift
         if self._has_holes:
@@ -54,7 +54,7 @@ class Levelled:
 
 
 def level_floats(image: Image) -> Levelled | None:
-    """Return an image as a network can take it, or None if it can take it as it is."""
+    """Return a `Levelled` image for a network, or None if it needs no change."""
     if image.dtype.kind != "f":
         return None
     levelled = Levelled(image)
@@ -62,7 +62,7 @@ def level_floats(image: Image) -> Levelled | None:
 
 
 def _fill_holes(values: NDArray[np.float32]) -> None:
-    """Replace what is not finite in (h, w, C) by the nearest value of its channel, or by 0."""
+    """Replace non-finite values of (h, w, C) by the nearest value of their channel, or by 0."""
     for plane in np.moveaxis(values, -1, 0):
         holes = ~np.isfinite(plane)
         if holes.all():

@@ -1,4 +1,4 @@
-"""A photograph in memory: its pixels and what belongs to them."""
+"""A photograph in memory: pixels and metadata."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ BRIGHTNESS = "the brightness that HDR displays are told"
 PRIVATE = "private data of the camera or an editor"
 DAMAGED = "metadata that are damaged"
 BEYOND = "what is darker than black or brighter than white"
-# Private data of fewer bytes are not worth a word.
+# Private data of fewer bytes are not worth mentioning.
 LITTLE = 1024
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says about a photograph, as the bytes that the formats share.
+    """A photograph's metadata, as bytes that the formats share.
 
     Parameters
     ----------
@@ -37,21 +37,21 @@ class Metadata:
     xmp : bytes
         An XMP packet.
     xmp_extension : bytes
-        The rest of a packet that is too long for a segment of a JPEG, and names it by its MD5.
+        The rest of a packet that is too long for a JPEG segment; the packet refers to it by MD5.
     icc : bytes
         An ICC colour profile.
     cicp : bytes
-        The colour space in four numbers of a byte each, as ITU-T H.273 lists them: primaries,
+        The colour space in four numbers of one byte, as defined by ITU-T H.273: primaries,
         transfer, matrix (0, since pixels are RGB) and range (1). Also called nclx. Empty if an
-        ICC profile says it.
+        ICC profile defines it.
     iptc : bytes
         Captions, keywords and rights as IPTC-IIM records.
     resolution : tuple of float, optional
-        Pixels per inch in print, across and down. None if only EXIF says it, or nothing does.
+        Pixels per inch in print, across and down. None if only EXIF states it, or nothing does.
     text : tuple of (str, str)
         Other comments, each with a keyword such as "Comment" or "Title".
     lost : tuple of str
-        What the file also held and no result will: "the gain map", for example.
+        Contents of the file that no result will have, for example "the gain map".
     """
 
     exif: bytes = b""
@@ -75,13 +75,13 @@ class Photo:
         (H, W, C): 1 channel is grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha. Integers (uint8,
         uint16) use their whole range; floats put black at 0 and white at 1, and may exceed both.
     format : str
-        What it was read from, such as "jpeg".
+        The format of its file, such as "jpeg".
     alpha : {"unassociated", "associated", "unspecified"}
-        What the alpha channel, if any, means: the usual opacity, opacity that the colours are
-        already multiplied by, or a channel that the file gives no meaning. Only TIFF can hold
-        the last two; elsewhere, colours are divided by the second, and the third is left out.
+        The meaning of the alpha channel, if any: the usual opacity, opacity that the colours are
+        already multiplied by, or no stated meaning. Only TIFF can hold the last two; for other
+        formats, colours are divided by associated alpha, and unspecified alpha is left out.
     bits : int
-        How many bits a channel had in the file: 10 or 12 if they were stretched to uint16.
+        Bits per channel in the file: 10 or 12 if they were stretched to uint16.
     """
 
     pixels: Pixels
@@ -117,9 +117,9 @@ class Image(Protocol):
 
 
 def pixel_rows(pixels: Image, budget: int = 1 << 20) -> list[slice]:
-    """Cut an image into runs of rows, so that work on it needs little memory beside it.
+    """Cut an image into groups of rows, so that working on them needs little extra memory.
 
-    A run has at least one row, and otherwise at most `budget` values (pixels times channels).
+    A group has at least one row, and otherwise at most `budget` values (pixels times channels).
     """
     height, width, channels = pixels.shape
     step = max(1, budget // (width * channels))
@@ -127,7 +127,7 @@ def pixel_rows(pixels: Image, budget: int = 1 << 20) -> list[slice]:
 
 
 def check_image(image: Pixels) -> None:
-    """Raise an ImageError if the shape or the type of an array is not that of an image."""
+    """Raise an ImageError if an array's shape or type is not that of an image."""
     hint = "Give (H, W) or (H, W, 1 to 4) of uint8, uint16, or floats with white at 1."
     if image.ndim not in (2, 3) or 0 in image.shape or (image.ndim == 3 and image.shape[2] > 4):
         raise ImageError(f"An array of shape {image.shape} is no image.", hint)

@@ -1,4 +1,4 @@
-"""IPTC captions, which JPEG and TIFF keep among the image resources of Photoshop."""
+"""IPTC captions, which JPEG and TIFF keep in Photoshop's image resources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST = 1000
 
 
 def read_resources(resources: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """Return the IPTC records among image resources, and what results will lack of the others."""
+    """Return the IPTC records in image resources, and names of other parts that are lost."""
     found: dict[int, bytes] = {}
     at = 0
     for _ in range(_MOST):
@@ -32,7 +32,7 @@ def read_resources(resources: bytes) -> tuple[bytes, tuple[str, ...]]:
 
 
 def order_iptc(iptc: bytes) -> bytes:
-    """Return IPTC records in their order: some programs write them as long numbers, swapped."""
+    """Return IPTC records in byte order; some programs write them as swapped 32-bit numbers."""
     if not iptc or iptc[:1] == _IPTC_MARK or len(iptc) % 4:
         return iptc
     swapped = np.frombuffer(iptc, np.uint32).byteswap().tobytes()

@@ -1,4 +1,4 @@
-"""What Pillow reads and writes: WebP and BMP whole, and the pixels of JPEG."""
+"""Formats that Pillow reads and writes: all of WebP and BMP, and the pixels of JPEG."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def to_array(image: Image.Image) -> Pixels:
     elif image.mode == "1":
         image = image.convert("L")
     pixels = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
-    # Copying the whole image at once would take twice its memory in addition.
+    # Copying the whole image at once would need twice its memory in addition.
     for rows in pixel_rows(pixels):
         part = np.asarray(image.crop((0, rows.start, image.width, rows.stop)))
         pixels[rows] = part.reshape(pixels[rows].shape)
@@ -35,9 +35,9 @@ def to_array(image: Image.Image) -> Pixels:
 
 
 def save_array(pixels: Pixels, stream: BinaryIO, format: str, **options: Any) -> None:
-    """Write (H, W, C) uint8 in a format of Pillow, with the options of its encoder."""
+    """Write (H, W, C) uint8 in a format of Pillow, with options for its encoder."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    # If Pillow gets a real file, it does not notice that a full disk took only some of the bytes.
+    # With a real file, Pillow would not notice that a full disk took only some of the bytes.
     writer = SimpleNamespace(write=stream.write)
     image.save(cast(BinaryIO, writer), format, **options)
 
@@ -81,7 +81,7 @@ def _decode_bmp(stream: BinaryIO) -> Photo:
 def _measure_bmp(stream: BinaryIO) -> tuple[int, int]:
     data = stream.read()
     width, height = BmpImageFile(io.BytesIO(data)).size
-    # Two bytes can stand for a run of up to 255 pixels. Outside of runs, each pixel takes a bit.
+    # Two bytes can hold a run of up to 255 pixels. Outside runs, each pixel takes at least a bit.
     if width * height > _MOST_PIXELS_PER_BYTE * len(data):
         raise cut_short()
     return width, height

@@ -1,4 +1,4 @@
-"""PNG: its chunks and its pixels."""
+"""PNG: chunks and pixels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HEADER_END = 33
 _GREYS = (0, 4)
 # libpng's own limit.
 _MAX_SIDE = 1_000_000
-# How OpenCV packs by default: three times as fast as zlib's own way, and no larger for photos.
+# OpenCV's defaults: three times as fast as zlib's own, and photos are no larger.
 _FAST = {"level": 1, "strategy": 3, "filter": 16}
 
 
@@ -29,7 +29,7 @@ def _decode(stream: BinaryIO) -> Photo:
     data = stream.read()
     color = -1
     said = Statements()
-    # libpng gets only what it needs, since it would also unpack texts and profiles.
+    # libpng gets only necessary chunks, since it would also unpack texts and profiles.
     plain: list[bytes | memoryview] = [_SIGNATURE]
     view = memoryview(data)
     for kind, start, end, sound in _chunks(data):
@@ -58,7 +58,7 @@ def _decode(stream: BinaryIO) -> Photo:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int, bool]]:
-    """Yield (kind, start, end, whether it is sound) of each chunk, up to the end of the image."""
+    """Yield (kind, start, end, whether it is intact) of each chunk, up to the end of the image."""
     view = memoryview(data)
     at = len(_SIGNATURE)
     while at + 12 <= len(data):
@@ -81,7 +81,7 @@ def _is_critical(kind: bytes) -> bool:
 
 
 def _read_header(body: bytes) -> int:
-    """Return the kind of colour."""
+    """Return the colour type."""
     if len(body) != 13:
         raise damaged("PNG")
     width, height, _, color = struct.unpack(">IIBB", body[:10])

@@ -1,4 +1,4 @@
-"""What the chunks of a PNG beside the pixels say: colours, EXIF, XMP, IPTC, print size, text."""
+"""The metadata chunks of a PNG: colours, EXIF, XMP, IPTC, print size, text."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP = "XML:com.adobe.xmp"
 _RAW_PROFILE = "Raw profile type "
 _IPTC_PROFILE = _RAW_PROFILE + "iptc"
-# The name of a profile, its length, and its bytes as hexadecimal digits in lines.
+# The name of a profile, its length, and its bytes as lines of hexadecimal digits.
 _RAW_BODY = re.compile(rb"\s*+[^\n]*+\n\s*+\d++\s++([0-9A-Fa-f\s]*+)")
 _LINE = 72
 _INCH = 0.0254
-# Bytes of all compressed chunks together, inflated, and the number of texts.
+# The most inflated bytes of all compressed chunks together, and the most texts.
 _MAX_INFLATED = 64 << 20
 _MAX_TEXTS = 1000
 _SRGB_GAMMA = 0.45455
@@ -41,7 +41,7 @@ _LOST = {b"caBX": CREDENTIALS, b"mDCV": BRIGHTNESS, b"cLLI": BRIGHTNESS}
 
 @dataclass
 class Statements:
-    """What the chunks of a file say, noted one by one."""
+    """The contents of a file's metadata chunks, collected one by one."""
 
     icc: bytes | None = None
     cicp: bytes = b""
@@ -57,7 +57,7 @@ class Statements:
     _room: int = _MAX_INFLATED
 
     def take(self, kind: bytes, body: bytes) -> None:
-        """Note what a chunk says, or that it is broken or one too many."""
+        """Take the contents of a chunk, or note that it is broken or one too many."""
         try:
             if kind in (b"tEXt", b"zTXt", b"iTXt"):
                 self._take_text(kind, body)
@@ -66,7 +66,7 @@ class Statements:
             elif kind == b"iCCP" and self.icc is None:
                 self.icc = self._inflate(body[body.index(b"\0") + 2 :])
             elif kind == b"cICP" and len(body) == 4:
-                # Pixels are RGB here, whatever the file says, and get the whole range.
+                # Pixels here are always RGB, and are converted to the full range.
                 self.cicp = body[:2] + b"\0\1"
                 self.narrow = body[3] == 0
             elif kind == b"sRGB":
@@ -106,7 +106,7 @@ class Statements:
             self.lost.append(DAMAGED)
 
     def _take_profile(self, name: str, body: bytes) -> None:
-        """Note a profile that older programs write as text."""
+        """Take a profile that older programs write as text."""
         found = _RAW_BODY.match(body)
         content = bytes.fromhex(found[1].decode()) if found else b""
         if content.startswith(_EXIF) or name == "exif":
@@ -126,7 +126,7 @@ class Statements:
 
     def _inflate(self, data: bytes) -> bytes:
         inflater = zlib.decompressobj()
-        # 0 would mean that there is no limit.
+        # 0 would mean no limit.
         content = inflater.decompress(data, max(self._room, 1))
         self._room -= len(content)
         if inflater.unconsumed_tail:
@@ -134,10 +134,10 @@ class Statements:
         return content
 
     def metadata(self, grey: bool) -> Metadata:
-        """Return what was noted, about grey pixels or coloured ones."""
+        """Return the metadata in the chunks, for grey or coloured pixels."""
         icc, cicp = self.icc or b"", self.cicp
         if icc and cicp == SRGB:
-            # A profile says more than sRGB, which some programs write beside it.
+            # A profile says more than sRGB, and some programs write both.
             cicp = b""
         if not icc and not cicp and (self.gamma or self.corners):
             if self._is_srgb(grey):
@@ -162,7 +162,7 @@ class Statements:
 
 
 def write_statements(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the kind and the content of each chunk that says what a photo's metadata say."""
+    """Yield the kind and content of each chunk that holds a photo's metadata."""
     if metadata.cicp == SRGB:
         yield b"sRGB", b"\0"
     elif metadata.cicp:

@@ -24,7 +24,7 @@ _SPACE = b" \t\n\v\f\r"
 
 
 def _decode(stream: BinaryIO) -> Photo:
-    """Read a picture as uint8 if its white is at most 255, else as uint16, in full range."""
+    """Read a picture as uint8 if its white is at most 255, else as uint16, at full range."""
     data = stream.read()
     kind = data[1:2]
     width, height, white, at = _read_header(data)
@@ -37,7 +37,7 @@ def _decode(stream: BinaryIO) -> Photo:
 
 
 def _read_header(data: bytes) -> tuple[int, int, int, int]:
-    """Return width, height, the value of white, and where the header ends."""
+    """Return width, height, the value of white, and the end of the header."""
     head = data[:_MAX_HEADER]
     width, at = _number(head, 2)
     height, at = _number(head, at)
@@ -48,7 +48,7 @@ def _read_header(data: bytes) -> tuple[int, int, int, int]:
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
-    """Return the number in the header after `at`, and where it ends."""
+    """Return the next number of the header after `at`, and its end."""
     found = _NUMBER.match(data, at)
     if found is None:
         raise damaged("PNM")
@@ -79,7 +79,7 @@ def _text(data: bytes, at: int, shape: tuple[int, int, int], kind: bytes) -> Pix
         samples = np.frombuffer(body.translate(None, _SPACE), np.uint8) - ord("0")
     else:
         with warnings.catch_warnings():
-            # NumPy warns when it stops early, at what is no number. The file is then too short.
+            # NumPy warns when it stops early at other text. The data are then too short.
             warnings.simplefilter("ignore", DeprecationWarning)
             samples = np.fromstring(body, np.int32, sep=" ")
     if len(samples) < number:

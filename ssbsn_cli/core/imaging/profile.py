@@ -1,4 +1,4 @@
-"""ICC profiles for colours that a file describes in numbers: primaries, a white and a curve."""
+"""ICC profiles for colours that a file describes in numbers: primaries, white and a curve."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-# The cicp of sRGB, which a file has that says nothing.
+# The cicp of sRGB, which is assumed if a file states nothing.
 SRGB = bytes((1, 13, 0, 1))
 
-# By their numbers in ITU-T H.273: x and y of white, red, green and blue.
+# x and y of white, red, green and blue, by their numbers in ITU-T H.273.
 _D65 = (0.3127, 0.3290)
 PRIMARIES = {
     1: (*_D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06),
@@ -20,7 +20,7 @@ PRIMARIES = {
     11: (0.314, 0.351, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
     12: (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
 }
-# Parameters of an ICC curve: an exponent alone, or also where it becomes a line.
+# Parameters of an ICC curve: only an exponent, or also where the curve becomes a line.
 SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 _BT709_CURVE = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
 _CURVES: dict[int, tuple[float, ...]] = {
@@ -37,16 +37,16 @@ _BRADFORD = np.array(
 
 
 def profile_of_cicp(cicp: bytes, grey: bool) -> bytes:
-    """Return a profile that says what a `Metadata.cicp` says; empty if a profile cannot.
+    """Return a profile that is equivalent to a `Metadata.cicp`, or b"" if there is none.
 
-    It cannot say PQ and HLG, the curves of HDR, which encode light beyond white.
+    There is none for PQ and HLG, the curves of HDR, which encode light beyond white.
     """
     corners, curve = PRIMARIES.get(cicp[0]), _CURVES.get(cicp[1])
     return make_profile(corners, curve, grey) if corners and curve else b""
 
 
 def profile_of_gamma(gamma: float | None, corners: tuple[float, ...] | None, grey: bool) -> bytes:
-    """Return a profile of what the chunks gAMA and cHRM of a PNG say; sRGB where they are silent.
+    """Return a profile for the chunks gAMA and cHRM of a PNG; a missing chunk means sRGB.
 
     `gamma` is the exponent that encoded the light, such as 0.45455; `corners` are as in
     `make_profile`. The result is empty if the numbers make no sense.
@@ -64,7 +64,7 @@ def make_profile(
     grey: bool,
     title: str = "Colours as the file described them",
 ) -> bytes:
-    """Write an ICC profile, version 4.
+    """Make an ICC profile, version 4.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ def make_profile(
     curve : tuple of float
         An exponent g, or g, a, b, c, d: light is (a v + b)^g from d on and c v below.
     grey : bool
-        Whether the pixels are grey; the colours of the primaries do not matter then.
+        Whether the pixels are grey; the primaries then do not matter.
     title : str
-        What programs call it.
+        Its name in other programs.
 
     References
     ----------
@@ -107,7 +107,7 @@ def make_profile(
 
 
 def _fixed(values: NDArray[np.float64] | tuple[float, ...]) -> bytes:
-    """Write numbers as the profile's fixed-point ones."""
+    """Encode numbers as the fixed-point numbers of a profile."""
     return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
 
 

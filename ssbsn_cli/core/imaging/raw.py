@@ -36,7 +36,7 @@ _EXTENSIONS = (
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .iiq .kdc .mef .mos .mrw .nef .nrw .orf .pef "
     ".raf .raw .rw2 .rwl .sr2 .srf .srw .x3f"
 )
-# Panasonic and Leica use it, and so does whatever writes nothing but the values of a sensor.
+# Panasonic and Leica use it, and so do programs that write only the values of a sensor.
 HEADERLESS = ".raw"
 _MAGIC = (
     b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb",
@@ -45,11 +45,11 @@ _MAGIC = (
 _UNKNOWN_COLORS = "true colours because LibRaw has no colour matrix for the camera"
 _UNKNOWN_WHITE = "true white because the file has no white balance and it was guessed"
 _STEPS = 65536
-# Light from here on is compressed; a sky that the sensor could not hold ends at 95 %.
+# Light above this is compressed; a sky that saturated the sensor ends at 95 %.
 _KNEE = 0.8
 
 
-# What LibRaw calls a space; x and y of its white, red, green and blue; its curve as in a profile.
+# LibRaw's name of a space; x and y of its white, red, green and blue; its curve as in a profile.
 _SPACES: dict[RawSpace, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
     "srgb": ("sRGB", PRIMARIES[1], SRGB_CURVE),
     "p3": ("P3D65", PRIMARIES[12], SRGB_CURVE),
@@ -64,15 +64,14 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
     """Turn a camera raw file into a 16-bit photo in a colour space, without removing noise.
 
     The white balance is the camera's. Brightness is that of a linear development, except that
-    what would become brighter than white is compressed instead of clipped, as in [1]_.
+    light beyond white is compressed instead of clipped, as in [1]_.
 
-    The result is the right way up, and has the profile of that colour space and the EXIF of the
-    raw file. Its format is "tiff".
+    The result is an upright "tiff" with that colour space's profile and the raw file's EXIF.
 
     Raises
     ------
     Refusal
-        LibRaw does not know the camera, or the picture is too large.
+        LibRaw does not support the camera, or the picture is too large.
 
     References
     ----------
@@ -91,7 +90,7 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
             output_bps=16,
             gamma=(1, 1),
             no_auto_bright=True,
-            # Otherwise LibRaw clips what the white balance lifts above white.
+            # Otherwise, LibRaw clips values that the white balance lifts above white.
             highlight_mode=rawpy.HighlightMode.Blend,
             fbdd_noise_reduction=rawpy.FBDDNoiseReductionMode.Off,
             noise_thr=None,
@@ -129,14 +128,14 @@ def _opened(stream: BinaryIO) -> Iterator[rawpy.RawPy]:
 
 
 def _gain(raw: rawpy.RawPy) -> float:
-    """Return how much darker LibRaw makes a photo whose highlights it keeps."""
-    # What LibRaw used, whether the camera said it or not.
+    """Return how much darker LibRaw makes a photo to keep its highlights."""
+    # The white balance that LibRaw used, whether or not it came from the camera.
     used = [factor for factor in (raw.auto_whitebalance or ())[:3] if factor > 0] or [1.0]
     return max(used) / min(used)
 
 
 def _tone(curve: tuple[float, ...], gain: float) -> NDArray[np.uint16]:
-    """Map 16-bit light to 16-bit values of a space: brighter by a gain, with a shoulder."""
+    """Return a table from 16-bit light to 16-bit values of a space: a gain, and a shoulder."""
     light = np.linspace(0, gain, _STEPS)
     above = np.maximum(light - _KNEE, 0) / (1 - _KNEE)
     most = (gain - _KNEE) / (1 - _KNEE)
@@ -149,7 +148,7 @@ def _tone(curve: tuple[float, ...], gain: float) -> NDArray[np.uint16]:
 
 
 def _describe(raw: rawpy.RawPy) -> bytes:
-    """Make EXIF of what LibRaw found in a file that has none."""
+    """Make EXIF from what LibRaw found in a file without EXIF."""
     other = raw.other
     inner: Directory = {}
     for tag, value in (

@@ -1,4 +1,4 @@
-"""What the tags of a camera raw file say: what describes the photo, and whether it is all there."""
+"""The tags of a camera raw file: metadata of the photo, and whether the file is complete."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ from ssbsn_cli.core.imaging.photo import Metadata
 from ssbsn_cli.core.imaging.photoshop import order_iptc
 from ssbsn_cli.core.imaging.xmp import SETTINGS, without
 
-# Maker notes mean nothing without the raw data, and often refer to places in its file.
+# Maker notes mean nothing without the raw data, and often refer to positions in its file.
 _NOT_KEPT = {ORIENTATION, MAKER_NOTE, 40961, 40962, 40963, 40965}
-# Where a DNG that was made of another raw file has them.
+# A DNG that was made from another raw file has maker notes here.
 _PRIVATE_NOTES = 50740
-# What LibRaw tells of an old format is kept.
+# Fields that LibRaw reads from old formats are kept.
 _LOST_EXIF = "EXIF except for exposure and date"
 _MAX_PICTURES = 64
 # Warps, gain maps against vignetting, and the like.
 _OPCODES = {51008, 51009, 51022}
 _CANON_BOX = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 _XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
-# Where strips and tiles lie, and how long they are.
+# The positions and lengths of strips and tiles.
 _PARTS = ((273, 279), (324, 325))
 _PURPOSE, _REDUCED = 254, 1
-# Panasonic's files: width, height, preview, kind of packing, and where the raw data begin.
+# Panasonic's files: width, height, preview, kind of packing, and the start of the raw data.
 _PANASONIC = b"IIU\0"
 _WIDTH, _HEIGHT, _PREVIEW, _PACKING, _RAW_DATA = 2, 3, 46, 45, 280
 _STORAGE = {SUB_DIRECTORIES, _PURPOSE, _WIDTH, _HEIGHT, _PACKING, _RAW_DATA, *_OPCODES}
@@ -61,10 +61,9 @@ _STORAGE |= {tag for pair in _PARTS for tag in pair}
 
 
 def read_raw_metadata(stream: BinaryIO) -> Metadata:
-    """Collect what describes a raw photo, from where its maker put it.
+    """Collect the metadata of a raw photo, which each maker stores elsewhere.
 
-    What describes the raw data is left out: orientation, sides, notes of the maker, and how to
-    develop them.
+    Metadata of the raw data are left out: orientation, size, maker notes, and converter settings.
     """
     stream.seek(0)
     head = stream.read(92)
@@ -98,9 +97,9 @@ def read_raw_metadata(stream: BinaryIO) -> Metadata:
 
 
 def check_whole(stream: BinaryIO) -> None:
-    """Raise `Refusal` if pictures of a file laid out as a TIFF lie beyond its end.
+    """Raise `Refusal` if pictures of a file with the structure of a TIFF lie beyond its end.
 
-    LibRaw leaves black what is missing, or fills it with what it read before.
+    LibRaw leaves missing pixels black, or fills them with earlier ones.
     """
     end = stream.seek(0, os.SEEK_END)
     try:
@@ -117,18 +116,18 @@ def check_whole(stream: BinaryIO) -> None:
             for part in zip(tags.get(places, ()), tags.get(sizes, ()), strict=False)
         ]
         if 4 <= tags.get(_PACKING, [0])[0] <= 7 and {_WIDTH, _HEIGHT, _RAW_DATA} <= set(tags):
-            # At least 16 bytes for 14 pixels; what these cameras say of strips is not true.
+            # At least 16 bytes for 14 pixels; the strips that these cameras state are wrong.
             area = tags[_WIDTH][0] * tags[_HEIGHT][0]
             parts = [(tags[_RAW_DATA][0], area * 8 // 7)]
         missing = sum(min(size, max(0, start + size - end)) for start, size in parts)
         total, different = sum(size for _, size in parts), {size for _, size in parts}
-        # Old cameras of Olympus say that the last strip is as long as the others.
+        # Old Olympus cameras claim that the last strip is as long as the others.
         if missing > (total // 32 if len(different) < len(parts) else 0):
             raise cut_short()
 
 
 def _read_pictures(stream: BinaryIO, layout: Layout, first: int) -> Iterator[Directory]:
-    """Read what says how the pictures of a file are stored, in its directories and those below."""
+    """Read how a file's pictures are stored, from its directories and those below them."""
     places = [(first, True)]
     for _ in range(_MAX_PICTURES):
         if not places:
@@ -156,7 +155,7 @@ def _numbers(item: Entry | Directory | None, layout: Layout) -> list[int]:
 
 
 def _read_preview(jpeg: bytes) -> tuple[Layout, Directory]:
-    """Read the EXIF and the XMP of a camera's own JPEG."""
+    """Read the EXIF and XMP of a camera's own JPEG."""
     preview = JpegImageFile(io.BytesIO(jpeg))
     layout, found = parse_exif(preview.info.get("exif", b"").removeprefix(b"Exif\0\0"))
     xmp = preview.info.get("xmp", b"")
@@ -164,7 +163,7 @@ def _read_preview(jpeg: bytes) -> tuple[Layout, Directory]:
 
 
 def _read_canon_exif(stream: BinaryIO) -> tuple[Layout, Directory]:
-    """Read the EXIF and the XMP of a CR3, which are in boxes of their own."""
+    """Read the EXIF and XMP of a CR3, which are in separate boxes."""
     stream.seek(0)
     data = stream.read()
     outer = {data[box.start : box.start + 16]: box for box in read_boxes(data)}

@@ -18,7 +18,7 @@ from ssbsn_cli.core.imaging.photo import Photo
 from ssbsn_cli.core.imaging.raw import RAW, develop
 from ssbsn_cli.core.types import RawSpace
 
-# Users must ask for larger photos: to decode 512 megapixels takes about 3 GB.
+# Users must ask for larger photos: decoding 512 megapixels takes about 3 GB.
 MAX_PIXELS = 1 << 29
 
 
@@ -29,24 +29,23 @@ def read_photo(
     max_pixels: int | None = None,
     raw_space: RawSpace = "srgb",
 ) -> Photo:
-    """Read a photo and turn it the right way up.
+    """Read a photo and turn it upright.
 
     Parameters
     ----------
     source : Path or bytes
-        A file, or its content, which tells its format.
+        A file, or its content, which identifies its format.
     name : str, optional
-        What to call it in messages; the path if there is one.
+        Its name in messages; by default the path, if there is one.
     max_pixels : int, optional
-        The most pixels that the file may claim, checked before anything is decoded; `MAX_PIXELS`
-        if not given.
+        The most pixels that the file may claim, checked before decoding; by default `MAX_PIXELS`.
     raw_space : RawSpace
         The colour space that camera raw files are developed to.
 
     Returns
     -------
     Photo
-        In the depth of the file.
+        With the bit depth of the file.
 
     Raises
     ------
@@ -90,9 +89,9 @@ def _read(stream: BinaryIO, name: str, max_pixels: int, raw_space: RawSpace) -> 
 
 @contextmanager
 def explained(name: str, label: str | None = None) -> Iterator[None]:
-    """Turn what a decoder raises, except for MemoryError, into an error that names the file.
+    """Turn errors of decoders, except for MemoryError, into an error that names the file.
 
-    The label is that of the file's format, once it is known.
+    The label is that of the file's format, if it is known already.
     """
     try:
         yield
@@ -101,10 +100,10 @@ def explained(name: str, label: str | None = None) -> Iterator[None]:
     except Refusal as refusal:
         raise ImageError(f"{name} {refusal}.", refusal.hint) from refusal.__cause__
     except Exception as error:
-        # Most OSErrors of a decoder are about the bytes, and only this one is about the disk.
+        # Most OSErrors of a decoder are about the bytes; only this one is about the disk.
         if isinstance(error, OSError) and (label is None or error.errno == errno.EIO):
             raise _unreadable(error, name) from error
-        # Libraries do not agree on what to raise for broken bytes.
+        # Libraries raise various errors for broken bytes.
         answer = damaged(label or "photograph")
         raise ImageError(f"{name} {answer}.", answer.hint) from error
 

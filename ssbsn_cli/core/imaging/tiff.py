@@ -1,4 +1,4 @@
-"""Reading TIFF: its pixels and what it says about them."""
+"""Reading TIFF: pixels and metadata."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ from ssbsn_cli.core.types import white_of
 _WANTED = DESCRIPTIVE | {ORIENTATION, ICC, XMP, IPTC, RESOURCES}
 _LAYERS = 37724
 _NAMED = _WANTED | {_LAYERS}
-# Tags from here on are defined by others than the standard.
+# Tags from this number on are not defined by the standard.
 _FIRST_PRIVATE = 32768
 _MASK = 4
 _ALPHAS: dict[int, Alpha] = {0: "unspecified", 1: "associated", 2: "unassociated"}
 _FLOAT_HEADROOM = 16.0
-# How much of a file tifffile reads at once; by default, often all of it.
+# How much of a file tifffile reads at once; by default, it often reads everything.
 _BATCH_BYTES = 4 << 20
 
 
 def _decode(stream: BinaryIO) -> Photo:
-    """Read a TIFF: palettes become RGB, bilevel becomes grey, and black is 0 whatever it was."""
+    """Read a TIFF: palettes become RGB, bilevel becomes grey, and black becomes 0."""
     with open_tiff(stream) as tiff:
         page, front = find_photo(tiff)
         pixels = normalise(_decode_page(page), page)
@@ -71,7 +71,7 @@ def _measure(stream: BinaryIO) -> tuple[int, int]:
 
 
 def _decode_page(page: TiffPage) -> Pixels:
-    """Return (H, W, C), values as in the file."""
+    """Return (H, W, C) with the values of the file."""
     try:
         pixels = page.asarray(buffersize=_BATCH_BYTES)
     except (ImportError, ValueError) as error:
@@ -88,10 +88,10 @@ def _decode_page(page: TiffPage) -> Pixels:
 
 
 def normalise(pixels: Pixels, page: TiffPage) -> Pixels:
-    """Turn values as in the file, (H, W, C) of all or a part of a page, into those of a `Photo`.
+    """Convert values of the file, (H, W, C) of all or a part of a page, to those of a `Photo`.
 
-    Palettes become RGB, bilevel becomes 8-bit, and black is 0, in native byte order. The array may
-    be changed in place.
+    Palettes become RGB, bilevel becomes 8-bit, black becomes 0, and the byte order is native. The
+    array may be changed in place.
     """
     if page.photometric == PHOTOMETRIC.PALETTE:
         if page.colormap is None or page.colormap.shape != (3, 1 << page.bitspersample):
@@ -123,9 +123,9 @@ def _check_floats(pixels: Pixels) -> None:
 
 
 def read_metadata(stream: BinaryIO, page: TiffPage, front: TiffPage) -> Metadata:
-    """Collect what describes the photo, empty if broken; EXIF becomes its own block.
+    """Collect the photo's metadata; EXIF becomes a separate block. Broken tags give no metadata.
 
-    What the photo's own page says counts more than what the one in front of it says.
+    The photo's own page overrides the page in front of it.
     """
     lost = ["the layers of Photoshop"] if _LAYERS in front.tags else []
     others = (tag for one in (front, page) for tag in one.tags if tag.code >= _FIRST_PRIVATE)

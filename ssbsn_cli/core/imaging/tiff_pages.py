@@ -1,4 +1,4 @@
-"""Which page of a TIFF is the photo, and whether it is one of a kind that can be denoised."""
+"""Find the page of a TIFF that is the photo, and check whether it can be denoised."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ssbsn_cli.core.imaging.exif import (
 
 _REDUCED_OR_MASK = 1 | 4
 _RAW_PHOTOMETRICS = {PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW}
-# How many channels are grey or coloured.
+# The number of grey or colour channels.
 _COLORS: dict[int, int] = {
     PHOTOMETRIC.MINISWHITE: 1,
     PHOTOMETRIC.MINISBLACK: 1,
@@ -32,17 +32,17 @@ _COLORS: dict[int, int] = {
 }
 _EXPORT = "Export it as an 8-bit or 16-bit RGB TIFF first."
 _TEXT = 2
-# Characters in a directory. Descriptions of microscopes are long, but tifffile needs much for them.
+# The most characters in a directory. Microscopes write many, but they cost tifffile much memory.
 _MAX_TEXT = 4 << 20
-# With the smaller copies and masks beside a photo.
+# Includes a photo's smaller copies and masks.
 _MAX_PAGES = 64
 
 
 @contextmanager
 def open_tiff(stream: BinaryIO) -> Iterator[TiffFile]:
-    """Open a TIFF; refuse directories that are many, hold much text or lead in a circle.
+    """Open a TIFF; refuse too many directories, too much text, and circular directories.
 
-    Meanwhile, tifffile does not log what it finds odd in a file.
+    Until it is closed, tifffile logs nothing about oddities of the file.
     """
 
     def nothing(_: logging.LogRecord) -> bool:
@@ -59,7 +59,7 @@ def open_tiff(stream: BinaryIO) -> Iterator[TiffFile]:
 
 
 def _check_chain(stream: BinaryIO) -> None:
-    """Follow the directories of a file, which tifffile would do for ever."""
+    """Follow the chain of directories; tifffile would follow a circle forever."""
     seen: set[int] = set()
     try:
         layout, position = read_header(stream)
@@ -74,22 +74,22 @@ def _check_chain(stream: BinaryIO) -> None:
                 raise Refusal("holds more text than a photo has", "Export it anew.")
             position = next_directory(stream, layout, position, len(tags))
     except BROKEN:
-        # At the end of a file that is cut off, tifffile stops, too.
+        # tifffile, too, stops at the end of a truncated file.
         pass
     finally:
         stream.seek(0)
 
 
 def find_photo(tiff: TiffFile) -> tuple[TiffPage, TiffPage]:
-    """Return the one picture in the file, past thumbnails and masks, and the page describing it.
+    """Return the one picture in the file, except thumbnails and masks, and the page describing it.
 
     That page is the picture's own, or one in front of it that holds a thumbnail.
 
     Raises
     ------
     Refusal
-        There are none or several, or it is no photo of a kind that can be denoised, or the file
-        is damaged or cut short.
+        There are no pictures or several, or the picture is of a kind that cannot be denoised, or
+        the file is damaged or cut short.
     """
     pages = [page for page in tiff.pages if isinstance(page, TiffPage)]
     families = [(page, [page, *_pages_below(page)]) for page in pages]
@@ -119,7 +119,7 @@ def _several(what: str, part: str) -> Refusal:
 
 
 def _pages_below(page: TiffPage) -> list[TiffPage]:
-    """Return the pages that a page points to: smaller copies as a rule, or the photo itself."""
+    """Return the pages that a page points to: usually smaller copies, or the photo itself."""
     tag = page.tags.get(SUB_DIRECTORIES)
     if tag is not None and tag.count > _MAX_PAGES:
         raise damaged("TIFF")
@@ -127,7 +127,7 @@ def _pages_below(page: TiffPage) -> list[TiffPage]:
 
 
 def _largest(family: list[TiffPage]) -> list[TiffPage]:
-    """Return the whole pictures of a family: a smaller one is a copy, whether it says so or not."""
+    """Return the largest pictures of a family: smaller ones are copies, even if not marked so."""
     whole = [page for page in family if not page.subfiletype & _REDUCED_OR_MASK]
     largest = max((_count_pixels(page) for page in whole), default=0)
     return [page for page in whole if _count_pixels(page) == largest]
@@ -138,13 +138,13 @@ def _count_pixels(page: TiffPage) -> int:
 
 
 def _check_alone(photo: TiffPage, tiff: TiffFile) -> None:
-    """Refuse a stack behind one directory, as ImageJ, MetaMorph and tifffile itself write it."""
+    """Refuse a stack with a single directory, as ImageJ, MetaMorph and tifffile itself write it."""
     if photo.parent is not tiff or photo.is_subifd:
         return
     try:
         found = tiff.series
     except Exception:
-        # If tifffile cannot make sense of a description, it describes no stack.
+        # A description that tifffile cannot parse describes no stack.
         return
     for series in found:
         number = math.prod(series.shape) // max(1, math.prod(photo.shape))

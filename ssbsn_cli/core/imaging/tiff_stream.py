@@ -1,4 +1,4 @@
-"""TIFFs too large for memory: their pixels are decoded where they are asked for."""
+"""TIFFs that are too large for memory: only requested pixels are decoded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssbsn_cli.core.imaging.reading import explained
 from ssbsn_cli.core.imaging.tiff import TIFF, normalise, read_metadata
 from ssbsn_cli.core.imaging.tiff_pages import find_photo, open_tiff
 
-# Pixels of more bytes than this stay in their file.
+# Images with more bytes of pixels than this are streamed from their files.
 STREAM_BYTES = 1 << 30
 # Larger rows of strips or tiles would take too much of the memory that streaming saves.
 _MAX_ROW_BYTES = 256 << 20
@@ -26,10 +26,10 @@ _RUN_BYTES = 1 << 20
 
 
 def open_large_tiff(path: Path) -> TiffImage | None:
-    """Open a TIFF whose pixels are too many to have them all in memory, for a ``with`` block.
+    """Open a TIFF with too many pixels for memory, for a ``with`` block.
 
-    Returns None if `read_photo` must do it: the file is small, is no TIFF, cannot be decoded in
-    parts, or cannot be read at all, which `read_photo` explains.
+    Returns None if `read_photo` must read it: the file is small, is not a TIFF, cannot be decoded
+    in parts, or cannot be read at all, which `read_photo` explains.
     """
     try:
         with ExitStack() as stack:
@@ -45,7 +45,7 @@ def open_large_tiff(path: Path) -> TiffImage | None:
             if orientation > 1 or not _can_stream(page):
                 return None
             image = TiffImage(page, metadata, str(path))
-            # A missing codec shows when the first tile is decoded.
+            # Decoding the first tile shows whether a codec is missing.
             image[:1, :1]
             image.closing = stack.pop_all()
             return image
@@ -54,11 +54,11 @@ def open_large_tiff(path: Path) -> TiffImage | None:
 
 
 class TiffImage:
-    """The pixels of a TIFF, decoded where they are asked for; an `Image`.
+    """The pixels of a TIFF, decoded when they are requested; an `Image`.
 
     They are uint8 or uint16, grey or RGB, with interleaved channels. Strips and tiles are kept
-    until rows below them are asked for, so going through an image from top to bottom decodes each
-    of them once. Messages call the file by `name`.
+    until rows below them are requested, so reading an image from top to bottom decodes each of them
+    once. `name` is the file's name in messages.
     """
 
     def __init__(self, page: TiffPage, metadata: Metadata, name: str) -> None:
@@ -103,14 +103,14 @@ class TiffImage:
         return normalise(out, self._page)
 
     def _forget_above(self, top: int) -> None:
-        """Drop the strips and tiles above a row, or all of them if reading goes back up."""
+        """Drop the strips and tiles above a row, or all of them if reading goes back upwards."""
         first = top // self._side[0] * self._across
         kept = self._decoded.items() if top >= self._top else ()
         self._decoded = {index: pixels for index, pixels in kept if index >= first}
         self._top = top
 
     def _segment(self, index: int) -> Pixels:
-        """Return a strip or tile, (h, w, C); beyond the edge of the image it may be shorter."""
+        """Return a strip or tile, (h, w, C); at the edge of the image it may be shorter."""
         if index not in self._decoded:
             with explained(self._name, TIFF.label):
                 self._decoded[index] = self._copy(index) if self._raw else self._decompress(index)
@@ -155,7 +155,7 @@ def _can_stream(page: TiffPage) -> bool:
         and page.samplesperpixel in (1, 3)
         and page.photometric != PHOTOMETRIC.PALETTE
         and page.planarconfig == 1
-        # Else one JPEG goes on from tile to tile, and only tifffile can take it apart.
+        # Otherwise, one JPEG continues from tile to tile, and only tifffile can split it.
         and page.jpegheader is None
     )
 
@@ -165,12 +165,12 @@ def _row_bytes(page: TiffPage) -> int:
 
 
 def _is_raw(page: TiffPage) -> bool:
-    """Tell whether the rows lie in the file one after the other, as they are."""
+    """Return whether the rows lie in the file one after the other, uncompressed."""
     return not page.is_tiled and page.is_contiguous and page.predictor == 1 and page.fillorder == 1
 
 
 def _segment_side(page: TiffPage) -> tuple[int, int]:
-    """Return height and width of tiles or strips; raw rows come in runs of any height."""
+    """Return the height and width of tiles or strips; groups of raw rows can have any height."""
     if page.is_tiled:
         return page.tilelength, page.tilewidth
     if _is_raw(page):

@@ -36,12 +36,12 @@ _ALPHA_CODES: dict[Alpha, str] = {
 _STRIP_BYTES = 1 << 20
 _BATCH_BYTES = 16 << 20
 _TILE = 256
-# A classic TIFF holds 4 GiB. Some is kept free for metadata and for pixels that compress badly.
+# A classic TIFF holds 4 GiB. Some is reserved for metadata and for pixels that compress badly.
 _CLASSIC_BYTES = (1 << 32) - (256 << 20)
 
 
 def write_tiff(photo: Photo, stream: BinaryIO, _: int) -> None:
-    """Write a TIFF of one page, in deflate-compressed strips; the last argument is ignored."""
+    """Write a TIFF with one page, in deflate-compressed strips; the last argument is ignored."""
     pixels, alpha = photo.pixels, photo.alpha
     height, width, channels = pixels.shape
     _write(
@@ -62,10 +62,10 @@ def write_tiff_tiles(
     dtype: np.dtype[Any],
     metadata: Metadata,
 ) -> None:
-    """Write a TIFF of one page, in deflate-compressed tiles, from rows as they come.
+    """Write a TIFF with one page, in deflate-compressed tiles, from successive rows.
 
     Rows are (h, W, C) of uint8 or uint16 with C = 1 or 3, from top to bottom; one row of tiles is
-    kept in memory. `shape` is that of the whole. Of EXIF, only what describes the photo is written.
+    kept in memory. `shape` is that of the whole. Only descriptive EXIF tags are written.
     """
     _write(stream, _cut_tiles(rows, shape[1]), shape, dtype, tile=(_TILE, _TILE))
     _add_metadata(stream, metadata)
@@ -84,13 +84,13 @@ def _write(
         pixels,
         shape=(height, width) if channels == 1 else shape,
         dtype=dtype,
-        # On its own, tifffile makes a BigTIFF only of uncompressed pixels.
+        # By itself, tifffile chooses BigTIFF only for uncompressed pixels.
         bigtiff=height * width * channels * dtype.itemsize > _CLASSIC_BYTES,
         byteorder="<",
         photometric="rgb" if channels >= 3 else "minisblack",
         planarconfig=None if channels == 1 else "contig",
         compression="adobe_deflate",
-        # Few programs know the predictor for floats.
+        # Few programs support the predictor for floats.
         predictor=dtype.kind == "u",
         software=False,
         metadata=None,
@@ -103,7 +103,7 @@ def _cut_tiles(rows: Iterable[Pixels], width: int) -> Iterator[Pixels]:
     """Yield tiles in the order of the file; those at the edges may be smaller."""
 
     def tiles(row: Pixels) -> Iterator[Pixels]:
-        # The row is reused while tiles of the last one still wait to be compressed.
+        # The row is reused while tiles of the previous row still wait to be compressed.
         return (row[:, left : left + _TILE].copy() for left in range(0, width, _TILE))
 
     filled = 0
@@ -137,14 +137,14 @@ def _as_directory(metadata: Metadata) -> Directory:
     if metadata.xmp:
         found[XMP] = Entry(_BYTE, len(metadata.xmp), metadata.xmp)
     if metadata.iptc:
-        # Readers expect numbers of four bytes, with the bytes left in their order.
+        # Readers expect four-byte numbers with the bytes in their original order.
         padded = metadata.iptc + bytes(-len(metadata.iptc) % 4)
         found[IPTC] = Entry(_LONG, len(padded) // 4, padded)
     return found
 
 
 def _swap_bytes(directory: Directory) -> Directory:
-    """Return the same values in the other byte order; maker notes and the like stay as they are."""
+    """Return the same values in the other byte order; maker notes and the like do not change."""
     swapped: Directory = {}
     for tag, item in directory.items():
         if isinstance(item, dict):

@@ -29,16 +29,16 @@ def write_photo(
     overwrite: bool = False,
     strip_metadata: bool = False,
 ) -> None:
-    """Write a photo to a file, whole or not at all.
+    """Write a photo to a file atomically.
 
     Parameters
     ----------
     format : str, optional
-        One of `CODECS`, such as "jpeg"; told by the extension of `path` if None.
+        One of `CODECS`, such as "jpeg"; by default that of the extension of `path`.
     quality : int
         1 to 100, for lossy formats.
     overwrite : bool
-        Whether a file that is there already may be replaced.
+        Whether an existing file may be replaced.
     strip_metadata : bool
         Whether to leave out EXIF, XMP and the colour profile.
 
@@ -63,18 +63,18 @@ def write_rows(
     overwrite: bool = False,
     strip_metadata: bool = False,
 ) -> None:
-    """Write the result of a large TIFF as a TIFF, from rows; it appears whole or not at all.
+    """Write the result of a large TIFF as a TIFF, from rows, atomically.
 
-    Rows are (h, W, C) each, from top to bottom, and of the shape and type of `source` together. It
-    gives the metadata and is closed at the end. `path` may be its file.
+    Rows are (h, W, C) each, from top to bottom; together they have the shape and type of `source`.
+    `source` provides the metadata and is closed at the end. `path` may be its file.
 
     Raises
     ------
     ImageError
-        The file cannot be written, or `source` turns out to be damaged as the rows are made.
+        The file cannot be written, or making the rows shows that `source` is damaged.
     """
     kept = _kept(source.metadata, "tiff", source.shape[2], strip_metadata)
-    # The source is closed before it may be replaced, which some systems insist on.
+    # The source is closed before it may be replaced, which some systems require.
     with atomic_output(path, overwrite) as temporary, source, temporary.open("rb+") as stream:
         write_tiff_tiles(stream, rows, source.shape, source.dtype, kept)
 
@@ -82,7 +82,7 @@ def write_rows(
 def encode_photo(
     photo: Photo, format: str, *, quality: int = 95, strip_metadata: bool = False
 ) -> bytes:
-    """Return the bytes of a file that holds a photo.
+    """Return a photo as the bytes of a file.
 
     Parameters and errors are those of `write_photo`.
     """
@@ -94,10 +94,10 @@ def encode_photo(
 
 
 def check_writable(photo: Photo, format: str, quality: int, name: str) -> None:
-    """Refuse what a format cannot hold, without writing anything.
+    """Refuse photos that a format cannot hold, without writing anything.
 
-    Of the photo's values, only those of alpha matter. Messages call the result by `name`. Errors
-    are those of `write_photo`.
+    Of the photo's values, only those of alpha matter. `name` is the result's name in messages.
+    Errors are those of `write_photo`.
     """
     codec = CODECS.get(format)
     if codec is None or not codec.encode:
@@ -125,7 +125,7 @@ def check_writable(photo: Photo, format: str, quality: int, name: str) -> None:
 
 
 def list_losses(photo: Photo, format: str, strip_metadata: bool = False) -> tuple[str, ...]:
-    """Return what a file of a format would lack of what the photo's own file held.
+    """Return which contents of the photo's own file a result in a format would lack.
 
     For example "EXIF" or "the gain map for HDR displays"; `photo` is as it was read.
     """
@@ -139,13 +139,13 @@ def list_losses(photo: Photo, format: str, strip_metadata: bool = False) -> tupl
 
 
 def _drops_channel(photo: Photo, format: str) -> bool:
-    """Tell whether a channel that may be anything, such as infrared, would become opacity."""
+    """Return whether a channel of unknown meaning, such as infrared, would become opacity."""
     unknown = photo.has_alpha and photo.alpha == "unspecified"
     return unknown and "unspecified" not in CODECS[format].alphas
 
 
 def _goes_beyond(color: Pixels) -> bool:
-    """Tell whether floats are darker than black or brighter than white by more than a little."""
+    """Return whether floats exceed black or white by more than a little."""
     darkest, brightest = (each.reduce(color, axis=None) for each in (np.fmin, np.fmax))
     return bool(darkest < -BARELY or brightest > 1 + BARELY)
 
@@ -170,7 +170,7 @@ def _encode(
         pixels = convert_depth(photo.pixels, stored_dtype(photo, format))
         codec.encode(replace(photo, pixels=pixels, metadata=metadata), stream, quality)
     except (OSError, ValueError, RuntimeError) as error:
-        # Errors of the system, such as a full disk, have a number; those of encoders have none.
+        # System errors, such as a full disk, have a number; errors of encoders do not.
         if isinstance(error, OSError) and error.errno:
             raise
         raise ImageError(

@@ -1,4 +1,4 @@
-"""XMP packets: taking out what is no longer true of a photo, byte for byte the rest as it was."""
+"""XMP packets: remove what is no longer true of a photo, and keep every other byte."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from ssbsn_cli.core.imaging.photo import DEPTH_MAP, GAIN_MAP
 
 LOST_VIDEO = "the video of a motion photo"
 Claims = tuple[tuple[str, str, str | None], ...]
-# What phones claim in XMP about data beside the picture, of which a result has none: the namespace,
-# how the names of its properties begin, and what the data are.
+# Claims of phones about data that accompany the picture, which a result lacks: the namespace, the
+# beginning of the property names, and what the data are.
 _CAMERA = "http://ns.google.com/photos/1.0/camera/"
 CLAIMS: Claims = (
     ("http://ns.adobe.com/hdr-gain-map/1.0/", "", GAIN_MAP),
     ("http://ns.apple.com/HDRGainMap/1.0/", "", GAIN_MAP),
     (_CAMERA, "MotionPhoto", LOST_VIDEO),
     (_CAMERA, "MicroVideo", LOST_VIDEO),
-    # It lists the data that follow the picture. The claims above say what they are.
+    # This lists the data that follow the picture. The claims above say what they are.
     ("http://ns.google.com/photos/1.0/container/", "", None),
     ("http://ns.google.com/photos/dd/1.0/device/", "", DEPTH_MAP),
 )
-# How to develop a raw file: programs would develop its result again.
+# Settings for developing a raw file: programs would apply them again to its result.
 SETTINGS: Claims = (
     ("http://ns.adobe.com/camera-raw-settings/1.0/", "", "settings of the raw converter"),
 )
-# That an extension goes on with the packet, and is named by its digest.
+# The claim that the packet has an extension, which is identified by its digest.
 EXTENSION: Claims = (("http://ns.adobe.com/xmp/note/", "HasExtendedXMP", None),)
 _EXTENSION_ID = re.compile(rb"""\bHasExtendedXMP\s*(?:=\s*["']|>)\s*([0-9A-Fa-f]{32})""")
 _ONLY_EXTENSION = (
@@ -41,28 +41,28 @@ _ATTRIBUTE = re.compile(rb"""\s+([\w.-]+):([\w.-]+)\s*=\s*(?:"[^"]*"|'[^']*')"""
 
 
 def extension_id(xmp: bytes) -> bytes:
-    """Return the digest by which a packet names its extension, or nothing."""
+    """Return the digest with which a packet refers to its extension, or b""."""
     found = _EXTENSION_ID.search(xmp)
     return found[1].upper() if found else b""
 
 
 def extend(xmp: bytes) -> tuple[bytes, bytes]:
-    """Return a short packet that only names its extension, and a packet as that extension."""
+    """Make a packet an extension; return a short packet that refers to it, and the extension."""
     extension = _WRAPPER.sub(b"", xmp).strip(b"\0 \t\r\n")
     digest = hashlib.md5(extension, usedforsecurity=False).hexdigest().upper()
     return _ONLY_EXTENSION % digest.encode(), extension
 
 
 def join_extension(xmp: bytes, extension: bytes) -> tuple[bytes, bytes]:
-    """Undo `extend`; return what other programs have split as it is."""
+    """Undo `extend`; packets that other programs have split do not change."""
     only = xmp == _ONLY_EXTENSION % extension_id(xmp)
     return (extension, b"") if only and extension else (xmp, extension)
 
 
 def without(xmp: bytes, claims: Claims) -> tuple[bytes, tuple[str, ...]]:
-    """Take out claims; return the packet without them, and what they claimed.
+    """Remove claims; return the packet without them, and what they claimed.
 
-    A packet that makes some but is damaged is left out whole.
+    A damaged packet that contains claims is dropped completely.
     """
     if not any(namespace.encode() in xmp for namespace, _, _ in claims):
         return xmp, ()
@@ -76,7 +76,7 @@ def without(xmp: bytes, claims: Claims) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _find(xmp: bytes, claims: Claims) -> tuple[list[tuple[int, int]], list[str | None]]:
-    """Return the places of the properties that belong to claims, and what they claim."""
+    """Return the positions of the properties that are claims, and what they claim."""
     cuts: list[tuple[int, int]] = []
     found: list[str | None] = []
     prefixes: dict[bytes, str] = {}

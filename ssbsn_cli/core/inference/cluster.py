@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from ssbsn_cli.core.inference.denoiser import Denoiser
     from ssbsn_cli.core.inference.opening import Outcome
 
-# Photos of a task: a worker reads one and writes another while it computes a third.
+# Photos per task: a worker reads one and writes another while it computes a third.
 _TOGETHER = 8
-# Tasks of each worker that are with the scheduler: one at work, and one that waits.
+# Submitted tasks per worker: one that runs, and one that waits.
 _TASKS = 2
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is done with all photos, the same on each worker.
+    """What each worker does with all photos.
 
-    `weights` is their name, or a path that all workers see; the default weights if not given.
+    `weights` is a name, or a path that all workers see; None means the default weights.
     """
 
     weights: str | None
@@ -53,8 +53,8 @@ def denoise_on_cluster(
 ) -> Generator[tuple[Job, Outcome]]:
     """Denoise photos on a cluster whose workers see the same files.
 
-    A photo that is lost with its worker is tried again on another one. What is denoised in the
-    place of photos themselves is refused, because a second try would denoise the result.
+    If a worker is lost, another one tries its photo again. A second try would denoise the result of
+    the first, so results must not replace their photos.
 
     Parameters
     ----------
@@ -62,19 +62,18 @@ def denoise_on_cluster(
         Of a Dask scheduler, such as ``tcp://host:8786``; a file that a scheduler wrote; "local"
         or "local:N" for N new workers on this machine.
     jobs : iterable of Job
-        From file to file; taken not far ahead of their turn.
+        From file to file; taken shortly before their turn.
     work : Work
         What to do.
     notify : callable
-        Told, in a sentence, what a user should know.
+        Called with sentences that a user should read.
 
     Yields
     ------
     job : Job
-        Each, as it ends.
+        Each job when it ends.
     outcome : dict or Exception
-        As of `denoise_files`. A photo whose first try wrote the result and was lost then counts
-        as skipped.
+        As of `denoise_files`. A photo counts as skipped if a lost first try had written its result.
 
     Raises
     ------
@@ -104,13 +103,13 @@ def denoise_on_cluster(
 
 
 class _Dispatch:
-    """Hands out tasks and takes results, and never has more tasks out than workers need."""
+    """Submits tasks and takes results, never with more tasks at once than the workers need."""
 
     def __init__(self, client: Client, work: Work) -> None:
         from distributed import as_completed
 
         self._client = client
-        # What is there when a task begins is then the result of an earlier try.
+        # A result that exists when a task starts then comes from an earlier try.
         self._work = replace(
             work, files=replace(work.files, skip_existing=not work.files.overwrite)
         )
@@ -129,7 +128,7 @@ class _Dispatch:
                     ready += islice(jobs, max(0, workers * _TASKS * _TOGETHER - len(ready)))
                 if not ready and not self._tasks:
                     return
-                # Few photos are spread over all workers.
+                # A few photos are spread over all workers.
                 size = max(1, min(_TOGETHER, len(ready) // (workers * _TASKS)))
                 while ready and room > 0:
                     task, ready = ready[:size], ready[size:]
@@ -185,7 +184,7 @@ class _Dispatch:
             outcomes, notices = future.result()
         except KilledWorker as error:
             if len(jobs) > 1:
-                # One of them may be what kills workers.
+                # One of them may be the one that kills workers.
                 for job in jobs:
                     self._submit([job])
                 return
@@ -217,14 +216,13 @@ def _killer(job: Job, times: int) -> ImageError:
     )
 
 
-# What follows runs on the workers. The tasks of one take turns: its network has all of its cores or
-# its GPU.
+# The rest runs on the workers. A worker's tasks take turns: its network uses all cores or the GPU.
 _turn = threading.Lock()
 _notices: list[str] = []
 
 
 def denoise_task(work: Work, jobs: Sequence[Job]) -> tuple[list[Outcome], list[str]]:
-    """Denoise photos on a worker; return what became of each, and what is to be told."""
+    """Denoise photos on a worker; return their outcomes, and notices for the user."""
     from ssbsn_cli.core.inference.files import denoise_files
 
     if work.version != __version__:
@@ -242,13 +240,13 @@ def denoise_task(work: Work, jobs: Sequence[Job]) -> tuple[list[Outcome], list[s
 
 
 def _use_cores() -> None:
-    """Let PyTorch use the cores of this worker; Dask would have it use one."""
+    """Let PyTorch use the cores of this worker; Dask restricts it to one."""
     import torch
     from distributed import get_worker
 
     from ssbsn_cli.core.runtime.device import available_cores
 
-    # Each thread has a number of its own, and Dask has several.
+    # This number is per thread, and Dask has several threads.
     torch.set_num_threads(min(get_worker().state.nthreads, available_cores()))
 
 
@@ -269,7 +267,7 @@ def _load(weights: str | None, settings: Settings) -> Denoiser:
 
 
 def _portable(outcome: Outcome) -> Outcome:
-    """Return what can be sent: not every exception can."""
+    """Return an outcome that can be sent; not every exception can."""
     try:
         pickle.loads(pickle.dumps(outcome))
     except Exception:

@@ -20,14 +20,14 @@ _LOCAL = "local"
 # Seconds that a scheduler gets to answer.
 _PATIENCE = 10
 _SECONDS_BETWEEN_LOOKS = 5
-# A network on a CPU gains little from more cores; then several photos are denoised at a time.
+# More cores hardly speed up a network, so a machine with more gets several workers.
 _CORES = 16
 
 
 def count_workers_here(address: str) -> int | None:
-    """Return how many workers "local:N" asks for, or 0 for "local"; None if it is neither.
+    """Return the N of "local:N", 0 for "local", and None for any other address.
 
-    Raises OptionError if N is no number.
+    Raises OptionError if N is not a positive number.
     """
     if address == _LOCAL:
         return 0
@@ -48,7 +48,7 @@ def connect(address: str, device: str) -> Iterator[Client]:
     Parameters
     ----------
     address : str
-        As `denoise_on_cluster` takes it.
+        As for `denoise_on_cluster`.
     device : str
         As in `Settings`; it decides how many workers are started.
 
@@ -66,7 +66,7 @@ def connect(address: str, device: str) -> Iterator[Client]:
         raise OptionError(
             "Clusters need another package.", 'Install it with pip install "ssbsn[cluster]".'
         ) from error
-    # What matters is told by exceptions.
+    # Everything important is raised as an exception.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     number = count_workers_here(address)
     with contextlib.ExitStack() as stack:
@@ -88,7 +88,7 @@ def connect(address: str, device: str) -> Iterator[Client]:
             )
         try:
             if isinstance(scheduler, str):
-                # Of a client that has begun with a wrong one, Dask prints a traceback at the end.
+                # This refuses wrong addresses before Dask, which would print a traceback at exit.
                 get_address_host_port(scheduler)
             client = Client(scheduler, timeout=_PATIENCE, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
@@ -101,7 +101,7 @@ def connect(address: str, device: str) -> Iterator[Client]:
 
 def _read_address(path: Path) -> str:
     """Return the address in a file that a scheduler wrote."""
-    # Dask itself would end with a traceback, and 20 seconds later.
+    # Dask itself would end with a traceback after 20 seconds.
     try:
         return str(parse_json(path.read_bytes())["address"])
     except (ValueError, TypeError, KeyError) as error:
@@ -113,7 +113,7 @@ def _read_address(path: Path) -> str:
 
 @contextlib.contextmanager
 def _start(number: int, device: str) -> Iterator[LocalCluster]:
-    """Start a scheduler, and a worker for each GPU that is to be used or for each few cores."""
+    """Start a scheduler, and a worker for each GPU or for each group of cores."""
     from distributed import LocalCluster, Security
 
     from ssbsn_cli.core.runtime.device import available_cores, count_gpus, resolve_device
@@ -126,11 +126,11 @@ def _start(number: int, device: str) -> Iterator[LocalCluster]:
     cluster = LocalCluster(
         n_workers=number,
         threads_per_worker=max(1, cores // number),
-        # Photos and tiles are fitted into memory elsewhere.
+        # Other code fits photos and tiles into memory.
         memory_limit=0,
         dashboard_address=None,
         silence_logs=logging.CRITICAL,
-        # Who else is on this machine could otherwise run programs as this user.
+        # Otherwise, other users of this machine could run programs as this user.
         security=Security.temporary(),
     )
     with cluster, _kept_at(number, cluster):
@@ -139,7 +139,7 @@ def _start(number: int, device: str) -> Iterator[LocalCluster]:
 
 @contextlib.contextmanager
 def _kept_at(number: int, cluster: LocalCluster) -> Iterator[None]:
-    """Replace workers that ended before they were ready: Dask gives those up."""
+    """Replace workers that ended before they were ready; Dask does not."""
     ended = threading.Event()
 
     def keep() -> None:
@@ -158,7 +158,7 @@ def _kept_at(number: int, cluster: LocalCluster) -> Iterator[None]:
 def check_versions(client: Client) -> None:
     """Raise OptionError if a machine has another version of Dask or Python.
 
-    They would fail in strange ways later.
+    Different versions would fail in strange ways later.
     """
     found = client.get_versions()
     machines = {"the scheduler": found["scheduler"]} | {

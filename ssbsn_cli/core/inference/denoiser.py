@@ -1,4 +1,4 @@
-"""The denoiser: weights and settings made ready, to be called on arrays."""
+"""The denoiser: weights and settings, ready to be called on arrays."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Denoiser:
     settings : Settings
         How to run it.
     notify : callable, optional
-        Told, in a sentence, what a user should know: that memory ran out, for example.
+        Called with sentences that a user should read, for example that memory ran out.
 
     Raises
     ------
     OptionError, DeviceError
-        These weights cannot do what the settings ask for, the overlap does not fit the tiles that
-        the memory allows, or there is no such device.
+        The weights do not support the settings, the overlap does not fit the tiles that the memory
+        allows, or there is no such device.
     """
 
     def __init__(
@@ -75,19 +75,19 @@ class Denoiser:
         fp32_on_cpu = on_cpu and dtype == torch.float32
         winograd = fp32_on_cpu and winograd_is_fast() and use_winograd(network)
         if not winograd:
-            # PyTorch's type hints do not know this form.
+            # PyTorch's type hints miss this form.
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._compiler = Compiler(
             network.bulk,
             settings.compile,
-            # As measured; others gain a tenth at best.
+            # From measurements; other cases gain a tenth at best.
             pays=network.blind and on_cpu and dtype == torch.bfloat16,
             passes=passes * (8 if settings.ensemble else 1),
             notify=notify,
         )
         tiling = plan_tiles(weights, settings, self.device, dtype)
         if tiling.workers > 1:
-            # An interrupt then takes effect after a layer, not after a tile of up to a minute.
+            # Interrupts then take effect after a layer, not after a tile, which may take a minute.
             for layer in network.modules():
                 layer.register_forward_pre_hook(stop_if_unwanted)
         predictor = Predictor(
@@ -128,13 +128,12 @@ class Denoiser:
         Returns
         -------
         array
-            Same shape and type. Alpha is returned as it was. Integers are rounded and clipped,
-            floats are not clipped.
+            Same shape and type. Alpha is unchanged. Only integers are rounded and clipped.
 
         Raises
         ------
         ImageError, DeviceError
-            The array is no such image, or the device's memory is too small.
+            The array is not such an image, or the device's memory is too small.
 
         Examples
         --------
@@ -153,11 +152,11 @@ class Denoiser:
     def denoise_in_place(
         self, photos: Sequence[Pixels], progress: Progress = lambda _done, _of: None
     ) -> None:
-        """Denoise (H, W, C) where they lie: one of any size, or several of one size as one tile.
+        """Denoise (H, W, C) in place: one of any size, or several of one size as one tile.
 
-        Alpha stays as it is.
+        Alpha does not change.
         """
-        # As views, without alpha.
+        # Views without alpha.
         colors = [pixels[..., : (pixels.shape[2] - 1) // 2 * 2 + 1] for pixels in photos]
         if len(colors) == 1:
             self._engine.run(colors[0], colors[0], progress)
@@ -170,11 +169,11 @@ class Denoiser:
     def stream(
         self, image: Image, progress: Progress = lambda _done, _of: None
     ) -> Iterator[Pixels]:
-        """Denoise an image that need not be in memory, from top to bottom; see `Engine.stream`."""
+        """Denoise an image that may not fit into memory, top to bottom; see `Engine.stream`."""
         return self._engine.stream(image, progress)
 
     def batch_size(self, height: int, width: int) -> int:
-        """Return how many images of a size are best denoised together: 1 for large ones."""
+        """Return how many images of a size to denoise together; 1 for large ones."""
         if self.tile and max(height, width) > self.tile:
             return 1
         return max(1, min(self._engine.tiling.room // (height * width), _MAX_BATCH))
@@ -185,13 +184,12 @@ class Denoiser:
         Parameters
         ----------
         images : sequence of array
-            (H, W, C) each, with C = 1 or 3; else as for one image.
+            (H, W, C) each, with C = 1 or 3; otherwise as for one image.
 
         Returns
         -------
         list of array
-            Float32 with white at 1, not clipped. Each is what the image would become alone, up to
-            the rounding of sums.
+            Float32 with white at 1, not clipped; as for each image alone, up to rounding of sums.
 
         Raises
         ------
@@ -208,7 +206,7 @@ class Denoiser:
         return self._engine.run_batch(images)
 
     def describe(self) -> dict[str, Any]:
-        """Return how images are denoised, as plain values for JSON."""
+        """Describe how images are denoised, in plain values for JSON."""
         return {
             "weights": {"name": self.weights.name, "sha256": self.weights.digest},
             "device": str(self.device),
@@ -272,12 +270,12 @@ def load_denoiser(
     Parameters
     ----------
     weights : str or LoadedWeights, optional
-        A name of ``ssbsn fetch-weights --list`` or a path; the default weights if not given.
+        A name from ``ssbsn fetch-weights --list`` or a path; by default the default weights.
     notify : callable, optional
-        Told, in a sentence, what a user should know.
+        Called with sentences that a user should read.
     **settings
-        Fields of `Settings`: device, precision, attention, compile, refine, refine_passes, tile,
-        overlap, ensemble, strength, seed.
+        Fields of `Settings`: device, precision, attention, compile, refine, detail, refine_passes,
+        tile, overlap, ensemble, strength, seed.
 
     Raises
     ------
@@ -285,7 +283,7 @@ def load_denoiser(
         A setting makes no sense, the weights are missing or damaged, or there is no such device.
     """
     checked = Settings(**settings)
-    # A missing device is noticed before the weights are read.
+    # This notices a missing device before the weights are read.
     resolve_device(checked.device)
     if not isinstance(weights, LoadedWeights):
         weights = load_weights(weights)
@@ -295,6 +293,6 @@ def load_denoiser(
 def denoise_image(image: Pixels, weights: str | None = None, **settings: Any) -> Pixels:
     """Denoise one image; for several, make a denoiser once with `load_denoiser`.
 
-    See `Denoiser.__call__` for the image and the result, and `load_denoiser` for the rest.
+    See `Denoiser.__call__` for the image and the result, and `load_denoiser` for everything else.
     """
     return load_denoiser(weights, **settings)(image)

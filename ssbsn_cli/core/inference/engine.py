@@ -27,7 +27,7 @@ _MEMORY_ERRORS = (torch.OutOfMemoryError, MemoryError, RuntimeError)
 
 @dataclass
 class Engine:
-    """Cuts images into tiles, has each denoised, and blends the results.
+    """Cuts images into tiles, denoises each, and blends the results.
 
     Parameters
     ----------
@@ -36,13 +36,13 @@ class Engine:
     tiling : Tiling
         How images are cut.
     strength : float
-        Blend with the original: 0 leaves it, 1 is the network's result.
+        Blend with the original: 0 is the original, 1 is the network's result.
     detail : bool
-        Whether to give detail back, see `recover_detail`.
+        Whether to give detail back; see `recover_detail`.
     seed : int
         Seed of the first tile, the same for each image.
     notify : callable
-        Told, in a sentence, what a user should know.
+        Called with sentences that a user should read.
     """
 
     predictor: Predictor
@@ -53,7 +53,7 @@ class Engine:
     notify: Notify = lambda _: None
 
     def __post_init__(self) -> None:
-        #: The tiling of the image at hand, with smaller tiles if memory ran out.
+        #: The tiling of the current image, with smaller tiles if memory ran out.
         self.current = self.tiling
         self._noise: NoiseSpectrum | None = None
         self._pixels = 0
@@ -73,8 +73,8 @@ class Engine:
         Parameters
         ----------
         image : Image
-            (H, W, C) with C = 1 or 3; uint8, uint16 or floating with white at 1. Rows that were
-            yielded are not read again.
+            (H, W, C) with C = 1 or 3; uint8, uint16 or floating with white at 1. Rows are not read
+            again after they are yielded.
         progress : callable
             Called with the number of tiles done and their total.
 
@@ -87,7 +87,7 @@ class Engine:
         ------
         DeviceError
             If even the smallest tile does not fit into the device's memory, or if the precision
-            does not suffice for the network's values.
+            is too low for the network's values.
         """
         self.current = self.tiling
         if self.strength == 0:
@@ -98,7 +98,7 @@ class Engine:
         self._noise = estimate_noise(source) if self.detail else None
         self._pixels = image.shape[0] * image.shape[1]
         for top, band in self._bands(source, progress, self.seed, self.tiling.workers):
-            # A few copies of a wide band at once would be most of the memory in use.
+            # Copies of a whole wide band would take most of the memory.
             for rows in pixel_rows(band):
                 part = band[rows]
                 if self.strength < 1:
@@ -156,14 +156,14 @@ class Engine:
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield finished rows from top to bottom, as (first row, float32 rows).
 
-        The tiles' random numbers have `seed` and those that follow it.
+        The tiles have the seeds `seed`, `seed` + 1 and so on.
         """
         height, width, channels = image.shape
         rows, columns = (self.current.along(size) for size in (height, width))
         band = np.zeros((max(r.stop - r.start for r in rows), width, channels), np.float32)
         done, total = 0, len(rows) * len(columns)
         progress(done, total)
-        # Tiles are read ahead of the rows that are yielded, but never after them.
+        # Tiles are read before their rows are yielded, never afterwards.
         tiles = (
             to_unit(image[row.start : row.stop, column.start : column.stop])
             for row in rows
@@ -188,7 +188,7 @@ class Engine:
                 band[len(band) - finished :] = 0
 
     def _denoise_tile(self, tile: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-        """Denoise (h, w, C) in float32; split it where memory runs out."""
+        """Denoise (h, w, C) in float32; split it if memory runs out."""
         if self.current.tile and max(tile.shape[:2]) > self.current.tile:
             return self._split(tile, seed)
         try:
@@ -206,7 +206,7 @@ class Engine:
             )
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        # If several tiles run out of memory at once, only one says so.
+        # If several tiles run out of memory at once, only one reports it.
         if self.current.tile != side:
             overlap = min(self.current.overlap, side // 2)
             self.current = replace(self.current, tile=side, overlap=overlap)
@@ -215,7 +215,7 @@ class Engine:
 
     def _split(self, tile: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
         result = np.empty_like(tile)
-        # No other tile has these random numbers.
+        # No other tile has this seed.
         seed = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1))
         for top, rows in self._bands(tile, lambda _done, _of: None, seed, workers=1):
             result[top : top + len(rows)] = rows

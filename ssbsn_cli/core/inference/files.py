@@ -1,4 +1,4 @@
-"""Denoise photos from file to file, also TIFFs too large for memory."""
+"""Denoise photos from file to file, including TIFFs that are too large for memory."""
 
 from __future__ import annotations
 
@@ -47,35 +47,34 @@ def denoise_files(
     begin: Callable[[Job], None] = lambda _: None,
     progress: Progress = lambda _done, _of: None,
 ) -> Generator[tuple[Job, Outcome]]:
-    """Denoise photos, reading the next and writing the last while one is computed.
+    """Denoise photos; the next is read and the last is written while one is computed.
 
-    Small photos of one size are computed together. Results appear whole or not at all.
+    Small photos of one size are computed together. Results are written atomically.
 
     Parameters
     ----------
     denoiser : Denoiser
         The network.
     jobs : iterable of Job
-        From where to where; taken not far ahead of their turn.
+        From file to file; taken shortly before their turn.
     options : FileOptions
         How to write.
     begin : callable, optional
-        Told of each job before its photo is computed.
+        Called with each job before its photo is computed.
     progress : callable, optional
         Called with the number of tiles done and their total.
 
     Yields
     ------
     job : Job
-        Each, once its result is written; in order but for those that other processes were at.
+        Each job after its result is written; in order, except for photos that others had claimed.
     outcome : dict or Exception
         What was done, as plain values for JSON: ``input``, ``output``, ``width``, ``height``,
-        ``channels``, ``dtype`` (of the output), ``left_out`` (what the photo's file held beside
-        the picture and the result does not), all of `Denoiser.describe`, ``seconds`` and
-        ``megapixels_per_second``. If the result was there, ``input``, ``output`` and ``skipped``
-        alone, and ``comparison`` if that was missing. Or what went wrong: ImageError if the photo
-        cannot be read or the result cannot be written, DeviceError if the device's memory is too
-        small, and anything else if this program has a defect.
+        ``channels``, ``dtype`` (of the output), ``left_out`` (metadata of the photo that the result
+        lacks), everything from `Denoiser.describe`, ``seconds`` and ``megapixels_per_second``. If
+        the result existed, only ``input``, ``output`` and ``skipped``, and ``comparison`` if that
+        was missing. Or what went wrong: ImageError if the photo cannot be read or the result cannot
+        be written, DeviceError if the device's memory is too small; other errors are defects.
     """
     with background_thread() as writer:
         last: list[tuple[Job, Outcome | Future[Outcome]]] = []
@@ -86,7 +85,7 @@ def denoise_files(
             for job, outcome in last:
                 yield job, _conclude(job, outcome, options)
             last = [(job, outcome) for (job, _), outcome in zip(group, outcomes, strict=True)]
-            # Report what is done already, since the next photo may take minutes.
+            # Report finished jobs now, since the next photo may take minutes.
             while last and _is_done(last[0][1]):
                 job, outcome = last.pop(0)
                 yield job, _conclude(job, outcome, options)
@@ -99,11 +98,11 @@ def _is_done(outcome: Outcome | Future[Outcome]) -> bool:
 
 
 def _conclude(job: Job, outcome: Outcome | Future[Outcome], options: FileOptions) -> Outcome:
-    """Wait for a job, and leave its files to others from now on."""
+    """Wait for a job, and give up the claim on its files."""
     result = outcome.result() if isinstance(outcome, Future) else outcome
     if options.skip_existing and job.written:
         give_up_claim(job.written[0])
-        # Another program may have made them meanwhile.
+        # Another program may have made them in the meantime.
         if isinstance(result, ImageError) and job.is_done:
             return job.skipped
     return result
@@ -119,7 +118,7 @@ def _attempt(work: Callable[..., dict[str, Any]], *arguments: Any) -> Outcome:
 def _write_and_release(
     opened: Opened, job: Job, options: FileOptions, facts: dict[str, Any]
 ) -> Outcome:
-    """Write results, and let other processes go on that wait for them."""
+    """Write results, and let processes that wait for them continue."""
     outcome = _attempt(_write, opened, job, options, facts)
     give_up_claim(job.written[0])
     return outcome
@@ -132,7 +131,7 @@ def _compute(
     progress: Progress,
     writer: ThreadPoolExecutor,
 ) -> Sequence[Outcome | Future[Outcome]]:
-    """Denoise a group that was opened; its results may still be on their way to the disk."""
+    """Denoise an opened group; its results may still be on their way to the disk."""
     job, first = group[0]
     if isinstance(first, Exception | dict):
         return [first]
@@ -146,7 +145,7 @@ def _compute(
     except Exception as error:
         if len(group) == 1:
             return [error]
-        # One photo may be at fault, which fails alone.
+        # If one photo is at fault, only that one fails.
         return [
             outcome
             for one in group
@@ -155,7 +154,7 @@ def _compute(
     speed = _describe_speed(pixels[0].shape, (time.perf_counter() - start) / len(pixels))
     facts = {**denoiser.describe(), **speed}
     if job.target is None:
-        # Nobody may be reading there, and a thread that waits cannot be interrupted.
+        # If nobody reads from standard output, writing waits, and a thread cannot be interrupted.
         return [_attempt(_write, photos[0], job, options, facts)]
     return [
         writer.submit(_write_and_release, opened, job, options, facts)
@@ -166,13 +165,13 @@ def _compute(
 def _denoise_large(
     denoiser: Denoiser, image: TiffImage, job: Job, options: FileOptions, progress: Progress
 ) -> dict[str, Any]:
-    """Denoise rows as they are read, and write them as they are done."""
+    """Denoise rows while they are read, and write them when they are done."""
     assert job.target
     start = time.perf_counter()
     changed = job.source.stat() if job.source and options.keep_time else None
     with image:
         picture = Comparison(image.shape) if job.comparison else None
-        # One pixel stands for all: only the number of channels and their type matter.
+        # One pixel is enough: only the number of channels and their type matter.
         one = Photo(image[:1, :1], image.metadata)
         check_writable(one, "tiff", options.quality, str(job.target))
         rows = denoiser.stream(image, progress)
@@ -192,7 +191,7 @@ def _denoise_large(
 
 
 def _watch(rows: Iterator[Pixels], image: TiffImage, picture: Comparison) -> Iterator[Pixels]:
-    """Pass rows on, and show each with what it was to a picture of before and after."""
+    """Pass rows on, and add each, before and after, to a comparison."""
     top = 0
     for after in rows:
         picture.add_before(image[top : top + len(after), :])
@@ -230,13 +229,13 @@ def _write(opened: Opened, job: Job, options: FileOptions, facts: dict[str, Any]
 
 def _add_comparison(picture: Pixels, metadata: Metadata, job: Job, options: FileOptions) -> None:
     assert job.comparison
-    # With this option, a comparison may be there whose result was missing.
+    # With this option, a comparison may exist without its result.
     if not (options.skip_existing and job.comparison.exists()):
         write_comparison(picture, metadata, job.comparison, options.overwrite)
 
 
 def _keep_time(path: Path, changed: os.stat_result | None) -> None:
-    """Give a result the time at which its photo was changed."""
+    """Give a result the modification time of its photo."""
     if changed:
         os.utime(path, ns=(changed.st_atime_ns, changed.st_mtime_ns))
 

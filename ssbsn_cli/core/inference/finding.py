@@ -1,4 +1,4 @@
-"""Which photos the inputs of a command stand for, found one by one."""
+"""Find, one by one, the photos that the inputs of a command stand for."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.imaging import is_photo_name
 
 STREAM = "-"
-# Goes between the stem and the extension of results that lie beside their photos.
+# Goes between the stem and the extension of results in the folders of their photos.
 DEFAULT_SUFFIX = "_denoised"
-# Bytes of a list that are read at once, and folders whose names are remembered meanwhile.
+# How many bytes of a list are read at once, and of how many folders the names are remembered.
 _CHUNK = 1 << 16
 _FOLDERS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A photo, as texts: a million of them are cheaper than paths.
+    """A photo, as strings: a million of them are cheaper than paths.
 
     Parameters
     ----------
@@ -34,12 +34,12 @@ class Found:
     below : str
         Its folder, relative to the input that led there.
     is_link, is_special : bool
-        Whether it is a link, or a pipe, a device or the like.
+        Whether it is a link; whether it is a pipe, a device or the like.
     is_listed : bool
         Whether a list names it.
     beside : callable
-        Returns the sorted names in its folder that count: those that are named on the command
-        line if it is, too, and all that are there if a folder or a list led to it.
+        Returns the sorted names in its folder that count: if the command line names the photo,
+        those that it names; if a folder or a list led to it, all of them.
     """
 
     path: str | None
@@ -50,7 +50,7 @@ class Found:
     beside: Callable[[], Sequence[str]] = tuple
 
     def alike(self, stem: str) -> list[str]:
-        """Return the names of the photos beside it that have a stem."""
+        """Return the names of the photos in its folder that have this stem."""
         names, prefix = self.beside(), f"{stem}."
         start = end = bisect_left(names, prefix)
         while end < len(names) and names[end].startswith(prefix):
@@ -62,7 +62,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """A file or a folder that is left out, and why."""
+    """A file or a folder that is skipped, and why."""
 
     path: Path
     reason: str
@@ -70,14 +70,14 @@ class PassedOver:
 
 @dataclass(frozen=True)
 class Finder:
-    """Goes through inputs.
+    """Searches inputs for photos.
 
     Parameters
     ----------
     recursive : bool
-        Whether to go into subfolders. Links to folders are never followed.
+        Whether to search subfolders. Links to folders are never followed.
     skip : Path or None
-        A folder that is not gone into.
+        A folder that is not searched.
     """
 
     recursive: bool
@@ -86,7 +86,7 @@ class Finder:
     def find(
         self, inputs: Sequence[str], listed: Iterable[str] = ()
     ) -> Iterator[Found | PassedOver | OSError]:
-        """Go through inputs in their order, and through folders by name.
+        """Search inputs in the given order, and folders in the order of names.
 
         Parameters
         ----------
@@ -98,7 +98,7 @@ class Finder:
         Yields
         ------
         Found or PassedOver or OSError
-            A photo, what is left out, or why a folder cannot be read.
+            A photo, a file or folder that is skipped, or why a folder cannot be read.
         """
         named = defaultdict(list)
         for text in inputs:
@@ -124,7 +124,7 @@ class Finder:
             is_link = stat.S_ISLNK(mode)
             mode = os.stat(path).st_mode if is_link else mode
         except (OSError, ValueError):
-            # Who reads it will say what is wrong.
+            # Reading it will show what is wrong.
             pass
         if stat.S_ISDIR(mode):
             yield from self._find_in(path)
@@ -135,7 +135,7 @@ class Finder:
 
     def _find_in(self, root: str) -> Iterator[Found | PassedOver | OSError]:
         folders = photos = 0
-        # Not by recursion: folders may lie in each other more deeply than Python allows that.
+        # Without recursion: folders may be nested more deeply than Python can recurse.
         waiting = [self._open(root, "")]
         while waiting:
             listing = waiting[-1]
@@ -158,7 +158,7 @@ class Finder:
                 yield PassedOver(Path(path), "not a regular file")
             else:
                 photos += 1
-                # All that is neither a file nor a folder nor special is a link.
+                # Anything that is neither a file nor a folder nor special is a link.
                 yield Found(path, listing.below, unusual, beside=listing.beside)
         if folders and not photos and not self.recursive:
             yield PassedOver(Path(root), "it holds only folders; --recursive goes into them")
@@ -188,7 +188,7 @@ class Finder:
 
 @dataclass(frozen=True, slots=True)
 class _Listing:
-    """A folder that is gone through, without hidden names; files that are none are `unusual`."""
+    """A folder without its hidden names; `unusual` are names that are not regular files."""
 
     path: str
     below: str
@@ -206,7 +206,7 @@ def _names_in(folder: str) -> list[str]:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Return the stem and the extension of a file's name, as a path has them."""
+    """Return the stem and the extension of a file's name, as `pathlib` defines them."""
     stem, extension = os.path.splitext(name)
     return (stem, extension) if extension != "." else (name, "")
 
@@ -221,34 +221,34 @@ def _is_photo_extension(extension: str) -> bool:
 
 
 def is_special(path: str) -> bool:
-    """Tell whether a path is a pipe, a device or the like."""
+    """Return whether a path is a pipe, a device or the like."""
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def read_names(stream: BinaryIO, separator: bytes) -> Iterator[str]:
-    """Yield the names that a list of inputs holds, as soon as they are there.
+    """Yield the names in a list of inputs as soon as they arrive.
 
     Parameters
     ----------
     stream : binary file
-        Names in the encoding of the system's file names. It should not be buffered, or another
-        thread that closes it would wait for the next ones.
+        Names in the encoding of the system's file names. It should be unbuffered; otherwise,
+        another thread that closes it would wait for more names.
     separator : bytes
-        What ends each: a line feed, or the NUL of ``find -print0``. Empty names are left out.
+        The end of each name: a line feed, or the NUL of ``find -print0``. Empty names are skipped.
 
     Raises
     ------
     OptionError
-        No name can hold a NUL or be so long, or none may stand for standard input.
+        A name contains a NUL, is too long, or stands for standard input.
     """
-    # Windows ends lines by a carriage return, too.
+    # On Windows, lines end with a carriage return and a line feed.
     ending = b"\r" if separator == b"\n" else b""
     rest = b""
     while chunk := stream.read(_CHUNK):
         *names, rest = (rest + chunk).split(separator)
         names = [name.removesuffix(ending) for name in names]
         yield from map(_check_name, filter(None, names))
-        # Anything may be taken for a list, and no system has such names.
+        # Any file may be given as a list, and no system has such long names.
         if len(rest) > _CHUNK:
             raise OptionError(
                 "A name in the list of inputs is too long.",

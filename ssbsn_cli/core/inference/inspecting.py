@@ -1,4 +1,4 @@
-"""What a photo is and how its noise is, from a few parts of it."""
+"""Describe a photo and its noise from a few of its parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssbsn_cli.core.noise.measured import NoiseFigures, describe_noise
 from ssbsn_cli.core.runtime.process import silenced_libraries
 from ssbsn_cli.core.types import from_unit, to_unit, white_of
 
-# The parts that are measured: their side, and how many there are at most, down and across.
+# The measured parts: their side, and their largest number, down and across.
 _SIDE, _DOWN, _ACROSS = 256, 4, 6
 # Below this, in grey levels of 255, the network's own errors look the same as noise.
 _LEAST = 1.0
@@ -29,14 +29,14 @@ _GREY_LEVELS = 255
 
 
 class Inspection(NamedTuple):
-    """What is known of a photo.
+    """The description of a photo.
 
     Parameters
     ----------
     facts : dict
         As plain values for JSON; docs/reference.md lists them.
     noisy, denoised : array
-        (h, w, 3) uint8: a part of it, before and after.
+        (h, w, 3) uint8: a part of the photo, before and after.
     """
 
     facts: dict[str, Any]
@@ -47,12 +47,12 @@ class Inspection(NamedTuple):
 def inspect_photo(
     path: Path, denoise: Callable[[Pixels], Pixels], max_pixels: int | None = None
 ) -> Inspection:
-    """Tell what a photo is, and measure its noise on a few parts that are spread over it.
+    """Describe a photo, and measure its noise on a few parts that are spread over it.
 
     Parameters
     ----------
     path : Path
-        The photo. Of a TIFF that is too large for memory, only the parts are read.
+        The photo. If it is a TIFF that is too large for memory, only the parts are read.
     denoise : callable
         Takes and returns float32 images (H, W, C) with white at 1, such as a `Denoiser`.
     max_pixels : int, optional
@@ -65,7 +65,7 @@ def inspect_photo(
     DeviceError
         The device's memory is too small.
     """
-    # Decoders in C write warnings to the standard error, which do not name the photo.
+    # Decoders in C write warnings to standard error, which do not name the photo.
     with silenced_libraries():
         large = open_large_tiff(path)
         photo = None if large else read_photo(path, max_pixels=max_pixels)
@@ -91,7 +91,7 @@ def inspect_photo(
     }
     noisy = [to_unit(part) for part in parts]
     denoised = [denoise(part) for part in noisy]
-    # The largest part that is near the middle.
+    # The largest part, and of several the one nearest to the middle.
     middle = len(parts) // 2
     shown = max(range(len(parts)), key=lambda n: (parts[n].size, -abs(n - middle)))
     return Inspection(
@@ -101,7 +101,7 @@ def inspect_photo(
 
 
 def _places(height: int, width: int) -> list[tuple[slice, slice]]:
-    """Return places that cover a small photo, and are spread over a large one."""
+    """Return slices that cover a small photo, or are spread over a large one."""
     tops, lefts = _starts(height, _DOWN), _starts(width, _ACROSS)
     return [(slice(top, top + _SIDE), slice(left, left + _SIDE)) for top in tops for left in lefts]
 
@@ -129,7 +129,7 @@ def _colors(metadata: Metadata, grey: bool) -> str:
 def _describe(
     parts: list[Pixels], noisy: list[NDArray[np.float32]], denoised: list[Pixels]
 ) -> dict[str, Any]:
-    """Return what is measured on the parts."""
+    """Return the measurements of the parts."""
     white = white_of(parts[0].dtype)
     pixels = sum(part.shape[0] * part.shape[1] for part in parts)
     black = sum(int((part <= 0).any(axis=2).sum()) for part in parts) / pixels
@@ -177,7 +177,7 @@ def _figures(noise: NoiseFigures) -> dict[str, Any]:
     return {
         "found": found,
         "deviations": {
-            # A network's black may lie slightly below black.
+            # A network's result may lie slightly below black.
             name: np.round(np.maximum(points, 0) * _GREY_LEVELS, 2).tolist()
             for name, points in zip(names, noise.deviations, strict=True)
         },
@@ -212,6 +212,6 @@ def _finding(noise: NoiseFigures | None) -> str:
 
 
 def _picture(part: Pixels) -> NDArray[np.uint8]:
-    """Return a part as RGB of 8 bits; what is not a number is black."""
+    """Return a part as 8-bit RGB; NaN becomes black."""
     picture = from_unit(np.nan_to_num(part, posinf=1).astype(np.float32), np.dtype(np.uint8))
     return np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture

@@ -1,4 +1,4 @@
-"""Which files are denoised and where each result goes, found out ahead of who denoises them."""
+"""Find the files to denoise and the places of the results, ahead of denoising."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.finding import STREAM, Finder, Found, PassedOver
 from ssbsn_cli.core.inference.placing import Layout, Naming
 
-# Nothing is denoised before so many photos are planned, or all, or so many seconds are over.
-# Contradictions among the first photos are then found before anything is done.
+# Denoising starts after this many photos are planned, or all of them, or after this many seconds.
+# So contradictions among the first photos are found before any work is done.
 _FIRST = 10_000
 _SECONDS = 1.0
 _FOLDERS = 1024
@@ -34,7 +34,7 @@ class Job:
     target : Path or None
         Where the result goes; None is standard output.
     comparison : Path, optional
-        Where a picture of before and after goes.
+        Where the comparison, a picture of before and after, goes.
     below : Path
         The last folders of these paths, which the user did not name.
     """
@@ -51,12 +51,12 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        """Whether all files are there that the job writes."""
+        """Whether all files that the job writes exist."""
         return bool(self.written) and all(map(os.path.exists, self.written))
 
     @property
     def skipped(self) -> dict[str, Any]:
-        """What is told of the job if it is done already, as plain values for JSON."""
+        """The outcome if the job is skipped, as plain values for JSON."""
         return {
             "input": str(self.source or STREAM),
             "output": str(self.target or STREAM),
@@ -64,18 +64,17 @@ class Job:
         }
 
 
-# What a job is made of: the photo, its folder below the input, whether its extension stays. A
+# The basis of a job: the photo, its folder below the input, and whether its extension is kept. A
 # million of these may wait for their turn.
 _Record = tuple[str | None, str, bool]
 
 
 class Plan:
-    """The jobs of a command, which a thread of its own finds and names; iterate once.
+    """The jobs of a command, which a separate thread finds and names; iterate once.
 
-    Iterating yields a `Job` for each photo, in the order of the inputs and by name in
-    directories, and between them what is told of other files: `PassedOver`, or an OSError for a
-    directory that cannot be read. OptionError is raised as soon as it is known that a file would
-    be written twice, or over a photo.
+    Iterating yields a `Job` for each photo, in the order of the inputs and by name in directories.
+    In between, it yields `PassedOver` for other files and OSError for unreadable directories. It
+    raises OptionError as soon as it knows that a file would be written twice, or over a photo.
 
     Parameters
     ----------
@@ -84,16 +83,16 @@ class Plan:
     naming : Naming
         Where results go.
     listed : iterable of str, optional
-        More files and directories. Each is taken when it is its turn, by that thread.
+        More files and directories. The thread takes each when it is its turn.
     recursive : bool
         Whether to include subdirectories, whose tree is kept below the output.
     shard : (int, int)
-        The number of a part, from 1, and how many there are: only that part of the photos counts.
-        A photo belongs to the same part on every machine, whatever other photos there are: its
-        path below the named folder decides, or its name if it was itself named.
+        The number of a shard, from 1, and the number of shards: only photos in that shard count. A
+        photo is in the same shard on every machine, whatever other photos there are: its path below
+        the named folder decides, or its name if the user named the photo itself.
     overwrite : bool
-        Whether results may replace files. All photos are then found before the first is given
-        out, so that no result can replace one that is still to be read.
+        Whether results may replace files. All photos are then found before the first job is
+        yielded, so that no result replaces a photo that is yet to be read.
 
     Raises
     ------
@@ -114,8 +113,8 @@ class Plan:
         self._layout = Layout(naming, inputs, listed is not None)
         self._found = Finder(recursive, self._layout.into).find(inputs, listed or ())
         self._shard, self._overwrite = shard, overwrite
-        # Hashes of 64 bits stand for paths, as there may be millions: of each file that is
-        # written and the photo that it is made from, and of all photos.
+        # Paths are kept as 64-bit hashes, since there may be millions: a map from each file that is
+        # written to its photo, and the set of all photos.
         self._written: dict[int, int] = {}
         self._read: set[int] = set()
         self._real_folder = lru_cache(_FOLDERS)(os.path.realpath)
@@ -182,15 +181,15 @@ class Plan:
         return Job(_path(source), _path(target), _path(comparison), Path(below))
 
     def _is_of_this_command(self, found: Found) -> bool:
-        """Tell whether a list names a result, as it may if it is written while photos are made."""
+        """Return whether a photo in a list is a result; the list may grow while results appear."""
         if not found.is_listed or self._overwrite or not found.path:
             return False
-        # A photo may be denoised in its place.
+        # A photo may be denoised in place.
         file = hash(self._real(found.path))
         return self._written.get(file, file) != file
 
     def _is_new(self, found: Found, record: _Record) -> bool:
-        """Tell whether a photo was not named before; refuse what contradicts earlier ones."""
+        """Return whether a photo was not named before; refuse contradictions to earlier photos."""
         source = found.path
         photo = hash(source and self._real(source))
         target = self._layout.target(*record)

@@ -1,4 +1,4 @@
-"""Open photos before they are denoised: the next ones ahead of their turn, alike ones together."""
+"""Open photos: the next ones ahead of their turn, and photos of the same size together."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from ssbsn_cli.core.runtime.storage import make_folder_of
 from ssbsn_cli.core.runtime.temporary import claim
 from ssbsn_cli.core.runtime.threads import background_thread
 
-# Larger files are opened when it is their turn: their pixels may need all of the memory.
+# Larger files are opened only when it is their turn: their pixels may need all of the memory.
 _SMALL = 8 << 20
-# Smaller ones are opened together, this many at most.
+# Smaller files are opened together, at most this many.
 _TINY = 1 << 19
 _MANY = 16
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -43,11 +43,11 @@ class Opened:
     Parameters
     ----------
     photo : Photo
-        Its pixels, which the result is to replace.
+        Its pixels, which the result will replace.
     format : str
         Of the result.
     comparison : Comparison or None
-        What it was, if before and after are to be shown.
+        Holds the original, if a comparison is requested.
     """
 
     photo: Photo
@@ -57,29 +57,29 @@ class Opened:
 
 # What was done, as plain values for JSON, or what went wrong.
 Outcome = dict[str, Any] | Exception
-# A job, and its photo or what became of it already.
+# A job, and its photo or already its outcome.
 Opening = tuple[Job, Opened | TiffImage | Outcome]
 
 
 def open_groups(
     jobs: Iterable[Job], options: FileOptions, together: Callable[[int, int], int]
 ) -> Iterator[list[Opening]]:
-    """Open photos, and group what is best computed together.
+    """Open photos, and group those that are best computed together.
 
     Parameters
     ----------
     jobs : iterable of Job
-        From where to where; taken not far ahead of their turn.
+        From file to file; taken shortly before their turn.
     options : FileOptions
-        How to write. With `skip_existing`, photos that other processes are at come last: then
-        their results are there, or those processes are not any more.
+        How to write. With `skip_existing`, photos that other processes work on come last: by then,
+        their results exist or those processes have ended.
     together : callable
-        Tells how many images of a height and a width are best computed together.
+        Takes a height and a width; returns how many such images are best computed together.
 
     Yields
     ------
     list of (Job, Opened or TiffImage or Outcome)
-        The next jobs: one of any kind, or several photos of one size and type.
+        The next jobs: a single one of any kind, or several photos of one size and type.
     """
     runs = _runs(jobs)
     ahead: Future[list[Opening]] | None = None
@@ -88,7 +88,7 @@ def open_groups(
         run = next(runs, None)
         while run:
             openings = ahead.result() if ahead else _open_all(run, options, postponed)
-            # No reference to a photo stays here while it is computed.
+            # Keep no reference to a photo while it is computed.
             ahead = None
             following = next(runs, None)
             if following and _size(following[0]) < _SMALL:
@@ -109,7 +109,7 @@ def open_groups(
 
 
 def _runs(jobs: Iterable[Job]) -> Iterator[list[Job]]:
-    """Cut jobs into runs of tiny files and others alone."""
+    """Group tiny files into runs; every other file is a run of its own."""
     run: list[Job] = []
     for job in jobs:
         tiny = _size(job) < _TINY
@@ -148,17 +148,17 @@ def _count_alike(openings: Sequence[Opening], together: Callable[[int, int], int
 
 
 def _open_all(jobs: Sequence[Job], options: FileOptions, postponed: list[Job]) -> list[Opening]:
-    """Open photos; note those that another process is at."""
+    """Open photos; append those that another process works on to `postponed`."""
     openings: list[Opening] = []
     for job in jobs:
         try:
             if options.skip_existing and not job.is_done and not _claim(job):
                 postponed.append(job)
-            # It may have become so just now, before it was claimed.
+            # It may have been finished just before it was claimed.
             elif options.skip_existing and job.is_done:
                 openings.append((job, job.skipped))
             else:
-                # Decoders in C write warnings to the standard error, which do not name the photo.
+                # Decoders in C write warnings to standard error, which do not name the photo.
                 with silenced_libraries():
                     openings.append((job, _open(job, options)))
         except Exception as error:
@@ -167,7 +167,7 @@ def _open_all(jobs: Sequence[Job], options: FileOptions, postponed: list[Job]) -
 
 
 def _claim(job: Job) -> bool:
-    """Tell whether a photo is left to this process, and keep others from it if it is."""
+    """Claim a photo for this process; return whether that worked."""
     _refuse_links(job)
     _make_folders(job)
     return claim(job.written[0]) if job.written else True
@@ -186,7 +186,7 @@ def _open(job: Job, options: FileOptions) -> Opened | TiffImage | dict[str, Any]
             return image
     photo = _read(job, options)
     format = format or photo.format
-    # What cannot be written is noticed before minutes are spent on denoising.
+    # Notice results that cannot be written before minutes are spent on denoising.
     check_writable(photo, format, options.quality, str(job.target or "The result"))
     _make_folders(job)
     comparison = Comparison(photo.color.shape) if job.comparison else None
@@ -202,7 +202,7 @@ def _read(job: Job, options: FileOptions) -> Photo:
 
 
 def _format_of_target(target: Path | None) -> str | None:
-    """Return what a target's extension asks for; None if that is no format."""
+    """Return the format of a target's extension, if there is one."""
     try:
         return format_of_path(target) if target else None
     except ImageError:
@@ -215,7 +215,7 @@ def _refuse_links(job: Job) -> None:
 
 
 def refuse_links(path: Path, unnamed: int) -> None:
-    """Raise ImageError if one of the last parts of a path, which no user named, is a link."""
+    """Raise ImageError if one of the last parts, `unnamed` by the user, of a path is a link."""
     for part in (path, *path.parents)[:unnamed]:
         if part.is_symlink():
             raise ImageError(
@@ -225,7 +225,7 @@ def refuse_links(path: Path, unnamed: int) -> None:
 
 
 def refuse_existing(job: Job, options: FileOptions) -> None:
-    """Notice what is there already before minutes are spent on denoising."""
+    """Raise ImageError if a result exists, before minutes are spent on denoising."""
     if options.overwrite:
         return
     for path in job.written:
@@ -242,7 +242,7 @@ def refuse_existing(job: Job, options: FileOptions) -> None:
 
 
 def _compare_existing(job: Job, options: FileOptions) -> dict[str, Any]:
-    """Draw the comparison that is missing beside a result, as an interruption can leave it."""
+    """Draw the missing comparison of an existing result; an interruption can cause this state."""
     assert job.target
     assert job.comparison
     before = _read(job, options)
@@ -262,7 +262,7 @@ def _compare_existing(job: Job, options: FileOptions) -> dict[str, Any]:
 def write_comparison(
     picture: Pixels, metadata: Metadata, path: Path, overwrite: bool = False
 ) -> None:
-    """Write a picture of before and after, in the photo's colours; raises as `write_photo` does."""
+    """Write a comparison in the photo's colour space; raises as `write_photo` does."""
     colours = Metadata(icc=metadata.icc, cicp=metadata.cicp)
     write_photo(Photo(picture, colours, "png"), path, overwrite=overwrite)
 

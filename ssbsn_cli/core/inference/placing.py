@@ -1,4 +1,4 @@
-"""Where the result of each photo goes."""
+"""Choose where the result of each photo goes."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from ssbsn_cli.core.runtime.storage import refuse_output
 
 @dataclass(frozen=True, kw_only=True)
 class Naming:
-    """What a user says about where results go.
+    """The user's options for where results go.
 
     Parameters
     ----------
     output : str, optional
-        A file, a directory, or "-" for standard output. Without it, results go beside the
-        photos, or to standard output if the photo comes from standard input.
+        A file, a directory, or "-" for standard output. By default, results go into the folders of
+        their photos, or to standard output if the photo comes from standard input.
     suffix : str, optional
-        Goes between a result's stem and its extension. By default "_denoised" beside the
+        Goes between a result's stem and its extension. By default "_denoised" in the folders of the
         photos, and nothing in an output directory.
     format : str, optional
         Format of the results; by default that of the extension.
     compare : str, optional
-        A file for the picture of before and after; a directory if there are several inputs.
+        A file for the comparison (before and after); a directory if there are several inputs.
     """
 
     output: str | None = None
@@ -50,18 +50,18 @@ class Layout:
     Parameters
     ----------
     naming : Naming
-        What the user said.
+        The user's options.
     inputs : sequence of str
-        What the user named.
+        The inputs that the user named.
     listed : bool
-        Whether a list names more inputs; they then count as several even if it names one.
+        Whether a list names more inputs; this counts as several, even if the list names only one.
 
     Attributes
     ----------
     into : Path or None
         The directory of all results, if there is one.
     suffix : str
-        How the stems of results end.
+        The end of the stems of results.
     to_stdout : bool
         Whether the result goes to standard output.
 
@@ -103,7 +103,7 @@ class Layout:
             _check_file(Path(compare), None)
 
     def check(self, found: Found) -> None:
-        """Raise OptionError if a photo has no name to call its result by."""
+        """Raise OptionError if a photo has no name that its result could take."""
         if self.to_stdout or self._file:
             return
         if found.path is None:
@@ -117,9 +117,9 @@ class Layout:
         Parameters
         ----------
         source, below : str or None, str
-            As of `Found`.
+            As in `Found`.
         keep_extension : bool
-            Whether the photo's own extension stays in the name, see `needs_extension`.
+            Whether the photo's own extension stays in the name; see `needs_extension`.
         """
         if self.to_stdout or self._file or source is None:
             return self._file
@@ -129,17 +129,16 @@ class Layout:
         return os.path.join(folder, self._name(name, keep_extension))
 
     def comparison(self, source: str | None, below: str) -> str | None:
-        """Return where a photo's picture of before and after goes, if it is to have one."""
+        """Return where a photo's comparison goes, if one is requested."""
         if not self._compare_into:
             return self._compare_file
         name = os.path.basename(source) if source else "stdin"
         return os.path.join(self._compare_into, below, f"{name}_compare.png")
 
     def needs_extension(self, found: Found) -> bool:
-        """Tell whether a photo beside this one would get a result of the same name.
+        """Return whether another photo in the folder would get a result of the same name.
 
-        Such photos differ only by their extensions. With the format "png", b.jpg then becomes
-        b.jpg.png.
+        They differ only by their extensions. With the format "png", b.jpg becomes b.jpg.png.
         """
         if found.path is None or self._file:
             return False
@@ -153,7 +152,7 @@ class Layout:
         )
 
     def is_result(self, found: Found) -> str | None:
-        """Return what shows that a photo is the result of one beside it; None if it is not."""
+        """Return the suffix that marks a photo as the result of another one; None if it is none."""
         stem = split_name(os.path.basename(found.path))[0] if found.path else ""
         for ending in {self.suffix, DEFAULT_SUFFIX} - {""}:
             rest = stem.removesuffix(ending)
@@ -167,7 +166,7 @@ class Layout:
 
 
 def _directory(text: str | None, many: bool) -> Path | None:
-    """Return an output as a path if results go into it as a directory."""
+    """Return an output as a path if it is a directory for results."""
     if text is None or text == STREAM:
         return None
     path = Path(text)
@@ -196,9 +195,9 @@ def _check_file(path: Path, format: str | None) -> None:
 
 
 def refuse_report(path: Path, overwrite: bool, inputs: Iterable[str | Path]) -> None:
-    """Raise OptionError if a file that holds no photo cannot be written, or would replace one.
+    """Raise OptionError if a file that is no photo cannot be written, or would replace a photo.
 
-    That is known before time is spent on its content. None of the inputs may be that file.
+    This is called before time is spent on the file's content. No input may be that file.
     """
     refuse_output(path, overwrite)
     if not os.access(path.absolute().parent, os.W_OK):
@@ -210,5 +209,5 @@ def refuse_report(path: Path, overwrite: bool, inputs: Iterable[str | Path]) -> 
 
 
 def _named(output: str) -> str:
-    """Return a file that the user named: a link leads to the file that is meant."""
+    """Return a file that the user named, following links."""
     return str(Path(os.path.realpath(output) if os.path.islink(output) else output))

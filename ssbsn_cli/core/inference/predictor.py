@@ -1,4 +1,4 @@
-"""Call a network on tiles: arrays become tensors, go through the network, and come back."""
+"""Call a network on tiles, which are converted from arrays to tensors and back."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class Predictor:
     network : Network
         Takes and returns images in [0, 1]; already on its device.
     device : torch.device
-        Where it is.
+        The network's device.
     denoise : callable, optional
-        How to call it: takes the network, images (N, 3, H, W) and a generator of random numbers.
+        Calls the network: takes it, images (N, 3, H, W) and a random generator.
     ensemble : bool
         Whether to average the results of the eight flips and rotations.
     fall_back : bool
-        Whether to go on in float32 where the network's precision does not suffice.
+        Whether to continue in float32 if the network's precision is too low.
     winograd : bool
         Whether its convolutions use Winograd's algorithm, which needs channels first.
     compiler : Compiler, optional
         Of the network.
     notify : callable
-        Told, in a sentence, what a user should know.
+        Called with sentences that a user should read.
     """
 
     network: Network
@@ -70,7 +70,7 @@ class Predictor:
         seed : int
             Of the network's random numbers.
         pixels : float
-            Of the whole image; with enough of them, the network is compiled.
+            The number of pixels in the whole image; if it is large, the network is compiled.
 
         Returns
         -------
@@ -80,12 +80,12 @@ class Predictor:
         Raises
         ------
         DeviceError
-            If the precision does not suffice for the network's values.
+            If the precision is too low for the network's values.
         """
         x = torch.from_numpy(tiles).permute(0, 3, 1, 2).to(self.device)
         grey = x.shape[1] == 1
         height, width = x.shape[-2:]
-        # Beside the zero pads of PD, sub-images of a few pixels would come out dark.
+        # With the zero pads of PD, sub-images of a few pixels would come out dark.
         x = mirror_pad(x, 0, max(MIN_TILE - width, 0), 0, max(MIN_TILE - height, 0))
         channels_first = self.winograd and torch.get_num_threads() == 1
         form = torch.contiguous_format if channels_first else torch.channels_last
@@ -100,11 +100,11 @@ class Predictor:
             return y.permute(0, 2, 3, 1).cpu().contiguous().numpy()
 
     def _more_precisely(self, x: Tensor, seed: int, pixels: float) -> Tensor:
-        """Repeat in float32 what overflowed in half precision."""
+        """Repeat in float32, after an overflow in half precision."""
         with self._lock:
             if self.fall_back and not self.fell_back:
                 self.fell_back = True
-                # Other threads may be using the network as it is.
+                # Other threads may still be using the old network.
                 self.network = copy.deepcopy(self.network).float()
                 self.notify("The network's values need more precision: going on in fp32.")
         if self.fell_back:

@@ -1,4 +1,4 @@
-"""What a user can choose about inference and its files; imports nothing heavy."""
+"""The user's settings for inference and its files; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ssbsn_cli.core.types import (
 )
 
 MIN_TILE = 32
-# All GPUs of a machine: a cluster of one worker for each, see ``cluster.py``.
+# All GPUs of a machine: a cluster with one worker for each; see ``cluster.py``.
 ALL_GPUS = "cuda:all"
 # The refinements that have a number of passes.
 MASKED: tuple[RefineKind, ...] = ("r3", "stratified")
@@ -30,31 +30,31 @@ class Settings:
     Parameters
     ----------
     device : str
-        "auto", "cpu", "cuda", "cuda:N" or "mps". One that is named must exist.
+        "auto", "cpu", "cuda", "cuda:N" or "mps". A device that is named must exist.
     precision : {"auto", "fp32", "bf16", "fp16"}
-        Precision of the network's weights and features. "auto" is the fastest on the device that
-        costs no visible quality.
+        Precision of the network's weights and features. "auto" is the fastest one on the device
+        that costs no visible quality.
     attention : {"linear", "exact"}
         Form of SS-Attention.
     compile : {"auto", "on", "off"}
-        Whether to compile the network for the processor. "auto" does for images with minutes of
-        work, where it is known to be faster.
+        Whether to compile the network for the processor. "auto" does if an image takes minutes and
+        compiling is known to be faster.
     refine : {"r3", "stratified", "once", "none"}, optional
-        Refinement; what the weights recommend if not given.
+        Refinement; by default the one that the weights recommend.
     detail : {"auto", "off"}
         Whether to give back detail that a blind-spot network took for noise. "auto" does if the
         weights recommend it.
     refine_passes : int, optional
-        Passes T of R3; what the weights state if not given.
+        Passes T of R3; by default the number that the weights state.
     tile : int, optional
-        Largest side of a tile in pixels; 0 runs the whole image at once. If not given, it is
-        chosen from the free memory of the device.
+        Largest side of a tile in pixels; 0 runs the whole image at once. By default, the free
+        memory of the device decides.
     overlap : int, optional
-        Pixels that neighbouring tiles share; 32, or half of a smaller tile, if not given.
+        Pixels that neighbouring tiles share; by default 32, or half of a smaller tile.
     ensemble : bool
         Average the results of the 8 flips and rotations, at 8 times the cost.
     strength : float
-        Blend with the original: 0 leaves it, 1 is the network's result.
+        Blend with the original: 0 is the original, 1 is the network's result.
     seed : int
         Seed of R3's masks, the same for each image.
 
@@ -115,13 +115,13 @@ class Settings:
 
 
 def whole_number(text: str) -> int | None:
-    """Return the number, from 0, that a user wrote; None if it is none, or longer than 9 digits."""
-    # Python refuses to read numbers of thousands of digits.
+    """Parse a number, from 0; return None for other text and for more than 9 digits."""
+    # Python refuses to parse thousands of digits.
     return int(text) if text.isdecimal() and len(text) < 10 else None
 
 
 def passes_without_r3(refine: str) -> OptionError:
-    """Make the error of asking for passes of R3 with another refinement."""
+    """Make the error for passes of R3 with another refinement."""
     return OptionError(
         f"Passes of R3 make no sense with the refinement {refine!r}.",
         "Add --refine r3, or leave out --refine-passes.",
@@ -141,13 +141,13 @@ class FileOptions:
     overwrite : bool
         Whether files may be replaced, the photo itself included.
     skip_existing : bool
-        Whether to leave out photos whose result is there, or that another process is making.
+        Whether to skip photos whose result exists, or that another process is working on.
     strip_metadata : bool
-        Whether to leave out EXIF, XMP, ICC and all else that describes the photo.
+        Whether to leave out EXIF, XMP, ICC and all other metadata.
     keep_time : bool
-        Whether results get the photos' time of change.
+        Whether results get the modification times of their photos.
     max_pixels : int, optional
-        The most pixels that a photo may have; `MAX_PIXELS` of ``core/imaging`` if not given.
+        The most pixels that a photo may have; by default `MAX_PIXELS` of ``core/imaging``.
     raw_space : {"srgb", "p3", "adobe", "prophoto"}
         The colour space that camera raw files are developed to.
     """

@@ -1,4 +1,4 @@
-"""Tiles: how large, how many at once, where they lie, and how they blend."""
+"""Tiles: their size and positions, how many run at once, and how they blend."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ssbsn_cli.core.runtime.device import free_memory
 from ssbsn_cli.core.types import count_of
 from ssbsn_cli.core.weights.locate import LoadedWeights
 
-# What "auto" chooses from.
+# The sides that "auto" chooses from.
 _SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64)
 _OVERLAP = 32
-# More tiles at once would take much memory, and photos do not have enough of them.
+# More tiles at once would take much memory, and photos do not have that many.
 _MOST_WORKERS = 16
 
 
@@ -31,7 +31,7 @@ class Span:
     start, stop : int
         The pixels it covers, ``start <= i < stop``.
     window : array
-        Its weight at each of them, float32, in [0, 1].
+        Its weight at each pixel, float32, in [0, 1].
     """
 
     start: int
@@ -48,14 +48,13 @@ class Tiling:
     tile : int
         Largest side of a tile, at least `multiple`; 0 takes the whole image as one.
     overlap : int
-        Pixels that neighbouring tiles share at least, at most half of `tile`.
+        The least number of pixels that neighbouring tiles share, at most half of `tile`.
     multiple : int
-        Tiles start at multiples of this; it divides `tile` and `overlap`, or they are rounded
-        down and up to it.
+        Tiles start at multiples of this; `tile` is rounded down to a multiple, and `overlap` up.
     halo : int
-        Pixels at a tile's inner edges that get no weight, where `overlap` leaves room for them.
+        Pixels at a tile's inner edges that get no weight, if `overlap` leaves room for them.
     workers : int
-        How many tiles to work on at once, where an image has enough of them.
+        How many tiles to work on at once, if an image has enough of them.
     room : int
         Pixels that fit into memory at once.
     """
@@ -70,8 +69,8 @@ class Tiling:
     def along(self, length: int) -> list[Span]:
         """Cover an axis of `length` pixels with tiles of equal size whose weights sum to one.
 
-        Between neighbours the weights cross over linearly in the middle of their overlap; with no
-        overlap they switch at the seam.
+        Between neighbours, the weights cross-fade linearly in the middle of the overlap. Without
+        overlap, they switch at the seam.
         """
         multiple = self.multiple
         tile = self.tile // multiple * multiple
@@ -81,7 +80,7 @@ class Tiling:
         overlap = min(overlap, (tile - 1) // multiple * multiple)
 
         count = math.ceil((length - overlap) / (tile - overlap))
-        # As small as `count` tiles can be, so that no pixel is computed more often than needed.
+        # The smallest size for `count` tiles, so that no pixel is computed more often than needed.
         size = -(-(length + (count - 1) * overlap) // (count * multiple)) * multiple
         starts = [
             math.ceil(i * (length - size) / ((count - 1) * multiple)) * multiple
@@ -92,7 +91,7 @@ class Tiling:
         half_ramp = max(overlap / 2 - self.halo, 0)
 
         def crossed(cut: float, start: int, stop: int) -> NDArray[np.float64]:
-            """How far each pixel lies past a cut: 0 before its ramp, 1 behind it."""
+            """Return how far each pixel lies past a cut: 0 before its ramp, 1 after it."""
             centre = np.arange(start, stop) + 0.5
             return np.clip((centre - cut) / max(2 * half_ramp, 1e-9) + 0.5, 0, 1)
 
@@ -107,12 +106,12 @@ class Tiling:
 def plan_tiles(
     weights: LoadedWeights, settings: Settings, device: torch.device, dtype: torch.dtype
 ) -> Tiling:
-    """Choose how images are cut for a network that computes in `dtype` on `device`.
+    """Choose how to cut images for a network that computes in `dtype` on `device`.
 
     Raises
     ------
     OptionError
-        If the overlap that is asked for does not fit the tiles.
+        If the requested overlap does not fit the tiles.
     """
     fitting = choose_tile(weights, device, dtype)
     tile = fitting if settings.tile is None else settings.tile
@@ -138,8 +137,8 @@ def choose_tile(weights: LoadedWeights, device: torch.device, dtype: torch.dtype
     """Return the side of the fastest tile whose features fit into half of the free memory."""
     best = weights.architecture.best_tile
     if device.type == "cuda" and not weights.network.blind:
-        # A GPU computes a layer faster than Python starts it. The results of blind-spot networks
-        # would depend on the device, since they take averages over tiles.
+        # A GPU computes a layer faster than Python starts it. But blind-spot networks average over
+        # tiles, so with other tiles their results would depend on the device.
         best *= 2
     bytes_per_pixel = weights.network.live_features * dtype.itemsize
     budget = free_memory(device) / 2
@@ -152,12 +151,11 @@ def choose_tile(weights: LoadedWeights, device: torch.device, dtype: torch.dtype
 def choose_workers(
     weights: LoadedWeights, device: torch.device, dtype: torch.dtype, tile: int
 ) -> int:
-    """Return how many tiles of a side to work on at once.
+    """Return how many tiles of this side to work on at once.
 
-    One for each core of a CPU, so that no core waits for others after each layer, if the
-    architecture is faster so and the cores are not many. Two on an NVIDIA GPU: one is computed
-    while the next is read and copied. One elsewhere, and if more do not fit into half of the free
-    memory.
+    On a CPU with at most 16 cores: one for each core if the architecture is faster that way, since
+    no core then waits for others after each layer. On an NVIDIA GPU: two, so that one is computed
+    while the next is read and copied. Otherwise, or if more exceed half of the free memory: one.
     """
     cores = torch.get_num_threads()
     workers = 1

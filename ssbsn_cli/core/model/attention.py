@@ -64,15 +64,14 @@ def _mean_product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def self_similarity(x: Tensor, w_qk: Tensor, grid: int, kind: AttentionKind) -> Tensor:
-    """SS-Attention: let each pixel average those on its own sub-lattice that resemble it.
+    """SS-Attention: average each pixel with the similar ones on its own sub-lattice.
 
     Pixels a multiple of `grid` apart form one of ``grid**2`` sub-lattices, and attention stays
     within them. `grid` is a multiple of the branch's dilation, so a pixel attends only to
     features that are as blind to it as its own.
 
-    The paper normalises x over (C, H, W) before the projection. The tokens are scaled to unit
-    length afterwards, which cancels the division by the standard deviation: subtracting the mean
-    is enough.
+    The paper normalises x over (C, H, W) before the projection. Subtracting the mean is enough,
+    since scaling the tokens to unit length cancels the division by the standard deviation.
 
     Parameters
     ----------
@@ -81,8 +80,8 @@ def self_similarity(x: Tensor, w_qk: Tensor, grid: int, kind: AttentionKind) -> 
     w_qk : Tensor
         Projection of the normalised features to tokens, (C, d).
     grid : int
-        Distance of neighbours on a sub-lattice. H and W need not be multiples of it: the missing
-        positions take part as zero tokens with zero values, as in the authors' code.
+        Distance between neighbours on a sub-lattice. H and W need not be multiples of it: missing
+        positions count as zero tokens with zero values, as in the authors' code.
     kind : {"linear", "exact"}
         `linear_attention` or `exact_attention`.
 
@@ -96,7 +95,7 @@ def self_similarity(x: Tensor, w_qk: Tensor, grid: int, kind: AttentionKind) -> 
     .. [1] Han & Yu, "SS-BSN", IJCAI 2023, section 3.2. https://arxiv.org/abs/2305.09890
     """
     batch, _, height, width = x.shape
-    # Half-precision sums over an image are not accurate.
+    # Half-precision sums over an image are inaccurate.
     wide = torch.promote_types(x.dtype, torch.float32)
     mean = x.mean(dim=(1, 2, 3), dtype=wide).to(x.dtype)
 
@@ -106,14 +105,14 @@ def self_similarity(x: Tensor, w_qk: Tensor, grid: int, kind: AttentionKind) -> 
     # (v - mean) @ w_qk in one go.
     offset = (-mean[:, None] * w_qk.sum(dim=0)).repeat_interleave(grid**2, dim=0)
     tokens = torch.baddbmm(offset[:, None], v, w_qk.expand(len(v), -1, -1))
-    # The clamp leaves tokens near zero short, and keeps 1 / norm within half precision.
+    # The clamp leaves near-zero tokens short and keeps 1 / norm within half precision.
     norm = torch.linalg.vector_norm(tokens, dim=-1, keepdim=True).clamp_min(1e-4)
     inside = F.pad(tokens.new_ones(batch, 1, height, width), fill)
     scale = rearrange(inside, lattices, i=grid, j=grid) / norm
     e = tokens * scale
 
     out = exact_attention(e, v) if kind == "exact" else linear_attention(e, v)
-    # The layout is channels_last, in which the neighbouring layers compute.
+    # The result is channels_last, the layout of the neighbouring layers.
     back = "(b i j) (h w) c -> b (h i) (w j) c"
     out = rearrange(out, back, i=grid, j=grid, h=(height + fill[3]) // grid)
     return out.permute(0, 3, 1, 2)[..., :height, :width]

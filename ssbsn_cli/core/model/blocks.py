@@ -15,10 +15,9 @@ LAST_SCALE = 0.1
 
 
 class WideConv2d(Conv2d):
-    """A 1x1 convolution that is never done in half precision.
+    """A 1x1 convolution that never runs in half precision.
 
-    The image itself passes through these. If it were rounded to bf16 at each, its brightness would
-    drift.
+    The image itself passes through these layers. Rounding it to bf16 would let brightness drift.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -31,7 +30,7 @@ class WideConv2d(Conv2d):
 
 
 def entering(x: Tensor, layer: nn.Module) -> Tensor:
-    """Bring features to the precision that a layer computes in."""
+    """Convert features to the precision that a layer computes in."""
     device = x.device.type
     if torch.is_autocast_enabled(device):
         return x.to(torch.get_autocast_dtype(device))
@@ -41,8 +40,8 @@ def entering(x: Tensor, layer: nn.Module) -> Tensor:
 class CentralMaskedConv2d(Conv2d):
     """A convolution that never sees the pixel it predicts: its centre tap is always zero.
 
-    This makes the network blind. Layers after it must not mix pixels so that a feature learns of
-    its own pixel again; `BlindSpotBranch` says how they avoid it. The kernel size is odd.
+    This makes the network blind. Later layers must not bring a pixel back into its own features;
+    `BlindSpotBranch` explains how they avoid it. The kernel size is odd.
 
     References
     ----------
@@ -59,19 +58,19 @@ class CentralMaskedConv2d(Conv2d):
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor, *, relu: bool = False, plus: Tensor | None = None) -> Tensor:
-        """Convolve (B, C, H, W) features with the masked kernel; the size stays."""
+        """Convolve (B, C, H, W) features with the masked kernel, keeping their size."""
         kernel = self.weight * self.mask
         narrow = entering(x, self)
         if narrow.dtype != x.dtype:
-            # Rounding treats all pixels of a flat area alike, so it would become brighter or darker
-            # by up to a tenth of a grey level. What rounding cuts off goes through the same kernel.
+            # Rounding errors have the same sign all over a flat area, which would change its
+            # brightness by up to a tenth of a grey level. So they go through the same kernel.
             narrow = torch.cat([narrow, entering(x - narrow.to(x.dtype), self)], dim=1)
             kernel = torch.cat([kernel, kernel], dim=1)
         return self.convolve(narrow, kernel, relu=relu, plus=plus)
 
 
 class LightBlock(nn.Module):
-    """What AP-BSN's residual block adds to x: conv1x1(relu(conv3x3(x))), the 3x3 dilated."""
+    """AP-BSN's block without its skip: conv1x1(relu(conv3x3(x))), where the 3x3 is dilated."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
@@ -88,7 +87,7 @@ class LightBlock(nn.Module):
 
 
 class PlainBlock(nn.Module):
-    """What SS-BSN's block without attention adds to x: ff(x), with two dilated 3x3 convolutions."""
+    """SS-BSN's block without attention and skip: ff(x), with two dilated 3x3 convolutions."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
@@ -105,7 +104,7 @@ class PlainBlock(nn.Module):
 
 
 class SSBlock(PlainBlock):
-    """What SS-BSN's block with attention adds to x: ff(x + attention(x)).
+    """SS-BSN's block with attention, without its skip: ff(x + attention(x)).
 
     Its tokens are as wide as its features, and the pixels of a sub-lattice are
     ``f_scale * stride`` apart.
@@ -132,8 +131,8 @@ class SSBlock(PlainBlock):
 def lead_colors_through(layer: nn.Module, branches: int = 1) -> None:
     """Let the first three features carry the colours unchanged through a layer.
 
-    A convolution makes them the mean of the first ones of all branches around each pixel. A block
-    adds nothing to them, and little to the others.
+    A convolution averages them around each pixel and over all branches. A block adds nothing to
+    them, and little to the other features.
     """
     if isinstance(layer, PlainBlock | LightBlock):
         end = layer.conv3 if isinstance(layer, PlainBlock) else layer.body[-1]
@@ -142,7 +141,7 @@ def lead_colors_through(layer: nn.Module, branches: int = 1) -> None:
         end.weight[:COLORS] = 0
     elif isinstance(layer, nn.Conv2d):
         taps = layer.weight.shape[2] * layer.weight.shape[3]
-        # Masked convolutions do not see their middle tap.
+        # The centre tap of masked convolutions is zero.
         terms = branches * max(taps - 1, 1)
         layer.weight[:COLORS] = 0
         for color in range(COLORS):

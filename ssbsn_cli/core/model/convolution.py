@@ -1,4 +1,4 @@
-"""Convolutions that are faster on CPUs: with what follows them, or by Winograd's algorithm."""
+"""Convolutions that are faster on CPUs: fused with what follows, or by Winograd's algorithm."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _NARROWEST = 32
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution with what follows it.
+    """A convolution fused with the sum and the ReLU that follow it.
 
-    In bf16 on a CPU, a ReLU or a sum by itself takes a third as long as a 3x3 convolution, because
-    it reads and writes all features again. oneDNN, which computes PyTorch's convolutions, can do
-    both before it writes. In float32 there is nothing to gain, but no loss either.
+    In bf16 on a CPU, a separate ReLU or sum takes a third as long as a 3x3 convolution, because it
+    reads and writes all features again. oneDNN, which computes PyTorch's convolutions, can do both
+    before it writes. In float32, this neither gains nor loses time.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Conv2d(nn.Conv2d):
         `plus` has the shape and type of the result. Neither it nor `x` is changed.
         """
         if self.winograd and fits_winograd(x):
-            # NNPACK says no more than that it failed, for example for lack of memory.
+            # NNPACK only says that it failed, for example for lack of memory.
             with contextlib.suppress(RuntimeError):
                 return _finish(winograd_convolution(x, self.weight, self.bias), relu, plus)
         return self.convolve(x, self.weight, relu=relu, plus=plus)
@@ -52,10 +52,10 @@ class Conv2d(nn.Conv2d):
     def convolve(
         self, x: Tensor, weight: Tensor, *, relu: bool = False, plus: Tensor | None = None
     ) -> Tensor:
-        """Do the same directly, with other weights."""
+        """Do the same as `forward` with other weights, without Winograd's algorithm."""
         if (relu or plus is not None) and can_fuse(x, weight):
             how = (self.padding, self.stride, self.dilation, self.groups)
-            # oneDNN, too, says no more than that it failed.
+            # oneDNN, too, only says that it failed.
             with contextlib.suppress(RuntimeError):
                 return fused_convolution(x, weight, self.bias, how, relu=relu, plus=plus)
         return _finish(self._conv_forward(x, weight, self.bias), relu, plus)
@@ -76,7 +76,7 @@ class Layers(nn.Sequential):
 
 
 def _finish(y: Tensor, relu: bool, plus: Tensor | None) -> Tensor:
-    """Do in place what follows a convolution."""
+    """Add and apply the ReLU in place."""
     if plus is not None:
         y += plus
     return F.relu(y, inplace=True) if relu else y
@@ -85,8 +85,8 @@ def _finish(y: Tensor, relu: bool, plus: Tensor | None) -> Tensor:
 def use_winograd(network: nn.Module) -> bool:
     """Let a network's plain 3x3 convolutions use Winograd's algorithm; return whether it has any.
 
-    It multiplies sums over 8x8 pixels, and 6x6 pixels of the result follow from the products: a
-    fifth of the multiplications. Rounding changes results by about 1e-5 of their range.
+    It computes 6x6 pixels of the result from products of sums over 8x8 pixels, with a fifth of the
+    multiplications. Rounding changes results by about 1e-5 of their range.
 
     References
     ----------

@@ -1,6 +1,6 @@
-"""Architectures, and what must be known about a network to build it and to use it well.
+"""Architectures, and descriptors, which say how to build a network and use it well.
 
-The file of an architecture registers it with `register`; nothing else lists the architectures.
+The file of each architecture calls `register`; nothing else lists the architectures.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.types import RefineKind
 
 ARCHITECTURES: dict[str, Architecture] = {}
-# Larger hyper-parameters are of no use, and could exhaust memory before anything else is checked.
+# Larger hyper-parameters are useless, and could exhaust memory before anything else is checked.
 _LARGEST = 1024
 _LARGEST_WHITE = 2**32
 
@@ -37,7 +37,7 @@ class Architecture:
         Takes weights by name. Returns what they reveal, as fields of a `Descriptor`, or None if
         they belong to another architecture. Without it, only files with a descriptor are loaded.
     best_tile : int
-        Side in pixels of the tiles that it is fastest on, if they fit into memory.
+        Side in pixels of the tiles on which it is fastest, if they fit into memory.
     tile_per_core : bool
         Whether a CPU is faster with a tile on each core than with one tile on all cores.
     precisions : tuple of str
@@ -74,16 +74,14 @@ class Descriptor:
     refine : {"r3", "stratified", "once", "none"}
         The refinement that suits these weights.
     halo : int
-        Pixels at a tile's edge that are not used, because too much of their surroundings is
-        missing.
+        Pixels at a tile's edge that are discarded, since too much of their surroundings is missing.
     detail : bool
         Whether giving back detail suits these weights; see `ssbsn_cli.core.noise.detail`.
 
     Raises
     ------
     ValueError, TypeError
-        If a field is unknown, of another type, or out of range. No part of `parameters` may be
-        above 1024.
+        If a field is unknown, of the wrong type, or out of range: `parameters` go up to 1024.
     """
 
     architecture: str
@@ -100,7 +98,7 @@ class Descriptor:
             raise ValueError(f"unknown refinement {self.refine!r}")
         if not isinstance(self.parameters, dict) or not isinstance(self.detail, bool):
             raise ValueError("parameters must have names, and detail must be true or false")
-        # Written so that NaN is refused, too.
+        # This form also refuses NaN.
         if not 1 / _LARGEST_WHITE <= self.value_range <= _LARGEST_WHITE:
             raise ValueError(f"value_range must be positive and at most {_LARGEST_WHITE}")
         if not isinstance(self.halo, int) or self.halo < 0:

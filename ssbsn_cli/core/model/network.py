@@ -1,4 +1,4 @@
-"""What every network can do, and what a blind-spot network can do beyond that."""
+"""The interfaces of networks and of blind-spot networks."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Network(nn.Module, ABC):
         Whether it never sees the pixel it predicts, so that it can learn from noisy photos alone.
     size_multiple : int
         Sides of images are padded to multiples of this, and tiles start at multiples of it:
-        shifting an image by as much shifts the result, and changes nothing else.
+        shifting an image by this much only shifts the result.
     live_features : int
-        The most numbers per pixel that are in memory at once while it denoises.
+        The most numbers per pixel that are in memory at once during denoising.
     """
 
     blind = False
@@ -58,8 +58,9 @@ class Network(nn.Module, ABC):
     def initialise(self, seed: int) -> None:
         """Draw the weights that training begins with: He-normal kernels and zero biases.
 
-        With PyTorch's defaults, every convolution and ReLU shrinks the signal. Matrices are drawn
-        as for attention [2]_. Other parameters, such as scales, stay as their layers make them.
+        With PyTorch's defaults, every convolution and ReLU shrinks the signal. Matrices, which
+        attention uses, are drawn as in [2]_. Other parameters, such as scales, keep the values
+        that their layers give them.
 
         Raises
         ------
@@ -107,8 +108,7 @@ class BlindNetwork(Network):
         x : Tensor
             Noisy images, (B, 3, H, W), of any size.
         refine : {"r3", "stratified", "once", "none"}
-            R3, R3 with stratified masks, one full-resolution pass over the first result, or the
-            first result itself.
+            R3, R3 with stratified masks, one full-resolution pass over the first result, or none.
         passes : int, optional
             Passes of R3; the network's own number if not given.
         generator : torch.Generator, optional

@@ -48,8 +48,8 @@ def pd_up(mosaic: Tensor, stride: int, pad: int = 0) -> Tensor:
 def mirror_pad(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
     """Pad by reflection about the border pixels, however small the image.
 
-    `torch.nn.functional.pad` refuses a pad that is not smaller than the image; this one reflects
-    as often as needed, so that an image of a single pixel can be padded, too.
+    `torch.nn.functional.pad` refuses a pad that is not smaller than the image. This function
+    reflects as often as needed, so it can pad even a single pixel.
 
     Parameters
     ----------

@@ -48,10 +48,10 @@ def random_replacing_refinement(
         Probability p that an element (one channel of one pixel) is replaced.
     generator : torch.Generator
         Source of the masks, on the CPU. Masks are the same on every device and for every image of a
-        batch, so no result depends on what else is in the batch.
+        batch, so no result depends on the rest of the batch.
     stratified : bool
-        Whether each element is replaced equally often over the passes. Each mask is as random as
-        without, so the mean of the results is the same, but they scatter less.
+        Whether each element is replaced equally often over the passes. Each single mask is just as
+        random, so the expected result is the same, but its variance is lower.
 
     Returns
     -------

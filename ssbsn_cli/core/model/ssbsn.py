@@ -33,9 +33,9 @@ from ssbsn_cli.core.types import AttentionKind, BlockKind, RefineKind
 class BlindSpotBranch(nn.Module):
     """A masked convolution followed by layers that only mix pixels `stride` apart.
 
-    The masked kernel covers 2 * stride - 1 pixels, so the features of pixels `stride` apart know
-    nothing of the pixel in between, and mixing them keeps it unseen. The 3x3 convolutions of the
-    blocks are dilated by `stride`. See `BlindSpotNetwork` for the other parameters.
+    The masked kernel covers 2 * stride - 1 pixels, so features `stride` pixels away from a pixel
+    know nothing of it, and mixing them keeps it unseen. The 3x3 convolutions of the blocks are
+    dilated by `stride`. See `BlindSpotNetwork` for the other parameters.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class BlindSpotBranch(nn.Module):
         )
         residual = [make_block(kind, channels, stride, f_scale) for kind in blocks]
         out = (WideConv2d(channels, channels), nn.ReLU(inplace=True))
-        # One sequence, so that weights have the names that the authors' have.
+        # One sequence, so that weights have the same names as the authors'.
         self.body = Layers(*entrance, *residual, *out)
         self.first = len(entrance)
         self.end = self.first + len(residual)
@@ -60,14 +60,14 @@ class BlindSpotBranch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
         x = self.body[: self.first](x)
-        # x + block(x), block by block. What the blocks add is summed beside x: in half precision, x
-        # would lose its last bits to each addition.
+        # x + block(x), block by block. The residuals are summed separately: in half precision, x
+        # would lose its last bits in each addition.
         first, *others = list(self.body)[self.first : self.end]
         narrow = entering(x, first)
         added = first(narrow)
         for block in others:
             added = block(narrow + added, added)
-        # A sum of two types would take several times as long.
+        # Adding different types would take several times as long.
         out: Tensor = self.body[self.end :](x + added.to(x.dtype))
         return out
 
@@ -179,16 +179,16 @@ class SSBSN(BlindNetwork):
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Draw initial weights that predict the mean of what surrounds a pixel.
+        """Draw initial weights that predict the mean of a pixel's surroundings.
 
         With He-normal weights alone, a blind-spot network predicts a constant for hundreds of
-        steps. With small last layers [1]_ and a path for the colours [2]_, which take longest
-        otherwise, it learns at once.
+        steps. With small last layers [1]_ and a path for the colours [2]_, which it would learn
+        last, it learns at once.
 
         References
         ----------
         .. [1] Zhang, Dauphin & Ma, "Fixup Initialization", ICLR 2019.
-        .. [2] Zagoruyko & Komodakis, "DiracNets", 2017, for layers that begin as the identity.
+        .. [2] Zagoruyko & Komodakis, "DiracNets", 2017, for layers that start as the identity.
         """
         bsn = self.bsn
         first, last = bsn.tail[0], bsn.tail[-1]
@@ -210,8 +210,7 @@ class SSBSN(BlindNetwork):
     def use_dtype(self, dtype: torch.dtype) -> None:
         """Choose the precision of the blocks and the masked convolutions.
 
-        They are 98 % of the multiplications. The sums of the blocks and the `WideConv2d` stay
-        float32.
+        They do 98 % of the multiplications. The blocks' sums and the `WideConv2d` stay float32.
         """
         self.float()
         for module in self.modules():
@@ -225,7 +224,7 @@ class SSBSN(BlindNetwork):
         return 1 + (passes or max(self.r3_passes // (2 if refine == "stratified" else 1), 1))
 
     def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
-        """Denoise (B, 3, H, W) through PD of one stride, pd_a if not given, without refinement."""
+        """Denoise (B, 3, H, W) through PD of `stride`, by default `pd_a`, without refinement."""
         stride = self.pd_a if stride is None else stride
         return pd_up(self.bsn(pd_down(x, stride, self.pd_pad)), stride, self.pd_pad)
 
@@ -237,9 +236,9 @@ class SSBSN(BlindNetwork):
         passes: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Denoise by PD of stride pd_b, then refine; see `BlindNetwork.denoise`.
+        """Denoise through PD of stride `pd_b`, then refine; see `BlindNetwork.denoise`.
 
-        R3 takes `r3_passes` if `passes` is not given, and half as many if it is stratified.
+        By default, R3 takes `r3_passes` passes, or half as many if it is stratified.
         """
         height, width = x.shape[-2:]
         x = mirror_pad(x, 0, -width % self.pd_b, 0, -height % self.pd_b)
@@ -261,9 +260,9 @@ class SSBSN(BlindNetwork):
 
 
 def _detect(name: str, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """Read hyper-parameters off weights that are named as in the authors' checkpoints.
+    """Read hyper-parameters from weights that are named as in the authors' checkpoints.
 
-    PD strides, R3 and the spacing of the lattices leave no trace there: they are as in the papers.
+    Weights do not show PD strides, R3 and the spacing of the lattices; the papers' are assumed.
     """
     head = state.get("bsn.head.0.weight")
     pattern = re.compile(r"bsn\.branch1\.body\.(\d+)\.(conv1|body\.0)\.weight")
@@ -290,8 +289,8 @@ for _name, _title in (("ssbsn", "SS-BSN"), ("apbsn", "AP-BSN")):
             title=_title,
             build=SSBSN,
             detect=partial(_detect, _name),
-            # The tile of the papers. The features of larger ones, or of several at once, do not fit
-            # a CPU's caches, and quality gains nothing.
+            # The tile of the papers. The features of larger tiles, or of several at once, do not
+            # fit into a CPU's caches, and the quality is no better.
             best_tile=256,
             tile_per_core=False,
         )

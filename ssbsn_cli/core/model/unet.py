@@ -44,8 +44,7 @@ class UNet(Network):
     widths : sequence of int
         Channels of each level, the finest first.
     depths : sequence of int
-        Residual blocks of each level, in the encoder and again in the decoder. The coarsest level
-        has them once.
+        Residual blocks of each level, in encoder and decoder. The coarsest level has them once.
 
     Raises
     ------
@@ -84,7 +83,7 @@ class UNet(Network):
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Draw initial weights that leave images as they are."""
+        """Draw initial weights that leave images unchanged."""
         super().initialise(seed)
         for module in self.modules():
             if isinstance(module, ResidualBlock):

@@ -1,4 +1,4 @@
-"""Colour filter arrays, and three ways to make colours of what is behind them."""
+"""Colour filter arrays, and three ways to demosaic."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 _Floats = NDArray[np.float32]
 
-# Which colour a pixel has, by row and column modulo 2, and what OpenCV calls that pattern.
+# The colour of a pixel, by row and column modulo 2, and OpenCV's codes for that pattern.
 _PATTERNS = (
     (((0, 1), (1, 2)), cv2.COLOR_BayerBG2RGB, cv2.COLOR_BayerBG2RGB_EA),
     (((1, 0), (2, 1)), cv2.COLOR_BayerGB2RGB, cv2.COLOR_BayerGB2RGB_EA),
@@ -16,7 +16,7 @@ _PATTERNS = (
     (((2, 1), (1, 0)), cv2.COLOR_BayerRG2RGB, cv2.COLOR_BayerRG2RGB_EA),
 )
 PATTERNS = len(_PATTERNS)
-# OpenCV demosaics 16-bit numbers: room for noise below black and above white.
+# OpenCV demosaics 16-bit numbers. This leaves room for noise below black and above white.
 _BLACK, _WHITE = 16000, 32000
 
 # Gradient-corrected filters, times 8: green at red and blue pixels; red or blue at a green pixel
@@ -30,7 +30,7 @@ _ACROSS = np.vstack([_ACROSS, _ACROSS[1::-1]])
 
 
 def sample(colors: _Floats, pattern: int) -> _Floats:
-    """Return what is behind a colour filter array: (H, W) of (H, W, 3), one colour a pixel."""
+    """Return the mosaic (H, W) that a colour filter array makes of (H, W, 3)."""
     mosaic = np.empty(colors.shape[:2], np.float32)
     for i in (0, 1):
         for j in (0, 1):
@@ -39,7 +39,7 @@ def sample(colors: _Floats, pattern: int) -> _Floats:
 
 
 def demosaic_noise(noisy: _Floats, signal: _Floats, pattern: int, way: int) -> _Floats:
-    """Return the noise of the colours that demosaicing makes of a noisy mosaic.
+    """Return the noise that a noisy mosaic has after demosaicing.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def demosaic_noise(noisy: _Floats, signal: _Floats, pattern: int, way: int) -> _
     """
     places, *codes = _PATTERNS[pattern]
     if way == 2:
-        # It is linear: the signal drops out.
+        # This method is linear, so the signal drops out.
         return _gradient_corrected(noisy - signal, places)
     code = codes[way]
     return _interpolated(noisy, code) - _interpolated(signal, code)

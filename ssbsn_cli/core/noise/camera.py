@@ -1,4 +1,4 @@
-"""Noise as a whole camera makes it: sensor, demosaicing, colours, processing."""
+"""The noise of a whole camera: sensor, demosaicing, colours, processing."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from ssbsn_cli.core.noise.sensor import Sensor
 from ssbsn_cli.core.noise.srgb import beyond_range
 from ssbsn_cli.core.noise.tone import Tone
 
-# Filters reach into it, and it is cut off at the end.
+# Filters reach into this margin, which is cropped at the end.
 _MARGIN = 8
-# The part of the variance that demosaicing leaves.
+# The fraction of the variance that demosaicing leaves.
 _KEPT = 0.7
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera whose every part is drawn anew for each photograph.
+    """A camera that is drawn at random for each photograph.
 
-    It has what makes the noise of cameras differ: dark signals that a sensor clips at black,
+    It has everything that makes the noise of cameras differ: clipping of dark signals at black,
     colour matrices that mix and amplify, demosaicing that smears, rows that share an offset, hot
-    pixels, tone curves, smoothing of colours or of all, sharpening, digital zoom, blotches. The
-    photograph itself stays sharp: only its noise goes through all this.
+    pixels, tone curves, smoothing of colours or of everything, sharpening, digital zoom, blotches.
+    Only the noise goes through all this; the photograph itself stays sharp.
 
     Parameters
     ----------
     deviation : (float, float)
         Standard deviation of the noise in grey levels of 0 to 255; log-uniform.
     mosaic, clipped, rows, toned, power, hot, smoothed, sharpened, zoomed, blotched : float
-        Part of the photographs that go through a mosaic, that are clipped, and so on.
+        Fraction of the photographs that go through a mosaic, that are clipped, and so on.
     differences : float
-        Part of those with a mosaic whose differences of colours are smoothed, so that the noise of
-        their channels goes together.
+        Fraction of the photographs with a mosaic whose colour differences are smoothed, which
+        correlates the noise of their channels.
     beyond : float
-        Part of those whose black and white stand for darker and brighter light.
+        Fraction of the photographs whose black and white stand for darker and brighter light.
     contrast, gamma : (float, float)
         Of `Tone`: the S of those that are toned, and the power of those that have one; uniform.
 
     Raises
     ------
     OptionError
-        A range or a part makes no sense.
+        A range or a fraction makes no sense.
 
     References
     ----------
@@ -60,7 +60,7 @@ class Camera:
     .. [4] K. Wei et al., "A Physics-Based Noise Formation Model for Extreme Low-Light Raw
        Denoising" (ELD), CVPR 2020, for read noise with heavy tails and for rows.
     .. [5] B. Gunturk et al., "Demosaicking: Color Filter Array Interpolation", IEEE Signal
-       Processing Magazine 22, 2005, for the differences of colours, which most methods smooth.
+       Processing Magazine 22, 2005, for the colour differences, which most methods smooth.
     """
 
     deviation: Range = (1.2, 60.0)
@@ -99,7 +99,7 @@ class Camera:
         return np.asarray(photo + noise[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN], np.float32)
 
     def _expose(self, photo: Floats, rng: np.random.Generator) -> Floats:
-        """Return the noise of an sRGB photograph (H, W, 3) that comes from the sensor."""
+        """Return the sensor's noise in an sRGB photograph (H, W, 3)."""
         deviation = log_uniform(self.deviation, rng) / 255
         contrast = rng.uniform(*self.contrast) if rng.random() < self.toned else 0.0
         tone = Tone(contrast, rng.uniform(*self.gamma) if rng.random() < self.power else None)
@@ -140,7 +140,7 @@ class Camera:
         return np.asarray(noise, np.float32)
 
     def _process(self, noise: Floats, rng: np.random.Generator) -> Floats:
-        """Do to the noise what cameras and programs do to photographs."""
+        """Process the noise as cameras and programs process photographs."""
         strength = noise.std()
         before = noise
         if rng.random() < self.smoothed:
@@ -169,17 +169,17 @@ class Camera:
 
 
 def _smooth_differences(noise: Floats, balance: NDArray[np.float64], sigma: float) -> Floats:
-    """Let red and blue follow the fine noise of green, as most demosaicing does [5]_."""
+    """Make red and blue follow the fine noise of green, as most demosaicing does [5]_."""
     balanced = np.asarray(noise * balance, np.float32)
     green = balanced[..., 1:2]
     return np.asarray((green + blurred(balanced - green, sigma)) / balance, np.float32)
 
 
 def _colors(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what develops raw colours: white balance, and a matrix whose rows sum to one.
+    """Draw a white balance and a colour matrix, whose rows sum to one.
 
-    White balances are spread like those of about 450 cameras in darktable, matrices like those of
-    about 650 in rawspeed.
+    White balances are spread like those of about 450 cameras in darktable, and matrices like those
+    of about 650 in rawspeed.
     """
     warm, other = rng.standard_normal(2)
     red = np.clip(1.95 * math.exp(0.2 * warm), 1.0, 3.2)
@@ -192,7 +192,7 @@ def _colors(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.f
 
 
 def _readout(shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
-    """Return read noise of deviation 1; that of some sensors has heavy tails [4]_."""
+    """Return read noise of deviation 1; for some sensors it has heavy tails [4]_."""
     if rng.random() < 0.7:
         return rng.standard_normal(shape, np.float32)
     # Tukey's lambda distribution, by its quantiles.

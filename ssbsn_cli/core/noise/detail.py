@@ -1,4 +1,4 @@
-"""Detail recovery: give back what a blind-spot network took for noise, where it was not."""
+"""Detail recovery: give back detail that a blind-spot network took for noise."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Its parts are loaded when they are first used: most weights need none.
+# SciPy loads its parts when they are first used, and most weights need none.
 import scipy
 from numpy.typing import NDArray
 
@@ -15,18 +15,18 @@ from ssbsn_cli.core.noise.flat import cut, find_flat
 
 _Floats = NDArray[np.float32]
 
-# Spectra are those of windows of this size, this far apart.
+# Spectra are taken in windows of this size, this far apart.
 _SIDE, _STEP = 16, 8
 # Energy is averaged over this many windows and frequencies in each direction.
 _MEAN = (3, 3, 1, 3, 3)
-# The measured power of the noise is multiplied by this. The flattest parts understate noise, and
-# energy varies by chance, so without it some noise would be given back.
+# The measured power of the noise is multiplied by this. Otherwise, some noise would be given back,
+# because the flattest parts understate noise and energy varies by chance.
 _SAFETY = 1.6
-# Over this many pixels noise averages out, so the local mean is the photograph's.
+# Noise averages out over this many pixels, so the local mean is the photograph's.
 _CALM = 8
-# At most this many parts are measured, however large the photograph.
+# At most this many parts are measured, however large the photograph is.
 _PARTS = 2048
-# Brightness and two differences of colours, of which brightness has most of the detail.
+# Brightness, which has most of the detail, and two colour differences.
 _COLORS = np.array([[1, 1, 1], [1, 0, -1], [0.5, -1, 0.5]], np.float32)
 _COLORS /= np.linalg.norm(_COLORS, axis=1, keepdims=True)
 _WINDOW = np.sin(np.pi * (np.arange(_SIDE) + 0.5) / _SIDE).astype(np.float32)
@@ -35,15 +35,15 @@ _WINDOW = np.outer(_WINDOW, _WINDOW)
 
 @dataclass(frozen=True)
 class NoiseSpectrum:
-    """How strong the noise of a photograph is, at which brightness and which frequency.
+    """The power of a photograph's noise by brightness and frequency.
 
     Parameters
     ----------
     levels : array
         (n,) brightness in [0, 1], ascending.
     power : array
-        (n, C, 16, 16) mean square of the cosine coefficients of noise at each, for grey or for
-        brightness and two differences of colours.
+        (n, C, 16, 16) mean square of the noise's cosine coefficients at each level, for grey or for
+        brightness and two colour differences.
     """
 
     levels: NDArray[np.float64]
@@ -64,7 +64,7 @@ def estimate_noise(image: Image) -> NoiseSpectrum | None:
     Parameters
     ----------
     image : Image
-        (H, W, C) integers, or floats with white at 1. Of a large one, a sample is read.
+        (H, W, C) integers, or floats with white at 1. If it is large, only a sample is read.
 
     Returns
     -------
@@ -78,30 +78,30 @@ def estimate_noise(image: Image) -> NoiseSpectrum | None:
         (_spectra(_split_colors(parts.astype(np.float32)), _SIDE // 4) ** 2).mean(axis=(0, 1, 2))
         for parts in flat.residuals
     ]
-    # As smooth as the energy that it is compared with.
+    # This makes it as smooth as the energy that it is compared with.
     return NoiseSpectrum(
         flat.levels, scipy.ndimage.uniform_filter(np.stack(power), (1, 1, *_MEAN[-2:]))
     )
 
 
 def recover_detail(noisy: _Floats, denoised: _Floats, noise: NoiseSpectrum) -> _Floats:
-    """Give back the part of what was removed that noise does not explain.
+    """Give back the part of the residual that noise does not explain.
 
-    The network's result is the prior, the noisy pixel the observation. Where the difference of
-    the two has more energy than the noise, the network was wrong by the rest, and the mean of the
-    posterior lies between the two: of the difference, the part ``max(0, 1 - noise / energy)`` is
-    given back. Edges and textures are wrong at few frequencies, so that is done frequency by
-    frequency, in windows that overlap.
+    The network's result is the prior, and the noisy pixel is the observation. Where the residual,
+    their difference, has more energy than the noise, the excess is the network's error, and the
+    posterior mean lies between the two: the fraction ``max(0, 1 - noise / energy)`` of the residual
+    is given back. The network errs on edges and textures at few frequencies, so this is done for
+    each frequency separately, in overlapping windows.
 
-    At the lowest frequencies noise has next to no energy: there, all of the difference is given
-    back, so that brightness and colours stay as they were.
+    At the lowest frequencies, noise has almost no energy. There, the whole residual is given back,
+    so that brightness and colours do not change.
 
     Parameters
     ----------
     noisy, denoised : array
         (H, W, C) with white at 1.
     noise : NoiseSpectrum
-        Of the whole photograph.
+        From the whole photograph.
 
     Returns
     -------
@@ -113,10 +113,10 @@ def recover_detail(noisy: _Floats, denoised: _Floats, noise: NoiseSpectrum) -> _
     .. [1] Laine, Karras, Lehtinen & Aila, "High-Quality Self-Supervised Deep Image Denoising",
        NeurIPS 2019, for the posterior mean of a blind-spot network's prediction.
     .. [2] G. Yu & G. Sapiro, "DCT Image Denoising: A Simple and Effective Image Denoising
-       Algorithm", Image Processing On Line 1, 2011, for windows of cosines that overlap.
+       Algorithm", Image Processing On Line 1, 2011, for overlapping DCT windows.
     """
     height, width = denoised.shape[:2]
-    # The windows cover the photograph to its last pixel, and the first ones are as many as others.
+    # The pads let as many windows cover the pixels at the borders as any others.
     pads = [(_SIDE, _SIDE + -size % _STEP) for size in (height, width)]
     removed = np.pad(_split_colors(noisy - denoised), [*pads, (0, 0)], mode="symmetric")
     brightness = np.pad(denoised.mean(axis=2), pads, mode="symmetric")
@@ -132,18 +132,18 @@ def recover_detail(noisy: _Floats, denoised: _Floats, noise: NoiseSpectrum) -> _
 
 
 def _split_colors(values: _Floats) -> _Floats:
-    """Turn (..., 3) colours into brightness and two differences; leave (..., 1) as it is."""
+    """Turn (..., 3) colours into brightness and two differences; return (..., 1) unchanged."""
     return np.asarray(values @ _COLORS.T if values.shape[-1] == 3 else values)
 
 
 def _windows(values: NDArray[np.float32], step: int) -> _Floats:
-    """Return the windows of (..., H, W) that are `step` apart, as (..., rows, columns, 16, 16)."""
+    """Return windows of (..., H, W) `step` pixels apart, as (..., rows, columns, 16, 16)."""
     views = np.lib.stride_tricks.sliding_window_view(values, (_SIDE, _SIDE), axis=(-2, -1))
     return views[..., ::step, ::step, :, :]
 
 
 def _spectra(values: _Floats, step: int) -> _Floats:
-    """Return the cosine coefficients of the windows of (..., H, W, C), colours before them."""
+    """Return cosine coefficients of the windows of (..., H, W, C), with channels before windows."""
     windows = np.moveaxis(_windows(np.moveaxis(values, -1, -3), step), -5, -3)
     return np.asarray(scipy.fft.dctn(windows, axes=(-2, -1), norm="ortho"))
 

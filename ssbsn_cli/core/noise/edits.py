@@ -1,4 +1,4 @@
-"""What happens to a noisy photograph before somebody denoises it: resizing, tone, files."""
+"""Edits that a noisy photograph goes through before it is denoised: resizing, tone, files."""
 
 from __future__ import annotations
 
@@ -11,31 +11,30 @@ import numpy as np
 from ssbsn_cli.core.noise.kinds import Floats, log_uniform
 from ssbsn_cli.core.noise.srgb import from_srgb, to_srgb
 
-# What fits the sum of the channels' light to what eyes see, ITU-R BT.601.
+# The luma weights of ITU-R BT.601.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _GENTLE, _STRONG = (55, 98), (10, 55)
 
 
 @dataclass(frozen=True)
 class Edits:
-    """Edits, done to the noisy picture and to the clean one alike, and how the noisy one is saved.
+    """Edits of a noisy picture and its clean counterpart, and the saving of the noisy one.
 
-    Where resizing blends neighbours, noise becomes weaker and reaches farther; where shadows are
-    lifted, steps of 8 bits become visible. The clean picture goes through the same, so that a
-    network learns to remove the noise and to leave the edit.
+    Resizing blends neighbours, which makes noise weaker and correlates it over larger distances.
+    Lifting shadows makes the steps of 8 bits visible. The clean picture gets the same edits, so
+    that a network learns to remove the noise but to keep the edit.
 
     Parameters
     ----------
     scaled : float
-        Part of the pictures that are enlarged, shrunk or turned by a few degrees.
+        Fraction of the pictures that are enlarged, shrunk or turned by a few degrees.
     brightened, grey, sharpened : float
-        Part of the pictures that get more light or another contrast, lose their colours, and are
-        sharpened.
+        Fractions of the pictures that get more light or another contrast, that lose their colours,
+        and that are sharpened.
     compressed, webp : float
-        Part of the pictures that are saved as JPEG, and as WebP.
+        Fractions of the pictures that are saved as JPEG and as WebP.
     twice, strong : float
-        Part of the JPEGs that had been saved once before, with shifted blocks, and part of those
-        saved at low quality.
+        Fractions of the JPEGs: saved once before, with shifted blocks; and saved at low quality.
 
     References
     ----------
@@ -55,24 +54,24 @@ class Edits:
     webp: float = 0.03
 
     def scale(self, rng: np.random.Generator) -> float:
-        """Draw how much larger a picture becomes: 0.5 to 2, and 1 if its size stays."""
+        """Draw the factor by which a picture is enlarged: 0.5 to 2, or 1 if it keeps its size."""
         return float(2 ** rng.uniform(-1, 1)) if rng.random() < self.scaled else 1.0
 
     def apply(
         self, noisy: Floats, clean: Floats, side: int, scale: float, rng: np.random.Generator
     ) -> tuple[Floats, Floats]:
-        """Edit a noisy picture and the clean one it was made of, and save the noisy one.
+        """Edit a noisy picture and the clean one it was made from, and save the noisy one.
 
         Parameters
         ----------
         noisy, clean : array
-            (H, W, 3) float32 in [0, 1], of at least ``side / scale`` pixels high and wide.
+            (H, W, 3) float32 in [0, 1], at least ``side / scale`` pixels high and wide.
         side : int
             Height and width of the results.
         scale : float
             From `scale`.
         rng : numpy.random.Generator
-            Decides everything.
+            Makes all random choices.
 
         Returns
         -------
@@ -111,18 +110,18 @@ class Edits:
 def through_file(
     picture: Floats, extension: str, quality: int, rng: np.random.Generator | None = None
 ) -> Floats:
-    """Save a picture with loss and read it again.
+    """Save a picture with lossy compression and read it again.
 
     Parameters
     ----------
     picture : array
         (H, W, 3) float32 in [0, 1].
     extension : {".jpg", ".webp"}
-        Which format.
+        The format.
     quality : int
         1 to 100.
     rng : numpy.random.Generator, optional
-        Decides whether a JPEG has colours at half the resolution; without it, it has.
+        Decides whether a JPEG has colours at half the resolution. Without it, every JPEG does.
 
     Returns
     -------
@@ -144,7 +143,7 @@ def through_file(
 
 
 def _resized(both: list[Floats], side: int, scale: float, rng: np.random.Generator) -> list[Floats]:
-    """Resize two pictures alike, and cut out their middle."""
+    """Resize two pictures in the same way, and crop their middle."""
     smooth = [cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4]
     if rng.random() < 0.25:
         turn = rng.uniform(-10, 10) if rng.random() < 0.7 else rng.uniform(-180, 180)

@@ -1,4 +1,4 @@
-"""The flat parts of photographs, where what varies is noise."""
+"""The flat parts of photographs, where all variation is noise."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from ssbsn_cli.core.imaging.photo import Image
 
 SIDE = 32
-# How many levels of brightness are told apart, at most, and how many parts each needs on average.
+# The most levels of brightness, and how many parts each needs on average.
 _LEVELS, _PARTS = 12, 16
 FEWEST, _MOST = 4, 60
-# Of the parts of one brightness, those that vary least are taken for flat.
+# The fraction of the parts of one brightness that are taken for flat: those that vary least.
 _FLATTEST = 0.08
-# What is nearly black or white is clipped, and so is its noise.
+# Parts darker or brighter than this are clipped, and so is their noise.
 _DARKEST, _BRIGHTEST = 3 / 255, 247 / 255
 # Between two brightnesses, noise changes by at most their ratio (with the offset added to both) to
-# this power. Where it is stronger than that by more than the slack, the parts were not flat.
+# this power. Where it exceeds that by more than the slack, the parts were not flat.
 _POWER, _OFFSET, _SLACK = 0.75, 8 / 255, 1.25
 
 
@@ -34,7 +34,7 @@ class FlatParts:
     deviations : array
         (n, C) standard deviation of each colour there, in [0, 1].
     residuals : list of array
-        For each level, (m, 32, 32, C): what is left of its parts without their gradients.
+        For each level, (m, 32, 32, C): its parts with their gradients subtracted.
     """
 
     levels: NDArray[np.float64]
@@ -43,14 +43,14 @@ class FlatParts:
 
 
 def cut(pixels: Image, most: int = 1 << 30) -> NDArray[np.float64]:
-    """Cut a photograph into parts that do not overlap.
+    """Cut a photograph into parts without overlap.
 
     Parameters
     ----------
     pixels : Image
-        (H, W, C) integers, or floats with white at 1. Only what is returned is read.
+        (H, W, C) integers, or floats with white at 1. Only the returned parts are read.
     most : int
-        How many parts to return at most, evenly spread.
+        The most parts to return; they are evenly spread.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def cut(pixels: Image, most: int = 1 << 30) -> NDArray[np.float64]:
 
 
 def find_flat(parts: NDArray[np.float64]) -> FlatParts | None:
-    """Find the parts of a photograph that vary least, for each brightness it has.
+    """Find the parts of a photograph that vary least, for each level of brightness.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def find_flat(parts: NDArray[np.float64]) -> FlatParts | None:
 def neither_black_nor_white(
     parts: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the brightness of parts, and which of them show their noise unclipped."""
+    """Return the brightness of parts, and which of them have unclipped noise."""
     brightness = parts.mean(axis=(1, 2, 3))
     return brightness, (brightness > _DARKEST) & (brightness < _BRIGHTEST)
 
@@ -111,7 +111,7 @@ def neither_black_nor_white(
 def flattest(
     brightness: NDArray[np.float64], variance: NDArray[np.float64], share: float
 ) -> Iterator[NDArray[np.intp]]:
-    """Yield, for each level of brightness, which of its parts vary least: a share of them."""
+    """Yield, for each level of brightness, the indices of the `share` of parts that vary least."""
     count = min(max(len(brightness) // _PARTS, 1), _LEVELS)
     edges = np.quantile(brightness, np.linspace(0, 1, count + 1))
     level = np.clip(np.searchsorted(edges, brightness, side="right") - 1, 0, count - 1)
@@ -134,7 +134,7 @@ def _believable(levels: NDArray[np.float64], strengths: NDArray[np.float64]) -> 
 
 
 def without_gradients(parts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Subtract from each part and colour the plane that fits best."""
+    """Subtract the best-fitting plane from each part and colour."""
     y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
     basis = np.stack([np.ones(SIDE**2), x.ravel(), y.ravel()], axis=1)
     basis /= np.linalg.norm(basis, axis=0)

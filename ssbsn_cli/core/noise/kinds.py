@@ -1,8 +1,8 @@
-"""Kinds of noise, a small class each.
+"""Kinds of noise, one small class each.
 
 Every kind has ``add(photo, rng)``: it takes an sRGB photograph (H, W, 3) float32 with white at 1
-and returns it with noise, neither clipped nor rounded. Ranges hold what one photograph may get, at
-random; give the same number twice to fix it. Deviations are in grey levels of 0 to 255.
+and returns it with noise, neither clipped nor rounded. Parameters that are ranges are drawn for
+each photograph; give the same number twice to fix one. Deviations are in grey levels of 0 to 255.
 """
 
 from __future__ import annotations
@@ -35,12 +35,11 @@ class White:
     deviation : (float, float)
         Weak noise is drawn more often than strong.
     equal : float
-        Part of the photographs whose three channels share one noise.
+        Fraction of the photographs whose three channels share one noise.
     coupled : float
-        Part of the photographs whose channels are correlated at random. In the rest, channels are
-        independent.
+        Fraction of the photographs with randomly correlated channels. The rest are independent.
     blurred : float
-        Part of the photographs whose noise is correlated between neighbours.
+        Fraction of the photographs whose noise is correlated between neighbours.
 
     References
     ----------
@@ -90,12 +89,12 @@ class Poisson:
 
 @dataclass(frozen=True)
 class Speckle:
-    """Noise that multiplies: that of ultrasound, radar and lasers.
+    """Multiplicative noise, as of ultrasound, radar and lasers.
 
     Parameters
     ----------
     deviation : (float, float)
-        Of the factor, whose mean is 1; log-uniform.
+        Of the factor, whose mean is 1; log-uniform. Not in grey levels.
 
     References
     ----------
@@ -115,7 +114,7 @@ class Speckle:
 
 @dataclass(frozen=True)
 class Grain:
-    """Grain of film: smooth clumps, strongest where the film is neither clear nor dense.
+    """Film grain: smooth clumps, strongest where the film is neither clear nor dense.
 
     Parameters
     ----------
@@ -124,7 +123,7 @@ class Grain:
     size : (float, float)
         Standard deviation of the Gaussian that clumps the grain, in pixels; uniform.
     equal : float
-        Part of the photographs with one grain for all channels, as on black-and-white film.
+        Fraction of the photographs with one grain for all channels, as on black-and-white film.
 
     References
     ----------
@@ -163,11 +162,11 @@ class Impulses:
     Parameters
     ----------
     density : (float, float)
-        Part of the pixels that are lost; log-uniform.
+        Fraction of the pixels that are lost; log-uniform.
     extreme : float
-        Part of the photographs whose lost pixels are black or white.
+        Fraction of the photographs whose lost pixels are black or white.
     equal : float
-        Part of the photographs that lose all channels of a pixel at once.
+        Fraction of the photographs that lose all channels of a pixel at once.
     """
 
     density: Range = (5e-4, 0.1)
@@ -218,12 +217,12 @@ def photons(signal: Floats, shot: np.float32, rng: np.random.Generator) -> Float
     """Return a signal of at least 0 with shot noise of variance ``shot * signal``."""
     if shot * 20 > signal.mean():
         return (rng.poisson(signal / shot) * shot).astype(np.float32)
-    # Many photons are normally distributed, and normal numbers are faster to draw.
+    # For many photons, the distribution is almost normal, and normal numbers are faster to draw.
     normal = rng.standard_normal(signal.shape, np.float32)
     return np.asarray(signal + np.sqrt(shot * signal) * normal, np.float32)
 
 
 def blurred(noise: Floats, sigma: float, *, keep: bool = False) -> Floats:
-    """Blur (H, W, C) noise; with `keep`, without weakening it."""
+    """Blur (H, W, C) noise; `keep` preserves its deviation."""
     soft = cv2.GaussianBlur(noise, (0, 0), sigma).reshape(noise.shape)
     return np.asarray(soft * (noise.std() / max(soft.std(), 1e-6)) if keep else soft, np.float32)

@@ -1,4 +1,4 @@
-"""Noise lifted from the flat parts of real photographs, to be put on clean ones."""
+"""Noise lifted from the flat parts of real photographs, to add to clean ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssbsn_cli.core.noise.srgb import beyond_range, from_srgb, srgb_slope, to_sr
 
 _Floats = NDArray[np.float32]
 
-# In parts that vary less than this, in [0, 1], noise is clipped or was taken away.
+# In parts that vary less than this, in [0, 1], noise was clipped or removed.
 NO_NOISE = 0.2 / 255
 # Correlations up to the first distance are kept as measured; they fade to zero at the second.
 _SURE, _REACH = 6, 12
@@ -21,11 +21,10 @@ _SURE, _REACH = 6, 12
 
 @dataclass(frozen=True)
 class LiftedNoise:
-    """The noise of one photograph: how strong at which brightness, and how it hangs together.
+    """The noise of one photograph: its strength by brightness, and how it correlates.
 
-    What is lifted are statistics, not pixels, so there is noise for crops of any size, never the
-    same twice: random numbers, filtered so that neighbours and colours correlate as in the
-    photograph.
+    It holds statistics, not pixels, so it can add fresh noise to crops of any size: random numbers,
+    filtered so that neighbours and colours correlate as in the photograph.
 
     Parameters
     ----------
@@ -61,9 +60,9 @@ class LiftedNoise:
         photo : numpy.ndarray
             (H, W, 3) float32 in [0, 1].
         rng : numpy.random.Generator
-            Decides everything.
+            Makes all random choices.
         factor : float, optional
-            The strength, 1 being that of the photograph it comes from; a half to two by default.
+            The strength relative to the photograph it comes from; by default random, 0.5 to 2.
         beyond : bool
             Whether black and white stand for darker and brighter light.
 
@@ -73,7 +72,7 @@ class LiftedNoise:
             (H, W, 3) float32 in [0, 1], not rounded.
         """
         height, width = photo.shape[:2]
-        # The filters must fit, however small the photograph.
+        # The filters must fit even if the photograph is small.
         size = max(height, self.kernels.shape[2]), max(width, self.kernels.shape[3])
         white = rng.standard_normal((3, *size), np.float32)
         filters = fft.rfft2(self.kernels, size)
@@ -82,8 +81,7 @@ class LiftedNoise:
         strength = np.interp(photo.mean(axis=2), self.levels, self.strengths)[..., None]
         if factor is None:
             factor = 2 ** rng.uniform(-1, 1)
-        # Noise is added in linear light, where it arises, so it darkens dark parts as it does in
-        # real photographs.
+        # Noise is added in linear light, where it arises, so it darkens dark parts as in reality.
         light = from_srgb(photo)
         noise *= factor * strength / srgb_slope(light)
         noisy = to_srgb((beyond_range(light, photo, rng) if beyond else light) + noise)
@@ -126,7 +124,7 @@ def spectrum(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np
     Only neighbours up to 12 pixels apart count, since noise correlates no further.
     """
     size = 2 * SIDE
-    # Without wrapping round: each lag's sum over its number of pairs of pixels.
+    # The padding prevents wrap-around: each lag's sum is divided by its number of pixel pairs.
     first, second = (fft.fft2(parts, (size, size), axes=(1, 2)) for parts in (one, other))
     power = np.einsum("nhwi,nhwj->hwij", first, second.conj()) / len(one)
     covariance = fft.ifft2(power, axes=(0, 1))
@@ -138,9 +136,9 @@ def spectrum(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np
 
 
 def filters(power: NDArray[np.complex128]) -> tuple[_Floats, float]:
-    """Return filters (3, 3, 25, 25) that give white noise a spectrum, and its strength.
+    """Return filters (3, 3, 25, 25) that give white noise this spectrum at strength 1.
 
-    The filters are scaled to strength 1.
+    Also return the strength of the spectrum.
     """
     values, vectors = np.linalg.eigh((power + power.conj().swapaxes(-2, -1)) / 2)
     root = (vectors * np.sqrt(np.maximum(values, 0))[..., None, :]) @ vectors.conj().swapaxes(

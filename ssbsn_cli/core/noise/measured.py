@@ -1,4 +1,4 @@
-"""The noise of photographs, measured with the help of what a denoiser makes of them."""
+"""The noise of photographs, measured by comparing them with their denoised versions."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ from ssbsn_cli.core.noise.lifted import NO_NOISE, LiftedNoise, filters, lift_fro
 
 _Floats = NDArray[np.float64]
 
-# Denoised, parts with texture are told from flat ones, so more of them can be taken for flat.
+# In a denoised photograph, texture stands out, so more of the parts can be taken for flat.
 _FLATTEST = 0.25
-# Noise is at most so many times as strong, at any frequency, as what was removed. Where more seems
-# to be left, it is texture.
+# At any frequency, noise is at most this many times as strong as the residual. The rest is texture.
 _MOST_LEFT = 2.0
 # The cautious estimate was a tenth too weak on the photographs that it was tried on.
 _CAUTION = 1.1
-# Of the largest value of a spectrum: below that, a quotient of spectra means nothing.
+# Below this fraction of the spectrum's largest value, a quotient of spectra is meaningless.
 _SMALLEST = 1e-3
-# The largest distance of pixels whose correlation is reported.
+# The largest pixel distance whose correlation is reported.
 _FARTHEST = 6
 
 
@@ -39,10 +38,10 @@ class Measured(NamedTuple):
     Attributes
     ----------
     cautious : LiftedNoise
-        What the denoiser removed, as strong as that and the noisy photograph's flat parts say.
-        Too weak where the denoiser leaves noise.
+        What the denoiser removed, at a strength between that of the removed part and that of the
+        noisy photograph's flat parts. Too weak where the denoiser leaves noise.
     whole : LiftedNoise
-        In addition, what the denoiser left. Takes some texture for noise.
+        Also includes the noise that the denoiser left. Takes some texture for noise.
     """
 
     cautious: LiftedNoise
@@ -52,16 +51,15 @@ class Measured(NamedTuple):
 def measure_noise(noisy: _Floats, denoised: _Floats) -> Measured | None:
     """Measure the noise of one photograph.
 
-    What a denoiser removed, ``r``, has no texture in it, but is weaker than the noise ``n``: where
-    it passes a part ``a`` of a frequency on, ``r = (1 - a) n``. The noisy photograph ``y`` shows
-    all of ``n``, and texture that has nothing to do with ``r``. So the noise has the spectrum
-    ``S_yr S_rr^-1 S_ry``, the part of ``y`` that goes together with ``r``.
+    The residual ``r``, which the denoiser removed, contains no texture but is weaker than the noise
+    ``n``: where the denoiser keeps a fraction ``a`` of a frequency, ``r = (1 - a) n``. The noisy
+    photograph ``y`` contains all of ``n``, and texture that is uncorrelated with ``r``. So the
+    noise has the spectrum ``S_yr S_rr^-1 S_ry``, that of the part of ``y`` coherent with ``r``.
 
     Parameters
     ----------
     noisy, denoised : array
-        From `ssbsn_cli.core.noise.flat.cut`: the same parts of the noisy photograph and of the
-        denoised one.
+        From `ssbsn_cli.core.noise.flat.cut`: the same parts of both photographs.
 
     Returns
     -------
@@ -93,7 +91,7 @@ def measure_noise(noisy: _Floats, denoised: _Floats) -> Measured | None:
 
 
 def summarise(noises: Iterable[Measured]) -> str:
-    """Say in a few words how strong the noise of photographs is, and how neighbours correlate."""
+    """Describe in a few words the strength of photographs' noise and its correlation."""
     whole = [each.whole for each in noises]
     strengths = np.concatenate([noise.strengths for noise in whole]) * 255
     neighbours = [
@@ -108,7 +106,7 @@ def summarise(noises: Iterable[Measured]) -> str:
 
 @dataclass(frozen=True)
 class NoiseFigures:
-    """The noise of one photograph, in figures for people.
+    """The noise of one photograph in figures.
 
     Parameters
     ----------
@@ -116,8 +114,8 @@ class NoiseFigures:
         For each channel, (n, 2): brightness of that channel, ascending, and the standard deviation
         of the noise there; white is 1.
     neighbours : array
-        (2, 6) correlation of the noise in pixels that are 1 to 6 apart, side by side and one above
-        the other; the mean over channels. Zeros if there is no noise.
+        (2, 6) correlation of the noise of pixels 1 to 6 apart, horizontally and vertically; the
+        mean over channels. Zeros if there is no noise.
     channels : array
         (C, C) correlation of the noise between channels. The unit matrix if there is no noise.
     """
@@ -128,7 +126,7 @@ class NoiseFigures:
 
 
 def describe_noise(noisy: _Floats, denoised: _Floats) -> NoiseFigures | None:
-    """Describe the noise of one photograph by what `measure_noise` calls the whole of it.
+    """Describe the noise of one photograph in figures, from the ``whole`` of `measure_noise`.
 
     Parameters
     ----------
@@ -164,7 +162,7 @@ def describe_noise(noisy: _Floats, denoised: _Floats) -> NoiseFigures | None:
 class _Compared(NamedTuple):
     """Parts of a photograph that are neither black nor white, each (n, 32, 32, C).
 
-    What the noisy and the denoised one show is without gradients.
+    `shown` and `left` are the noisy and the denoised parts without gradients.
     """
 
     denoised: _Floats
@@ -173,7 +171,7 @@ class _Compared(NamedTuple):
 
 
 class _Level(NamedTuple):
-    """Flat parts of one brightness, and the standard deviation of what was removed there."""
+    """Flat parts of one brightness; `strength` is the standard deviation of their residual."""
 
     brightness: float
     strength: float
@@ -204,20 +202,20 @@ def _levels(compared: _Compared) -> Iterator[_Level]:
 def _deviations(compared: _Compared, channel: int, factor: float) -> _Floats:
     """Return the brightness and the standard deviation of one channel's noise, (n, 2).
 
-    `factor` says how much stronger the noise is than what was removed.
+    `factor` is the ratio of the noise to the residual.
     """
     denoised, shown, left = (parts[..., channel] for parts in compared)
     brightness, variance = denoised.mean(axis=(1, 2)), (left**2).mean(axis=(1, 2))
     found = []
     for chosen in flattest(brightness, variance, _FLATTEST):
         removed = (shown[chosen] - left[chosen]).std()
-        # No noise is stronger than all that is seen.
+        # Noise cannot be stronger than all variation of the noisy photograph.
         found.append((brightness[chosen].mean(), min(factor * removed, shown[chosen].std())))
     return np.array(found)
 
 
 def _spectra(found: list[_Level]) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
-    """Return the spectra of what was removed and of the noise, if levels count equally."""
+    """Return the spectra of the residual and of the noise, with all levels weighted equally."""
     y = np.concatenate([level.shown / level.strength for level in found])
     r = np.concatenate([level.removed / level.strength for level in found])
     removed = spectrum(r, r)
@@ -227,7 +225,7 @@ def _spectra(found: list[_Level]) -> tuple[NDArray[np.complex128], NDArray[np.co
 def _coherent(
     across: NDArray[np.complex128], of_removed: NDArray[np.complex128]
 ) -> NDArray[np.complex128]:
-    """Return the spectrum of what goes together with what was removed."""
+    """Return the spectrum of the part that is coherent with the residual."""
     values, vectors = np.linalg.eigh((of_removed + of_removed.conj().swapaxes(-2, -1)) / 2)
     values = np.maximum(values, _SMALLEST * values.max())
     inverse = (vectors / values[..., None, :]) @ vectors.conj().swapaxes(-2, -1)

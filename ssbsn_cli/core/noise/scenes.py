@@ -1,4 +1,4 @@
-"""Clean pictures to put noise on: parts of photographs in other light, and drawings."""
+"""Clean pictures to add noise to: parts of photographs in other light, and drawings."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from ssbsn_cli.core.noise.srgb import from_srgb, to_srgb
 
 @dataclass(frozen=True)
 class Scenes:
-    """What a clean picture is made of.
+    """The source of clean pictures.
+
+    All parameters are fractions of the pictures, 0 to 1.
 
     Parameters
     ----------
     halved : float
-        How many pictures are halved in size first, if they are large enough, 0 to 1: that takes
-        the traces of JPEG and the softness of lenses out of clean photographs.
+        Pictures that are first halved in size if they are large enough, which removes JPEG
+        artifacts and the softness of lenses.
     darkened, colored : float
-        How many get less light, and how many get other colours, saturated and clipped ones among
-        them.
+        Pictures with less light, and pictures with other colours, some saturated and clipped.
     drawn : float
-        How many are drawings of lines, areas, letters and gradients instead.
+        Drawings of lines, areas, letters and gradients instead of photographs.
     """
 
     halved: float = 0.0
@@ -33,7 +34,7 @@ class Scenes:
     drawn: float = 0.0
 
     def draw(self, source: Floats, side: int, rng: np.random.Generator) -> Floats:
-        """Make a clean picture of a part of a photograph.
+        """Make a clean picture from a part of a photograph.
 
         Parameters
         ----------
@@ -42,7 +43,7 @@ class Scenes:
         side : int
             Height and width of the result.
         rng : numpy.random.Generator
-            Decides everything.
+            Makes all random choices.
 
         Returns
         -------
@@ -76,7 +77,7 @@ def drawing(side: int, rng: np.random.Generator) -> Floats:
     side : int
         Height and width.
     rng : numpy.random.Generator
-        Decides everything.
+        Makes all random choices.
 
     Returns
     -------
@@ -89,7 +90,7 @@ def drawing(side: int, rng: np.random.Generator) -> Floats:
         ramp = np.linspace(0, 1, side, dtype=np.float32)
         ramp = ramp[:, None, None] if rng.random() < 0.5 else ramp[None, :, None]
         canvas += ramp * (_color(rng) - canvas)
-    # OpenCV writes letters on 8 bits alone.
+    # OpenCV draws letters only on 8-bit images.
     pixels = np.rint(canvas).astype(np.uint8)
     smooth = cv2.LINE_AA if rng.random() < 0.7 else cv2.LINE_8
     for _ in range(int(rng.integers(0, 12))):
@@ -111,7 +112,7 @@ def drawing(side: int, rng: np.random.Generator) -> Floats:
 
 
 def _color(rng: np.random.Generator) -> Floats:
-    """Draw a colour in grey levels: black, white, a grey or any."""
+    """Pick a random colour in grey levels: black, white, a grey or any colour."""
     way = rng.random()
     if way < 0.4:
         return np.full(3, 255 * np.rint(rng.random()), np.float32)

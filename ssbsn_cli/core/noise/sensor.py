@@ -1,4 +1,4 @@
-"""How strong the shot and the read noise of image sensors are, by measurements of others."""
+"""The strength of the shot and read noise of image sensors, from published measurements."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# The levels between black and white of the 14-bit cameras that were measured.
+# The number of levels between black and white in the measured 14-bit cameras.
 _LEVELS = 15583
 
 
@@ -15,7 +15,7 @@ _LEVELS = 15583
 class Sensor:
     """A sensor whose noise has variance ``shot * signal + read**2``, with black at 0, white at 1.
 
-    At a higher ISO, a sensor has more of both kinds; `draw` draws how they go together.
+    At a higher ISO, a sensor has more of both kinds; `draw` draws how they are related.
 
     Parameters
     ----------

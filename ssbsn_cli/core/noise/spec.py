@@ -1,4 +1,4 @@
-"""Noise by name and strength, as the command line takes it: ``white:25+jpeg:50``."""
+"""Noise by name and strength, as given on the command line: ``white:25+jpeg:50``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _Add = Callable[[Floats, np.random.Generator], Floats]
 
 @dataclass(frozen=True)
 class _Entry:
-    """What a name means: its strength's unit and range, and what makes noise of a strength."""
+    """The meaning of a name: the unit and range of its strength, and what makes such noise."""
 
     unit: str
     least: float
@@ -72,7 +72,7 @@ NEEDS = (
 
 @dataclass(frozen=True)
 class NamedNoise:
-    """Noise as a text names it, one stage after another.
+    """Noise that a text describes, stage by stage.
 
     Parameters
     ----------
@@ -92,20 +92,20 @@ class NamedNoise:
             _parse(stage)
 
     def pair(self, clean: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Put the noise on a photograph.
+        """Add the noise to a photograph.
 
         Parameters
         ----------
         clean : array
             (H, W, 3) float32 in [0, 1], sRGB.
         rng : numpy.random.Generator
-            Decides everything: by the same, the same comes out.
+            The same generator state gives the same result.
 
         Returns
         -------
         noisy, clean : array
-            Of the same shape, float32. The noisy one is neither clipped nor rounded, but for what
-            saving it did; the clean one is changed by ``monochrome`` alone.
+            (H, W, 3) float32. Only saving clips or rounds the noisy one, and only ``monochrome``
+            changes the clean one.
         """
         noisy = clean
         for stage in self.text.split("+"):
@@ -118,7 +118,7 @@ class NamedNoise:
 
 
 def _parse(stage: str) -> _Add | None:
-    """Return what a stage does to the noisy picture; None for ``monochrome``."""
+    """Return the function that a stage applies to the noisy picture; None for ``monochrome``."""
     name, colon, number = stage.strip().partition(":")
     if name == "monochrome" and not colon:
         return None

@@ -20,7 +20,7 @@ def from_srgb(values: _Floats) -> _Floats:
 
 
 def to_srgb(light: _Floats) -> _Floats:
-    """Undo `from_srgb`; what is not in [0, 1] is clipped."""
+    """Undo `from_srgb`, and clip to [0, 1]."""
     light = np.clip(light, 0, 1)
     return np.where(light <= DARKEST, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
 
@@ -32,17 +32,17 @@ def srgb_slope(light: _Floats) -> _Floats:
 
 
 def beyond_range(light: _Floats, photo: _Floats, rng: np.random.Generator) -> _Floats:
-    """Move the light of what a photograph shows as black or white beyond that.
+    """Move the light of black and white values beyond what a photograph can show.
 
-    Saturated and overexposed colours lie outside what a photograph can show. There, a channel has
-    hardly any noise, while the others have all of theirs.
+    Saturated and overexposed colours lie there. Such a channel has hardly any noise, while the
+    other channels have all of theirs.
 
     Parameters
     ----------
     light, photo : array
         (H, W, 3) in [0, 1]: the light, and the values that stand for it.
     rng : numpy.random.Generator
-        Decides how far.
+        Draws how far.
     """
     low, high = np.exp(rng.uniform(math.log(0.02), 0, 2)).astype(light.dtype)
     dark, bright = photo < 0.5 / 255, photo > 254.5 / 255

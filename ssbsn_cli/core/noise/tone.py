@@ -1,4 +1,4 @@
-"""Tone curves: what cameras make of light."""
+"""Tone curves: how cameras map light to values."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from ssbsn_cli.core.noise.srgb import DARKEST, from_srgb, srgb_slope, to_srgb
 _Floats = NDArray[Any]
 
 _VALUES = np.linspace(0, 1, 1025)
-# A table of so many values is looked up much faster than each value is interpolated.
+# Looking values up in a table of this size is much faster than interpolating each.
 _FINEST = 65535
 _PLACES = np.linspace(0, 1, _FINEST + 1)
 
 
 class Tone:
-    """From light in [0, 1] to values of a photograph in [0, 1]: a curve, then an S-shaped one.
+    """The map from light to the values of a photograph, both in [0, 1]: a curve, then an S.
 
     Parameters
     ----------
     contrast : float
-        Of the S, above -2 and below 1. 0 changes nothing; near 1, blacks and whites are as flat as
-        those of smoothstep; below 0 they are steeper and the middle is flatter.
+        Contrast of the S, above -2 and below 1. 0 changes nothing. Near 1, blacks and whites are as
+        flat as those of smoothstep. Below 0, they are steeper and the middle is flatter.
     gamma : float, optional
-        The first curve is the power ``1 / gamma``; without it, that of sRGB, which near black is
-        a straight line. Noise darkens dark parts more by a power.
+        Makes the first curve the power ``1 / gamma``. Without it, the first curve is that of sRGB,
+        which is a straight line near black. With a power, noise darkens dark parts more.
 
     References
     ----------
     .. [1] T. Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019, for
-       smoothstep in the place of a camera's tone curve, and for the power.
+       smoothstep in place of a camera's tone curve, and for the power.
     """
 
     def __init__(self, contrast: float = 0.0, gamma: float | None = None) -> None:
@@ -41,7 +41,7 @@ class Tone:
         self._curve = self._bend(_VALUES)
 
     def __call__(self, light: _Floats) -> _Floats:
-        """Return the values of light; what is not in [0, 1] is clipped."""
+        """Return the values of light, clipped to [0, 1]."""
         if self._gamma is None:
             return self._bend(to_srgb(light))
         return self._bend(np.clip(light, 0, 1) ** (1 / self._gamma))

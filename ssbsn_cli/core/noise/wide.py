@@ -28,7 +28,7 @@ from ssbsn_cli.core.noise.scenes import Scenes, drawing
 # How often black and white stand for darker and brighter light.
 _BEYOND = 0.7
 _KINDS: dict[str, Noise] = {
-    # Noise that goes together in all channels, as that of real photographs mostly does.
+    # Noise that is correlated between channels, as it mostly is in real photographs.
     "camera": Camera(
         mosaic=0.7,
         differences=0.5,
@@ -46,7 +46,7 @@ _KINDS: dict[str, Noise] = {
     "impulses": Impulses(),
     "banding": Banding(),
 }
-# What stays as it is: a photograph, one with the fine grain of a good scan, a drawing.
+# Pictures that need no denoising: a photograph, one with the grain of a good scan, a drawing.
 STAY = ("clean", "grained", "drawing")
 # How often each kind is a picture's main noise.
 SHARES = {
@@ -62,12 +62,12 @@ SHARES = {
     "impulses": 0.02,
     "banding": 0.01,
 }
-# The grain of scanned films: of Kodak24's clean photographs, half have about 2 grey levels of it
-# or less where they are flat, and neighbours correlate by 0.3. Those of cameras' JPEGs do by 0.6.
+# The grain of scanned film: half of Kodak24's clean photographs have at most about 2 grey levels of
+# it where they are flat, and neighbours correlate by 0.3. In cameras' JPEGs they correlate by 0.6.
 _FINE_GRAIN = Grain(deviation=(0.5, 2.5), size=(0.3, 0.55))
-# The real photographs have little noise. How much stronger it may get, and weaker.
+# Lifted noise is multiplied by a factor in this range: the real photographs have little noise.
 _LIFTED_FACTOR = (0.5, 8.0)
-# Noise that some pictures get in addition, and how often.
+# Additional noise, and the fraction of pictures that get it.
 _BESIDES: list[tuple[float, Noise]] = [
     (0.06, White(deviation=(2, 15))),
     (0.03, Impulses(density=(2e-4, 1e-2))),
@@ -77,24 +77,23 @@ _BESIDES: list[tuple[float, Noise]] = [
 
 
 class Wide:
-    """Noise of every kind, in random combination, as people meet it.
+    """Random combinations of all kinds of noise, as they occur in practice.
 
-    A clean picture (`Scenes`) gets one kind of noise, some get another besides. It is rounded to
-    8 bits, edited and saved again (`Edits`).
+    A clean picture (`Scenes`) gets one kind of noise, and sometimes more. It is rounded to 8 bits,
+    edited and saved again (`Edits`).
 
     Parameters
     ----------
     scenes : Scenes
-        What clean pictures are made of.
+        The source of clean pictures.
     edits : Edits
-        What happens to noisy pictures.
+        The edits of noisy pictures.
     shares : mapping of str to float, optional
-        How often each kind is drawn, relative to the others; what is not named keeps its share in
-        `SHARES`.
+        How often each kind is drawn, relative to the others; by default its share in `SHARES`.
     lifted : sequence of LiftedNoise
-        The noise of real photographs; without any, its share is drawn from the others.
+        The noise of real photographs. If it is empty, the other kinds are drawn instead.
     odds : sequence of float, optional
-        How often each of them is drawn, relative to the others; alike if not given.
+        How often each of `lifted` is drawn, relative to the others; equally often by default.
 
     Raises
     ------
@@ -139,15 +138,14 @@ class Wide:
         self._lifted_odds = _odds(odds or [1.0] * max(len(lifted), 1))
 
     def pair(self, source: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Make a noisy and a clean picture of a part of a clean photograph.
+        """Make a noisy and a clean picture from a part of a clean photograph.
 
         Parameters
         ----------
         source : array
-            (3, 2 H, 2 H) float32 in [0, 1], sRGB: twice the size of the result, so that halving
-            it leaves enough.
+            (3, 2 H, 2 H) float32 in [0, 1], sRGB; twice as large, since it may be halved.
         rng : numpy.random.Generator
-            Decides everything: by the same, the same comes out.
+            The same generator state gives the same result.
 
         Returns
         -------
@@ -156,7 +154,7 @@ class Wide:
         """
         side = source.shape[1] // 2
         scale = self._edits.scale(rng)
-        # Some more than needed, since noise is not what it should be at the edges.
+        # A little more than needed, since noise is wrong at the edges.
         needed = min(math.ceil(side / scale) + (8 if scale != 1 else 0), 2 * side)
         kind = self._names[rng.choice(len(self._names), p=self._odds)]
         if kind == "drawing":
@@ -166,7 +164,7 @@ class Wide:
         if kind == "grained":
             clean = np.clip(_FINE_GRAIN.add(clean, rng), 0, 1)
         noisy = clean if kind in STAY else self._noisy(kind, clean, rng)
-        # Few programs keep more than 8 bits.
+        # Few programs keep more than 8 bits per channel.
         if rng.random() < 0.95:
             noisy = np.rint(noisy * np.float32(255)) / np.float32(255)
         noisy, clean = self._edits.apply(noisy, clean, side, scale, rng)
@@ -185,7 +183,7 @@ class Wide:
             if rng.random() < often:
                 noisy = other.add(np.clip(noisy, 0, 1), rng)
         noisy = np.clip(noisy, 0, 1)
-        # Cameras save JPEG themselves, before anybody edits anything.
+        # Cameras save JPEGs themselves, before any edits.
         if kind == "camera" and rng.random() < 0.4:
             noisy = through_file(noisy, ".jpg", int(rng.integers(75, 99)), rng)
         return noisy

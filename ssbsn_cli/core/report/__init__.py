@@ -1,1 +1,1 @@
-"""HTML pages that can be sent to anybody: trainings, evaluations, photos. Knows no torch."""
+"""Self-contained HTML pages about trainings, evaluations and photos. Knows no torch."""

@@ -1,4 +1,4 @@
-"""The report of an evaluation: table, plot, images, and a viewer that compares two views of one."""
+"""The report of an evaluation: table, plot, images, and a viewer that compares two views."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ssbsn_cli.core.types import count_of
 _NOISY, _CLEAN = "noisy", "clean"
 
 
-#: (H, W, 3) uint8 RGB, by image and method; an image's are all of one size. "noisy" is among the
-#: methods, and "clean" if there is a reference.
+#: (H, W, 3) uint8 RGB, by image and method; all pictures of an image have the same size. The
+#: methods include "noisy", and "clean" if there is a reference.
 Pictures = Mapping[str, Mapping[str, NDArray[np.uint8]]]
 
 
@@ -26,7 +26,7 @@ def make_report(evaluation: Mapping[str, Any], pictures: Pictures) -> bytes:
     Parameters
     ----------
     evaluation : mapping
-        What `ssbsn_cli.core.evaluation.outputs.Findings.summary` returns.
+        From `ssbsn_cli.core.evaluation.outputs.Findings.summary`.
     pictures : mapping of mappings of arrays
         Some of its images; see `Pictures`.
 
@@ -69,7 +69,7 @@ def _machine(machine: Mapping[str, Any]) -> str:
 def _image(
     image: str, pictures: Mapping[str, NDArray[np.uint8]], evaluation: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what the viewer shows of an image, as plain values."""
+    """Return an image and its views for the viewer, as plain values."""
     results = next(each["results"] for each in evaluation["images"] if each["name"] == image)
     titles = {method["name"]: method["title"] for method in evaluation["methods"]}
     titles = {_NOISY: titles[_NOISY], **titles, _CLEAN: "clean reference"}

@@ -1,4 +1,4 @@
-"""HTML from the templates beside this file, with everything escaped."""
+"""HTML from the templates of this package, with everything escaped."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from numpy.typing import NDArray
 
 from ssbsn_cli.core.types import count_of
 
-# Of the pictures in pages, 1 to 100.
+# The quality of pictures in pages, 1 to 100.
 QUALITY = 95
 
 
 def render(template: str, **values: Any) -> Markup:
-    """Fill in a template, a page or a part of one."""
+    """Fill in a template, which is a page or a part of one."""
     return Markup(_environment().get_template(template).render(values))
 
 
 def encode(page: Markup) -> bytes:
     """Return a page as UTF-8."""
-    # Names of files that are not UTF-8 come as lone surrogates, which cannot be encoded.
+    # File names that are not UTF-8 contain lone surrogates, which cannot be encoded.
     return page.encode("utf-8", "backslashreplace")
 
 
 def encode_picture(picture: NDArray[np.uint8]) -> str:
-    """Return a picture (H, W, 3), RGB, as the address of a WebP inside the page."""
+    """Return a picture (H, W, 3), RGB, as a data URL with a WebP."""
     bgr = np.ascontiguousarray(picture[..., ::-1])
     _, content = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
     return "data:image/webp;base64," + base64.b64encode(content.tobytes()).decode("ascii")
 
 
 def show(value: float | None, form: str) -> str:
-    """Format a number; nothing if there is none."""
+    """Format a number; None becomes an empty string."""
     return "" if value is None else format(value, form)
 
 

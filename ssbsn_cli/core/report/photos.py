@@ -20,7 +20,7 @@ Inspected = tuple[Mapping[str, Any], NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def make_noise_report(photos: Sequence[Inspected]) -> bytes:
-    """Draw what is known of photos and their noise as one HTML page that needs no network.
+    """Describe photos and their noise in one HTML page that needs no network.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def draw_noise(facts: Mapping[str, Any]) -> Markup:
     Returns
     -------
     Markup
-        HTML: what was found, the plots, and how channels correlate.
+        HTML: the finding, the plots, and the correlation of channels.
     """
     noise = facts["noise"]
     charts = _charts(noise) if noise else []

@@ -1,4 +1,4 @@
-"""The plots of reports, as SVG: curves over steps and the like, and quality against time."""
+"""The plots of reports, as SVG: curves over steps and the like, and quality versus time."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ T = TypeVar("T")
 # More points than pixels would only make the page large.
 _BUCKETS = 300
 _TOOLTIPS = 60
-# A range of values this narrow, relative to them, would drown in rounding.
+# A range that is this narrow, relative to the values, is lost in rounding.
 _NARROW = 1e-6
-# Below, underflow spoils logarithms and quotients.
+# Below this, underflow spoils logarithms and quotients.
 _TINY = 1e-30
 _LABEL_HEIGHT, _LETTER_WIDTH = 15, 6.5
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """The size of a picture, and where the plot in it begins and ends."""
+    """The size of a picture, and the edges of the plot in it."""
 
     width: int
     height: int
@@ -43,7 +43,7 @@ _METHODS = _Frame(720, 320, left=56, right=570, top=16, bottom=276)
 
 @dataclass(frozen=True)
 class _Axis:
-    """From values to places in a picture; `low` and `high` are logarithms if `log` is set."""
+    """Maps values to places in a picture; `low` and `high` are logarithms if `log` is set."""
 
     low: float
     high: float
@@ -66,7 +66,7 @@ class _Axis:
         return [i * gap for i in range(first, last + 1)]
 
     def log_ticks(self, mantissas: Sequence[int] = (1, 2, 5)) -> list[float]:
-        """Return the powers of ten times these mantissas that lie on a logarithmic axis."""
+        """Return the powers of ten, times these mantissas, that lie on a logarithmic axis."""
         first, last = math.floor(self.low), math.ceil(self.high)
         ticks = [m * 10.0**exponent for exponent in range(first, last + 1) for m in mantissas]
         return [tick for tick in ticks if self.low <= math.log10(tick) <= self.high]
@@ -84,7 +84,7 @@ class Curve:
         A class of the page's style sheet: "raw", "smooth", "check", "noisy", or "red", "green",
         "blue".
     points : sequence of (float, float)
-        Step, or what else goes across, and value; rising and not negative, all finite.
+        Step (or another x) and value, all finite; x rises and is not negative.
     """
 
     label: str
@@ -93,13 +93,13 @@ class Curve:
 
 
 def smooth(points: Sequence[Point]) -> list[Point]:
-    """Return the exponentially weighted running mean over about the last fiftieth of values."""
+    """Return the exponential moving average over about a fiftieth of the values."""
     decay = 1 - 1 / max(len(points) / 50, 1)
     total = weight = 0.0
     result = []
     for step, value in points:
         total = decay * total + value
-        # Dividing by the real sum of weights keeps the start from being pulled towards zero.
+        # Dividing by the actual sum of weights keeps the start from being biased towards zero.
         weight = decay * weight + 1
         result.append((step, total / weight))
     return result
@@ -120,22 +120,22 @@ def plot_curves(
     log: bool = False,
     across: str = "step",
 ) -> Markup:
-    """Draw curves as an HTML figure; nothing if there are no points.
+    """Draw curves as an HTML figure; without points, return an empty one.
 
     Parameters
     ----------
     title : str
-        Stands above the chart.
+        Appears above the chart.
     unit : str
-        Stands behind values in tooltips; may be empty.
+        Appears after values in tooltips; may be empty.
     curves : sequence of Curve
-        Drawn in this order. Those without points are left out.
+        Drawn in this order. Curves without points are left out.
     minutes : sequence of (float, float)
         Step and minutes since the start, steps rising: the second scale of the x axis.
     log : bool
-        Draw values logarithmically if they differ enough for that and are all positive.
+        Draw values logarithmically if they differ enough and are all positive.
     across : str
-        What the x axis shows. If it is not steps, there are no minutes, and values begin at 0.
+        The label of the x axis. If it is not "step", there are no minutes, and values start at 0.
 
     Returns
     -------
@@ -206,7 +206,7 @@ def _value_axis(values: Sequence[float], log: bool) -> _Axis:
 def _value_ticks(axis: _Axis) -> list[tuple[float, str]]:
     if not axis.log:
         ticks = axis.ticks()
-        # As many digits as tell neighbours apart.
+        # Enough digits to tell neighbours apart.
         gap = ticks[1] - ticks[0] if len(ticks) > 1 else abs(ticks[0]) or 1
         digits = max(-math.floor(math.log10(gap) + 1e-9), 0)
         small = digits <= 5 and axis.high < 1e6
@@ -218,7 +218,7 @@ def _value_ticks(axis: _Axis) -> list[tuple[float, str]]:
 
 
 def _thin(points: Sequence[Point]) -> list[Point]:
-    """Leave out points that make no visible difference: peaks both ways stay."""
+    """Leave out points that make no visible difference; minima and maxima are kept."""
     if len(points) <= 2 * _BUCKETS:
         return list(points)
     kept = {0, len(points) - 1}
@@ -238,7 +238,7 @@ def plot_methods(
     Parameters
     ----------
     metric : mapping
-        What goes up: its ``name``, ``title`` and ``digits``.
+        The metric of the y axis: its ``name``, ``title`` and ``digits``.
     rows : sequence of mapping
         Of all images.
     titles : mapping
@@ -265,7 +265,7 @@ def plot_methods(
     )
     scores = [score for _, score, _ in timed] + ([] if noisy is None else [noisy])
     y = _Axis(*_wider(scores), _METHODS.bottom, _METHODS.top)
-    # Labels keep clear of all dots.
+    # Labels avoid all dots.
     taken = [(x(seconds) - 6, x(seconds) + 6, y(score)) for seconds, score, _ in timed]
     dots = []
     for seconds, score, title in sorted(timed, key=lambda point: -point[1]):
@@ -285,7 +285,7 @@ def plot_methods(
 
 
 def _free(taken: list[tuple[float, float, float]], left: float, right: float, up: float) -> float:
-    """Return a height near `up` where a label from `left` to `right` meets no other."""
+    """Return a height near `up` where a label from `left` to `right` overlaps no other."""
     for shift in (0, 1, -1, 2, -2, 3, -3, 4):
         height = up + shift * _LABEL_HEIGHT
         if all(abs(height - y) >= _LABEL_HEIGHT or left > b or right < a for a, b, y in taken):
@@ -295,6 +295,6 @@ def _free(taken: list[tuple[float, float, float]], left: float, right: float, up
 
 
 def _wider(values: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of an axis that has all values well inside."""
+    """Return the ends of an axis that leaves a margin around all values."""
     width = max(max(values) - min(values), 1e-3 * max(abs(v) for v in values), 1e-6)
     return min(values) - 0.12 * width, max(values) + 0.12 * width

@@ -1,4 +1,4 @@
-"""The report of a training run: one HTML page that can be sent to anybody."""
+"""The report of a training run: one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssbsn_cli.core.training.log import read_metrics
 from ssbsn_cli.core.types import count_of
 
 _PICTURES = 8
-# Beyond this, arithmetic overflows; no honest loss gets there.
+# Beyond this, arithmetic overflows; no real loss is this large.
 _ABSURD = 1e30
 
 Record = Mapping[str, Any]
@@ -37,7 +37,7 @@ def write_report(run: Path) -> Path:
     Returns
     -------
     Path
-        The page, ``report.html`` in it, which is replaced if it exists.
+        The page, ``report.html`` in `run`, which is replaced if it exists.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def _progress(records: Sequence[Record], steps: Sequence[Record]) -> str:
 
 
 def _scores(checks: Sequence[Record]) -> list[list[str]]:
-    """Return a table of the best validation and the last, with its header, less empty columns."""
+    """Return a table of the best and the last validation, with a header, without empty columns."""
     if not checks:
         return []
     best = [record for record in checks if record.get("best") is True][-1:]
@@ -160,7 +160,7 @@ def _charts(
 
 def _pictures(run: Path, checks: Sequence[Record]) -> list[tuple[str, str]]:
     """Return captions, and PNGs as base64."""
-    # By name alone: a log that somebody made up must not put other files into the page.
+    # Only names count: a forged log must not put other files into the page.
     named = [
         (record, run / "previews" / Path(picture).name)
         for record in checks
@@ -188,10 +188,10 @@ def _is_png(path: Path) -> bool:
 
 
 def _noise(path: Path) -> dict[str, Any]:
-    """Return what is drawn of the noise of photos; nothing of what cannot be drawn."""
+    """Return drawings of the noise of photos; none if it cannot be drawn."""
     try:
         noise = parse_json(path.read_bytes())["noise"]
-        # No plot can show what is not finite.
+        # No plot can show values that are not finite.
         json.dumps(noise, allow_nan=False)
         drawn = [(str(each["input"]), draw_noise(each)) for each in noise["photos"]]
         return {"noises": drawn, "summary": noise["summary"]}

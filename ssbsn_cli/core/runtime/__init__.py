@@ -1,1 +1,1 @@
-"""What the machine offers: devices, threads, files; and what PyTorch does not promise."""
+"""The machine: devices, threads, files; and private operations of PyTorch."""

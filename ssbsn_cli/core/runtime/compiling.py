@@ -1,4 +1,4 @@
-"""Compile a network for the processor it runs on, where that saves time."""
+"""Compile a network for its processor if that saves time."""
 
 from __future__ import annotations
 
@@ -25,32 +25,31 @@ from ssbsn_cli.core.types import CompileKind, Notify
 _Result = TypeVar("_Result")
 
 # With more multiplications, compiling saves time. It takes up to a minute, and saves a seventh of
-# the time that so many take on two cores, or a third in training. If measured time decided, the
+# the time that this many take on two cores, or a third in training. If measured time decided, the
 # same command could give results that differ in the last bit.
 _WORTH = 1e14
 _PLACE = "TORCHINDUCTOR_CACHE_DIR"
-# Read before PyTorch's compiler is imported, which sets it to a folder that anybody could make.
+# Read before PyTorch's compiler is imported, which sets it to a folder that anybody could create.
 _CHOSEN = os.environ.get(_PLACE)
 
 
 class Compiler:
     """Runs work that calls a network, and compiles the network if there is enough work.
 
-    The cache keeps what was compiled between runs, in a folder that nobody else may write to,
-    because what is there is run.
+    Compiled code is cached between runs. It is executed, so nobody else may write to its folder.
 
     Parameters
     ----------
     network : nn.Module
         The part that takes most of the time.
     kind : {"auto", "on", "off"}
-        "on" compiles at once, "auto" where it saves time.
+        "on" compiles at once, "auto" if it saves time.
     pays : bool
-        Whether work is known to be faster compiled; if not, "auto" compiles nothing.
+        Whether compiled work is known to be faster; if not, "auto" compiles nothing.
     passes : int
         How often the network runs for each pixel.
     notify : callable
-        Told, in a sentence, what a user should know.
+        Called with sentences that a user should read.
 
     Raises
     ------
@@ -86,16 +85,16 @@ class Compiler:
         self._ready: set[Hashable] = set()
 
     def run(self, work: Callable[[], _Result], shape: Hashable, pixels: float) -> _Result:
-        """Do a piece of work, and return what it returns.
+        """Do a piece of work, and return its result.
 
         Parameters
         ----------
         work : callable
             Calls the network. It may be called twice.
         shape : hashable
-            The same for pieces that call the network with the same shapes.
+            Identical for pieces that call the network with the same shapes.
         pixels : float
-            How many all pieces of this shape have together.
+            The number of pixels of all pieces with this shape.
 
         Raises
         ------
@@ -112,7 +111,7 @@ class Compiler:
             return work()
 
     def as_it_is(self) -> contextlib.AbstractContextManager[object]:
-        """Run the network, while inside, as if it had not been compiled."""
+        """Run the network uncompiled inside this block."""
         if not self._begun:
             return contextlib.nullcontext()
         stance: contextlib.AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
@@ -121,7 +120,7 @@ class Compiler:
     def _compile(self, work: Callable[[], _Result], shape: Hashable) -> _Result:
         try:
             with warnings.catch_warnings(), compile_every_shape():
-                # PyTorch uses what it advises against, which the user need not know.
+                # PyTorch uses its own deprecated features, which need not concern the user.
                 warnings.simplefilter("ignore")
                 if not self._begun:
                     os.environ[_PLACE] = _CHOSEN or str(_private_folder(cache_dir() / "compiled"))
@@ -148,7 +147,7 @@ class Compiler:
 
 
 def _private_folder(path: Path) -> Path:
-    """Make a folder unless it is there; raise PermissionError if others could put files into it."""
+    """Make a folder if it is missing; raise PermissionError if others could add files to it."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if sys.platform == "win32":
         return path
@@ -156,17 +155,17 @@ def _private_folder(path: Path) -> Path:
     others = stat.S_IWGRP | stat.S_IWOTH
     for each in (folder, *folder.parents):
         status = each.stat()
-        # Anybody may write to /tmp, but nobody can rename there what belongs to others.
+        # Anybody may write to /tmp, but nobody can rename other users' files there.
         open_to = 0 if status.st_mode & stat.S_ISVTX and each != folder else others
         if status.st_uid not in (0, os.getuid()) or status.st_mode & open_to:
             raise PermissionError(f"others may write to {each}")
-        # Further up, a group is one that the user trusts.
+        # Further up, the user is assumed to trust groups.
         others = stat.S_IWOTH
     return path
 
 
 def _missing() -> str | None:
-    """Return what compiling needs and this machine lacks."""
+    """Return what this machine lacks for compiling, if anything."""
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if not shutil.which(compiler):
         return f"there is no C++ compiler, {compiler}"

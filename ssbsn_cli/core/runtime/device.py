@@ -1,4 +1,4 @@
-"""Devices: which one, how precise, how much free memory, how many cores."""
+"""Devices: choice, precision, free memory, cores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNKNOWN_FREE_MEMORY = 2 << 30
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn a name into a device that exists; from then on, fp32 is fp32 on GPUs, too.
+    """Turn a name into a device that exists; this also makes fp32 on GPUs full precision.
 
     Parameters
     ----------
@@ -33,9 +33,9 @@ def resolve_device(name: str) -> torch.device:
     OptionError
         If the name is unknown.
     DeviceError
-        If the device is not there.
+        If the device does not exist.
     """
-    # Otherwise, convolutions round what they multiply to 10 bits (TF32).
+    # Otherwise, convolutions round their inputs to 10 bits (TF32).
     torch.backends.cudnn.allow_tf32 = False
     if name == "auto":
         if torch.cuda.is_available():
@@ -68,7 +68,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def count_gpus() -> int:
-    """Return the number of GPUs that PyTorch can use by CUDA."""
+    """Return the number of GPUs that PyTorch can use with CUDA."""
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
@@ -77,14 +77,14 @@ def resolve_precision(precision: PrecisionKind, device: torch.device) -> str:
     if precision != "auto":
         return precision
     if device.type == "cuda":
-        # fp16 has 8 times the resolution of bf16; its narrower range suffices for features of
+        # fp16 has 8 times the resolution of bf16. Its narrower range is enough for features of
         # images in [0, 1], and results are checked for overflow.
         return "fp16"
     return "bf16" if device.type == "cpu" and bf16_is_fast() else "fp32"
 
 
 def free_memory(device: torch.device) -> int:
-    """Return how many bytes can be allocated on a device, as far as the system tells."""
+    """Return how many bytes can be allocated on a device, as far as the system reports it."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps":
@@ -94,14 +94,14 @@ def free_memory(device: torch.device) -> int:
     for group in _cgroups():
         with contextlib.suppress(ValueError):
             most, used = (int(_read(group / f"memory.{name}")) for name in ("max", "current"))
-            # Content of files that the system drops when the memory is needed.
+            # Cached file contents, which the system drops when memory is needed.
             cached = re.search(r"^inactive_file (\d+)$", _read(group / "memory.stat"), re.MULTILINE)
             limits.append(max(most - used + (int(cached[1]) if cached else 0), 0))
     return min(limits, default=_UNKNOWN_FREE_MEMORY)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out."""
+    """Return whether an error means that memory ran out."""
     # On the CPU, PyTorch reports it as a plain RuntimeError.
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         "can't allocate memory" in str(error) or "not enough memory" in str(error)
@@ -109,17 +109,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use at once: by its affinity and its cgroups."""
+    """Return how many cores this process may use at once, by its affinity and cgroups."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     return max(1, min([cores, *_quotas()]))
 
 
 def use_available_cores() -> None:
-    """Let PyTorch use no more threads than there are cores for.
+    """Limit PyTorch's threads to the available cores.
 
-    The system stops threads beyond a cgroup's quota in turns, while the others wait for them. If
-    PyTorch has fewer threads than there are cores, as OMP_NUM_THREADS can ask for, nothing changes.
+    The system suspends threads beyond a cgroup's quota in turns, while the others wait for them. If
+    PyTorch has fewer threads than cores, for example because of OMP_NUM_THREADS, nothing changes.
     """
     cores = available_cores()
     if cores < torch.get_num_threads():
@@ -127,7 +127,7 @@ def use_available_cores() -> None:
 
 
 def _quotas() -> list[int]:
-    """Return how many cores the process's cgroups grant, if they say so."""
+    """Return how many cores the process's cgroups grant, if they have quotas."""
     quotas = []
     for group in _cgroups():
         with contextlib.suppress(ValueError):
@@ -141,7 +141,7 @@ _MINE = Path("/proc/self/cgroup")
 
 
 def _cgroups() -> set[Path]:
-    """Return the process's cgroup and those above it, whose limits hold, too."""
+    """Return the process's cgroup and those above it, whose limits also apply."""
     # The line of version 2: "0::/path". Inside a container, the path may not exist.
     lines = _read(_MINE).splitlines()
     own = [_GROUPS / line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
@@ -150,7 +150,7 @@ def _cgroups() -> set[Path]:
 
 
 def _bytes_told(path: Path, key: str) -> int | None:
-    """Return a size that a file in /proc tells in KiB."""
+    """Return a size in bytes that a file in /proc states in KiB."""
     told = re.search(rf"^{key}:\s*(\d+)", _read(path), re.MULTILINE)
     return int(told[1]) * 1024 if told else None
 
@@ -168,10 +168,10 @@ _RESET_PEAK = "5"
 
 
 class PeakMemory:
-    """Measure the peak of memory inside a ``with`` block, of a device like "cpu" or "cuda:0".
+    """Measures the peak memory inside a ``with`` block on a device such as "cpu" or "cuda:0".
 
-    On a GPU that is the peak of PyTorch's allocator, elsewhere that of the process, which is known
-    on Linux only. `bytes` is set at the end of the block; None if the peak is unknown.
+    On a GPU, this is the peak of PyTorch's allocator; elsewhere it is that of the process, which is
+    only known on Linux. `bytes` is set at the end of the block, to None if the peak is unknown.
 
     References
     ----------
@@ -188,7 +188,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self._cuda)
             self._before = torch.cuda.memory_allocated(self._cuda)
             return self
-        # Otherwise, memory that is kept for later would count as in use before.
+        # Otherwise, memory that the C library keeps would count as already in use.
         give_back_freed_memory()
         with contextlib.suppress(OSError):
             _RESET.write_text(_RESET_PEAK)

@@ -1,4 +1,4 @@
-"""The process: its standard streams, the memory it keeps, signals to stop."""
+"""The process: its standard streams, its freed memory, and signals to stop."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def stdout() -> BinaryIO:
 
 
 def give_up(stream: TextIO) -> None:
-    """Discard what is still written to a stream whose reader is gone, or whose disk is full."""
-    # What is left in its buffer would fail again when the process ends.
+    """Discard further output to a stream whose reader is gone or whose disk is full."""
+    # Otherwise, the rest of its buffer would fail again when the process ends.
     with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def flush_streams() -> None:
-    """Flush the standard streams; give up those that fail, or Python would end with a complaint."""
+    """Flush the standard streams; give up those that fail, or Python would complain at exit."""
     for stream in (sys.stdout, sys.stderr):
         # Either is None if it was closed.
         if stream:
@@ -55,15 +55,15 @@ def flush_streams() -> None:
 def prepare_streams() -> None:
     """Let the standard streams take any text, and separate Python's stderr from that of libraries.
 
-    Afterwards, `silenced_libraries` silences them alone.
+    Afterwards, `silenced_libraries` silences only the libraries.
     """
     for stream in (sys.stdout, sys.stderr):
-        # Where a code page lacks a character, as on Windows, it is written as a number.
+        # Characters that a code page lacks, as on Windows, are written as numbers.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     if isinstance(sys.stderr, io.TextIOWrapper):
         own, encoding = os.dup(sys.stderr.fileno()), sys.stderr.encoding
-        # The original is never closed either.
+        # Like the original, it is never closed.
         sys.stderr = os.fdopen(own, "w", 1, encoding, "backslashreplace", closefd=False)
 
 
@@ -72,9 +72,9 @@ _STDERR = 2
 
 @contextmanager
 def silenced_libraries() -> Iterator[None]:
-    """Drop what libraries in C write to the standard error, such as warnings about one photo.
+    """Discard what C libraries write to standard error, such as warnings about one photo.
 
-    One thread at a time may do so.
+    Only one thread at a time may use this.
     """
     try:
         kept = os.dup(_STDERR)
@@ -98,10 +98,10 @@ _MOST = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what is freed, where it is glibc.
+    """Let the C library keep freed memory, if it is glibc.
 
-    By default it returns large arrays to the system at once, and the system clears each page before
-    the next use. That takes a third of the time of SS-BSN with 128 channels in bf16.
+    By default, it returns large arrays to the system at once, and the system clears each page
+    before the next use. That takes a third of the time of SS-BSN with 128 channels in bf16.
 
     References
     ----------
@@ -113,7 +113,7 @@ def keep_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Let the C library return what it kept to the system."""
+    """Let the C library return freed memory to the system."""
     if libc := _glibc():
         libc.malloc_trim(0)
 
@@ -126,22 +126,22 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 _STOP = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
-# Seconds that a process gets to end in order.
+# Seconds that a process gets to end normally.
 _GRACE = 1.5
 _SHOW_CURSOR = "\x1b[?25h"
-# Whether the next signal to stop is only noted, see `deferred_interrupts`.
+# Whether the next signal to stop is only noted; see `deferred_interrupts`.
 _deferring = threading.Event()
-# Whether that is forbidden, see `undeferred_interrupts`.
+# Whether deferring is forbidden; see `undeferred_interrupts`.
 _undeferred = threading.Event()
 
 
 def end_on_signals() -> None:
-    """Let Ctrl-C, SIGTERM and SIGHUP end the process in order, and at the latest in two seconds.
+    """Let Ctrl-C, SIGTERM and SIGHUP end the process normally, and at the latest in two seconds.
 
-    They raise KeyboardInterrupt or SystemExit in the main thread. But that may be in the middle of
-    a long call, or waiting for a thread that is. Another thread therefore ends the process, after
-    some time, whatever it is at; temporary files are removed even then. A signal that was ignored
-    before, as `nohup` has it, still is.
+    They raise KeyboardInterrupt or SystemExit in the main thread. But that thread may be inside a
+    long call, or wait for another thread that is. So another thread ends the process after some
+    time in any case; temporary files are removed even then. Signals that were ignored before, as
+    with `nohup`, are still ignored.
     """
     reading, writing = os.pipe()
     if sys.platform != "win32":
@@ -161,7 +161,7 @@ def _raise(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def end_if_interrupted(code: object) -> None:
-    """End the process at once if its exit code is that of a signal, whatever its threads are at."""
+    """End the process at once, despite running threads, if its exit code is that of a signal."""
     if isinstance(code, int) and code - 128 in _STOP:
         flush_streams()
         _end(code)
@@ -173,7 +173,7 @@ def _end(code: int) -> None:
 
 
 def _end_after_grace(reading: int) -> None:
-    """Wait for a signal to stop, and end the process some time after it."""
+    """Wait for a signal to stop, and end the process some time later."""
     while True:
         number = os.read(reading, 1)[0]
         if number in _STOP:
@@ -188,7 +188,7 @@ def _end_after_grace(reading: int) -> None:
 
 
 class Interrupt:
-    """Whether a signal has asked to stop: its `number`, or 0."""
+    """A signal that asked to stop: its `number`, or 0 if there was none."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -201,7 +201,7 @@ class Interrupt:
 
 @contextmanager
 def undeferred_interrupts() -> Iterator[None]:
-    """While inside, let signals stop even `deferred_interrupts`, because nothing needs saving."""
+    """Let signals stop even `deferred_interrupts` inside this block: nothing needs saving."""
     _undeferred.set()
     try:
         yield
@@ -211,7 +211,7 @@ def undeferred_interrupts() -> Iterator[None]:
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Interrupt]:
-    """Only note a signal that asks to stop while inside; a second one takes effect at once."""
+    """Only note a signal to stop inside this block; a second one takes effect at once."""
     interrupt = Interrupt()
     if _undeferred.is_set() or threading.current_thread() is not threading.main_thread():
         # Only the main thread receives signals.

@@ -1,4 +1,4 @@
-"""Files: the cache directory, writing them whole, digests, locks; parsing JSON and TOML."""
+"""Files: the cache directory, atomic writing, digests, locks; parsing of JSON and TOML."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _LARGEST = 2**63
 def locked(directory: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Keep other processes from building caches in a directory; wait for one that does.
 
-    The directory exists. `waiting` is called if another process has the lock, which the system
-    frees when that process ends, however it ends. Where the disk has no locks, nobody waits.
+    The directory must exist. `waiting` is called if another process has the lock, which the system
+    frees when that process ends for any reason. If the disk has no locks, nobody waits.
 
     Raises
     ------
@@ -69,17 +69,17 @@ def locked(directory: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 
 def cache_dir() -> Path:
-    """Return the directory of fetched weights and of all caches; made, for the user alone.
+    """Return the directory of fetched weights and of all caches, created for this user only.
 
-    It is what ``SSBSN_CACHE`` names, or else a folder in the system's place for caches. If it
-    cannot be made, whoever writes to it finds out.
+    ``SSBSN_CACHE`` names it; otherwise, it is a folder in the system's place for caches. If it
+    cannot be created, writing to it fails later.
 
     Raises
     ------
     SsbsnError
         The user has no home folder, and ``SSBSN_CACHE`` is not set.
     """
-    # It takes longer to import than a command's help may.
+    # Importing it takes longer than a command's help may.
     import pooch
 
     chosen = os.environ.get(CACHE)
@@ -104,14 +104,14 @@ def file_digest(path: Path) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever sees half of it, whatever happens meanwhile.
+    """Write a file so that nobody ever sees only a part of it, whatever happens.
 
     Parameters
     ----------
     path : Path
         Replaced if it exists.
     content : bytes
-        All of the file.
+        The complete contents.
     """
     with _appearing(path) as temporary:
         temporary.write_bytes(content)
@@ -119,15 +119,15 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary file to write to, and move it into place once it is written.
+    """Yield a temporary file to write to, and move it into place when it is written.
 
     Parameters
     ----------
     path : Path
-        Where the result is to be. A link is followed.
+        The place of the result. Links are followed.
     overwrite : bool
-        Whether a file that is there already may be replaced; its owner and permissions are kept,
-        and at no time may others read what they could not read before.
+        Whether an existing file may be replaced. Its owner and permissions are kept, and at no time
+        can others read what they could not read before.
 
     Yields
     ------
@@ -137,7 +137,7 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
     Raises
     ------
     ImageError
-        There is something at `path` that may not be replaced, or the file cannot be written.
+        `path` exists and may not be replaced, or the file cannot be written.
     """
     with _explained_as_unwritable(path):
         target = Path(os.path.realpath(path))
@@ -150,7 +150,7 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def make_folder_of(path: Path) -> None:
-    """Make the folder of a result if it is missing; raise ImageError if that is not possible."""
+    """Create the folder of a result if it is missing; raise ImageError if that is impossible."""
     with _explained_as_unwritable(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +173,7 @@ def _explained_as_unwritable(path: Path) -> Iterator[None]:
 
 
 def _check_target(path: Path, target: Path, overwrite: bool) -> os.stat_result | None:
-    """Return the state of the file that would be replaced; None if there is none."""
+    """Return the status of the file that would be replaced, or None if there is none."""
     try:
         status = target.stat()
     except FileNotFoundError:
@@ -191,13 +191,13 @@ def _check_target(path: Path, target: Path, overwrite: bool) -> os.stat_result |
 
 
 def _take_over(new: Path, old: os.stat_result) -> None:
-    """Give a file the owner, the group and the permissions of the one that it replaces."""
+    """Give a file the owner, group and permissions of the file that it replaces."""
     mode = stat.S_IMODE(old.st_mode)
     if sys.platform != "win32":
         try:
             os.chown(new, -1, old.st_gid)
         except OSError:
-            # The group is another one, so it may do no more than everybody.
+            # The file keeps another group, which therefore gets no more rights than everybody.
             mode = mode & ~0o070 | (mode & 0o007) << 3
         with contextlib.suppress(OSError):
             os.chown(new, old.st_uid, -1)
@@ -208,11 +208,11 @@ def _take_over(new: Path, old: os.stat_result) -> None:
 def _appearing(
     path: Path, check: Callable[[], object] = lambda: None, mode: int = 0o666
 ) -> Iterator[Path]:
-    """Give an empty file to write to, and move it to `path` at the end unless `check` raises."""
-    # Not in a temporary folder: an interrupt while that is removed can come out as an OSError.
+    """Yield an empty file to write to, and move it to `path` at the end unless `check` raises."""
+    # Not in a temporary folder: an interrupt while removing that can appear as an OSError.
     with temporary_file(path.parent, mode) as temporary:
         yield temporary
-        # Without this, a power cut could leave the new name with nothing behind it.
+        # Without this, a power cut could leave an empty file under the new name.
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         check()
@@ -220,7 +220,7 @@ def _appearing(
 
 
 def refuse_output(path: Path, overwrite: bool) -> None:
-    """Raise an OptionError if a file cannot be written, before time is spent on its content."""
+    """Raise an OptionError if a file cannot be written, before time is spent on its contents."""
     if path.is_dir():
         raise OptionError(f"{path} is a folder.", "Name a file in it.")
     if path.exists() and not overwrite:
@@ -230,16 +230,16 @@ def refuse_output(path: Path, overwrite: bool) -> None:
 
 
 def parse_json(content: str | bytes) -> Any:
-    """Parse JSON, whose bytes are UTF-8, and check that its values are harmless.
+    """Parse JSON, with bytes in UTF-8, and check that its values are harmless.
 
-    They are nested at most 32 deep, and integers have at most 64 bits. Whatever is wrong is a
-    ValueError; its message is a part of a sentence that says what.
+    Values may be nested at most 32 levels deep, and integers may have at most 64 bits. All errors
+    are a ValueError, whose message is a part of a sentence.
     """
     return _parse(json.loads, content)
 
 
 def parse_toml(content: bytes) -> dict[str, Any]:
-    """Parse TOML in UTF-8 as `parse_json` parses JSON, and raise ValueError as that does."""
+    """Parse TOML in UTF-8 with the same limits and errors as `parse_json`."""
     table: dict[str, Any] = _parse(lambda each: tomllib.loads(each.decode("utf-8")), content)
     return table
 
@@ -253,7 +253,7 @@ def _parse(parse: Callable[[Any], Any], content: str | bytes) -> Any:
         raise
     except RecursionError:
         raise ValueError("its values are nested too deeply") from None
-    # Python refuses to read numbers of thousands of digits.
+    # Python refuses to parse numbers with thousands of digits.
     except ValueError:
         raise ValueError("it holds a number that is too large") from None
     _refuse_harmful(value, _DEEPEST)

@@ -1,7 +1,7 @@
-"""Temporary files and folders, and claims on files: none outlives its maker for long.
+"""Temporary files and folders, and claims on files. None outlives its process for long.
 
-Their maker holds a lock on each, which the system frees however the process ends. Whoever next
-makes one in the same folder removes those that nobody holds.
+The process that makes them holds a lock on each, which the system frees when the process ends for
+any reason. The next process that makes one in the same folder removes those that are not locked.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# How the names of all of them begin.
+# The beginning of all their names.
 HALF_WRITTEN = ".ssbsn-"
 _OURS = re.compile(rf"{re.escape(HALF_WRITTEN)}[0-9a-f]+\.(part|claim)")
-# What this process has made and not removed yet, and the descriptor that holds its lock.
+# What this process has made and not yet removed, and the descriptors that hold the locks.
 _made: dict[Path, int] = {}
 # Folders whose leftovers this process has removed.
 _swept: set[Path] = set()
@@ -26,9 +26,9 @@ _swept: set[Path] = set()
 
 @contextmanager
 def temporary_file(folder: Path, mode: int = 0o666) -> Iterator[Path]:
-    """Make an empty file in a folder that exists, and remove it at the end if it is still there.
+    """Make an empty file in an existing folder, and remove it at the end if it is still there.
 
-    The umask takes some of the permissions of `mode` away.
+    The umask removes some of the permissions in `mode`.
     """
     _sweep(folder)
     while not _create(path := _unused_name(folder), mode):
@@ -41,9 +41,9 @@ def temporary_file(folder: Path, mode: int = 0o666) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
-    """Make a folder, for this user alone, in one that exists; remove it and its content at the end.
+    """Make a folder for this user only, in an existing one; remove it with its contents at the end.
 
-    On Windows, which does not lock folders, nobody else removes it.
+    Windows does not lock folders, so there no other process removes it.
     """
     _sweep(parent)
     path = _unused_name(parent)
@@ -58,25 +58,25 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 
 
 def claim(path: Path) -> bool:
-    """Announce that this process makes a file, unless a process that is alive has done so.
+    """Claim the making of a file for this process, unless another live process has claimed it.
 
-    Where the disk has no locks, nobody announces anything, and everybody may make the file.
+    If the disk has no locks, there are no claims, and every process may make the file.
 
     Parameters
     ----------
     path : Path
-        In a folder that exists.
+        In an existing folder.
 
     Returns
     -------
     bool
-        Whether this process may make it. Call `give_up_claim` later.
+        Whether this process may make the file. Call `give_up_claim` later.
     """
     claimed = _claim_on(path)
     _sweep(path.parent)
     _remove_abandoned(claimed)
     if claimed.is_symlink():
-        # It is not ours, so nobody will remove it.
+        # It is not one of ours, so nobody will remove it.
         return True
     if not _create(claimed, 0o600):
         return False
@@ -86,23 +86,23 @@ def claim(path: Path) -> bool:
 
 
 def give_up_claim(path: Path) -> None:
-    """Let other processes make a file, if this one had announced it."""
+    """Let other processes make a file that this one has claimed, if it has."""
     claimed = _claim_on(path)
-    # Two threads may do so at once, and by then, the claim may be another process's.
+    # Two threads may do this at once; later, the claim may be another process's.
     if (descriptor := _made.pop(claimed, None)) is not None:
         _delete(claimed, descriptor)
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
-    """Give a temporary file its final name; it replaces what is there."""
+    """Give a temporary file its final name; it replaces an existing file."""
     if sys.platform == "win32":
-        # There, what is open cannot be moved.
+        # Windows cannot move open files.
         os.close(_made.pop(temporary))
     temporary.replace(path)
 
 
 def remove_all() -> None:
-    """Remove everything temporary that this process has made, because it is about to end."""
+    """Remove everything temporary that this process has made, before it ends."""
     for path in list(_made):
         with contextlib.suppress(OSError):
             _remove(path)
@@ -121,7 +121,7 @@ def _unused_name(folder: Path) -> Path:
 
 
 def _create(path: Path, mode: int) -> bool:
-    """Make an empty file and lock it, unless there is one."""
+    """Make an empty file and lock it, unless it exists; return whether that worked."""
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
     except FileExistsError:
@@ -130,7 +130,7 @@ def _create(path: Path, mode: int) -> bool:
     if os.fstat(descriptor).st_nlink:
         _made[path] = descriptor
         return True
-    # Another process found it before it was locked, and removed it.
+    # Another process found the file before it was locked, and removed it.
     os.close(descriptor)
     return False
 
@@ -140,9 +140,9 @@ def _remove(path: Path) -> None:
 
 
 def _delete(path: Path, descriptor: int | None) -> None:
-    """Remove a file or a folder, and free its lock only then."""
+    """Remove a file or a folder, and then free its lock."""
     if sys.platform == "win32" and descriptor is not None:
-        # There, what is open cannot be removed.
+        # Windows cannot remove open files.
         os.close(descriptor)
         descriptor = None
     try:
@@ -156,7 +156,7 @@ def _delete(path: Path, descriptor: int | None) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what processes that are no more have left in a folder."""
+    """Remove what dead processes have left in a folder."""
     if folder in _swept:
         return
     _swept.add(folder)
@@ -167,18 +167,18 @@ def _sweep(folder: Path) -> None:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove a file or a folder unless its maker is alive; no link is followed."""
+    """Remove a file or a folder unless its process is alive; follow no links."""
     if sys.platform == "win32":
-        # There, what is open cannot be removed.
+        # Windows cannot remove open files.
         with contextlib.suppress(OSError):
             path.unlink()
         return
     for access in (os.O_RDWR, os.O_RDONLY):
-        # NFS locks only what is open for writing, which a folder cannot be.
+        # NFS only locks what is open for writing, but folders cannot be.
         with contextlib.suppress(OSError):
             descriptor = os.open(path, access | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
-                # By now, another process may have made a new file of that name.
+                # By now, another process may have made a new file with that name.
                 if _lock(descriptor) and os.path.samestat(os.fstat(descriptor), path.lstat()):
                     _remove(path)
             finally:
@@ -187,12 +187,12 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def _lock(descriptor: int, wait: bool = False) -> bool:
-    """Lock an open file or folder until it is closed; tell whether that worked."""
+    """Lock an open file or folder until it is closed; return whether that worked."""
     if sys.platform == "win32":
         return True
     import fcntl
 
-    # Others may hold the lock, or the disk may have none.
+    # Another process may hold the lock, or the disk may have no locks.
     with contextlib.suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True

@@ -1,4 +1,4 @@
-"""Work on several cores at once, and batches that a thread draws ahead."""
+"""Threads: work on several cores at once, and results that are computed ahead."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _thread = threading.local()
 
 @contextmanager
 def background_thread() -> Iterator[ThreadPoolExecutor]:
-    """Give a thread that does one job after the other, and wait for the last one at the end.
+    """Yield a thread that does one job after the other, and wait for the last one at the end.
 
-    After an exception, such as an interrupt, nobody waits: its job may take for ever.
+    After an exception, such as an interrupt, there is no wait: its job may take forever.
     """
     pool = ThreadPoolExecutor(1)
     try:
@@ -34,13 +34,13 @@ def background_thread() -> Iterator[ThreadPoolExecutor]:
 
 
 class _UnwantedError(Exception):
-    """Ends a job whose result nobody waits for."""
+    """Ends a job whose result is no longer needed."""
 
 
 def stop_if_unwanted(*_: object) -> None:
     """Raise `_UnwantedError` on a thread of a `map_in_order` that has ended early.
 
-    Long jobs call this now and then, so that an interrupt need not wait for them to end.
+    Long jobs call this regularly, so that an interrupt need not wait for them to end.
     """
     unwanted: threading.Event | None = getattr(_thread, "unwanted", None)
     if unwanted is not None and unwanted.is_set():
@@ -50,7 +50,7 @@ def stop_if_unwanted(*_: object) -> None:
 def map_in_order(
     work: Callable[[_Job], _Result], jobs: Iterable[_Job], workers: int
 ) -> Generator[_Result]:
-    """Do jobs on several threads of one core each, and yield the results in order.
+    """Do jobs on several single-core threads, and yield the results in order.
 
     Parameters
     ----------
@@ -59,12 +59,12 @@ def map_in_order(
     jobs : iterable
         Each is taken shortly before a thread needs it.
     workers : int
-        Number of threads. With 1, the calling thread does the jobs, on all cores that PyTorch has.
+        Number of threads. With 1, the calling thread does the jobs, on all of PyTorch's cores.
 
     Yields
     ------
     object
-        Each job's result. What a job raises is raised here.
+        Each job's result. Errors of a job are raised here.
     """
     if workers < 2:
         yield from map(work, jobs)
@@ -87,10 +87,10 @@ _AHEAD = 2
 
 
 def prefetch(draw: Callable[[int], _Result], start: int) -> Generator[_Result]:
-    """Yield what `draw` returns for `start`, ``start + 1`` and so on, with two more drawn ahead.
+    """Yield `draw` of `start`, ``start + 1`` and so on, while two more are drawn ahead.
 
-    A thread draws them, which ends with the generator: when it is closed, or by an exception. What
-    `draw` raises is raised when it is that number's turn.
+    A thread draws them. It ends with the generator, when that is closed or fails. Errors of `draw`
+    are raised when it is that number's turn.
     """
     thread = ThreadPoolExecutor(1, thread_name_prefix="ssbsn-prefetch")
     try:
@@ -102,7 +102,7 @@ def prefetch(draw: Callable[[int], _Result], start: int) -> Generator[_Result]:
 def _in_order(
     pool: ThreadPoolExecutor, work: Callable[[_Job], _Result], jobs: Iterable[_Job], ahead: int
 ) -> Iterator[_Result]:
-    """Yield the results of jobs while some of the next ones are done ahead."""
+    """Yield the results of jobs, and do some of the next jobs ahead."""
     running: deque[Future[_Result]] = deque()
     for job in jobs:
         running.append(pool.submit(work, job))

@@ -1,4 +1,4 @@
-"""Fine-tuning weights on the very photos that are to be denoised."""
+"""Fine-tuning weights on the photos that will be denoised."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def adapt_weights(
 ) -> LoadedWeights:
     """Fine-tune weights on noisy photos, with the configuration that `adapting_config` chooses.
 
-    A part of each photo is held out, and the weights that do best there are returned. If
-    fine-tuning did not help, these are the weights that were given. Their name tells what they
-    were adapted from. Errors are those of `prepare_training` and `Trainer.train`.
+    A part of each photo is held out, and the weights that score best there are returned. If
+    fine-tuning did not help, these are the original weights. Their name tells what they were
+    adapted from. Errors are those of `prepare_training` and `Trainer.train`.
 
-    It starts from `weights`, see `load_weights`, or from the default ones. Of the settings, it uses
-    the device, the precision ("fp16" counts as "auto") and compiling. The run is kept in `keep`, or
-    not at all. A run that is there goes on, with all photos that it began with. `listen` is told of
-    each step.
+    It starts from `weights` (see `load_weights`), by default the default weights. Of the settings,
+    it uses the device, the precision ("fp16" counts as "auto") and compiling. The run is kept in
+    `keep`, if given. A run that is already there is resumed, with all its photos. `listen` is
+    called after each step.
     """
     name = weights or default_name()
     options = {
@@ -98,7 +98,7 @@ def adapt_weights(
 
 
 def _refuse_others(request: TrainingRequest, photos: Sequence[Path]) -> None:
-    """Refuse photos that a run was not begun with."""
+    """Refuse photos that the run did not start with."""
     known = {photo for data in request.noisy for photo in data.photos}
     if others := [photo for photo in photos if photo.absolute() not in known]:
         raise OptionError(

@@ -1,4 +1,4 @@
-"""What a step learns from, and how far a prediction is from what it should be."""
+"""The batches of a training, and the losses."""
 
 from __future__ import annotations
 
@@ -31,22 +31,21 @@ from ssbsn_cli.core.types import Notify, count_of
 
 _Floats = NDArray[np.float32]
 
-# The most parts of a window that are searched for noise, however large it is.
+# At most this many parts of a window are searched for noise.
 _MOST_PARTS = 4096
-# One and a half grey levels. Without it, pictures that should stay as they are would outweigh noisy
-# ones.
+# One and a half grey levels. Without it, pictures that need no change would outweigh noisy ones.
 _FLOOR = (1.5 / 255) ** 2
 
 
 class Batch(NamedTuple):
-    """What a step learns from. All objectives are the distance of the output to a target.
+    """The input of a training step. All objectives compare the network's output with a target.
 
     Attributes
     ----------
     noisy, target : numpy.ndarray
-        (B, 3, H, W) float32 in [0, 1]; the same array where a network learns from noisy crops.
+        (B, 3, H, W) float32 in [0, 1]; the same array if the network learns to predict noisy crops.
     stride : int
-        PD stride that the network sees it through.
+        PD stride for the network.
     """
 
     noisy: _Floats
@@ -54,7 +53,7 @@ class Batch(NamedTuple):
     stride: int
 
 
-# Makes the batch of a step, from 0.
+# Makes the batch of a step; steps count from 0.
 Batches = Callable[[int], Batch]
 # Draws the noisy and the clean crops of a step.
 DrawPairs = Callable[[int], tuple[_Floats, _Floats]]
@@ -64,9 +63,8 @@ def distance(output: Tensor, target: Tensor, kind: LossKind) -> Tensor:
     """Return the loss of a batch (B, 3, H, W) in [0, 1]: a mean, so parts can be averaged.
 
     "l1" is the mean absolute difference. "psnr" is half the logarithm of each crop's mean squared
-    difference, the negative PSNR up to a factor. With it, a decibel counts as much in a crop of
-    little noise as in one of much, and the output tends to the mean of what is likely, not to its
-    median.
+    difference, the negative PSNR up to a factor. With it, a decibel counts equally at all levels of
+    noise, and the output tends to the mean of the possible results, not to their median.
 
     References
     ----------
@@ -79,7 +77,7 @@ def distance(output: Tensor, target: Tensor, kind: LossKind) -> Tensor:
 
 
 def noisy_batches(crops: Callable[[int], _Floats], strides: Sequence[int], seed: int) -> Batches:
-    """Make batches of noisy crops that are their own targets, each with one of some PD strides.
+    """Make batches of noisy crops that are their own targets, each with a random PD stride.
 
     References
     ----------
@@ -97,9 +95,9 @@ def noisy_batches(crops: Callable[[int], _Floats], strides: Sequence[int], seed:
 def mix_batches(
     batches: Mapping[ObjectiveKind, Batches], shares: Mapping[ObjectiveKind, float], seed: int
 ) -> Batches:
-    """Take each batch from one of several objectives, the same one in all processes.
+    """Take each batch from one of several objectives, which is the same in all processes.
 
-    `shares` say how often each objective is drawn, relative to the others.
+    `shares` give how often each objective is drawn, relative to the others.
     """
     each = list(batches.values())
     odds = Shares([shares[kind] for kind in batches])
@@ -107,15 +105,15 @@ def mix_batches(
 
 
 def _random(seed: int, step: int, which: int) -> int:
-    """Return 64 random bits that depend on nothing but the arguments."""
+    """Return 64 random bits that depend only on the arguments."""
     return int(philox(seed, step, STEP).random_raw(which + 1)[which])
 
 
 def synthetic_pairs(crops: CropSampler, recipe: Wide, step: int) -> tuple[_Floats, _Floats]:
     """Draw clean crops, and make noisy and clean pictures of them, half as high and wide.
 
-    The seed and the number of a crop decide a pair, so it is the same however a training is resumed
-    or split over processes. But another release of NumPy may draw other noise.
+    A pair depends only on the seed and the number of its crop, so resuming a training or splitting
+    it over processes does not change it. But another release of NumPy may draw other noise.
     """
     pairs = map(recipe.pair, crops.batch(step), crops.batching.generators(step))
     noisy, clean = (np.stack(side) for side in zip(*pairs, strict=True))
@@ -125,7 +123,7 @@ def synthetic_pairs(crops: CropSampler, recipe: Wide, step: int) -> tuple[_Float
 def make_recipe(
     pairs: PairsConfig, noisy: Sequence[CropCache], shares: Sequence[float], say: Notify
 ) -> Wide:
-    """Return what makes pairs of clean photos; `noisy` are the photos to lift noise from.
+    """Return a recipe that makes pairs from clean photos; noise is lifted from `noisy`.
 
     Raises
     ------
@@ -142,7 +140,7 @@ def make_recipe(
         for cache, share in zip(noisy, shares, strict=True):
             found = lift(cache)
             lifted += found
-            # Noise is drawn as crops are: a data set by its share, then any of its photos.
+            # Noise is drawn like crops: first a data set by its share, then any of its photos.
             odds += [share / len(found) for _ in found]
         if not lifted:
             raise OptionError(
@@ -159,7 +157,7 @@ def make_recipe(
 
 
 def lift(cache: CropCache) -> list[LiftedNoise]:
-    """Lift the noise of all photographs in a cache that have enough flat parts."""
+    """Lift the noise of each photograph in a cache that has enough flat parts."""
     found = (
         lift_from(np.concatenate([cut(cache.view(window), _MOST_PARTS) for window in windows]))
         for windows in cache.by_number().values()
@@ -168,7 +166,7 @@ def lift(cache: CropCache) -> list[LiftedNoise]:
 
 
 def refuse_objectives(config: Config, network: Network) -> None:
-    """Raise OptionError if the objectives do not go with the network or with other settings."""
+    """Raise OptionError if the objectives do not fit the network or other settings."""
     training, stride = config.training, network.size_multiple
     if training.hold_out and training.kinds not in (["self"], ["own"]):
         raise OptionError(

@@ -24,10 +24,10 @@ _MEANINGS = {
 
 @dataclass(frozen=True)
 class Origin:
-    """What weights come from: what stays the same throughout a run.
+    """The origin of weights, which does not change during a run.
 
-    `record` is for JSON and says which photos they learn from. The licence may be empty if nobody
-    chose one. `init` is None if the training started from random weights.
+    `record` holds plain values for JSON, such as the photos of the training. The licence is empty
+    if nobody chose one. `init` is None if the training started from random weights.
     """
 
     config: Config
@@ -44,10 +44,10 @@ def model_card(
     minutes: float,
     scores: Mapping[str, float],
 ) -> str:
-    """Describe trained weights for whoever finds them, as Markdown that UTF-8 can encode.
+    """Describe trained weights to other people, in Markdown that UTF-8 can encode.
 
-    `name` is that of the run's directory. The descriptor is what `Descriptor.to_dict` returns, and
-    the scores are named as in the log of the run.
+    `name` is that of the run's directory. The descriptor comes from `Descriptor.to_dict`, and the
+    scores have the names that they have in the run's log.
     """
     how = "on noisy photographs alone, without clean ones"
     if set(kinds := origin.config.training.kinds) != {"self"}:
@@ -89,8 +89,8 @@ Refinement that suits these weights: {_code(descriptor["refine"])}.
 
 
 def describe(architecture: str, parameters: Mapping[str, Any]) -> str:
-    """Return in words what network a `Descriptor` with these fields is for."""
-    # It imports PyTorch, which takes seconds.
+    """Describe in words the network of a `Descriptor` with these fields."""
+    # This imports PyTorch, which takes seconds.
     from ssbsn_cli.core.model.descriptor import ARCHITECTURES
 
     parts = [ARCHITECTURES[architecture].title]
@@ -123,7 +123,7 @@ def _scores(scores: Mapping[str, float]) -> str:
 
 
 def _code(text: str) -> str:
-    """Quote text so that nothing in it is Markdown."""
+    """Quote text so that none of it is read as Markdown."""
     text = _line(text)
     ticks = "`" * (_longest_run(text) + 1)
     space = " " if text.startswith("`") or text.endswith("`") else ""

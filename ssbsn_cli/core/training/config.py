@@ -1,6 +1,6 @@
-"""What a training does, as a TOML file: read, checked, changed by options, written whole.
+"""The configuration of a training: a TOML file, changed by options, checked, written in full.
 
-docs/train.md says what each key means; a test compares the two lists.
+docs/train.md explains each key; a test compares the two lists.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LENGTHS = ("steps", "epochs", "max_minutes")
 HINT = "docs/train.md lists the keys and their values."
 
 ObjectiveKind = Literal["self", "synthetic", "own", "distill", "pairs"]
-# Those of blind-spot networks, whose targets are the noisy crops themselves.
+# The objectives of blind-spot networks, whose targets are the noisy crops themselves.
 BLINDLY: tuple[ObjectiveKind, ...] = ("self", "synthetic")
 LossKind = Literal["l1", "psnr"]
 _Share = Annotated[float, Field(ge=0, le=1e9)]
@@ -48,7 +48,7 @@ class ModelConfig(_Section):
 
 
 class TrainingConfig(_Section):
-    """What a step sees, and how many there are: one of steps, epochs and max_minutes is given."""
+    """The steps of a training. Exactly one of steps, epochs and max_minutes is given."""
 
     steps: _Count | None = None
     epochs: _Length | None = None
@@ -87,7 +87,7 @@ class TrainingConfig(_Section):
 
 
 class OptimizerConfig(_Section):
-    """The optimiser and how its learning rate changes."""
+    """The optimiser and its learning rate."""
 
     kind: Literal["adam", "muon"] = "adam"
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4
@@ -107,7 +107,7 @@ class DataConfig(_Section):
 
 
 class DistillConfig(_Section):
-    """The objective "distill": reproduce what a teacher makes of noisy photos."""
+    """The objective "distill": reproduce a teacher's results on noisy photos."""
 
     teacher: str = ""
     refine: RefineKind = "r3"
@@ -129,7 +129,7 @@ class PairsConfig(_Section):
 
 
 class Config(_Section):
-    """All of a training but the photos and the initial weights; `model` None is their network."""
+    """A training, except for photos and initial weights; `model` None means their network."""
 
     model: ModelConfig | None = None
     training: TrainingConfig
@@ -155,19 +155,19 @@ def load_config(
 ) -> Config:
     """Read one of `config_names`, or a TOML file, and change it.
 
-    Of the three ways to say how long to train, the last one given counts.
+    Of steps, epochs and max_minutes, the last one given counts.
 
     Parameters
     ----------
     settings : sequence of str
-        Changes as ``section.key=value``, with the value in TOML; other text stands for itself.
+        Changes as ``section.key=value``. A value that is not TOML is taken as a string.
     options : mapping, optional
-        More changes, by ``section.key``; they are made last, and None changes nothing.
+        More changes, by ``section.key``. They are made last; None changes nothing.
 
     Raises
     ------
     OptionError
-        It cannot be read, or a key or value makes no sense: the message names it.
+        It cannot be read, or a key or value makes no sense, which the message names.
     """
     content = _read(name_or_path)
     for setting in settings:
@@ -226,7 +226,7 @@ def _change(content: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
     training = content.get("training")
     if sections == ["training"] and last in _LENGTHS and isinstance(training, dict):
-        # Another length replaces the one that is there.
+        # A new length replaces the old one.
         for other in _LENGTHS:
             training.pop(other, None)
     for section in sections:

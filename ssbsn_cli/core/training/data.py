@@ -1,4 +1,4 @@
-"""The photos of a training: found, decoded, recorded, and turned into batches and scores."""
+"""The photos of a training: find, decode and record them, and make batches and scores of them."""
 
 from __future__ import annotations
 
@@ -47,17 +47,16 @@ from ssbsn_cli.core.types import Notify, count_of
 
 _Floats = NDArray[np.float32]
 
-# The same for all trainings, so that those with different seeds can be compared.
+# The same for all trainings, so that trainings with different seeds can be compared.
 _VALIDATION_SEED = 2**64 - 1
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a training learns from: this process' part of each step, and what scores a network.
+    """The data of a training: this process's part of each batch, and the validation.
 
-    Previews show the picture, (H, W, 3) in [0, 1]. `pixels` counts those of all photos that are
-    trained on. The record has the sources, a ``key`` that tells these photos from others, and the
-    ``noise`` of the photos if it was measured.
+    Previews show `picture`, (H, W, 3) in [0, 1]. `pixels` counts the pixels of all training photos.
+    `record` has the sources, a ``key`` for these photos, and their ``noise`` if it was measured.
     """
 
     batches: Batches
@@ -75,11 +74,11 @@ def open_data(
     Raises
     ------
     OptionError
-        There is nothing usable.
+        There are no usable photos.
     """
     config, training = request.config, request.config.training
     refuse_objectives(config, network)
-    # For blind-spot networks, that is the PD stride of inference; others ignore strides.
+    # For blind-spot networks, `size_multiple` is the PD stride of inference; others ignore strides.
     photos = _Photos(request, team, network.size_multiple, say, warn)
     objectives = {kind: photos.batches(kind) for kind in training.kinds}
     checks = [
@@ -91,7 +90,7 @@ def open_data(
     if request.validation:
         scored = read_pairs(request.validation, training.validation_crops, say, warn)
         validation = partial(score_pairs, scored, team.device)
-        # Scores on other photos cannot be compared, so these photos are part of the key.
+        # Scores on different photos cannot be compared, so these photos are part of the key.
         photos.keys.append([checksum(picture) for pair in scored for picture in pair])
     if photos.noisy:
         picture = centre(photos.noisy[0].view(photos.noisy[0].windows[0]))
@@ -105,7 +104,7 @@ def open_data(
 
 
 class _Photos:
-    """Decodes photos, remembers which, and makes batches of them for each objective."""
+    """Decodes photos, keeps a record of them, and makes batches for each objective."""
 
     def __init__(
         self, request: TrainingRequest, team: Team, stride: int, say: Notify, warn: Notify
@@ -113,7 +112,7 @@ class _Photos:
         self._request, self._config = request, request.config
         self._device, self._stride = str(team.device), stride
         self._say, self._warn = say, warn
-        # What `TrainingData.record` is made of: the photos, and what tells them from others.
+        # For `TrainingData.record`.
         self.records: list[dict[str, Any]] = []
         self.noise: dict[str, Any] = {}
         self.keys: list[object] = []
@@ -130,7 +129,7 @@ class _Photos:
             self.noisy = [self._open(path, "noisy") for path in _needed("data", request.noisy)]
 
     def batches(self, kind: ObjectiveKind) -> tuple[Batches, list[Batch]]:
-        """Return what an objective trains on, and what it is validated on."""
+        """Return an objective's training batches and its validation batches."""
         if kind == "self":
             return self._self()
         if kind == "synthetic":
@@ -153,7 +152,7 @@ class _Photos:
         return self._of_noisy(crops.batch, checks.batch)
 
     def _halves(self) -> tuple[list[CropCache], list[CropCache]]:
-        """Return what of the noisy photos is trained on, and what is validated on."""
+        """Split the noisy photos into parts for training and for validation."""
         training = self._config.training
         if not training.hold_out:
             return self.noisy, self.noisy
@@ -161,7 +160,7 @@ class _Photos:
         if not any(half.windows for _, half in halves):
             self._warn("The photos are too small to hold a part of them out of training.")
             return self.noisy, self.noisy
-        # Where nothing could be held out, validate on what is trained on.
+        # Where nothing could be held out, validate on the training photos.
         held = [rest if rest.windows else half for half, rest in halves]
         return [half for half, _ in halves], held
 
@@ -186,7 +185,7 @@ class _Photos:
     def _distill(self) -> tuple[Batches, list[Batch]]:
         distill, folder = self._config.distill, self._request.cache
         taught = teach(self.noisy, self._shares, distill, folder, self._device, self._say)
-        # The name of the folder says what its files were made of; they may be made anew.
+        # The name of the folder identifies the contents of its files, which may be made again.
         self.keys.append((taught.name, distill.windows))
         return self._decoded_pairs(DataPath(taught), find_pairs(taught)[: distill.windows])
 
@@ -201,12 +200,12 @@ class _Photos:
         return self._decoded_pairs(paths[0], pairs, counted=True)
 
     def _synthetic(self) -> list[DrawPairs]:
-        """Return what draws pairs to train on, and what draws those to validate on."""
+        """Return the functions that draw pairs for training and for validation."""
         paths = _needed("pairs", self._request.pairs)
         shares = [path.weight for path in paths]
         recipe = make_recipe(self._config.pairs, self.noisy, self._shares, self._say)
         caches = [self._open(path, "clean") for path in paths]
-        # A recipe takes crops twice as large, so that it can halve them.
+        # A recipe takes crops of twice the size, so that it can halve them.
         side = 2 * self._config.training.crop
         crops = [CropSampler(caches, shares, side, batching) for batching in self._batchings]
         if crops[0].too_small:
@@ -243,7 +242,7 @@ class _Photos:
         return lambda step: Batch(*training(step), self._stride), [Batch(*checks(0), self._stride)]
 
     def _open(self, data: DataPath, what: str) -> CropCache:
-        """Decode "noisy" or "clean" photos: those of a folder, or those that are named."""
+        """Decode "noisy" or "clean" photos: those that `data` names, or all in its folder."""
         photos, kind = list(data.photos), "files"
         if not photos:
             found = find_photos(data.path)
@@ -258,12 +257,12 @@ class _Photos:
         return cache
 
     def _count(self, cache: CropCache) -> None:
-        """Add the pixels of all photos in a cache, of which an epoch is made."""
+        """Count the pixels of all photos in a cache, which define the length of an epoch."""
         sizes = {w.number: w.photo_height * w.photo_width for w in cache.windows}
         self.pixels += sum(sizes.values())
 
     def _decode(self, photos: Sequence[Path], kind: str, data: DataPath, what: str) -> CropCache:
-        """Decode the photos of a folder, `kind` being its layout, and say what they are."""
+        """Decode the photos of a folder whose layout is `kind`, and report them."""
         cache = open_cache(
             photos,
             self._request.cache,

@@ -1,4 +1,4 @@
-"""A network that learns: a step of it, its optimiser, the average of its weights."""
+"""A network in training: its steps, its optimiser and the average of its weights."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from ssbsn_cli.core.types import Notify
 
 
 class Learner:
-    """A network that learns; `step` counts the steps that it has done.
+    """A network in training; `step` counts the steps done.
 
     The network is moved to the device of `team`. The precision of `config` is "fp32" or "bf16".
 
     Raises
     ------
     DeviceError
-        The network is to be compiled, and what that takes is missing.
+        The network must be compiled, but the tools for that are missing.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Learner:
         self._compiler = Compiler(
             network.bulk,
             config.training.compile,
-            # Measured. Several processes would all wait for the slowest one to compile.
+            # From measurements. Several processes would all wait for the slowest one to compile.
             pays=network.blind
             and team.device.type in ("cpu", "cuda")
             and self._bf16
             and team.world == 1,
-            # One forwards, two backwards: for features and for weights.
+            # One forward, two backward: for features and for weights.
             passes=3,
             notify=notify,
         )
@@ -67,7 +67,7 @@ class Learner:
         self._parallel: nn.Module = team.wrap(network)
 
     def resume(self, path: Path) -> TrainingState:
-        """Go on from a file that holds a state; raises as `load_state` does."""
+        """Continue from a saved state; raises as `load_state` does."""
         network, average = self._network, self._average
         state = load_state(path, network, self._optimizer, average=average is not None)
         self.step = state.step
@@ -78,9 +78,9 @@ class Learner:
         return state
 
     def learn(self, batch: Batch, rate: float, pixels: float) -> float:
-        """Take one step at a learning rate, and return the loss of this process' part of it.
+        """Take one step at a learning rate, and return the loss of this process's part.
 
-        Whether compiling pays depends on how many pixels the whole training sees.
+        `pixels`, the number in the whole training, decides whether compiling pays.
         """
         work = partial(self._learn, batch, rate)
         loss = self._compiler.run(work, (batch.noisy.shape, batch.stride), pixels)
@@ -108,7 +108,7 @@ class Learner:
         """Move the average towards the weights."""
         if self._average is None:
             return
-        # It forgets faster early on; otherwise it would stay near the random start.
+        # The average decays faster early on; otherwise it would stay near the random start.
         decay = min(self._config.optimizer.ema, (1 + self.step) / (10 + self.step))
         means, values = (tuple(net.parameters()) for net in (self._average, self._network))
         lerp_each(means, values, 1 - decay)

@@ -1,4 +1,4 @@
-"""The files of a run, and what it logs: written as it happens, read back robustly."""
+"""The files of a run, and its logs, which can be read back even if damaged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssbsn_cli.core.runtime.storage import parse_json
 
 
 class RunFiles:
-    """Where the files of a run are; docs/train.md says what each of them holds."""
+    """The paths of a run's files; docs/train.md says what each of them holds."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -31,10 +31,10 @@ class RunFiles:
         self.tensorboard = directory / "tensorboard"
 
     def refuse_links(self) -> None:
-        """Raise an OptionError if writing to the run could change anything outside of it.
+        """Raise an OptionError if writing to the run could change anything outside it.
 
-        Somebody may have made the run with links in it. The directory itself may be one, since the
-        user named it.
+        The run may come from somebody else and contain links. The directory itself may be a link,
+        since the user named it.
         """
         folders = (self.checkpoints, self.previews, self.tensorboard)
         files = (self.config, self.data, self.metrics, self.state, self.weights, self.card)
@@ -56,7 +56,7 @@ class RunFiles:
                 )
 
     def refuse_run(self, way: str = "let ssbsn train --resume go on with it") -> None:
-        """Raise an OptionError if the directory holds a run already; `way` leads on from there."""
+        """Raise an OptionError if the directory holds a run; its hint suggests `way`."""
         if self.state.exists() or self.weights.exists():
             raise OptionError(
                 f"{self.directory} holds a run already.",
@@ -74,10 +74,10 @@ class RunFiles:
 
 @dataclass(frozen=True)
 class StepDone:
-    """What a step did, how fast the training is since it began or was resumed, and how far it is.
+    """The results of a step, and the speed and progress of the training.
 
-    Images are the crops of all processes. `progress` is the part that is done, 0 to 1. `seconds`
-    include earlier sessions.
+    Images are the crops of all processes; their speed is the mean since the training started or was
+    resumed. `progress` is the fraction that is done, 0 to 1. `seconds` include earlier sessions.
     """
 
     step: int
@@ -91,14 +91,14 @@ class StepDone:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read the log of a run that may have been killed and resumed any number of times.
 
-    Each record has an "event" and a "step". Steps never fall, and no event occurs twice at one
-    step: of what a resumed run did again, the last time counts. Damaged lines are left out. If
-    there is no such file, there are no records.
+    Each record has an "event" and a "step". Steps never decrease, and no event occurs twice at one
+    step: if a resumed run repeated steps, the last repetition counts. Damaged lines are left out.
+    Without the file, there are no records.
 
     Raises
     ------
     OptionError
-        The file is there, but cannot be read.
+        The file exists, but cannot be read.
     """
     try:
         content = path.read_bytes()
@@ -118,9 +118,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 class MetricsLog:
-    """Appends to the log of a run, one line at a time; a kill costs the last line at most.
+    """Appends lines to the log of a run; a kill costs at most the last line.
 
-    Only one process may have it open. The file is made by the first line.
+    Only one process may have it open. The first line creates the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -131,15 +131,15 @@ class MetricsLog:
         file: BinaryIO = self._path.open("a+b", buffering=0)
         if file.tell():
             file.seek(-1, 2)
-            # Otherwise the first new line would continue one that a kill cut short.
+            # A kill may have cut the last line short.
             if file.read(1) != b"\n":
                 file.write(b"\n")
         return file
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append one line of plain values, "event" and "step" among them.
+        """Append one line of plain values, including "event" and "step".
 
-        Numbers that are not finite become null, as JSON has none.
+        Numbers that are not finite become null, since JSON lacks them.
         """
         values = {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -155,7 +155,7 @@ class MetricsLog:
 
 
 class TensorBoardLog:
-    """Writes for TensorBoard what `MetricsLog` writes, and makes its files as that does."""
+    """Writes the same as `MetricsLog` for TensorBoard; the first record creates its files."""
 
     def __init__(self, directory: Path) -> None:
         try:
@@ -169,7 +169,7 @@ class TensorBoardLog:
         self._writer: Any = None
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Add the numbers of a record, and nothing else in it, as scalars named ``event/key``."""
+        """Add only the numbers of a record, as scalars named ``event/key``."""
         self._writer = self._writer or self._make_writer()
         for key, value in record.items():
             if key != "step" and isinstance(value, int | float) and not isinstance(value, bool):
@@ -197,16 +197,16 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _superseded_from(kept: list[dict[str, Any]], record: dict[str, Any]) -> int:
-    """Return the index in `kept` of the first line that `record` makes out of date."""
+    """Return the index in `kept` of the first line that `record` makes obsolete."""
     step = record["step"]
     first = len(kept)
     while first and kept[first - 1]["step"] > step:
         first -= 1
-    # A step and the validation after it share a number: only the same event is a repetition.
+    # A step and its validation share a number, so only the same event is a repetition.
     same = first
     while same and kept[same - 1]["step"] == step:
         same -= 1
         if kept[same]["event"] == record["event"]:
             return same
-    # A step below that of the last line means a resumption, which does all of that step again.
+    # A step below that of the last line means that the run was resumed and repeats that step.
     return same if first < len(kept) else first

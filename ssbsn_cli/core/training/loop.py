@@ -1,4 +1,4 @@
-"""The training loop: one step after another, saved on the way, resumed as if never stopped."""
+"""The training loop: it takes the steps, saves regularly, and resumes as if never stopped."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.training.validation import preview
 from ssbsn_cli.core.training.workers import draw_ahead
 
-# Compiling takes up to a minute, and saves a third of the time.
+# Compiling takes up to a minute, and saves a third of the training time.
 _WORTH_MINUTES = 5
 
 
 class DivergedError(SsbsnError):
-    """The loss is not finite any more."""
+    """The loss is no longer finite."""
 
 
 @dataclass
 class Trainer:
-    """Takes a learner through a training.
+    """Runs a training.
 
-    Only the leading process has a recorder. Without a number of steps, training goes by time.
-    `workers` processes draw the batches, or a thread if there are none. `seconds` is the time that
-    earlier sessions took, and grows.
+    Only the leading process has a recorder. If `steps` is None, the training is limited by time.
+    `workers` processes draw the batches, or a thread if there are none. `seconds` is the time
+    trained so far, including earlier sessions.
     """
 
     learner: Learner
@@ -47,22 +47,22 @@ class Trainer:
     seconds: float = 0.0
 
     def train(self, listen: Callable[[StepDone], None] = lambda _: None) -> None:
-        """Train to the end, with a checkpoint now and then and one at the end; tell of each step.
+        """Train to the end, with regular checkpoints and one at the end; report each step.
 
         Raises
         ------
         DivergedError
-            The loss is not finite any more.
+            The loss is no longer finite.
         DeviceError
             The memory is too small.
         SsbsnError
             The last checkpoint cannot be written, or another process is gone.
         KeyboardInterrupt, SystemExit
-            A signal asked to stop; all is saved.
+            A signal asked to stop; everything is saved.
         """
         training = self.config.training
         if self.learner.step == 0:
-            # The initial weights compete, too: fine-tuning that only spoils them changes nothing.
+            # The initial weights compete, too: if fine-tuning only makes them worse, they are kept.
             self._save()
         start, first, earlier = time.monotonic(), self.learner.step, self.seconds
         saved = start
@@ -104,7 +104,7 @@ class Trainer:
         return self.seconds / (60 * self.config.training.max_minutes)
 
     def _pixels(self) -> float:
-        """Return how many pixels the training sees; 0 or infinity if the clock ends it."""
+        """Return how many pixels the training sees; 0 or infinity if time limits it."""
         training = self.config.training
         if self.steps is not None:
             return self.steps * training.batch_size * training.crop**2
@@ -128,7 +128,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Say in a sentence, while inside, that memory ran out or another process is gone."""
+        """Turn errors raised inside into sentences: memory ran out, or another process is gone."""
         try:
             with self.team.together():
                 yield
@@ -142,7 +142,7 @@ class Trainer:
             ) from None
 
     def _save(self, *, needed: bool = True) -> None:
-        """Score the network and write a checkpoint; if it is not needed, only warn if it fails."""
+        """Score the network and write a checkpoint; unless it is needed, only warn on failure."""
         if not self.recorder:
             return
         with self._explained(), self.learner.result() as network:
@@ -160,15 +160,15 @@ class Trainer:
                     "Make room, or name a place that can be written to, then start the same "
                     "command with --resume.",
                 ) from None
-            # The disk may have room again by the next time.
+            # The disk may have room again next time.
             self.recorder.warn(f"{failed}; training goes on{self._last_checkpoint()}.")
 
 
 def learning_rate(config: OptimizerConfig, step: int, progress: float) -> float:
     """Return the learning rate of one step.
 
-    The warm-up depends on `step`, from 0, and the schedule on `progress`, which is the part of the
-    training that is done, in steps or in time; above 1 counts as 1.
+    The warm-up depends on `step`, from 0. The schedule depends on `progress`, the fraction of the
+    training that is done, in steps or in time; values above 1 count as 1.
     """
     progress = min(max(progress, 0.0), 1.0)
     if config.schedule == "step":

@@ -1,4 +1,4 @@
-"""An optimiser that turns all directions of a convolution's gradient into steps of one size."""
+"""An optimiser that takes steps of the same size in all directions of a convolution's gradient."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ROUNDS = 5
 _MOMENTUM = 0.95
 # The root mean square of an update, about the same as Adam's.
 _RMS = 0.2
-# Adam gets this part of the learning rate, because it cannot take such large steps.
+# Adam gets this fraction of the learning rate, because it cannot take such large steps.
 _OTHERS = 0.4
 
 
@@ -38,8 +38,8 @@ class Muon(Optimizer):
     Parameters
     ----------
     network : nn.Module
-        Its inner convolutions are taken as matrices, a row for each output channel. The first and
-        the last one and all biases are left to Adam, as is usual.
+        Its inner convolutions are treated as matrices with a row for each output channel. Adam
+        updates the first and the last convolution and all biases, as is usual.
 
     References
     ----------
@@ -78,7 +78,7 @@ class Muon(Optimizer):
         # Matrices of one shape are multiplied at once.
         alike: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for parameter, direction in zip(parameters, ahead, strict=True):
-            # With channels last, as they are in memory.
+            # With channels last, as in memory.
             matrix = direction.permute(0, 2, 3, 1).flatten(1)
             matrix = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
             alike[tuple(matrix.shape)].append((parameter, matrix))
@@ -105,7 +105,7 @@ class Muon(Optimizer):
         addcdiv_each(parameters, means, divisors, value=scale)
 
     def _state_of(self, parameter: Tensor, *names: str) -> dict[str, Any]:
-        """Return what is kept of a parameter; at first, zeros."""
+        """Return the state of a parameter, which starts with zeros."""
         state: dict[str, Any] = self.state[parameter]
         for name in names:
             if name not in state:
@@ -114,21 +114,20 @@ class Muon(Optimizer):
 
 
 def _like(matrix: Tensor, parameter: Tensor) -> Tensor:
-    """Give a matrix, or the transposed one, the shape of the weights that it is for."""
+    """Reshape a matrix, transposed if necessary, to the shape of a parameter."""
     outputs, inputs, height, width = parameter.shape
     matrix = matrix if len(matrix) == outputs else matrix.T
     return matrix.reshape(outputs, height, width, inputs).permute(0, 3, 1, 2)
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """Set the singular values of matrices near 1, and keep their singular vectors.
+    """Move the singular values of matrices close to 1, and keep their singular vectors.
 
-    They are (n, rows, columns) with at least as many columns as rows, of any scale. The result is
-    float32. Its singular values lie between about 0.7 and 1.2, but for those that were next to
-    nothing.
+    The matrices are (n, rows, columns) of any scale, with at least as many columns as rows. The
+    result is float32. Its singular values are about 0.7 to 1.2, except those that were almost 0.
     """
     scaled = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp_min(1e-12)
-    # Precision matters little: the polynomial corrects what rounding did before.
+    # Precision matters little: the polynomial corrects earlier rounding errors.
     x = scaled.bfloat16()
     for _ in range(_ROUNDS):
         square = x @ x.mT

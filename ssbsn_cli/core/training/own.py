@@ -1,4 +1,4 @@
-"""Learning from one's own photos: their noise, put on what the network makes of them."""
+"""Learning from one's own photos: their noise is added to the network's results."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from ssbsn_cli.core.weights.locate import load_weights
 
 _Floats = NDArray[np.float32]
 
-# How often a pair is two noisy pictures of what the camera saw, and by how much more noise the
-# first of them has.
+# The fraction of pairs that are recorrupted (two noisy versions of a photo), and how much noise is
+# added to the first version, relative to the measured noise.
 _RECORRUPTED = 0.4
 _ALPHA = np.float32(0.5)
-# A report of more photos would be long.
+# More photos would make a report too long.
 _DESCRIBED = 12
 
 
@@ -48,7 +48,7 @@ class Part:
     noisy, denoised : array
         (H, W, 3) integers, before and after the network.
     photo : tuple of int
-        Tells its photo from others: the number of the cache, and of the photo in it.
+        Identifies its photo: the number of the cache, and of the photo in it.
     """
 
     noisy: NDArray[Any]
@@ -64,26 +64,26 @@ def denoise_halves(
     settings: Settings,
     say: Notify,
 ) -> tuple[list[Part], list[Part]]:
-    """Denoise parts of photos, about as many of each photo.
+    """Denoise parts of photos, about the same number from each photo.
 
     Parameters
     ----------
     halves : (sequence of CropCache, sequence of CropCache)
         Noisy photos to train on, and to validate on.
     config : DistillConfig
-        How many parts to train on, and their size; a quarter as many to validate on. Each photo
-        has at least one, unless there are more photos than parts.
+        The number and size of the parts to train on. A quarter as many are made to validate on.
+        Each photo has at least one, unless there are more photos than parts.
     crop : int
-        Parts have at least this height and width; photos without any are left out.
+        The least height and width of a part. Photos without such parts are left out.
     init, settings : str, Settings
-        The weights that denoise them, and how.
+        The weights that denoise the parts, and their settings.
     say : callable
-        Told how many there are.
+        Is told how many parts there are.
 
     Raises
     ------
     OptionError, WeightsError, DeviceError
-        No photo is as large as a crop; or there are no such weights, or they cannot be run so.
+        No photo is as large as a crop, or the weights do not exist or do not allow the settings.
     """
     if init is None:
         raise OptionError(
@@ -104,7 +104,7 @@ def denoise_halves(
 def _choose(
     caches: Sequence[CropCache], count: int, side: int, crop: int
 ) -> list[tuple[tuple[int, int], NDArray[Any]]]:
-    """Choose parts, evenly spread over photos and within each."""
+    """Choose parts, evenly spread over the photos and within each photo."""
     photos = [
         ((number, photo), cache, windows)
         for number, cache in enumerate(caches)
@@ -139,7 +139,7 @@ def measure_parts(parts: Sequence[Part]) -> dict[tuple[int, int], Measured]:
     Raises
     ------
     NoNoiseError
-        None of them does.
+        No photo does.
     """
     found = {}
     for photo in dict.fromkeys(part.photo for part in parts):
@@ -156,36 +156,35 @@ def measure_parts(parts: Sequence[Part]) -> dict[tuple[int, int], Measured]:
 def describe_parts(
     parts: Sequence[Part], photos: Sequence[tuple[int, int]]
 ) -> dict[tuple[int, int], dict[str, Any]]:
-    """Describe the noise of a dozen of the photos as `noise_facts` does, for a report."""
+    """Describe the noise of up to a dozen photos for a report, as `noise_facts` does."""
     return {photo: noise_facts(*_cut(parts, photo)) for photo in _spread(photos, _DESCRIBED)}
 
 
 def _cut(parts: Sequence[Part], photo: tuple[int, int]) -> list[NDArray[np.float64]]:
-    """Cut up what there is of one photo, noisy and denoised."""
+    """Cut up all parts of one photo, noisy and denoised."""
     ours = [part for part in parts if part.photo == photo]
     sides = [[part.noisy for part in ours], [part.denoised for part in ours]]
     return [np.concatenate([cut(each) for each in side]) for side in sides]
 
 
 class OwnSource:
-    """Pairs made of one's own noisy photos alone.
+    """Pairs made only from one's own noisy photos.
 
-    Most pairs are what the network makes of a photo, with the photo's noise put on it again, at
-    half to twice its strength. They hold the network's own errors. The rest are a photo with more
-    noise of the measured kind, and with as much as makes the noise of the two independent [1]_:
-    their mean error is that towards the unknown clean photo, and a constant.
+    Most pairs are the network's result with and without the photo's noise, added again at half to
+    twice its strength. These contain the network's own errors. The other pairs are two copies of a
+    noisy photo with more noise of the measured kind, added so that the noise of the two is
+    independent [1]_: their mean error is that towards the unknown clean photo, plus a constant.
 
     Parameters
     ----------
     parts, noises
-        From `denoise_halves` and `measure_parts`. Photos whose noise is not known get that of
-        others.
+        From `denoise_halves` and `measure_parts`. Photos whose noise is unknown get that of others.
     weights : sequence of float
         How often each cache is drawn, relative to the others.
     crop : int
         Height and width of the pairs.
     batching : Batching
-        Which pairs are drawn.
+        Decides which pairs are drawn.
     stride : int
         PD stride of the network.
 
@@ -222,7 +221,7 @@ class OwnSource:
     def validation(self) -> list[Batch]:
         """Draw one batch of photos with more noise and with independent noise.
 
-        On these, copying the network's own errors does not look good.
+        On these, copying the network's own errors does not score well.
         """
         return [self._batch(0, recorrupted=1)]
 
@@ -249,13 +248,13 @@ class OwnSource:
 
 
 def _spread(things: Sequence[Any], count: int) -> list[Any]:
-    """Return some of the things, at most `count`, evenly spread."""
+    """Return at most `count` of the things, evenly spread."""
     places = np.linspace(0, len(things) - 1, min(count, len(things)))
     return [things[round(place)] for place in places.tolist()]
 
 
 def _places(window: Window, side: int) -> list[tuple[slice, slice]]:
-    """Return places, at most `side` high and wide, that cover a window."""
+    """Return slices at most `side` high and wide that cover a window."""
     rows, columns = (_starts(length, side) for length in (window.height, window.width))
     return [(slice(top, top + side), slice(left, left + side)) for top in rows for left in columns]
 

@@ -1,4 +1,4 @@
-"""Keeping a run's files: its state, checkpoints, best weights, their card, metrics, pictures."""
+"""Writing a run's files: its state, checkpoints, best weights, their card, metrics, previews."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ Listen = Callable[[Mapping[str, Any]], None]
 
 @dataclass
 class Recorder:
-    """Writes what a run leaves; only the leading process calls it.
+    """Writes the files of a run; only the leading process calls it.
 
-    Nothing is written before there is a first checkpoint or step, so a training that fails to
-    start leaves no run behind. The run goes on from `state`, if there is one. `listen` and the logs
-    get each line of the metrics. `saved_step` and `best_step` are those of the last checkpoint and
-    of the best one.
+    Nothing is written before the first checkpoint or step, so a training that fails to start leaves
+    no run behind. The run continues from `state`, if given. `listen` and the logs get each line of
+    the metrics. `saved_step` and `best_step` are the steps of the last and of the best checkpoint.
     """
 
     files: RunFiles
@@ -71,10 +70,10 @@ class Recorder:
         )
 
     def save(self, state: TrainingState, network: Network, score: Score, picture: bytes) -> None:
-        """Write a checkpoint; what was good before stays until all of it is there.
+        """Write a checkpoint; the previous files stay until it is complete.
 
-        `best` and `best_step` of the state are not set yet. The picture is a PNG of what the
-        network does. Raises OSError if something cannot be written.
+        `best` and `best_step` of the state are not set yet. The picture is a PNG that shows what
+        the network does. Raises OSError if something cannot be written.
         """
         self._begin()
         step = state.step
@@ -110,7 +109,7 @@ class Recorder:
             old.unlink(missing_ok=True)
 
     def _begin(self) -> None:
-        """Make the run's directory, and remove what a kill may have left of later steps."""
+        """Make the run's directory, and remove files of later steps that a kill may have left."""
         if self._begun:
             return
         files = self.files

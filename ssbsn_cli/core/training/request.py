@@ -1,4 +1,4 @@
-"""What a user asks a training to do, put together from options, files and earlier runs."""
+"""A user's request for a training, put together from options, files and earlier runs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ ADAPT = "adapt"
 
 @dataclass(frozen=True)
 class DataPath:
-    """The photos in a directory or a file, or `photos` in their place.
+    """The photos in a directory or a file, or `photos` instead.
 
-    `weight` says how often they are drawn, relative to the others.
+    `weight` is how often they are drawn, relative to the others.
     """
 
     path: Path
@@ -41,11 +41,11 @@ class DataPath:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRequest:
-    """What a training is to do.
+    """A training that is requested.
 
     It learns from `noisy` photos, from those in `pairs` for the objective "pairs", or from both,
     and is scored on the pairs in `validation`. Crop caches are kept in `cache`. `init` names the
-    weights to start from. With `resume`, the run goes on from its last checkpoint, if it has one.
+    weights to start from. With `resume`, the run continues from its last checkpoint, if any.
     """
 
     run: Path
@@ -59,7 +59,7 @@ class TrainingRequest:
     tensorboard: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs to use the same photos again, as values for JSON."""
+        """Return what a resumed run needs to find the same photos, as values for JSON."""
         return {
             "init": self.init,
             "noisy": [path.to_dict() for path in self.noisy],
@@ -71,13 +71,13 @@ class TrainingRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """What a user says on the command line, to be made a `TrainingRequest`.
+    """The options on the command line, from which a `TrainingRequest` is made.
 
-    `data` (noisy photos) and `pairs` are paths, each with ``=WEIGHT`` or without. If the
-    configuration lacks the objective "pairs", `pairs` make it replace the others. "distill" does
-    the same if `options` name its teacher. If `config` is not given, it is that of the run to
-    resume, else "small" on a CPU and "ssbsn-sidd" elsewhere. If `run` is not given, it is ``runs/``
-    and the name of `config`. For `changes` and `options` see `load_config`.
+    `data` (noisy photos) and `pairs` are paths, each optionally followed by ``=WEIGHT``. If the
+    configuration lacks the objective "pairs", giving `pairs` makes it the only objective. Naming a
+    teacher in `options` does the same for "distill". By default, `config` is that of the run to
+    resume, or else "small" on a CPU and "ssbsn-sidd" elsewhere, and `run` is ``runs/`` followed by
+    the name of `config`. For `changes` and `options` see `load_config`.
     """
 
     data: Sequence[str] = ()
@@ -94,10 +94,10 @@ class TrainingOptions:
 
 
 def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> TrainingRequest:
-    """Fill in what the user left out, from the run to resume or else by defaults.
+    """Fill in what the user left out, from the run to resume or from defaults.
 
     The run may come from somebody else, so a cache that it names is used only if the user names
-    it, too. `say` is told so.
+    it, too; `say` gets a message about this.
 
     Raises
     ------
@@ -148,19 +148,19 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
 def adapting_config(init: str) -> str:
     """Return the name of the configuration that adapts weights.
 
-    Blind-spot networks learn to predict noisy photos. Others would learn to copy them, so they
-    learn from what they make of the photos.
+    Blind-spot networks learn to predict noisy photos. Other networks would learn to copy them, so
+    they learn from their own results.
     """
     return ADAPT if load_weights(init).network.blind else "adapt-own"
 
 
 def usual_cache() -> Path:
-    """Return where crop caches are kept if the user names no other place."""
+    """Return the default folder of crop caches."""
     return cache_dir() / "crops"
 
 
 def _objective(config: str, asked: TrainingOptions) -> dict[str, Any]:
-    """Return the change that makes an objective the only one if an option asks for it."""
+    """Return the change that makes an objective the only one, if an option requires it."""
     wanted = {"distill": asked.options.get("distill.teacher"), "pairs": asked.pairs}
     kinds = [kind for kind, given in wanted.items() if given]
     objectives = load_config(config, asked.changes, asked.options).training.objectives
@@ -205,7 +205,7 @@ def _parse_data(text: str) -> DataPath:
 
 
 def _recall(files: RunFiles, needed: bool) -> dict[str, Any]:
-    """Return which photos and initial weights a run was started with."""
+    """Return the photos and initial weights that a run started with."""
     try:
         told = parse_json(files.data.read_bytes())["request"]
         return {

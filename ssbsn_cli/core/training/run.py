@@ -1,4 +1,4 @@
-"""From what a user asks for to a trainer that is ready to start."""
+"""Turn a request into a trainer that is ready to start."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.locate import load_weights
 from ssbsn_cli.core.weights.registry import entries
 
-# An epoch draws as many crops as the authors' data preparation makes patches: 512 pixels, of which
-# 128 overlap.
+# An epoch draws as many crops as the authors' data preparation makes patches, which are 512 pixels
+# wide and overlap by 128.
 _EPOCH_CELL = 384 * 384
-# What may change when a run is resumed. Device and precision change its numbers a little, and
-# `_compare_records` says so.
+# Keys that may change when a run is resumed. Device and precision change its numbers a little, and
+# `_compare_records` warns of that.
 _FREE = {
     "training": {
         "steps", "epochs", "max_minutes", "device", "precision", "compile", "workers",
@@ -44,7 +44,7 @@ _MOST_PARAMETERS = 10**9
 
 @dataclass(frozen=True)
 class Prepared:
-    """A training that is ready; `summary` says in plain values what is going to happen."""
+    """A training that is ready to start; `summary` describes it in plain values."""
 
     trainer: Trainer
     recorder: Recorder | None
@@ -63,12 +63,12 @@ def prepare_training(
 ) -> Prepared:
     """Check everything, decode the photos, make or load the network.
 
-    `listen` is given each line of the metrics.
+    `listen` gets each line of the metrics.
 
     Raises
     ------
     OptionError, WeightsError, DeviceError
-        Something is wrong; nothing was changed.
+        Something is wrong. The run has not been changed.
     """
     files = RunFiles(request.run)
     files.refuse_links()
@@ -129,7 +129,7 @@ def prepare_training(
 def _make_network(
     request: TrainingRequest, before: Config | None, team: Team
 ) -> tuple[Network, Descriptor, Config]:
-    """Return the network, and the configuration with the network and the precision in it."""
+    """Return the network, its descriptor, and the configuration with model and precision set."""
     config, init = request.config, request.init
     precision = config.training.precision
     if before:
@@ -152,7 +152,7 @@ def _make_network(
 
 
 def _make_or_load(config: Config, init: str | None) -> tuple[Network, Descriptor]:
-    """Make the network that is to be trained, on the CPU, or load the one of initial weights."""
+    """Make the network on the CPU, or load that of the initial weights."""
     model = config.model
     if init is None:
         if model is None:
@@ -182,13 +182,13 @@ def _make_or_load(config: Config, init: str | None) -> tuple[Network, Descriptor
 
 
 def _make(model: ModelConfig, seed: int) -> tuple[Network, Descriptor]:
-    """Make a network with the weights that training begins with."""
+    """Make a network with random initial weights."""
     try:
         descriptor = Descriptor(**model.model_dump())
         lists = [value for value in model.parameters.values() if isinstance(value, list)]
         if any(len(value) > _MOST_LAYERS for value in lists):
             raise ValueError(f"more than {_MOST_LAYERS} layers are too many")
-        # The network is built without memory first, which a width of a million would fill.
+        # The network is first built without memory, since a width of a million would fill it.
         with torch.device("meta"):
             size = sum(parameter.numel() for parameter in descriptor.build().parameters())
         if size > _MOST_PARAMETERS:
@@ -218,7 +218,7 @@ def _refuse_other_config(files: RunFiles, before: Config, now: Config) -> None:
 def _compare_records(
     files: RunFiles, data: TrainingData, before: Config, now: Config, team: Team, warn: Notify
 ) -> None:
-    """Refuse other photos; warn of what makes other numbers."""
+    """Refuse other photos; warn of changes that lead to other numbers."""
     try:
         record = parse_json(files.data.read_bytes())
         key, device = record["key"], record.get("device")

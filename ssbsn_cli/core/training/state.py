@@ -1,4 +1,4 @@
-"""What a training resumes from: checked whole against what it is for before anything uses it."""
+"""The state that a training resumes from. It is checked completely before anything uses it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TrainingState:
     best_step: int = 0
 
     def save(self, path: Path) -> None:
-        """Write the state, whole or not at all: one that is there stays until then."""
+        """Write the state atomically; an existing one stays until then."""
         buffer = io.BytesIO()
         torch.save({"version": _VERSION, **asdict(self)}, buffer)
         write_atomically(path, buffer.getvalue())
@@ -50,9 +50,9 @@ def load_state(
     """Read what `TrainingState.save` wrote, without running any code in it.
 
     Names, shapes and types of all tensors must fit the network, its moving `average` if there is
-    one, and the optimiser: optimisers check none of them before they write to memory. The tensors
-    of the result are copies with the memory layout of those in `network`. Of the optimiser, only
-    the tensors come from the file.
+    one, and the optimiser, because optimisers write to memory without checking them. The tensors of
+    the result are copies with the memory layout of those in `network`. Of the optimiser's state,
+    only the tensors come from the file.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def _checked(
 
 
 def _moments(group: Mapping[str, Any], parameter: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Yield what Adam or `Muon` keeps of a parameter, by name."""
+    """Yield the names of what Adam or `Muon` keeps for a parameter, with tensors of that shape."""
     if group.get("muon"):
         yield "momentum", parameter
         return
@@ -118,7 +118,7 @@ def _moments(group: Mapping[str, Any], parameter: Tensor) -> Iterator[tuple[str,
 
 
 def _like(found: Mapping[str, Any], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return copies of tensors in the memory layout of those that they must be like."""
+    """Check tensors against `wanted`, and return copies in the same memory layout."""
     if found.keys() != wanted.keys():
         raise ValueError("its tensors have other names")
     copies = {}

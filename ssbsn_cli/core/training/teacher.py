@@ -1,4 +1,4 @@
-"""What a teacher makes of noisy photos, computed once: the targets of distillation."""
+"""The targets of distillation: a teacher's results on noisy photos, computed once."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def teach(
     device: str,
     notify: Notify,
 ) -> Path:
-    """Let a teacher denoise parts of noisy photos, or find what it did before in a directory.
+    """Let a teacher denoise parts of noisy photos, or reuse its earlier results in a directory.
 
-    The photos are given as for `CropSampler`. After an interruption, what is missing is added.
+    The photos are given as for `CropSampler`. After an interruption, only missing parts are added.
 
     Returns
     -------
     Path
-        A directory of pairs, 16 bits a channel.
+        A directory of pairs with 16 bits per channel.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def teach(
         denoiser = Denoiser(teacher, Settings(device=device, refine=config.refine))
         for number in missing:
             noisy = np.ascontiguousarray(crops.batch(number)[0].transpose(1, 2, 0))
-            # The noisy side comes first, so that a pair with a clean side is whole.
+            # The noisy side is written first, so that a pair with a clean side is complete.
             _write(_place(folder, "noisy", number), noisy)
             _write(_place(folder, "clean", number), np.clip(denoiser(noisy), 0, 1))
     return folder

@@ -1,4 +1,4 @@
-"""The processes of one training, as ``torchrun`` starts them."""
+"""The processes of a training that ``torchrun`` starts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssbsn_cli.core.runtime.device import resolve_device, use_available_cores
 
 @dataclass(frozen=True)
 class Team:
-    """A process of a training: which one it is, from 0, of how many, and what it tells others."""
+    """The processes of a training, as one of them sees them; `rank` is its own number, from 0."""
 
     rank: int
     world: int
@@ -32,7 +32,7 @@ class Team:
         return self.rank == 0
 
     def batching(self, batch_size: int, seed: int) -> Batching:
-        """Return which crops of each step this process draws; refuse to split them unevenly."""
+        """Return which crops of each step this process draws; refuse uneven splits."""
         if batch_size % self.world:
             raise OptionError(
                 f"A batch of {batch_size} cannot be shared by {self.world} processes.",
@@ -56,7 +56,7 @@ class Team:
         return total / self.world, stops > 0, time
 
     def gather(self, value: object) -> list[object]:
-        """Return what each process says."""
+        """Return the value of each process."""
         said: list[object] = [value] * self.world
         if self.world > 1:
             dist.all_gather_object(said, value)
@@ -64,7 +64,7 @@ class Team:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Explain, while inside, that another process is gone."""
+        """Turn errors raised inside into one that says that another process is gone."""
         try:
             yield
         except RuntimeError as error:
@@ -84,8 +84,7 @@ class Team:
 def join_team(device: str) -> Team:
     """Join the other processes if ``torchrun`` started this one.
 
-    With several processes, the devices "auto" and "cuda" give each process of a machine a GPU of
-    its own.
+    With several processes, "auto" and "cuda" give each process of a machine its own GPU.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_RANK", "0"))

@@ -1,4 +1,4 @@
-"""Scoring a network while it trains, and showing what it does to a picture."""
+"""Scores and previews of a network during training."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ _Picture = NDArray[np.float32]
 
 
 class Score(NamedTuple):
-    """How good a network is: figures by name, and one number to compare by; lower is better."""
+    """How good a network is: figures by name, and a rating to compare by, where lower is better."""
 
     figures: dict[str, float]
     rating: float
 
 
-# Scores a network, which is on its device and stays as it is.
+# Scores a network on its device, without changing it.
 Validation = Callable[[Network], Score]
 
 
 def score_loss(
     draws: Sequence[tuple[float, Batch]], kind: LossKind, device: torch.device, network: Network
 ) -> Score:
-    """Score by the mean training loss over fixed batches, each with its share in the mean."""
+    """Score by the mean training loss over fixed batches, weighted by their shares."""
     losses = sum(share * _loss(draw, kind, device, network) for share, draw in draws)
     loss = losses / sum(share for share, _ in draws)
     return Score({"loss": loss}, loss)
@@ -139,7 +139,7 @@ def _denoise(network: Network, picture: _Picture, device: torch.device) -> _Pict
 
 
 def to_device(batch: NDArray[np.float32], device: torch.device) -> torch.Tensor:
-    """Move (B, 3, H, W) to a device, with channels last in memory."""
+    """Move (B, 3, H, W) to a device, channels_last in memory."""
     return torch.from_numpy(batch).to(device).contiguous(memory_format=torch.channels_last)
 
 

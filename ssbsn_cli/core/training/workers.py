@@ -1,4 +1,4 @@
-"""Batches that processes draw ahead: noise for a GPU takes more than one core."""
+"""Processes that draw batches ahead: making noise for a GPU takes more than one core."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from ssbsn_cli.core.runtime.device import available_cores
 from ssbsn_cli.core.runtime.threads import prefetch
 from ssbsn_cli.core.training.batches import Batch, Batches
 
-# Each worker draws one batch while another one waits.
+# Each worker draws one batch while a finished one waits.
 _SLOTS = 2
 _MOST = 32
-# Noisy crops and their targets, in memory that both sides see.
+# Noisy crops and their targets, in shared memory.
 _Slot = NDArray[np.float32]
 
 
 def choose_workers(asked: int | Literal["auto"], device: torch.device) -> int:
-    """Return how many workers each process of a training gets; 0 stands for a thread.
+    """Return how many workers each process of a training gets; 0 means a thread.
 
-    "auto" gives a GPU all cores but one. A CPU needs its cores for the network.
+    For a GPU, "auto" takes all cores but one. A CPU needs its cores for the network.
 
     Raises
     ------
@@ -54,11 +54,11 @@ def choose_workers(asked: int | Literal["auto"], device: torch.device) -> int:
 
 
 def draw_ahead(draw: Batches, first: int, workers: int) -> Generator[Batch]:
-    """Yield the batches of step `first` and of all that follow, drawn ahead.
+    """Yield the batches of step `first` and all later ones, drawn ahead.
 
-    They are the same however many `workers` there are; without any, a thread draws them. All have
-    the shape of the first one. Each may be used until the next one is asked for. What `draw` raises
-    is raised when it is that step's turn.
+    They do not depend on the number of `workers`; without workers, a thread draws them. All have
+    the shape of the first one. Each may be used until the next one is requested. Errors of `draw`
+    are raised when it is that step's turn.
 
     Raises
     ------
@@ -81,9 +81,9 @@ def draw_ahead(draw: Batches, first: int, workers: int) -> Generator[Batch]:
 
 
 class _Worker:
-    """A process that draws batches, one after the other, into slots that both sides see.
+    """A process that draws batches, one after the other, into slots in shared memory.
 
-    It is forked, because no pipe could bring it all decoded photos.
+    It is forked, because all decoded photos would be too much for a pipe.
     """
 
     def __init__(self, draw: Batches, shape: Sequence[int], earlier: Sequence[_Worker]) -> None:
@@ -95,7 +95,7 @@ class _Worker:
         self._asked = self._taken = 0
         context = multiprocessing.get_context("fork")
         self._pipe, theirs = context.Pipe()
-        # An end that stays open in another process would keep a worker waiting for ever.
+        # A pipe end that stays open in another process would keep a worker waiting forever.
         unwanted = [self._pipe, *(worker._pipe for worker in earlier)]
         self._process = context.Process(
             target=_serve, args=(draw, theirs, self._slots, unwanted), daemon=True
@@ -104,14 +104,14 @@ class _Worker:
         theirs.close()
 
     def ask(self, step: int) -> None:
-        """Have the batch of a step drawn."""
+        """Request the batch of a step."""
         # If the worker is gone, `batch` says so.
         with contextlib.suppress(OSError):
             self._pipe.send((step, self._asked % _SLOTS))
         self._asked += 1
 
     def batch(self) -> Batch:
-        """Wait for the next batch that was asked for."""
+        """Wait for the next requested batch."""
         try:
             answer = self._pipe.recv()
         except (EOFError, OSError):
@@ -127,7 +127,7 @@ class _Worker:
         return Batch(noisy, noisy if alike else target, stride)
 
     def stop(self) -> None:
-        """End the process, whatever it is at."""
+        """Kill the process."""
         self._process.kill()
         self._process.join()
         self._pipe.close()
@@ -136,12 +136,12 @@ class _Worker:
 @contextlib.contextmanager
 def _started(draw: Batches, workers: int, shape: Sequence[int]) -> Iterator[list[_Worker]]:
     pool: list[_Worker] = []
-    # A process that is forked lacks the threads that OpenCV believes to have.
+    # A forked process lacks the threads that OpenCV thinks it has.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         with warnings.catch_warnings():
-            # Python warns of forking beside threads; none of theirs is needed.
+            # Python warns of forking while threads run; the workers need none of them.
             warnings.simplefilter("ignore", DeprecationWarning)
             for _ in range(workers):
                 pool.append(_Worker(draw, shape, pool))
@@ -155,7 +155,7 @@ def _started(draw: Batches, workers: int, shape: Sequence[int]) -> Iterator[list
 def _serve(
     draw: Batches, pipe: Connection, slots: Sequence[_Slot], unwanted: Sequence[Connection]
 ) -> None:
-    """Draw what is asked for until the training is gone."""
+    """Draw requested batches until the training is gone."""
     # Ctrl-C reaches all processes of a terminal, but the training stops its workers itself.
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -174,5 +174,5 @@ def _serve(
             slots[place][0] = batch.noisy
             slots[place][1] = batch.target
             pipe.send((batch.stride, batch.target is batch.noisy))
-    # Without what Python does at the end: all of that belongs to the training.
+    # Skip Python's clean-up at exit, which belongs to the training.
     os._exit(0)

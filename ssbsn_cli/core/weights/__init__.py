@@ -1,1 +1,1 @@
-"""Weights: where they come from, how they are checked, loaded and saved."""
+"""Weights: find, fetch, check, load and save them."""

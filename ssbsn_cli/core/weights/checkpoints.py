@@ -25,10 +25,10 @@ _METADATA_KEY = "ssbsn"
 _FORMATS_HINT = "Give a .safetensors file of ssbsn or a .pth checkpoint of SS-BSN or AP-BSN."
 _DAMAGED_HINT = "Fetch or copy it again."
 _LARGEST = 2 << 30
-# Honest headers have a hundredth of that.
+# Real headers have a hundredth of this.
 _LARGEST_HEADER = 1 << 20
-# A network is built only if it has no more than so many parameters that are not in the file. The
-# error then names one of them.
+# A network is built only if at most this many of its parameters are missing in the file. The error
+# then names one of them.
 _MISSING = 1000
 _NAME = re.compile(r"[\w.]{1,200}", re.ASCII)
 
@@ -42,16 +42,16 @@ def load_checkpoint(
     ----------
     path : Path
         A safetensors file that `save_checkpoint` wrote, or a checkpoint of SS-BSN's or AP-BSN's
-        authors; its content tells which. No code in a file is ever run.
+        authors; its contents decide. No code in a file is ever run.
     usage : mapping, optional
-        Fields of the descriptor (``value_range``, ``refine``, ...) for files that have none.
+        Fields of the descriptor (``value_range``, ``refine``, ...) for files without a descriptor.
 
     Returns
     -------
     network : Network
         On the CPU, float32, in evaluation mode.
     descriptor : Descriptor
-        Of the file, or what its weights reveal.
+        From the file, or deduced from its weights.
 
     Raises
     ------
@@ -93,12 +93,12 @@ def save_checkpoint(
 
 
 def is_web_page(start: bytes) -> bool:
-    """Tell whether a file that begins with `start` is a web page."""
+    """Return whether a file that begins with `start` is a web page."""
     return start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<"
 
 
 def _build(descriptor: Descriptor, state: Mapping[str, Tensor]) -> Network:
-    """Make the network, but take no time or memory for it if `state` cannot be its weights."""
+    """Make the network; spend no time or memory on it if `state` cannot be its weights."""
     with torch.device("meta"), _at_most(len(state) + _MISSING):
         wanted = {key: tuple(v.shape) for key, v in descriptor.build().state_dict().items()}
     for key in {**wanted, **state}:
@@ -110,7 +110,7 @@ def _build(descriptor: Descriptor, state: Mapping[str, Tensor]) -> Network:
 
 @contextmanager
 def _at_most(count: int) -> Iterator[None]:
-    """Let nobody, while inside, build a network of more than `count` parameters."""
+    """Refuse to build networks of more than `count` parameters inside this block."""
     built = 0
 
     def check(_module: nn.Module, _name: str, _parameter: nn.Parameter) -> None:
@@ -161,7 +161,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Descriptor | None]:
             f"{path}: is a web page, not weights",
             "The download was answered with a page: download the file in a browser.",
         )
-    # torch.save writes a zip archive; before PyTorch 1.6, a pickle of protocol 2.
+    # torch.save writes a zip archive; before PyTorch 1.6, it wrote a pickle of protocol 2.
     if not start.startswith((b"PK\x03\x04", b"\x80\x02")):
         raise WeightsError(f"{path}: is not a file of weights", _FORMATS_HINT)
     return _denoiser_state(load_pickle(path), path), None
@@ -176,7 +176,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Descriptor | None]
             return _denoiser_state(state, path), None
         fields = parse_json(metadata[_METADATA_KEY])
         return state, Descriptor(**fields)
-    # RuntimeError: more tensors than memory.
+    # RuntimeError: too little memory for the tensors.
     except (SafetensorError, ValueError, TypeError, RuntimeError, OSError) as error:
         raise WeightsError(
             f"{path}: is damaged or not written by ssbsn: {_shorten(error)}", _DAMAGED_HINT
@@ -188,7 +188,7 @@ def _shorten(error: Exception) -> str:
 
 
 def _denoiser_state(content: Any, path: Path) -> dict[str, Tensor]:
-    """Return the network's weights out of a checkpoint."""
+    """Return the network's weights from a checkpoint."""
     if isinstance(content, dict) and "model_weight" in content:
         content = content["model_weight"]
         if isinstance(content, dict) and "denoiser" in content:
@@ -197,7 +197,7 @@ def _denoiser_state(content: Any, path: Path) -> dict[str, Tensor]:
         isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
     ):
         raise WeightsError(f"{path}: holds no network's weights", _FORMATS_HINT)
-    # Masks are constants of the architecture, and DataParallel puts a prefix before every name.
+    # Masks are constants of the architecture, and DataParallel adds a prefix to every name.
     return {
         key.removeprefix("module."): value
         for key, value in content.items()

@@ -1,4 +1,4 @@
-"""One download over HTTP: limits, another try if it may help, and failures in plain words."""
+"""Download a file over HTTP, with limits, retries and plain error messages."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 _TRIES = 3
 _PAUSE = 1.0
 _PART = 1 << 16
-# Seconds to wait for the server to answer, and for each further part.
+# Seconds to wait for the server's answer, and for each further part.
 _PATIENCE = 30.0
 _LARGEST = 2 << 30
-# A part of the content, the first one empty, and the size of all if known, else 0.
+# A part of the contents (the first one is empty), and the total size if known, else 0.
 _Part: TypeAlias = tuple[bytes, int]
-# None comes at the end.
+# None marks the end.
 _Parts: TypeAlias = "queue.Queue[_Part | Exception | None]"
 
 
@@ -37,20 +37,21 @@ def download(
     largest: int = _LARGEST,
     progress: Progress = lambda _done, _of: None,
 ) -> None:
-    """Download one file, trying again if the connection is to blame.
+    """Download one file; try again if the connection fails.
 
     Parameters
     ----------
     url : str
-        What to download. A redirect from https to an address without it is refused.
+        The file's address. A redirect from https to an address without it is refused.
     path : Path
-        Where to. What is there is overwritten, and part of the file may be there after an error.
+        The place of the file. An existing file is overwritten, and after an error, a part of the
+        new one may be left there.
     hint : str
         What the user can do if it fails.
     largest : int
-        Most bytes that the file may have.
+        The most bytes that the file may have.
     progress : callable
-        Called with the number of bytes that are here, and their total, or 0 if it is unknown.
+        Called with the number of received bytes and their total, which is 0 if unknown.
 
     Raises
     ------
@@ -80,7 +81,7 @@ def download(
 
 
 class _TransferError(Exception):
-    """What went wrong between here and a server; `may_pass` tells whether to try again."""
+    """A failure between here and a server; `may_pass` is whether to try again."""
 
     def __init__(self, url: str, cause: Exception) -> None:
         super().__init__(_explain(url, cause))
@@ -90,8 +91,8 @@ class _TransferError(Exception):
 def _receive(url: str) -> Generator[_Part]:
     """Yield the parts of a file.
 
-    A thread waits for the server. The timeout of requests starts anew with every byte, so a server
-    that sends one now and then would never be given up.
+    A thread waits for the server. The timeout of requests restarts with every byte, so a server
+    that only sends a byte from time to time would never be given up.
     """
     parts: _Parts = queue.Queue(maxsize=2)
     unwanted = threading.Event()
@@ -105,16 +106,16 @@ def _receive(url: str) -> Generator[_Part]:
         raise _TransferError(url, error) from None
     finally:
         unwanted.set()
-        # The thread may be waiting for room to put what it has at hand.
+        # The thread may be waiting for room in the queue.
         with contextlib.suppress(queue.Empty):
             while True:
                 parts.get_nowait()
 
 
 def _fill(url: str, parts: _Parts, unwanted: threading.Event) -> None:
-    """Put the parts of a file into a queue, or what went wrong."""
+    """Put the parts of a file into a queue, or the error."""
     try:
-        # pooch brings it along; it takes long to import.
+        # pooch depends on it; it takes long to import.
         import requests
 
         with requests.Session() as session:
@@ -124,7 +125,7 @@ def _fill(url: str, parts: _Parts, unwanted: threading.Event) -> None:
                 url,
                 stream=True,
                 timeout=_PATIENCE,
-                # What is compressed on the way could inflate to any size.
+                # A compressed transfer could inflate to any size.
                 headers={"Accept-Encoding": "identity"},
                 hooks={"response": _ignore_content_of_redirect},
             ) as response:
@@ -141,7 +142,7 @@ def _fill(url: str, parts: _Parts, unwanted: threading.Event) -> None:
 
 
 def _ignore_content_of_redirect(response: requests.Response, **_: object) -> None:
-    """Close a response that leads on; requests would read all of it, however long."""
+    """Close a redirect; requests would read all of its contents, however long."""
     if response.is_redirect:
         response.close()
 

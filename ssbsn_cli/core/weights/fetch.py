@@ -1,4 +1,4 @@
-"""Fetch weights, and check them before they take their place."""
+"""Fetch weights, and check them before they are moved into place."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _BUNDLED = Path(__file__).parent / "bundled"
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file of weights, its SHA-256, and how it came to be there.
+    """A file of weights, its SHA-256, and its origin.
 
-    `recorded` tells whether the digest was recorded for the first time, since nobody publishes one.
+    `recorded` is whether the digest was recorded for the first time, since none is published.
     """
 
     path: Path
@@ -38,7 +38,7 @@ class Fetched:
 
 
 def local_path(entry: Entry) -> Path | None:
-    """Return the file of `entry` if it is here and its digest is known, but not yet compared."""
+    """Return the file of `entry` if it exists and its digest is known; do not compare that yet."""
     path = (_BUNDLED if entry.bundled else cache_dir()) / entry.filename
     return path if path.is_file() and _expected(entry, path) else None
 
@@ -49,7 +49,7 @@ def verified_path(entry: Entry) -> Path:
     Raises
     ------
     WeightsError
-        If the file is not here, or is not the one that it should be.
+        If the file is missing, or its digest is wrong.
     """
     again = "Install ssbsn again." if entry.bundled else f"Run: ssbsn fetch-weights {entry.name}"
     path = local_path(entry)
@@ -70,21 +70,21 @@ def fetch(
     source: Path | None = None,
     progress: Progress = lambda _done, _of: None,
 ) -> Fetched:
-    """Download or copy the file of `entry`, unless it is here already.
+    """Download or copy the file of `entry`, unless it exists already.
 
-    The new file takes its place only after these checks: its digest is the published one, or the
-    first one seen; it loads without running code; it is the network that the registry says.
+    The new file is moved into place only after these checks: its digest is the published one or
+    the first one seen, it loads without running code, and its network is that of the registry.
 
     Parameters
     ----------
     entry : Entry
-        Which weights.
+        The weights.
     dest : Path, optional
-        Directory in place of the cache.
+        Directory to use instead of the cache.
     source : Path, optional
-        A file that somebody downloaded by hand, to be copied.
+        A file to copy, which was downloaded by hand.
     progress : callable
-        Called with the number of bytes that are here, and their total, or 0 if it is unknown.
+        Called with the number of received bytes and their total, which is 0 if unknown.
 
     Raises
     ------
@@ -117,8 +117,8 @@ def fetch(
                 shutil.copyfile(source, new)
                 digest = _check(entry, new, target, str(source))
             if expected is None:
-                # Before the file, which would never be trusted without a record. Each file has its
-                # own, so that two processes never write the same one.
+                # The record is written first, since a file without a record is never trusted. Each
+                # file has its own, so that two processes never write the same record.
                 record = f"{digest}  {target.name}\n"
                 write_atomically(_record_of(target), record.encode("ascii"))
             move_into_place(new, target)
@@ -134,12 +134,12 @@ def fetch(
 
 
 def _record_of(path: Path) -> Path:
-    """Return where the digest of a file is recorded; ``sha256sum -c`` reads such files."""
+    """Return the path of the record of a file's digest, which ``sha256sum -c`` can read."""
     return path.with_name(path.name + ".sha256")
 
 
 def _expected(entry: Entry, path: Path) -> str | None:
-    """Return the digest that is published, or else the recorded one if it makes sense."""
+    """Return the published digest, or else the recorded one if it is valid."""
     if entry.sha256:
         return entry.sha256
     try:
@@ -162,7 +162,7 @@ def _may_replace(target: Path, expected: str | None, source: Path | None, *, own
 
 
 def _by_hand(entry: Entry) -> str:
-    """Return how a person can do by hand what `fetch` could not."""
+    """Return how to do by hand what `fetch` could not."""
     return (
         f"Download it by hand from {entry.page or entry.urls[0]} and run: "
         f"ssbsn fetch-weights {entry.name} --from-file PATH"
@@ -183,8 +183,8 @@ def _first_that_works(entry: Entry, new: Path, target: Path, progress: Progress)
 
 
 def _check(entry: Entry, new: Path, target: Path, origin: str) -> str:
-    """Return the digest of a new file if it is what `entry` says, else raise WeightsError."""
-    # PyTorch takes seconds to import, so not before there is something to load.
+    """Return the digest of a new file if it matches `entry`, else raise WeightsError."""
+    # PyTorch takes seconds to import, so it is only imported when there is something to load.
     from ssbsn_cli.core.weights.checkpoints import is_web_page, load_checkpoint
 
     with new.open("rb") as file:

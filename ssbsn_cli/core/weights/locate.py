@@ -16,10 +16,10 @@ from ssbsn_cli.core.weights.registry import Entry, default_name, entries, sugges
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """A network and where it came from.
+    """A network and its origin.
 
     The network takes images in [0, 1], and is on the CPU, in float32 and in evaluation mode. `name`
-    is that in the registry, or the path that was given. `digest` is the SHA-256 of the file.
+    is its name in the registry or the given path. `digest` is the SHA-256 of the file.
     """
 
     network: Network
@@ -41,13 +41,12 @@ def load_weights(name_or_path: str | None = None) -> LoadedWeights:
     ----------
     name_or_path : str, optional
         A name in the registry, whose file is checked against its digest; a file; or a directory
-        with one, such as a training run. The default weights if not given.
+        with one, such as a training run. By default the default weights.
 
     Raises
     ------
     WeightsError
-        If there is nothing of that name, or it is not fetched, or its digest is wrong, or the file
-        cannot be loaded.
+        If there are no such weights, or they are not fetched, have a wrong digest, or do not load.
     """
     path, entry = _find(name_or_path)
     network, descriptor = load_checkpoint(path, entry.usage if entry else None)
@@ -68,7 +67,7 @@ def _find(name_or_path: str | None) -> tuple[Path, Entry | None]:
         if path.is_file():
             return path, None
         special = path.exists()
-    # RuntimeError: "~" and an unknown user.
+    # RuntimeError: "~" with an unknown user.
     except (OSError, RuntimeError):
         special = False
     if special:

@@ -1,8 +1,8 @@
-"""Pickles of PyTorch, read in bounded time and memory and without running anything in them.
+"""PyTorch's pickles, read in bounded time and memory and without running anything in them.
 
-A pickle is a program for a small machine. ``weights_only`` of PyTorch limits what it may call, but
-not what that costs: a hundred bytes can make tuples whose hash takes years, and a zip archive can
-inflate to a thousand times its size. So all that is allowed here is what weights need.
+A pickle is a program for a small virtual machine. PyTorch's ``weights_only`` limits what it may
+call, but not the cost: a hundred bytes can make tuples whose hash takes years, and a zip archive
+can inflate to a thousand times its size. So this module only allows what weights need.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 
 from ssbsn_cli.core.errors import WeightsError
 
-# Pickles of large checkpoints, with the state of an optimiser, have a tenth of that.
+# Pickles of large checkpoints, with the state of an optimiser, have a tenth of this.
 _LARGEST = 1 << 20
 _MOST_PARTS = 10_000
 _PART = re.compile(r"[^/]+/(data\.pkl|data/\d+|version|byteorder)")
@@ -33,18 +33,18 @@ _CALLABLE = re.compile(
 )
 _GET = {"BINGET", "LONG_BINGET"}
 _PUT = {"BINPUT", "LONG_BINPUT"}
-# PUT keeps an object for later. After these, that is one that is cheap to hash.
+# PUT keeps an object for later. After these opcodes, the object is cheap to hash.
 _PLAIN = {"BINUNICODE", "EMPTY_DICT", "EMPTY_LIST", "GLOBAL", "REDUCE", "BINPERSID"}
-# That many tuples may be used more than once; 3 ** (16 / 3) is harmless.
+# Tuples may be reused this many times; 3 ** (16 / 3) is harmless.
 _MOST_SHARED = 16
 
 
 class _ForbiddenError(Exception):
-    """A pickle calls what weights have no use for."""
+    """A pickle calls something that weights do not need."""
 
 
 def load_pickle(path: Path) -> Any:
-    """Load what `torch.save` wrote, as long as it holds tensors and plain values only.
+    """Load what `torch.save` wrote, if it only holds tensors and plain values.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def load_pickle(path: Path) -> Any:
     Returns
     -------
     object
-        With tensors on the CPU. They may claim to be larger than the file, by strides of zero.
+        With tensors on the CPU. With strides of zero, they may claim to be larger than the file.
 
     Raises
     ------
@@ -84,16 +84,16 @@ def load_pickle(path: Path) -> Any:
 
 
 def _copy_archive(content: bytes) -> bytes:
-    """Return the parts of a zip archive that PyTorch reads, as an archive that holds nothing else.
+    """Copy only the parts of a zip archive that PyTorch needs to a new archive.
 
-    PyTorch's own reader inflates whatever it finds, and may find other parts than Python's.
+    PyTorch's own reader inflates everything it finds, and may find other parts than Python's.
     """
     if content.count(_HEADER) > _MOST_PARTS:
         raise ValueError("too many parts")
     copy = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(copy, "w") as clean:
         parts = archive.infolist()
-        # torch.save does not compress, so no honest archive holds more than its size.
+        # torch.save does not compress, so no genuine archive holds more than its size.
         if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
             raise ValueError("compressed")
         if sum(part.file_size for part in parts) > len(content):
@@ -117,7 +117,7 @@ def _check(stream: IO[bytes]) -> None:
             raise _ForbiddenError
         if opcode.name in _PUT and before not in _PLAIN:
             tuples.add(argument)
-        # Tuples of tuples of tuples: no hash is kept, so each level takes twice as long.
+        # Nested tuples: hashes are not cached, so each level takes twice as long.
         shared += opcode.name in _GET and argument in tuples
         if shared > _MOST_SHARED:
             raise ValueError("tuples that hold each other")

@@ -1,4 +1,4 @@
-"""Weights that have a name: what ``weights.toml`` says about them."""
+"""The registry of named weights, ``weights.toml``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OVERRIDE = "SSBSN_WEIGHTS_TOML"
 PACKAGE = Path(__file__).parents[2]
 
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-# It becomes a path in the cache directory, so no separators, and nothing hidden.
+# It becomes a path in the cache directory, so it has no separators and is not hidden.
 _FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 _Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -30,7 +30,7 @@ class _Table(BaseModel):
 
 
 class _Paper(_Table):
-    """Where a network was published: title, conference and year, number at arXiv."""
+    """The publication of a network: title, conference and year, arXiv number."""
 
     title: str
     venue: str
@@ -38,9 +38,9 @@ class _Paper(_Table):
 
 
 class _Score(_Table):
-    """A result that weights are expected to reach, and who says so.
+    """A result that weights are expected to reach, and its source.
 
-    `protocol` says how photos were denoised and compared. PSNR is in dB, SSIM 0 to 1.
+    `protocol` says how photos were denoised and compared. PSNR is in dB, SSIM is 0 to 1.
     """
 
     dataset: str
@@ -54,7 +54,7 @@ class _Score(_Table):
 class Entry(_Table):
     """Weights with a name: a table in ``weights.toml``, whose keys docs/weights.md explains.
 
-    The file is inside the package or in the cache. `urls` begin with the first choice, and `page`
+    The file is inside the package or in the cache. `urls` start with the preferred one, and `page`
     is for downloads by hand. `size` is in bytes. For `value_range` and `refine` see `Descriptor`.
     """
 
@@ -85,17 +85,17 @@ class Entry(_Table):
 
     @property
     def largest_size(self) -> int:
-        """Bytes that the file may have; if its size is unknown, room for an optimiser's state."""
+        """The most bytes of the file; with room for an optimiser's state if its size is unknown."""
         return self.size or 32 * self.parameters + (1 << 20)
 
     @property
     def usage(self) -> dict[str, Any]:
-        """Fields of a `Descriptor` for a file that has none."""
+        """Fields of a `Descriptor`, for a file without one."""
         return {"value_range": self.value_range, "refine": self.refine}
 
 
 def entries() -> dict[str, Entry]:
-    """Return all weights by name: those of the package and of the user's own registry.
+    """Return all weights by name, from the package's and the user's own registry.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def entries() -> dict[str, Entry]:
 
 
 def default_name() -> str:
-    """Return the name of the weights to use when none are named; raises as `entries` does."""
+    """Return the name of the default weights; raises as `entries` does."""
     return _read_all()[0]
 
 
@@ -146,7 +146,7 @@ def read_registry(path: Path) -> tuple[str | None, dict[str, Entry]]:
 
 
 def suggest(name: str, names: Iterable[str]) -> str:
-    """Return sentences that help somebody who misspelt one of `names`."""
+    """Return a hint for a misspelt one of `names`."""
     names = list(names)
     close = difflib.get_close_matches(name, names, n=2)
     question = f"Did you mean {' or '.join(close)}? " if close else ""

@@ -1,1 +1,1 @@
-"""What evaluations run on: the benchmarks, and photographs of one's own."""
+"""The data sets of evaluations: benchmarks, and one's own photographs."""

@@ -29,7 +29,7 @@ _PHOTOS = {
     "rocket.jpg": (100, 190),
 }
 _SIZE = 256
-# By what their samples are called. Grey photographs keep the traces of a mosaic in their noise.
+# By the names of their samples. The noise of grey photographs keeps traces of a mosaic.
 _NOISES = {
     "weak": "camera:6",
     "medium": "camera:14",
@@ -42,17 +42,17 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class AddedNoise:
-    """What a user asks to have added to clean photographs.
+    """Noise that is added to clean photographs.
 
     Parameters
     ----------
     text : str
-        As `NamedNoise` takes it.
+        As for `NamedNoise`.
     seed : int
-        A photograph of one name gets the same noise from the same seed, whatever else is there.
+        Only the seed and the name of a photograph decide its random numbers.
     clipped : bool
         Whether noisy photographs are clipped and rounded like files of the clean ones' type.
-        Otherwise they are floats that may leave [0, 1], as in most papers.
+        Otherwise, they are floats that may leave [0, 1], as in most papers.
     """
 
     text: str
@@ -61,14 +61,14 @@ class AddedNoise:
 
 
 def open_synthetic(data: Sequence[Path], added: AddedNoise) -> Dataset:
-    """Open clean photographs, or folders of them, that get noise.
+    """Open clean photographs, or folders of them, and add noise to them.
 
     Raises
     ------
     OptionError
         There are no photographs, or the noise makes no sense.
     """
-    # A typing error is noticed before a large folder is walked through.
+    # Notice a typing error before a large folder is searched.
     NamedNoise(added.text)
     photos = open_folder(data)
     how = "clipped and rounded" if added.clipped else "neither clipped nor rounded"
@@ -122,7 +122,7 @@ def _read_demo() -> Iterator[Sample]:
             part = np.s_[top : top + _SIZE, left : left + _SIZE]
             clean = np.ascontiguousarray(read_pixels(folder / file)[part])
             for kind, text in _NOISES.items():
-                # The same colours and the same smear at every strength.
+                # The same random colours and blur at every strength.
                 rng = np.random.Generator(philox(_SEED, number, NOISE))
                 noisy, reference = (
                     np.ascontiguousarray(from_unit(each, clean.dtype))

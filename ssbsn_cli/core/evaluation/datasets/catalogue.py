@@ -1,4 +1,4 @@
-"""The data sets that can be evaluated, by name: where they are, and how they are opened."""
+"""The data sets for evaluation, by name: find, fetch and open them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _FETCHED_NEEDS = "Add --fetch to download it, or give --data its folder of pairs
 
 
 class Submission(NamedTuple):
-    """How results are submitted to a benchmark: `check` refuses a path that does not fit it."""
+    """How results are submitted to a benchmark; `check` refuses unsuitable paths."""
 
     check: Callable[[Path], None]
     write: Callable[[Path, Iterable[Result], bool], None]
 
 
 class _Entry(NamedTuple):
-    """How paths are opened, and what users are told to do if the files are missing."""
+    """How paths are opened, and the hint for users if files are missing."""
 
     open: Callable[..., Dataset]
     needs: str
@@ -55,7 +55,7 @@ _ENTRIES = {
     "demo": _Entry(added_noise.open_demo, "It needs no files."),
 }
 DATASETS = tuple(_ENTRIES)
-# The user's own photos, for which there is no usual place.
+# The user's own photos, which have no default place.
 _NAMELESS = ("pairs", "folder", "synthetic")
 
 
@@ -67,17 +67,17 @@ def open_dataset(
     Parameters
     ----------
     data : sequence of Path
-        Its files or folders; if there are none, the folder of the data set's name in the user's
-        cache. None for "demo". For "pairs", patterns with ``*`` in them, too.
+        Its files or folders; by default the folder with the data set's name in the user's cache.
+        "demo" takes none. "pairs" also takes patterns with ``*``.
     limit : int, optional
-        How many samples of it to take at most: its first ones.
+        The most samples to take, from the first.
     added : AddedNoise, optional
-        For "synthetic": what its photographs get.
+        For "synthetic": the noise of its photographs.
 
     Raises
     ------
     OptionError
-        There is no such data set, or its files are missing, damaged or of something else.
+        There is no such data set, or its files are missing, damaged or of another kind.
     """
     if limit is not None and limit < 1:
         raise OptionError(f"A limit of {limit} leaves no photo.", "Give a number above 0.")
@@ -125,7 +125,7 @@ def find_submission(name: str) -> Submission:
 class Address(NamedTuple):
     """Where a data set is published: `base` and the name of one of its `files` make a URL.
 
-    The name, the web page and the terms are for people; files have their SHA-256 by name.
+    The title, the web page and the terms are for people. `files` maps names to SHA-256 digests.
     """
 
     title: str
@@ -142,9 +142,9 @@ def addresses() -> dict[str, Address]:
 
 
 def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
-    """Download what is missing of one of `DATASETS` into the user's cache, and check all of it.
+    """Download missing files of one of `DATASETS` into the user's cache, and check all files.
 
-    Files that are there and right stay, others are replaced. `progress` counts files.
+    Correct files are kept, others are replaced. `progress` counts files.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
     WeightsError
         A file cannot be downloaded. Those before it are kept.
     SsbsnError
-        A file has another digest than the known one, or cannot be written.
+        A file has a wrong digest, or cannot be written.
     """
     needs, known = _find(name).needs, addresses()
     if name not in known:

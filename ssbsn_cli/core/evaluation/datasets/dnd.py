@@ -1,4 +1,4 @@
-"""The Darmstadt Noise Dataset (DND): crops of photographs whose truth is secret, and submissions.
+"""The Darmstadt Noise Dataset (DND): crops of photographs with secret references, and submissions.
 
 References
 ----------
@@ -38,7 +38,7 @@ _CROP = "Idenoised_crop"
 
 
 def open_dnd(data: Sequence[Path]) -> Dataset:
-    """Open DND: 20 crops of each of 50 photographs, as floats, which is what the files hold.
+    """Open DND: 20 crops of each of 50 photographs, as floats like in the files.
 
     Raises
     ------
@@ -47,9 +47,9 @@ def open_dnd(data: Sequence[Path]) -> Dataset:
     """
     path = find_file(data, "info.mat", NEEDS)
     with _opened(path, "of DND's crops") as file:
-        # In HDF5, MATLAB's array of structures is a group of arrays of references.
+        # In HDF5, a MATLAB array of structures is a group of arrays of references.
         where = np.asarray(file["info"]["boundingboxes"]).ravel()
-        # Top, left, bottom and right of each crop, counted from 1; bottom and right are inside.
+        # Top, left, bottom and right of each crop, counted from 1; bottom and right are inclusive.
         boxes = np.stack([np.asarray(file[reference]).T for reference in where])
     if boxes.shape != (_IMAGES, _BOXES, 4):
         raise OptionError(
@@ -77,14 +77,14 @@ def _read(photos: Sequence[Path], boxes: Sequence[Sequence[Sequence[int]]]) -> I
 
 
 def _crop(path: Path, box: Sequence[int]) -> NDArray[np.float32]:
-    """Read one crop alone, since the photos are large."""
+    """Read only one crop, since the photos are large."""
     top, left, bottom, right = box
     unusual = OptionError(f"{path} does not hold a colour photo in {DND_KEY}.", NEEDS)
     with _opened(path, f"with an array {DND_KEY}") as file:
         stored = file[DND_KEY]
         if stored.ndim != 3 or stored.shape[0] != 3 or stored.dtype.kind != "f":
             raise unusual
-        # MATLAB counts its axes backwards.
+        # MATLAB stores axes in reverse order.
         if right > stored.shape[1] or bottom > stored.shape[2]:
             raise OptionError(f"{path} is too small for a crop that info.mat lists.", NEEDS)
         part = np.asarray(stored[:, left - 1 : right, top - 1 : bottom])
@@ -102,7 +102,7 @@ def _opened(path: Path, content: str) -> Iterator[Any]:
             yield file
     except SsbsnError:
         raise
-    # h5py raises nearly any exception on files that are damaged or hold something else.
+    # h5py raises almost any exception for files that are damaged or hold something else.
     except Exception as error:
         raise OptionError(
             f"{path} is damaged, or not a MATLAB 7.3 file {content}.", NEEDS
@@ -116,7 +116,7 @@ def check_submission(path: Path) -> None:
 
 
 def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> None:
-    """Write a submission to the benchmark, sRGB: a file for each crop, bundled for each image.
+    """Write a submission to the sRGB benchmark: a file for each crop, and a bundle for each image.
 
     The files are those of the benchmark's Python kit.
 
@@ -124,20 +124,19 @@ def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> 
     ----------
     path : Path
         A folder. It gets ``crops/NNNN_BB.mat`` with ``Idenoised_crop``, float32, and
-        ``bundled/NNNN.mat``, which is what to submit: ``Idenoised``, a row of cells with the crops
-        of an image; ``israw``, false; and ``eval_version``, "1.0". Images and boxes are counted
-        from 1.
+        ``bundled/NNNN.mat``, the files to submit: ``Idenoised``, a row of cells with the crops of
+        an image; ``israw``, false; and ``eval_version``, "1.0". Images and boxes count from 1.
     results : iterable of Result
-        Of all crops in order, with pixels. No bundle appears before all are written.
+        Of all crops in order, with pixels. No bundle appears before all crops are written.
 
     Raises
     ------
     OptionError
-        A bundle exists and `overwrite` is false. Nothing is taken from `results` then.
+        A bundle exists and `overwrite` is false. Nothing is then taken from `results`.
     ImageError
         A file is a link or cannot be written.
     ValueError
-        A crop is missing or out of order. Nothing is bundled then.
+        A crop is missing or out of order. Nothing is then bundled.
 
     References
     ----------
@@ -150,7 +149,7 @@ def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> 
         refuse_links(unnamed, 1)
     for folder in (crops, bundled):
         folder.mkdir(parents=True, exist_ok=True)
-    # Before hours are spent on the crops.
+    # Check this before hours are spent on the crops.
     for bundle in bundles:
         refuse_output(bundle, overwrite)
     written = []

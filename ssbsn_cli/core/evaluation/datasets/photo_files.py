@@ -1,4 +1,4 @@
-"""Data sets of photo files: noisy ones alone, pairs with clean ones, and NIND."""
+"""Data sets of photo files: noisy photos alone, pairs with clean photos, and NIND."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ NIND_NEEDS = (
     "https://commons.wikimedia.org/wiki/Natural_Image_Noise_Dataset."
 )
 _CLEAN = ("clean", "gt", "reference")
-# Some systems do not allow these in the name of a file.
+# Some systems do not allow these in file names.
 _UNFIT = re.compile(r'[\\:*?"<>|\x00-\x1f]')
 
 _Index = dict[Key, list[Path]]
 
 
 class _Files(NamedTuple):
-    """A noisy photo in a folder that the user named, or deeper, and clean ones of the scene."""
+    """A noisy photo at or below the folder `root` that the user named, and its clean photos."""
 
     root: Path
     noisy: Path
@@ -66,7 +66,7 @@ def open_folder(data: Sequence[Path]) -> Dataset:
 
 
 def open_nind(data: Sequence[Path]) -> Dataset:
-    """Open folders of NIND: every photo but those of the lowest ISO, which are the references.
+    """Open folders of NIND: every photo except those of the lowest ISO, which are the references.
 
     Raises
     ------
@@ -97,13 +97,13 @@ def open_pairs(
     Parameters
     ----------
     data : sequence of Path
-        Either one folder as `find_pairs` takes it, where the folders ``clean``, ``gt`` and
-        ``reference`` beside ``noisy`` all count. Or the noisy photographs and then, one or more
-        times, the clean ones, each as a folder or a pattern. Then photographs of a scene have the
-        same path below their folders, without extension; of patterns, the same text in place of
-        each ``*``, which stands for anything within one name. Case does not matter.
+        Either one folder as for `find_pairs`, where the folders ``clean``, ``gt`` and ``reference``
+        next to ``noisy`` all count. Or the noisy photographs followed by one or more sets of clean
+        ones, each as a folder or a pattern. Matching photographs then have the same path below
+        their folders, without extension, or the same text in place of each ``*`` of the patterns,
+        which stands for anything within one name. Case does not matter.
     name, title : str
-        Those of the data set.
+        Of the data set.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def _read(all_files: Sequence[_Files]) -> Iterator[Sample]:
                     f"{files.noisy} has {sizes[0]} pixels, but {path} has {sizes[1]}.",
                     "Give both the same size, or take them out of the data set.",
                 )
-        # Each folder right below the root is a data set of its own.
+        # Each folder directly below the root is a separate data set.
         *folders, _ = files.noisy.relative_to(files.root).parts
         yield Sample(name, noisy, references, group=folders[0] if folders else "")
 
@@ -139,13 +139,13 @@ def _read(all_files: Sequence[_Files]) -> Iterator[Sample]:
 def _flat_names(files: Sequence[_Files]) -> list[str]:
     """Name samples by their files: the folders below the root and the name without extension.
 
-    If several come out alike, they get their extensions, and if that is not enough, numbers.
+    Equal names get their extensions, and if that is not enough, numbers.
     """
     plain = [
         _UNFIT.sub("_", "_".join(file.noisy.relative_to(file.root).with_suffix("").parts))
         for file in files
     ]
-    # Some file systems do not tell upper from lower case.
+    # Some file systems ignore case.
     alike = Counter(name.casefold() for name in plain)
     return number_alike(
         name + file.noisy.suffix.lower().replace(".", "_") if alike[name.casefold()] > 1 else name
@@ -165,7 +165,7 @@ def _found(path: Path) -> list[_Files]:
 
 
 def _others(root: Path, noisy: Path, clean: Path, index: _Index) -> list[Path]:
-    """Return the photos of the same name in the other folders of clean photos."""
+    """Return the photos of the same name in other folders of clean photos."""
     *folders, _ = key_of(root, noisy)
     ours = key_of(root, clean)
     for place, folder in enumerate(folders):
@@ -193,7 +193,7 @@ def _given(data: Sequence[Path]) -> list[_Files]:
 
 
 def _side(path: Path) -> tuple[Path, _Index]:
-    """Return a folder and its photos by what those of other folders must share."""
+    """Return a folder and its photos, by the keys that must match those of other folders."""
     if path.is_dir():
         root = absolute(path)
         matches = [(key_of(root, file), file) for file in survey(path)[2]]
@@ -215,7 +215,7 @@ def _match(pattern: Path) -> tuple[Path, list[tuple[Key, Path]]]:
     root = Path(*parts[:first])
     if any("**" in part for part in parts):
         raise OptionError(f"{pattern} contains **.", PAIRS_NEEDS)
-    # The other signs of glob patterns, [ and ?, stand for themselves.
+    # The other special characters of glob patterns, [ and ?, stand for themselves.
     below = "/".join(parts[first:])
     name = re.compile(re.escape(below).replace(r"\*", "([^/]*)"), re.IGNORECASE)
     found = []

@@ -1,4 +1,4 @@
-"""What an evaluation passes around: samples, the data sets that yield them, and results."""
+"""The types of an evaluation: samples, data sets that yield them, and results."""
 
 from __future__ import annotations
 
@@ -22,18 +22,16 @@ class Sample:
     Parameters
     ----------
     name : str
-        Unique in its data set whatever the case of letters, the same every time, and fit to be a
-        file name without its extension.
+        Unique in its data set even if case is ignored, always the same, and usable as a file name
+        without its extension.
     noisy : numpy.ndarray
         (H, W, 3) RGB, C-contiguous: uint8, uint16 with white at 65535, or float32 with white at 1.
     references : tuple of numpy.ndarray
-        Clean photographs of the same size, each of any of these types; empty if they are secret
-        or nobody took one.
+        Clean photographs of the same size and any of these types; empty if secret or missing.
     place : tuple of int, optional
-        In a benchmark that takes submissions, the numbers of the image and of the block in it,
-        both from 1.
+        In a benchmark that takes submissions, the numbers of the image and its block, from 1.
     group : str
-        The part of the data set that the sample belongs to and is scored with, if it has parts.
+        The part of the data set that the sample is scored with, if the data set has parts.
     """
 
     name: str
@@ -43,14 +41,14 @@ class Sample:
     group: str = ""
 
     def reference(self) -> NDArray[Any]:
-        """Return what results are compared with.
+        """Return the picture that results are compared with.
 
         Returns
         -------
         array
-            (H, W, 3) with white at 255: the one reference, as uint8 if it is that; the mean of
-            several, as float64; or the noisy photograph if there are none. The mean is not
-            rounded: that would add noise of 1/12 of a squared level to every score.
+            (H, W, 3) with white at 255: a single reference, as uint8 if it has that type; the mean
+            of several, as float64; or the noisy photograph if there are none. The mean is not
+            rounded, which would add noise of 1/12 of a squared level to every score.
         """
         pictures = [_to_255(picture) for picture in self.references or (self.noisy,)]
         if len(pictures) == 1:
@@ -72,11 +70,11 @@ class Dataset:
     Parameters
     ----------
     name, title : str
-        What the command line calls it, and what people call it.
+        Its names on the command line and in texts.
     protocol : str
-        What is compared with what, in a sentence.
+        A sentence that says what is compared with what.
     referenced : bool
-        Whether its samples have references: all or none.
+        Whether its samples have references; either all or none have.
     size : int
         The number of samples.
     read : callable
@@ -97,7 +95,7 @@ class Dataset:
         return self.read()
 
     def first(self, limit: int | None) -> Dataset:
-        """Return a data set of the first samples; the same one if it has no more."""
+        """Return a data set of the first `limit` samples, or this one if it has no more."""
         if limit is None or limit >= self.size:
             return self
         protocol = f"{self.protocol} Only the first {limit} of {self.size}."
@@ -113,9 +111,9 @@ class Result:
     seconds : float, optional
         How long it took; None for the noisy photograph.
     peak : int, optional
-        Bytes of memory that the method needed beyond what was held before, if that can be told.
+        Additional bytes of memory that the method needed, if known.
     pixels : numpy.ndarray, optional
-        If they were asked for: (H, W, 3) uint8, or for samples of floats float32 in [0, 1].
+        If requested: (H, W, 3) uint8, or float32 in [0, 1] for samples of floats.
     """
 
     method: str
@@ -135,24 +133,24 @@ def whole_benchmark(results: Iterable[Result], images: int, blocks: int) -> Iter
 
 
 def find_file(data: Sequence[Path], name: str, hint: str) -> Path:
-    """Find the file `name` that a data set is known by; the least deep one if there are several.
+    """Find the file `name` that identifies a data set; of several, the least deep one.
 
-    `data` is the file itself, files beside it, or folders that hold it, at most two folders deep.
-    The hint of errors says which file goes where.
+    `data` is the file itself, files in its folder, or folders that hold it at most two levels down.
+    `hint` is the hint of errors, which says which file goes where.
 
     Raises
     ------
     OptionError
-        There is none, or it may not be read.
+        There is no such file, or it cannot be read.
     """
     for path in data:
         if not path.exists():
             raise OptionError(f"{path} does not exist.", hint)
         folder = path if path.is_dir() else path.parent
-        # rglob takes minutes to walk through whole data sets, and skips links.
+        # rglob takes minutes to search whole data sets, and skips links.
         for pattern in (name, f"*/{name}", f"*/*/{name}") if folder is path else (name,):
             if found := sorted(folder.glob(pattern)):
-                # Whatever is wrong, the libraries would call the file damaged.
+                # Without this check, libraries would call an unreadable file damaged.
                 try:
                     found[0].open("rb").close()
                 except OSError as error:
@@ -166,7 +164,7 @@ def find_file(data: Sequence[Path], name: str, hint: str) -> Path:
 
 
 def number_alike(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
-    """Add numbers to names that are taken or occur before, whatever the case of letters."""
+    """Add numbers to names that are taken or have occurred before, ignoring case."""
     seen = {name.casefold() for name in taken}
     result = []
     for name in names:

@@ -1,4 +1,4 @@
-"""The blocks of SIDD: its validation set, its benchmark, and submissions to that.
+"""The blocks of SIDD: its validation set, its benchmark, and submissions to the benchmark.
 
 References
 ----------
@@ -33,14 +33,14 @@ VALIDATION_NEEDS = (
 BENCHMARK_NEEDS = (
     "Give --data a folder with BenchmarkNoisyBlocksSrgb.mat from https://abdokamel.github.io/sidd/."
 )
-#: Images, blocks of each, height, width and RGB.
+#: Images, blocks per image, height, width and RGB.
 SHAPE = (40, 32, 256, 256, 3)
 
 
 def open_validation(data: Sequence[Path]) -> Dataset:
-    """Open SIDD's validation set: 1280 samples with a reference each.
+    """Open SIDD's validation set: 1280 samples with one reference each.
 
-    Its two files are in MATLAB's version 5, each with an array of the file's name.
+    Its two files have MATLAB's version 5, and each has an array with the file's name.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def open_validation(data: Sequence[Path]) -> Dataset:
 
 
 def open_benchmark(data: Sequence[Path]) -> Dataset:
-    """Open SIDD's benchmark as `open_validation` opens the other; the truth is secret."""
+    """Open SIDD's benchmark like `open_validation`; its references are secret."""
     path = find_file(data, "BenchmarkNoisyBlocksSrgb.mat", BENCHMARK_NEEDS)
     protocol = (
         "Each of 1280 blocks of 256x256 pixels, denoised by itself; only the benchmark's server "
@@ -73,10 +73,10 @@ def _open(name: str, title: str, protocol: str, paths: Sequence[Path], needs: st
 
 
 def _check(path: Path, needs: str) -> None:
-    """Refuse a file of anything else, reading no more than its head."""
+    """Refuse a file of anything else; only its header is read."""
     try:
         held = {name: (shape, kind) for name, shape, kind in whosmat(path)}
-    # SciPy raises nearly any exception on damaged files.
+    # SciPy raises almost any exception for damaged files.
     except Exception as error:
         raise _damaged(path, needs) from error
     if path.stem not in held:
@@ -89,10 +89,10 @@ def _check(path: Path, needs: str) -> None:
 
 
 def _read(paths: Sequence[Path], needs: str) -> Iterator[Sample]:
-    """Read the noisy and the clean file, each as a whole: about 250 MB in memory."""
+    """Read the noisy and the clean file, each completely: about 250 MB in memory."""
     arrays = [_load(path, needs) for path in paths]
     for i in range(SHAPE[0]):
-        # MATLAB puts the pixels of one block far apart: picking them one block at a time would go
+        # MATLAB stores the pixels of a block far apart, so reading blocks one at a time would go
         # through the whole array 1280 times.
         noisy, *clean = [np.ascontiguousarray(array[i]) for array in arrays]
         for j in range(SHAPE[1]):
@@ -115,7 +115,7 @@ def _damaged(path: Path, needs: str) -> OptionError:
 
 
 def check_submission(path: Path) -> None:
-    """Raise an OptionError if a name does not say which format to write."""
+    """Raise an OptionError if a name does not imply a format."""
     if path.suffix.lower() not in (".csv", ".mat"):
         raise OptionError(
             f"The name {path} does not say which format the submission should have.",
@@ -124,16 +124,16 @@ def check_submission(path: Path) -> None:
 
 
 def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> None:
-    """Write a submission to the benchmark, sRGB.
+    """Write a submission to the sRGB benchmark.
 
     Parameters
     ----------
     path : Path
         ``SubmitSrgb.csv`` for the Kaggle competition: a row for each block with ``ID``, which is
         32 * image + block from 0, and ``BLOCK``, the base64 of its bytes. Or ``SubmitSrgb.mat``
-        for the website before it: ``DenoisedBlocksSrgb``, a cell array of images x blocks;
+        for the earlier website: ``DenoisedBlocksSrgb``, a cell array of images x blocks;
         ``TimeMPSrgb``, the seconds for 1024 * 1024 pixels; and ``OptionalData``, a struct of text.
-        The website's example saves version 7.3; this is version 5, which MATLAB loads as well.
+        The website's example saves version 7.3; this is version 5, which MATLAB also loads.
     results : iterable of Result
         Of all blocks in order, with pixels. For ``.mat``, they are held in memory, 250 MB.
 
@@ -142,7 +142,7 @@ def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> 
     ImageError
         The file exists and `overwrite` is false, or it cannot be written.
     ValueError
-        A block is missing or out of order. Nothing is written then.
+        A block is missing or out of order. Nothing is then written.
 
     References
     ----------
