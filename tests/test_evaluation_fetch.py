@@ -69,7 +69,7 @@ def test_what_is_there_is_not_fetched_again(fetch, server, home):
 
 def test_an_interrupted_download_goes_on(fetch, server):
     server.answers["/a_mean.png"] = break_off(CONTENT["a_mean.png"])
-    with pytest.raises(SsbsnError, match="broke off") as error:
+    with pytest.raises(SsbsnError, match="was lost") as error:
         fetch()
     assert "kept" in error.value.hint
     server.answers["/a_mean.png"] = CONTENT["a_mean.png"]

@@ -130,7 +130,7 @@ def check_image(image: Pixels) -> None:
     """Raise an ImageError if an array's shape or type is not that of an image."""
     hint = "Give (H, W) or (H, W, 1 to 4) of uint8, uint16, or floats with white at 1."
     if image.ndim not in (2, 3) or 0 in image.shape or (image.ndim == 3 and image.shape[2] > 4):
-        raise ImageError(f"An array of shape {image.shape} is no image.", hint)
+        raise ImageError(f"An array of shape {image.shape} is not an image.", hint)
     floating = np.issubdtype(image.dtype, np.floating)
     if image.dtype not in (np.uint8, np.uint16) and not floating:
-        raise ImageError(f"An array of {image.dtype} is no image.", hint)
+        raise ImageError(f"An array of {image.dtype} is not an image.", hint)

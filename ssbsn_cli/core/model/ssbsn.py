@@ -194,7 +194,7 @@ class SSBSN(BlindNetwork):
         first, last = bsn.tail[0], bsn.tail[-1]
         assert isinstance(last, nn.Conv2d)
         if last.in_channels < COLORS:
-            raise ValueError("with so few channels, colours find no way through")
+            raise ValueError("colours cannot pass through so few channels")
         super().initialise(seed)
         others = LAST_SCALE * last.weight[:, COLORS:]
         for layer in (*bsn.head, *bsn.branch1.body, *bsn.branch2.body, *bsn.tail):

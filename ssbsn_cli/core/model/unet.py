@@ -65,7 +65,7 @@ class UNet(Network):
         super().__init__()
         if not widths or len(widths) != len(depths) or min(*widths, *depths) < 1:
             raise ValueError(
-                f"widths and depths must be as many and positive, not {widths} and {depths}"
+                f"widths and depths must be positive and equally many, not {widths}, {depths}"
             )
         folded = 3 * _FOLD**2
         finer = list(pairwise(widths))

@@ -27,7 +27,7 @@ class Edits:
     Parameters
     ----------
     scaled : float
-        Fraction of the pictures that are enlarged, shrunk or turned by a few degrees.
+        Fraction of the pictures that are enlarged, shrunk or turned, mostly by a few degrees.
     brightened, grey, sharpened : float
         Fractions of the pictures that get more light or another contrast, that lose their colours,
         and that are sharpened.

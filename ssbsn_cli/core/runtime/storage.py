@@ -248,7 +248,7 @@ def _parse(parse: Callable[[Any], Any], content: str | bytes) -> Any:
     try:
         value = parse(content)
     except UnicodeDecodeError:
-        raise ValueError("it is no text in UTF-8") from None
+        raise ValueError("it is not text in UTF-8") from None
     except (json.JSONDecodeError, tomllib.TOMLDecodeError):
         raise
     except RecursionError:

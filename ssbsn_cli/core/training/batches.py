@@ -182,7 +182,7 @@ def refuse_objectives(config: Config, network: Network) -> None:
         )
     if set(training.kinds) - set(BLINDLY) and training.crop % stride:
         raise OptionError(
-            f"A crop of {training.crop} is no multiple of {stride}, which the network needs for "
+            f"A crop of {training.crop} is not a multiple of {stride}, which the network needs for "
             "pairs.",
             f"Use a --crop that is a multiple of {stride}.",
         )

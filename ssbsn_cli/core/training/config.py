@@ -75,7 +75,9 @@ class TrainingConfig(_Section):
             raise ValueError(f"give exactly one of {', '.join(_LENGTHS)}")
         odd = [stride for stride in self.pd_a if self.crop % stride]
         if odd and set(self.kinds) & set(BLINDLY):
-            raise ValueError(f"a crop of {self.crop} is no multiple of the stride {odd[0]} in pd_a")
+            raise ValueError(
+                f"a crop of {self.crop} is not a multiple of the stride {odd[0]} in pd_a"
+            )
         if not self.kinds:
             raise ValueError("one of the objectives needs a share above 0")
         return self

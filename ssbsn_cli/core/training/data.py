@@ -32,7 +32,7 @@ from ssbsn_cli.core.training.batches import (
     synthetic_pairs,
 )
 from ssbsn_cli.core.training.config import ObjectiveKind
-from ssbsn_cli.core.training.own import OwnSource, denoise_halves, describe_parts, measure_parts
+from ssbsn_cli.core.training.own import OwnSource, denoise_splits, describe_parts, measure_parts
 from ssbsn_cli.core.training.request import DataPath, TrainingRequest
 from ssbsn_cli.core.training.teacher import teach
 from ssbsn_cli.core.training.team import Team
@@ -145,40 +145,40 @@ class _Photos:
         training = self._config.training
         crops, checks = (
             CropSampler(part, self._shares, training.crop, batching)
-            for part, batching in zip(self._halves(), self._batchings, strict=True)
+            for part, batching in zip(self._splits(), self._batchings, strict=True)
         )
         if crops.too_small:
             self._warn(f"Not used: {count_of(crops.too_small, 'photo')} smaller than the crops.")
         return self._of_noisy(crops.batch, checks.batch)
 
-    def _halves(self) -> tuple[list[CropCache], list[CropCache]]:
+    def _splits(self) -> tuple[list[CropCache], list[CropCache]]:
         """Split the noisy photos into parts for training and for validation."""
         training = self._config.training
         if not training.hold_out:
             return self.noisy, self.noisy
-        halves = [hold_out(cache, training.hold_out, training.crop) for cache in self.noisy]
-        if not any(half.windows for _, half in halves):
+        splits = [hold_out(cache, training.hold_out, training.crop) for cache in self.noisy]
+        if not any(rest.windows for _, rest in splits):
             self._warn("The photos are too small to hold a part of them out of training.")
             return self.noisy, self.noisy
         # Where nothing could be held out, validate on the training photos.
-        held = [rest if rest.windows else half for half, rest in halves]
-        return [half for half, _ in halves], held
+        held = [rest if rest.windows else kept for kept, rest in splits]
+        return [kept for kept, _ in splits], held
 
     def _own(self) -> tuple[Batches, list[Batch]]:
         distill, crop = self._config.distill, self._config.training.crop
         init, settings = self._request.init, Settings(device=self._device, ensemble=True)
-        halves = denoise_halves(self._halves(), distill, crop, init, settings, self._say)
-        noises = measure_parts(halves[0])
+        splits = denoise_splits(self._splits(), distill, crop, init, settings, self._say)
+        noises = measure_parts(splits[0])
         photos = count_of(len(noises), "photo")
         said = f"Measured the noise of {photos}: {summarise(noises.values())}."
         self._say(said)
         names = {(n, w.number): w.photo for n, each in enumerate(self.noisy) for w in each.windows}
-        facts = describe_parts(halves[0], list(noises))
+        facts = describe_parts(splits[0], list(noises))
         told = [{"input": names[photo], **each} for photo, each in facts.items()]
         self.noise = {"noise": {"photos": told, "summary": said}}
         training, checks = (
             OwnSource(parts, noises, self._shares, crop, batching, self._stride)
-            for parts, batching in zip(halves, self._batchings, strict=True)
+            for parts, batching in zip(splits, self._batchings, strict=True)
         )
         return training.draw, checks.validation()
 

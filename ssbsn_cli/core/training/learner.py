@@ -131,6 +131,6 @@ class Learner:
             step=self.step,
             seconds=seconds,
             network=dict(self._network.state_dict()),
-            average=dict(self._average.state_dict()) if self._average else None,
+            average=None if self._average is None else dict(self._average.state_dict()),
             optimizer=self._optimizer.state_dict(),
         )

@@ -56,8 +56,8 @@ class Part:
     photo: tuple[int, int]
 
 
-def denoise_halves(
-    halves: tuple[Sequence[CropCache], Sequence[CropCache]],
+def denoise_splits(
+    splits: tuple[Sequence[CropCache], Sequence[CropCache]],
     config: DistillConfig,
     crop: int,
     init: str | None,
@@ -68,7 +68,7 @@ def denoise_halves(
 
     Parameters
     ----------
-    halves : (sequence of CropCache, sequence of CropCache)
+    splits : (sequence of CropCache, sequence of CropCache)
         Noisy photos to train on, and to validate on.
     config : DistillConfig
         The number and size of the parts to train on. A quarter as many are made to validate on.
@@ -93,7 +93,7 @@ def denoise_halves(
     counts = config.windows, max(config.windows // 4, 1)
     training, validation = (
         _choose(caches, count, max(config.side, crop), crop)
-        for caches, count in zip(halves, counts, strict=True)
+        for caches, count in zip(splits, counts, strict=True)
     )
     parts = count_of(len(training) + len(validation), "part")
     say(f"Denoising {parts} of the photos to learn from.")
@@ -178,7 +178,7 @@ class OwnSource:
     Parameters
     ----------
     parts, noises
-        From `denoise_halves` and `measure_parts`. Photos whose noise is unknown get that of others.
+        From `denoise_splits` and `measure_parts`. Photos whose noise is unknown get that of others.
     weights : sequence of float
         How often each cache is drawn, relative to the others.
     crop : int

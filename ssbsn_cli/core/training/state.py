@@ -82,7 +82,7 @@ def _checked(
     if not all(type(each) is int for each in counts) or not all(
         isinstance(each, int | float) and math.isfinite(each) for each in (found.seconds, best)
     ):
-        raise ValueError("its step, time or score is no number")
+        raise ValueError("its step, time or score is not a number")
     if not 0 <= found.best_step <= found.step < _MOST_STEPS or found.seconds < 0:
         raise ValueError("its step or time is out of range")
     if (found.average is not None) != average:

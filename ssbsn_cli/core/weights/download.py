@@ -183,7 +183,7 @@ def _explain(url: str, error: Exception) -> str:
     if isinstance(error, requests.exceptions.ProxyError):
         return f"{host} cannot be reached through the proxy"
     if isinstance(error, urllib3.exceptions.ProtocolError):
-        return f"the connection to {host} broke off"
+        return f"the connection to {host} was lost"
     if isinstance(error, requests.ConnectionError):
         return f"{host} cannot be reached: offline, or the server is down"
     return f"{url}: {str(error)[:200]}"

@@ -118,7 +118,7 @@ def read_registry(path: Path) -> tuple[str | None, dict[str, Entry]]:
     WeightsError
         If the file cannot be read or makes no sense.
     """
-    hint = "Correct the file; docs/weights.md says what belongs into it."
+    hint = "Correct the file; docs/weights.md says what belongs in it."
     try:
         with path.open("rb") as file:
             tables = parse_toml(file.read())
@@ -165,5 +165,5 @@ def _read_all() -> tuple[str, dict[str, Entry]]:
     if uses > 1:
         raise WeightsError(f"{own}: two entries use the file name {filename}", "Rename one.")
     if default is None or default not in found:
-        raise WeightsError(f"{own}: the default {default!r} is no entry", "Correct the file.")
+        raise WeightsError(f"{own}: the default {default!r} is not an entry", "Correct the file.")
     return default, found

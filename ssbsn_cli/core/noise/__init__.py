@@ -1,0 +1,1 @@
+"""Noise: finding it in photographs, making every kind of it, giving detail back."""
