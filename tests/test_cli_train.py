@@ -12,9 +12,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from test_data import save
 from test_training import wait_for_step
 from training_runs import Tiny, assert_same, losses, state
+
+from ssbsn_cli.core.weights.checkpoints import load_checkpoint
+from ssbsn_cli.core.weights.locate import load_weights
 
 TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "2")
 
@@ -148,6 +152,22 @@ def test_the_default_weights_adapt_to_noisy_photos(tiny):
     assert trained.returncode == 0, trained.stderr
     settings = [(tiny.place / run / "config.toml").read_text() for run in ("own", "as_said")]
     assert all("own = 1.0" in text for text in settings)
+
+
+def test_half_of_the_original_weights_stays_where_the_noise_is_mild(tiny):
+    noisy = np.random.default_rng(0).normal(120, 4, (256, 256, 3))
+    save(tiny.place / "mild/a.png", np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
+    arguments = ("train", "--config", "adapt", "--set", "training.half=false", "--out", "half")
+    result = tiny.ssbsn(*arguments, "--data", "mild", "--steps", "3")
+    assert result.returncode == 0, result.stderr
+    more = tiny.ssbsn(*arguments, "--steps", "6", "--resume")
+    assert more.returncode == 0, more.stderr
+    assert json.loads((tiny.place / "half/data.json").read_text())["noise"]["trust"] == 0.5
+    last = sorted((tiny.place / "half/checkpoints").iterdir())[-1]
+    found, trained = load_checkpoint(last)[0].state_dict(), state(tiny.place / "half")["average"]
+    for name, original in load_weights("photo").network.state_dict().items():
+        torch.testing.assert_close(found[name], (original + trained[name]) / 2)
+        assert (found[name] != original).any()
 
 
 def test_photos_without_noise_are_denoised_by_the_weights_as_they_are(tiny):

@@ -8,8 +8,9 @@ import pytest
 from ssbsn_cli.core.data.draws import Batching
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.noise.flat import cut
-from ssbsn_cli.core.noise.measured import measure_noise
-from ssbsn_cli.core.training.own import OwnSource, Part
+from ssbsn_cli.core.noise.lifted import LiftedNoise
+from ssbsn_cli.core.noise.measured import Measured, measure_noise
+from ssbsn_cli.core.training.own import OwnSource, Part, trust_in
 
 SIDE = 128
 
@@ -36,6 +37,15 @@ def test_folders_are_drawn_as_often_as_they_weigh():
     seen = np.concatenate([brightness(both.draw(step)) for step in range(100)])
     assert 0.65 < (seen > 130).mean() < 0.85
     assert all((brightness(second.draw(step)) < 130).all() for step in range(10))
+
+
+def test_mild_noise_is_trusted_half_and_strong_noise_fully():
+    def trust(deviation):
+        noise = LiftedNoise(np.array([0.5]), np.array([deviation / 255]), np.zeros((3, 3, 1, 1)))
+        return trust_in([Measured(noise, noise)])
+
+    assert [trust(each) for each in (1, 7, 14, 60)] == pytest.approx([0.5, 0.5, 1, 1])
+    assert 0.5 < trust(10) < 1
 
 
 def test_weights_that_draw_nothing_are_refused():

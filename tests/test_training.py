@@ -172,6 +172,13 @@ def test_training_by_the_clock_ends_and_the_rate_falls(tiny):
     assert tiny.reports[-1].learning_rate < 0.5 * tiny.reports[0].learning_rate
 
 
+def test_a_limit_of_steps_ends_a_training_by_the_clock(tiny):
+    tiny.train(options={"training.max_minutes": 100, "training.most_steps": 5})
+    assert [report.step for report in tiny.reports] == [1, 2, 3, 4, 5]
+    assert tiny.reports[-1].progress == 1
+    assert tiny.reports[-1].learning_rate < 0.5 * tiny.reports[0].learning_rate
+
+
 def test_epochs_count_crops_by_the_size_of_the_data(tiny):
     write_photos(tiny.photos, 2, (384, 768))
     prepared = tiny.prepare(options={"training.epochs": 3})

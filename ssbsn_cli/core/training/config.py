@@ -53,6 +53,7 @@ class TrainingConfig(_Section):
     steps: _Count | None = None
     epochs: _Length | None = None
     max_minutes: _Length | None = None
+    most_steps: _Count | None = None
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 4
     crop: _Side = 120
     pd_a: Annotated[tuple[_Stride, ...], Field(min_length=1)] = (5,)

@@ -32,7 +32,13 @@ from ssbsn_cli.core.training.batches import (
     synthetic_pairs,
 )
 from ssbsn_cli.core.training.config import ObjectiveKind
-from ssbsn_cli.core.training.own import OwnSource, denoise_splits, describe_parts, measure_parts
+from ssbsn_cli.core.training.own import (
+    OwnSource,
+    denoise_splits,
+    describe_parts,
+    measure_parts,
+    trust_in,
+)
 from ssbsn_cli.core.training.request import DataPath, TrainingRequest
 from ssbsn_cli.core.training.teacher import teach
 from ssbsn_cli.core.training.team import Team
@@ -57,6 +63,7 @@ class TrainingData:
 
     Previews show `picture`, (H, W, 3) in [0, 1]. `pixels` counts the pixels of all training photos.
     `record` has the sources, a ``key`` for these photos, and their ``noise`` if it was measured.
+    `trust` is the share of the trained weights in the result; the rest is the initial ones.
     """
 
     batches: Batches
@@ -64,6 +71,7 @@ class TrainingData:
     picture: _Floats
     pixels: int
     record: dict[str, Any]
+    trust: float = 1.0
 
 
 def open_data(
@@ -100,7 +108,7 @@ def open_data(
     mixed = mix_batches(each, training.objectives, training.seed)
     key = hashlib.sha256(repr(photos.keys).encode()).hexdigest()[:32]
     record = {"key": key, "sources": photos.records, **photos.noise}
-    return TrainingData(mixed, validation, picture, photos.pixels, record)
+    return TrainingData(mixed, validation, picture, photos.pixels, record, photos.trust)
 
 
 class _Photos:
@@ -116,7 +124,7 @@ class _Photos:
         self.records: list[dict[str, Any]] = []
         self.noise: dict[str, Any] = {}
         self.keys: list[object] = []
-        self.pixels = 0
+        self.pixels, self.trust = 0, 1.0
         training = self._config.training
         # The crops to train on, and to validate on.
         self._batchings = (
@@ -172,10 +180,11 @@ class _Photos:
         photos = count_of(len(noises), "photo")
         said = f"Measured the noise of {photos}: {summarise(noises.values())}."
         self._say(said)
+        self.trust = trust_in(noises.values())
         names = {(n, w.number): w.photo for n, each in enumerate(self.noisy) for w in each.windows}
         facts = describe_parts(splits[0], list(noises))
         told = [{"input": names[photo], **each} for photo, each in facts.items()]
-        self.noise = {"noise": {"photos": told, "summary": said}}
+        self.noise = {"noise": {"photos": told, "summary": said, "trust": self.trust}}
         training, checks = (
             OwnSource(parts, noises, self._shares, crop, batching, self._stride)
             for parts, batching in zip(splits, self._batchings, strict=True)

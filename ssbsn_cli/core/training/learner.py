@@ -28,15 +28,27 @@ class Learner:
     """A network in training; `step` counts the steps done.
 
     The network is moved to the device of `team`. The precision of `config` is "fp32" or "bf16".
+    With the `initial` weights, the result is a mean of those and the trained ones; `trust` is the
+    share of the latter [1]_.
 
     Raises
     ------
     DeviceError
         The network must be compiled, but the tools for that are missing.
+
+    References
+    ----------
+    .. [1] M. Wortsman et al., "Robust fine-tuning of zero-shot models" (WiSE-FT), CVPR 2022.
     """
 
     def __init__(
-        self, network: Network, config: Config, team: Team, notify: Notify = lambda _: None
+        self,
+        network: Network,
+        config: Config,
+        team: Team,
+        notify: Notify = lambda _: None,
+        initial: Network | None = None,
+        trust: float = 1.0,
     ) -> None:
         self._config = config
         self._device = team.device
@@ -63,6 +75,8 @@ class Learner:
             fused = team.device.type in ("cpu", "cuda")
             self._optimizer = torch.optim.Adam(network.parameters(), fused=fused)
         self._average = copy.deepcopy(network).eval() if config.optimizer.ema else None
+        self._initial = initial.to(team.device) if initial else None
+        self._trust = trust
         self.step = 0
         self._parallel: nn.Module = team.wrap(network)
 
@@ -118,8 +132,13 @@ class Learner:
 
     @contextlib.contextmanager
     def result(self) -> Iterator[Network]:
-        """Yield the network to score and save: the average if there is one."""
+        """Yield the network to score and save: means, where there are any."""
         network = self._network if self._average is None else self._average
+        if self._initial:
+            trained, network = network, copy.deepcopy(self._initial)
+            with torch.no_grad():
+                means, values = (tuple(net.parameters()) for net in (network, trained))
+                lerp_each(means, values, self._trust)
         network.eval()
         with self._autocast(), self._compiler.as_it_is():
             yield network

@@ -100,8 +100,10 @@ class Trainer:
     def _progress(self) -> float:
         if self.steps is not None:
             return self.learner.step / self.steps
-        assert self.config.training.max_minutes is not None
-        return self.seconds / (60 * self.config.training.max_minutes)
+        training = self.config.training
+        assert training.max_minutes is not None
+        most = training.most_steps or math.inf
+        return max(self.seconds / (60 * training.max_minutes), self.learner.step / most)
 
     def _pixels(self) -> float:
         """Return how many pixels the training sees; 0 or infinity if time limits it."""

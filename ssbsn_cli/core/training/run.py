@@ -85,8 +85,10 @@ def prepare_training(
     if before:
         _refuse_other_config(files, before, config)
     data = open_data(request, network, team, say, warn)
+    # Trust is below 1 only where the initial weights were needed to measure noise.
+    initial = load_weights(str(request.init)).network if data.trust < 1 else None
     with team.together():
-        learner = Learner(network, config, team, warn)
+        learner = Learner(network, config, team, warn, initial, data.trust)
     state = None
     if before:
         _compare_records(files, data, before, config, team, warn)
