@@ -3,7 +3,7 @@
 Run it from the top of the checkout: ``python docs/make_pictures.py``. The photograph is "coffee"
 by Rachel Michetti (CC0), which scikit-image ships. Its noise is made the way a camera makes it:
 photons and readout on a Bayer mosaic in linear light, then demosaicing, gamma and JPEG. The crops
-are of ``ssbsn eval --dataset demo``. The last picture takes twelve minutes of adapting; it shows
+are of ``ssbsn eval --dataset demo``. The last picture takes minutes of adapting; it shows
 "chelsea" by Stefan van der Walt (CC0), also from scikit-image.
 """
 
@@ -27,7 +27,7 @@ READ_NOISE = 0.012
 CROPS = ("astronaut_weak", "chelsea_medium", "coffee_strong", "rocket_strong")
 SIDE = 200
 # The noise to adapt to, for how many minutes, and what is shown.
-ADAPT_TO, MINUTES = "white:40", "12"
+ADAPT_TO, MINUTES = "white:40", "4"
 SHOWN = np.s_[80:300, 190:410]
 
 
