@@ -33,7 +33,8 @@ _EPOCH_CELL = 384 * 384
 # `_compare_records` warns of that.
 _FREE = {
     "training": {
-        "steps", "epochs", "max_minutes", "device", "precision", "compile", "workers",
+        "steps", "epochs", "max_minutes", "most_steps",
+        "device", "precision", "compile", "workers",
         "save_minutes", "keep",
     },
     "data": {"licence"},
