@@ -113,3 +113,13 @@ def test_a_line_sums_up_what_was_measured():
     assert low == pytest.approx(12, rel=0.1)
     assert high == pytest.approx(12, rel=0.1)
     assert abs(float(line.rsplit(maxsplit=1)[1])) < 0.1
+
+
+def test_texture_that_a_denoiser_smoothed_is_not_taken_for_noise_that_it_left():
+    rng = np.random.default_rng(9)
+    scene = textured(512, rng)
+    noise = rng.normal(0, 4 / 255, scene.shape)
+    found = measure_noise(cut(scene + noise), cut(scene + 0.3 * (0.5 - scene)))
+    added = found.whole.add(np.full((256, 256, 3), 0.5, np.float32), rng, factor=1) - 0.5
+    # Neighbours correlate in texture alone.
+    assert (added[1:] * added[:-1]).mean() / added.var() < 0.2

@@ -26,6 +26,9 @@ _FLATTEST = 0.25
 _MOST_LEFT = 2.0
 # The cautious estimate was a tenth too weak on the photographs that it was tried on.
 _CAUTION = 1.1
+# Texture is smoother than noise. If less than this share of the fine structure remains when the noise
+# that the denoiser left is included, then it is texture.
+_NO_TEXTURE = 0.9
 # Below this fraction of the spectrum's largest value, a quotient of spectra is meaningless.
 _SMALLEST = 1e-3
 # The largest pixel distance whose correlation is reported.
@@ -41,7 +44,8 @@ class Measured(NamedTuple):
         What the denoiser removed, at a strength between that of the removed part and that of the
         noisy photograph's flat parts. Too weak where the denoiser leaves noise.
     whole : LiftedNoise
-        Also includes the noise that the denoiser left. Takes some texture for noise.
+        Also includes the noise that the denoiser left. The same as `cautious` if that cannot be
+        told from texture.
     """
 
     cautious: LiftedNoise
@@ -76,18 +80,19 @@ def measure_noise(noisy: _Floats, denoised: _Floats) -> Measured | None:
         return None
     removed, noise = _spectra(found)
     kernels, removed_strength = filters(removed)
-    whole_kernels, whole_strength = filters(noise)
     at = np.array([level.brightness for level in found])
     strong = np.array([level.strength for level in found])
     plain = lift_from(noisy)
-    cautious = strong
+    strengths = strong
     if plain is not None:
         seen = np.interp(at, plain.levels, plain.strengths)
-        cautious = np.sqrt(strong * seen) * _CAUTION
-    return Measured(
-        LiftedNoise(at, cautious, kernels),
-        LiftedNoise(at, strong * whole_strength / removed_strength, whole_kernels),
-    )
+        strengths = np.sqrt(strong * seen) * _CAUTION
+    cautious = LiftedNoise(at, strengths, kernels)
+    if noise is removed:
+        return Measured(cautious, cautious)
+    whole_kernels, whole_strength = filters(noise)
+    whole = LiftedNoise(at, strong * whole_strength / removed_strength, whole_kernels)
+    return Measured(cautious, whole)
 
 
 def summarise(noises: Iterable[Measured]) -> str:
@@ -215,11 +220,23 @@ def _deviations(compared: _Compared, channel: int, factor: float) -> _Floats:
 
 
 def _spectra(found: list[_Level]) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
-    """Return the spectra of the residual and of the noise, with all levels weighted equally."""
+    """Return the spectra of the residual and of the noise, with all levels weighted equally.
+
+    They are the same if the noise that the denoiser left cannot be told from texture.
+    """
     y = np.concatenate([level.shown / level.strength for level in found])
     r = np.concatenate([level.removed / level.strength for level in found])
     removed = spectrum(r, r)
-    return removed, _coherent(spectrum(y, r), removed)
+    noise = _coherent(spectrum(y, r), removed)
+    return removed, noise if _fineness(noise) > _NO_TEXTURE * _fineness(removed) else removed
+
+
+def _fineness(power: NDArray[np.complex128]) -> float:
+    """Return the share of a spectrum above a quarter cycle per pixel."""
+    vertical, horizontal = (fft.fftfreq(size) for size in power.shape[:2])
+    fine = np.hypot(vertical[:, None], horizontal) > 0.25
+    total = np.trace(power, axis1=-2, axis2=-1).real
+    return float(total[fine].sum() / total.sum())
 
 
 def _coherent(
