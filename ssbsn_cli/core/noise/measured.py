@@ -26,8 +26,8 @@ _FLATTEST = 0.25
 _MOST_LEFT = 2.0
 # The cautious estimate was a tenth too weak on the photographs that it was tried on.
 _CAUTION = 1.1
-# Texture is smoother than noise. What the denoiser left is texture if including it reduces the share
-# of fine structure to less than this fraction.
+# Texture is smoother than noise. What the denoiser left is texture if including it reduces the
+# share of fine structure to less than this fraction.
 _NO_TEXTURE = 0.9
 # Below this fraction of the spectrum's largest value, a quotient of spectra is meaningless.
 _SMALLEST = 1e-3
