@@ -39,13 +39,13 @@ def test_folders_are_drawn_as_often_as_they_weigh():
     assert all((brightness(second.draw(step)) < 130).all() for step in range(10))
 
 
-def test_mild_noise_is_trusted_half_and_strong_noise_fully():
+def test_mild_noise_is_trusted_less_than_strong_noise():
     def trust(deviation):
         noise = LiftedNoise(np.array([0.5]), np.array([deviation / 255]), np.zeros((3, 3, 1, 1)))
         return trust_in([Measured(noise, noise)])
 
-    assert [trust(each) for each in (1, 7, 14, 60)] == pytest.approx([0.5, 0.5, 1, 1])
-    assert 0.5 < trust(10) < 1
+    assert [trust(each) for each in (1, 7, 14, 60)] == pytest.approx([2 / 3, 2 / 3, 1, 1])
+    assert 2 / 3 < trust(12) < 1
 
 
 def test_weights_that_draw_nothing_are_refused():

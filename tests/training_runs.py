@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ssbsn_cli.core.training.log import StepDone
-from ssbsn_cli.core.training.request import TrainingOptions, make_request
+from ssbsn_cli.core.training.request import TrainingOptions, make_request, rounds
 from ssbsn_cli.core.training.run import Prepared, prepare_training
 
 TINY = """
@@ -80,7 +80,8 @@ class Tiny:
             **changes,
         }
         request = make_request(TrainingOptions(run=self.place / run, **arguments))
-        return prepare_training(request, self.said.append, self.said.append)
+        _, first = next(rounds(request, self.said.append))
+        return prepare_training(first, self.said.append, self.said.append)
 
     def train(self, run: str = "run", **changes: Any) -> Path:
         """Train to the end and return the run's directory."""

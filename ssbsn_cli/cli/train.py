@@ -160,7 +160,23 @@ def _report(out: Output, run: Path) -> None:
 
 def _train(out: Output, request: TrainingRequest) -> None:
     # Imported here, since PyTorch takes seconds.
-    from ssbsn_cli.core.training.request import usual_cache
+    from ssbsn_cli.core.training.log import RunFiles
+    from ssbsn_cli.core.training.request import rounds, usual_cache
+
+    try:
+        for _, each in rounds(request, out.say):
+            prepared = _train_round(out, each)
+    except KeyboardInterrupt:
+        if RunFiles(request.run).begun:
+            again = ["ssbsn", "train", "--out", str(request.run), "--resume"]
+            if request.cache != usual_cache():
+                again += ["--cache", str(request.cache)]
+            out.say(f"Everything is saved in {request.run}. Continue with: {shlex.join(again)}")
+        raise
+    _conclude(out, prepared)
+
+
+def _train_round(out: Output, request: TrainingRequest) -> Prepared:
     from ssbsn_cli.core.training.run import prepare_training
 
     def listen(record: Mapping[str, Any]) -> None:
@@ -185,16 +201,9 @@ def _train(out: Output, request: TrainingRequest) -> None:
                 )
 
             prepared.trainer.train(show)
-    except KeyboardInterrupt:
-        if prepared.recorder and prepared.recorder.files.state.exists():
-            again = ["ssbsn", "train", "--out", str(request.run), "--resume"]
-            if request.cache != usual_cache():
-                again += ["--cache", str(request.cache)]
-            out.say(f"Everything is saved in {request.run}. Continue with: {shlex.join(again)}")
-        raise
     finally:
         prepared.close()
-    _conclude(out, prepared)
+    return prepared
 
 
 def _introduce(out: Output, summary: Mapping[str, Any]) -> None:

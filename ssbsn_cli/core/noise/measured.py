@@ -17,6 +17,7 @@ from ssbsn_cli.core.noise.flat import (
     without_gradients,
 )
 from ssbsn_cli.core.noise.lifted import NO_NOISE, LiftedNoise, filters, lift_from, spectrum
+from ssbsn_cli.core.types import count_of
 
 _Floats = NDArray[np.float64]
 
@@ -96,7 +97,7 @@ def measure_noise(noisy: _Floats, denoised: _Floats) -> Measured | None:
 
 
 def summarise(noises: Iterable[Measured]) -> str:
-    """Describe in a few words the strength of photographs' noise and its correlation."""
+    """Describe in a sentence the strength of photographs' noise and its correlation."""
     whole = [each.whole for each in noises]
     strengths = np.concatenate([noise.strengths for noise in whole]) * 255
     neighbours = [
@@ -104,8 +105,9 @@ def summarise(noises: Iterable[Measured]) -> str:
         for noise in whole
     ]
     return (
-        f"standard deviation {strengths.min():.1f} to {strengths.max():.1f} grey levels of 255, "
-        f"neighbours correlate by {np.median(neighbours):z.2f}"
+        f"Measured the noise of {count_of(len(whole), 'photo')}: standard deviation "
+        f"{strengths.min():.1f} to {strengths.max():.1f} grey levels of 255, neighbours correlate "
+        f"by {np.median(neighbours):z.2f}."
     )
 
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ssbsn_cli.core.errors import OptionError
@@ -14,15 +15,17 @@ from ssbsn_cli.core.runtime.temporary import temporary_folder
 from ssbsn_cli.core.training.log import RunFiles, StepDone
 from ssbsn_cli.core.training.loop import DivergedError
 from ssbsn_cli.core.training.own import NoNoiseError
+from ssbsn_cli.core.training.recorder import Recorder
 from ssbsn_cli.core.training.request import (
     DataPath,
     TrainingOptions,
     TrainingRequest,
     adapting_config,
     make_request,
+    rounds,
     usual_cache,
 )
-from ssbsn_cli.core.training.run import prepare_training
+from ssbsn_cli.core.training.run import Prepared, prepare_training
 from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 from ssbsn_cli.core.weights.registry import default_name
@@ -59,7 +62,7 @@ def adapt_weights(
     with ExitStack() as stack:
         temporary = stack.enter_context(temporary_folder(Path(tempfile.gettempdir())))
         run = keep or temporary / "run"
-        going_on = RunFiles(run).state.is_file()
+        going_on = RunFiles(run).begun
         asked = TrainingOptions(
             run=run,
             config=adapting_config(name),
@@ -74,27 +77,40 @@ def adapt_weights(
         else:
             named = DataPath(Path(photos[0]).parent, photos=tuple(photos))
             request = replace(request, noisy=[named], resume=run.exists())
+        count = request.config.training.rounds
         try:
-            prepared = prepare_training(request, say, warn)
+            for number, each in rounds(request, say):
+                prepared = prepare_training(each, say, warn)
+                stack.callback(prepared.close)
+                recorder = _recorder(prepared)
+                prepared.trainer.train(partial(_listen_to_round, listen, number, count))
         except NoNoiseError:
             warn(f"The photos show no noise to learn from: {name} is used as it is.")
             return load_weights(name)
-        stack.callback(prepared.close)
-        if prepared.recorder is None:
-            raise OptionError(
-                "Photos are not denoised by several processes.", "Start ssbsn without torchrun."
-            )
-        try:
-            prepared.trainer.train(listen)
         except DivergedError as error:
             warn(f"Adapting was given up. {error}")
-        files, best = prepared.recorder.files, prepared.recorder.best_step
+        files, best = recorder.files, recorder.best_step
         if best:
             say(f"Adapted {name} to the photos: the weights of step {best} do best.")
         else:
             say(f"Adapting did not help: {name} is used as it is.")
         adapted = load_weights(str(files.weights))
     return replace(adapted, name=f"{name}, adapted")
+
+
+def _recorder(prepared: Prepared) -> Recorder:
+    if prepared.recorder is None:
+        raise OptionError(
+            "Photos are not denoised by several processes.", "Start ssbsn without torchrun."
+        )
+    return prepared.recorder
+
+
+def _listen_to_round(
+    listen: Callable[[StepDone], None], number: int, count: int, done: StepDone
+) -> None:
+    """Report a step, with the progress of all rounds."""
+    listen(replace(done, progress=(number + done.progress) / count))
 
 
 def _refuse_others(request: TrainingRequest, photos: Sequence[Path]) -> None:

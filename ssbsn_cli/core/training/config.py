@@ -54,6 +54,7 @@ class TrainingConfig(_Section):
     epochs: _Length | None = None
     max_minutes: _Length | None = None
     most_steps: _Count | None = None
+    rounds: Annotated[int, Field(ge=1, le=9)] = 1
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 4
     crop: _Side = 120
     pd_a: Annotated[tuple[_Stride, ...], Field(min_length=1)] = (5,)
@@ -81,12 +82,23 @@ class TrainingConfig(_Section):
             )
         if not self.kinds:
             raise ValueError("one of the objectives needs a share above 0")
+        if self.rounds > 1 and "own" not in self.kinds:
+            raise ValueError("rounds are for the objective 'own'")
         return self
 
     @property
     def kinds(self) -> list[ObjectiveKind]:
         """The objectives that are drawn."""
         return [kind for kind, share in self.objectives.items() if share > 0]
+
+    def of_one_round(self) -> TrainingConfig:
+        """Return this with the length of one round: an equal share of the whole."""
+        share: dict[str, Any] = {"rounds": 1}
+        for name in (*_LENGTHS, "most_steps"):
+            if (length := getattr(self, name)) is not None:
+                part = length / self.rounds
+                share[name] = max(round(part), 1) if isinstance(length, int) else part
+        return self.model_copy(update=share)
 
 
 class OptimizerConfig(_Section):

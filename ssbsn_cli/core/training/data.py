@@ -21,6 +21,7 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.noise.measured import summarise
+from ssbsn_cli.core.runtime.storage import file_digest
 from ssbsn_cli.core.training.batches import (
     Batch,
     Batches,
@@ -155,8 +156,8 @@ class _Photos:
             CropSampler(part, self._shares, training.crop, batching)
             for part, batching in zip(self._splits(), self._batchings, strict=True)
         )
-        if crops.too_small:
-            self._warn(f"Not used: {count_of(crops.too_small, 'photo')} smaller than the crops.")
+        if small := crops.too_small:
+            self._warn(f"Not used: {count_of(small, 'photo')} smaller than the crops.")
         return self._of_noisy(crops.batch, checks.batch)
 
     def _splits(self) -> tuple[list[CropCache], list[CropCache]]:
@@ -174,16 +175,16 @@ class _Photos:
 
     def _own(self) -> tuple[Batches, list[Batch]]:
         distill, crop = self._config.distill, self._config.training.crop
-        init, settings = self._request.init, Settings(device=self._device, ensemble=True)
-        splits = denoise_splits(self._splits(), distill, crop, init, settings, self._say)
+        weights, settings = self._request.init, Settings(device=self._device, ensemble=True)
+        if denoiser := self._request.denoiser:
+            weights = denoiser
+            self.keys.append(file_digest(Path(denoiser)))
+        splits = denoise_splits(self._splits(), distill, crop, weights, settings, self._say)
         noises = measure_parts(splits[0])
-        photos = count_of(len(noises), "photo")
-        said = f"Measured the noise of {photos}: {summarise(noises.values())}."
-        self._say(said)
+        self._say(said := summarise(noises.values()))
         self.trust = trust_in(noises.values())
         names = {(n, w.number): w.photo for n, each in enumerate(self.noisy) for w in each.windows}
-        facts = describe_parts(splits[0], list(noises))
-        told = [{"input": names[photo], **each} for photo, each in facts.items()]
+        told = describe_parts(splits[0], list(noises), names)
         self.noise = {"noise": {"photos": told, "summary": said, "trust": self.trust}}
         training, checks = (
             OwnSource(parts, noises, self._shares, crop, batching, self._stride)
@@ -217,10 +218,8 @@ class _Photos:
         # A recipe takes crops of twice the size, so that it can halve them.
         side = 2 * self._config.training.crop
         crops = [CropSampler(caches, shares, side, batching) for batching in self._batchings]
-        if crops[0].too_small:
-            self._warn(
-                f"Not used: {count_of(crops[0].too_small, 'clean photo')} below {side}x{side}."
-            )
+        if small := crops[0].too_small:
+            self._warn(f"Not used: {count_of(small, 'clean photo')} below {side}x{side}.")
         return [partial(synthetic_pairs, each, recipe) for each in crops]
 
     def _decoded_pairs(

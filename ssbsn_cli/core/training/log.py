@@ -30,13 +30,23 @@ class RunFiles:
         self.previews = directory / "previews"
         self.tensorboard = directory / "tensorboard"
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to resume."""
+        return self.state.is_file() or self.round(1).state.is_file()
+
+    def round(self, number: int) -> RunFiles:
+        """Return the files of a round before the last one. They are those of a run, too."""
+        return RunFiles(self.directory / f"round-{number}")
+
     def refuse_links(self) -> None:
         """Raise an OptionError if writing to the run could change anything outside it.
 
         The run may come from somebody else and contain links. The directory itself may be a link,
         since the user named it.
         """
-        folders = (self.checkpoints, self.previews, self.tensorboard)
+        rounds = self.directory.glob("round-*")
+        folders = (self.checkpoints, self.previews, self.tensorboard, *rounds)
         files = (self.config, self.data, self.metrics, self.state, self.weights, self.card)
         for path in (*folders, *files):
             try:
@@ -57,7 +67,7 @@ class RunFiles:
 
     def refuse_run(self, way: str = "let ssbsn train --resume go on with it") -> None:
         """Raise an OptionError if the directory holds a run; its hint suggests `way`."""
-        if self.state.exists() or self.weights.exists():
+        if self.state.exists() or self.weights.exists() or self.begun:
             raise OptionError(
                 f"{self.directory} holds a run already.",
                 f"Choose another directory, or {way}.",

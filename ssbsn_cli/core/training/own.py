@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -63,7 +63,7 @@ def denoise_splits(
     splits: tuple[Sequence[CropCache], Sequence[CropCache]],
     config: DistillConfig,
     crop: int,
-    init: str | None,
+    weights: str | None,
     settings: Settings,
     say: Notify,
 ) -> tuple[list[Part], list[Part]]:
@@ -78,7 +78,7 @@ def denoise_splits(
         Each photo has at least one, unless there are more photos than parts.
     crop : int
         The least height and width of a part. Photos without such parts are left out.
-    init, settings : str, Settings
+    weights, settings : str, Settings
         The weights that denoise the parts, and their settings.
     say : callable
         Is told how many parts there are.
@@ -88,7 +88,7 @@ def denoise_splits(
     OptionError, WeightsError, DeviceError
         No photo is as large as a crop, or the weights do not exist or do not allow the settings.
     """
-    if init is None:
+    if weights is None:
         raise OptionError(
             "The objective 'own' needs weights that denoise the photos.",
             "Name them with --init NAME|PATH.",
@@ -100,7 +100,7 @@ def denoise_splits(
     )
     parts = count_of(len(training) + len(validation), "part")
     say(f"Denoising {parts} of the photos to learn from.")
-    denoise = partial(_denoise, Denoiser(load_weights(init), settings))
+    denoise = partial(_denoise, Denoiser(load_weights(weights), settings))
     return list(map(denoise, training)), list(map(denoise, validation))
 
 
@@ -157,10 +157,11 @@ def measure_parts(parts: Sequence[Part]) -> dict[tuple[int, int], Measured]:
 
 
 def describe_parts(
-    parts: Sequence[Part], photos: Sequence[tuple[int, int]]
-) -> dict[tuple[int, int], dict[str, Any]]:
+    parts: Sequence[Part], photos: Sequence[tuple[int, int]], names: Mapping[tuple[int, int], str]
+) -> list[dict[str, Any]]:
     """Describe the noise of up to a dozen photos for a report, as `noise_facts` does."""
-    return {photo: noise_facts(*_cut(parts, photo)) for photo in _spread(photos, _DESCRIBED)}
+    chosen = _spread(photos, _DESCRIBED)
+    return [{"input": names[photo], **noise_facts(*_cut(parts, photo))} for photo in chosen]
 
 
 def _cut(parts: Sequence[Part], photo: tuple[int, int]) -> list[NDArray[np.float64]]:
@@ -171,12 +172,12 @@ def _cut(parts: Sequence[Part], photo: tuple[int, int]) -> list[NDArray[np.float
 
 
 def trust_in(noises: Iterable[Measured]) -> float:
-    """Return how far weights should follow what they learned from noise: a share, 1/2 to 1.
+    """Return how far weights should follow what they learned from noise: a share, 2/3 to 1.
 
     The milder the noise, the more texture is mistaken for it, and the less there is to gain.
     """
     deviation = np.median([np.median(each.cautious.strengths) for each in noises])
-    return float(np.clip(deviation * 255 / _STRONG, 0.5, 1))
+    return float(np.clip(deviation * 255 / _STRONG, 2 / 3, 1))
 
 
 class OwnSource:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ class TrainingRequest:
 
     It learns from `noisy` photos, from those in `pairs` for the objective "pairs", or from both,
     and is scored on the pairs in `validation`. Crop caches are kept in `cache`. `init` names the
-    weights to start from. With `resume`, the run continues from its last checkpoint, if any.
+    weights to start from. For the objective "own", `denoiser` names those that denoise the photos,
+    by default `init`. With `resume`, the run continues from its last checkpoint, if any.
     """
 
     run: Path
@@ -55,6 +56,7 @@ class TrainingRequest:
     validation: Path | None = None
     cache: Path
     init: str | None = None
+    denoiser: str | None = None
     resume: bool = False
     tensorboard: bool = False
 
@@ -62,6 +64,7 @@ class TrainingRequest:
         """Return what a resumed run needs to find the same photos, as values for JSON."""
         return {
             "init": self.init,
+            "denoiser": self.denoiser,
             "noisy": [path.to_dict() for path in self.noisy],
             "pairs": [path.to_dict() for path in self.pairs],
             "validation": self.validation and str(self.validation.absolute()),
@@ -112,6 +115,7 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
     files = RunFiles(run)
     files.refuse_links()
     told: dict[str, Any] = {}
+    files = files if files.config.is_file() else files.round(1)
     if asked.resume and files.config.is_file():
         told = _recall(files, needed=not asked.data and not asked.pairs)
         if asked.config is None:
@@ -143,6 +147,31 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
     )
     _refuse_unused(request)
     return request
+
+
+def rounds(request: TrainingRequest, say: Notify) -> Iterator[tuple[int, TrainingRequest]]:
+    """Yield the rounds of a training, one after the other, with their numbers from 0.
+
+    Each starts from the initial weights, and photos are denoised by the result of the one before.
+    All but the last are runs inside the run. Rounds that a later one has followed are left out.
+
+    Raises
+    ------
+    OptionError
+        The run exists and should not be resumed.
+    """
+    files, count = RunFiles(request.run), request.config.training.rounds
+    if not request.resume:
+        files.refuse_run()
+    runs = [*map(files.round, range(1, count)), files]
+    first = max((n for n, run in enumerate(runs) if run.state.is_file()), default=0)
+    for n in range(first, count):
+        if count > 1:
+            say(f"Round {n + 1} of {count}.")
+        before = runs[n - 1].weights if n else None
+        denoiser = str(before) if before and before.is_file() else None
+        resume = request.resume and n == first
+        yield n, replace(request, run=runs[n].directory, denoiser=denoiser, resume=resume)
 
 
 def adapting_config(init: str) -> str:

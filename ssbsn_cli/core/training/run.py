@@ -33,7 +33,7 @@ _EPOCH_CELL = 384 * 384
 # `_compare_records` warns of that.
 _FREE = {
     "training": {
-        "steps", "epochs", "max_minutes", "most_steps",
+        "steps", "epochs", "max_minutes", "most_steps", "rounds",
         "device", "precision", "compile", "workers",
         "save_minutes", "keep",
     },
@@ -64,7 +64,8 @@ def prepare_training(
 ) -> Prepared:
     """Check everything, decode the photos, make or load the network.
 
-    `listen` gets each line of the metrics.
+    The request comes from `ssbsn_cli.core.training.request.rounds`. `listen` gets each line of the
+    metrics.
 
     Raises
     ------
@@ -74,13 +75,16 @@ def prepare_training(
     files = RunFiles(request.run)
     files.refuse_links()
     resuming = request.resume and files.state.is_file()
-    if not request.resume:
-        files.refuse_run()
     logs: list[Log] = [MetricsLog(files.metrics)]
     if request.tensorboard:
         logs.append(TensorBoardLog(files.tensorboard))
     team = join_team(request.config.training.device)
     workers = choose_workers(request.config.training.workers, team.device)
+    if request.config.training.rounds > 1 and team.world > 1:
+        raise OptionError(
+            "Several processes cannot train in rounds.",
+            "Start ssbsn without torchrun, or add --set training.rounds=1.",
+        )
     before = load_config(str(files.config)) if resuming else None
     network, descriptor, config = _make_network(request, before, team)
     if before:
@@ -90,6 +94,8 @@ def prepare_training(
     initial = load_weights(str(request.init)).network if data.trust < 1 else None
     with team.together():
         learner = Learner(network, config, team, warn, initial, data.trust)
+    # The run's configuration is that of all rounds together.
+    training = config.training.of_one_round()
     state = None
     if before:
         _compare_records(files, data, before, config, team, warn)
@@ -98,7 +104,6 @@ def prepare_training(
     elif request.resume:
         say(f"There is nothing to resume in {files.directory}: starting from the beginning.")
     resumed_at, seconds = (state.step, state.seconds) if state else (0, 0.0)
-    training = config.training
     steps = training.steps
     if training.epochs:
         crops = training.epochs * data.pixels / _EPOCH_CELL
@@ -113,7 +118,8 @@ def prepare_training(
     if team.leads:
         origin = _origin(request, config, data, team)
         recorder = Recorder(files, descriptor, origin, state, warn, listen, logs)
-    trainer = Trainer(learner, config, data, recorder, team, steps, workers, seconds)
+    one = config.model_copy(update={"training": training})
+    trainer = Trainer(learner, one, data, recorder, team, steps, workers, seconds)
     summary = {
         "run": str(files.directory),
         "architecture": descriptor.architecture,
