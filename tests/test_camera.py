@@ -16,8 +16,7 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.noise.camera import Camera
 from ssbsn_cli.core.noise.edits import Edits
 from ssbsn_cli.core.noise.scenes import Scenes
-from ssbsn_cli.core.noise.srgb import from_srgb, srgb_slope, to_srgb
-from ssbsn_cli.core.noise.tone import Tone
+from ssbsn_cli.core.noise.tone import Tone, from_srgb, srgb_slope, to_srgb
 from ssbsn_cli.core.training.batches import lift, synthetic_pairs
 
 PARTS = (

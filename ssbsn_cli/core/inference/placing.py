@@ -10,13 +10,7 @@ from pathlib import Path
 
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging import format_of_path, is_photo_name, result_extension
-from ssbsn_cli.core.inference.finding import (
-    DEFAULT_SUFFIX,
-    STREAM,
-    Found,
-    is_special,
-    split_name,
-)
+from ssbsn_cli.core.inference.finding import DEFAULT_SUFFIX, STREAM, Found, is_special, split_name
 from ssbsn_cli.core.runtime.storage import refuse_output
 
 

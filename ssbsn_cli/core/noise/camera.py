@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.noise.bayer import PATTERNS, demosaic_noise, sample
 from ssbsn_cli.core.noise.kinds import Floats, Range, blurred, log_uniform, photons
-from ssbsn_cli.core.noise.sensor import Sensor
-from ssbsn_cli.core.noise.srgb import beyond_range
-from ssbsn_cli.core.noise.tone import Tone
+from ssbsn_cli.core.noise.sensor import PATTERNS, Sensor, demosaic_noise, sample
+from ssbsn_cli.core.noise.tone import Tone, beyond_range
 
 # Filters reach into this margin, which is cropped at the end.
 _MARGIN = 8

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ssbsn_cli.core.noise.kinds import Floats, log_uniform
-from ssbsn_cli.core.noise.srgb import from_srgb, to_srgb
+from ssbsn_cli.core.noise.tone import from_srgb, to_srgb
 
 # The luma weights of ITU-R BT.601.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)

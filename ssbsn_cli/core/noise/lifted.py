@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from ssbsn_cli.core.noise.flat import SIDE, find_flat
-from ssbsn_cli.core.noise.srgb import beyond_range, from_srgb, srgb_slope, to_srgb
+from ssbsn_cli.core.noise.tone import beyond_range, from_srgb, srgb_slope, to_srgb
 
 _Floats = NDArray[np.float32]
 

@@ -10,12 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ssbsn_cli.core.errors import OptionError, WeightsError
-from ssbsn_cli.core.runtime.storage import (
-    CACHE,
-    cache_dir,
-    file_digest,
-    write_atomically,
-)
+from ssbsn_cli.core.runtime.storage import CACHE, cache_dir, file_digest, write_atomically
 from ssbsn_cli.core.runtime.temporary import move_into_place, temporary_file
 from ssbsn_cli.core.types import Progress
 from ssbsn_cli.core.weights.download import download
