@@ -143,17 +143,9 @@ def _describe(
 
 
 def noise_facts(noisy: NDArray[np.float64], denoised: NDArray[np.float64]) -> dict[str, Any]:
-    """Describe the noise of one photo as plain values for JSON.
+    """Describe the noise of one photo, from parts as for `describe_noise`.
 
-    Parameters
-    ----------
-    noisy, denoised : array
-        As for `describe_noise`.
-
-    Returns
-    -------
-    dict
-        ``noise`` and ``finding``; docs/reference.md explains both.
+    Returns ``noise`` and ``finding`` as plain values for JSON; docs/reference.md explains both.
     """
     noise = describe_noise(noisy, denoised)
     return {

@@ -69,19 +69,9 @@ class Sensor:
         return cls(1.09, 0.6 + rng.normal(0, 0.5))
 
     def for_variance(self, variance: float, of_shot: float, of_read: float) -> tuple[float, float]:
-        """Return the shot and read noise that give a photograph this variance.
+        """Return the shot, at most 1, and read noise that give a developed photograph a variance.
 
-        Parameters
-        ----------
-        variance : float
-            Of the developed photograph, with white at 1.
-        of_shot, of_read : float
-            The factors by which developing multiplies ``shot`` and ``read**2``.
-
-        Returns
-        -------
-        shot, read : float
-            As in the class; shot is at most 1.
+        Developing multiplies ``shot`` by `of_shot`, and ``read**2`` by `of_read`.
         """
         low, high = -30.0, 0.0
         for _ in range(30):
@@ -104,21 +94,10 @@ def sample(colors: _Floats, pattern: int) -> _Floats:
 
 
 def demosaic_noise(noisy: _Floats, signal: _Floats, pattern: int, way: int) -> _Floats:
-    """Return the noise that a noisy mosaic has after demosaicing.
+    """Return the noise, (H, W, 3), that a noisy mosaic has after demosaicing.
 
-    Parameters
-    ----------
-    noisy, signal : array
-        (H, W) mosaics with and without noise, with white at 1.
-    pattern : int
-        Below `PATTERNS`.
-    way : {0, 1, 2}
-        Bilinear, along edges, or gradient-corrected.
-
-    Returns
-    -------
-    array
-        (H, W, 3).
+    `noisy` and `signal` are (H, W) mosaics with and without noise, with white at 1. `way` is 0 for
+    bilinear, 1 for along edges, and 2 for gradient-corrected.
 
     References
     ----------

@@ -49,7 +49,7 @@ def _camera(strength: float) -> _Add:
     return Camera(deviation=(strength, strength)).add
 
 
-_ENTRIES = {
+NOISES = {
     "white": _Entry("deviation", 0, 255, _of(lambda d: White(d, 0, 0, 0))),
     "equal": _Entry("deviation, equal in all channels", 0, 255, _of(lambda d: White(d, 1, 0, 0))),
     "soft": _Entry("deviation, correlated", 0, 255, _of(lambda d: White(d, 0, 0, 1))),
@@ -62,10 +62,9 @@ _ENTRIES = {
     "jpeg": _Entry("quality", 1, 100, _saved(".jpg")),
     "webp": _Entry("quality", 1, 100, _saved(".webp")),
 }
-NOISES = (*_ENTRIES, "monochrome")
 NEEDS = (
     "Write NAME:STRENGTH, several joined by +, such as white:25 or camera:10+jpeg:50. Names: "
-    + ", ".join(f"{name} ({entry.unit})" for name, entry in _ENTRIES.items())
+    + ", ".join(f"{name} ({entry.unit})" for name, entry in NOISES.items())
     + ", and monochrome, which takes the colours away and has no strength."
 )
 
@@ -92,20 +91,10 @@ class NamedNoise:
             _parse(stage)
 
     def pair(self, clean: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Add the noise to a photograph.
+        """Add the noise to an sRGB photograph; return the noisy and the clean one.
 
-        Parameters
-        ----------
-        clean : array
-            (H, W, 3) float32 in [0, 1], sRGB.
-        rng : numpy.random.Generator
-            The same generator state gives the same result.
-
-        Returns
-        -------
-        noisy, clean : array
-            (H, W, 3) float32. Only saving clips or rounds the noisy one, and only ``monochrome``
-            changes the clean one.
+        All are (H, W, 3) float32, and `clean` is in [0, 1]. Only saving clips or rounds the noisy
+        one, and only ``monochrome`` changes the clean one.
         """
         noisy = clean
         for stage in self.text.split("+"):
@@ -122,9 +111,9 @@ def _parse(stage: str) -> _Add | None:
     name, colon, number = stage.strip().partition(":")
     if name == "monochrome" and not colon:
         return None
-    if name not in _ENTRIES:
+    if name not in NOISES:
         raise OptionError(f"There is no noise called {stage.strip()!r}.", NEEDS)
-    entry = _ENTRIES[name]
+    entry = NOISES[name]
     try:
         strength = float(number)
     except ValueError:

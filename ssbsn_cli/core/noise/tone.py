@@ -95,14 +95,8 @@ def beyond_range(light: _Floats, photo: _Floats, rng: np.random.Generator) -> _F
     """Move the light of black and white values beyond what a photograph can show.
 
     Saturated and overexposed colours lie there. Such a channel has hardly any noise, while the
-    other channels have all of theirs.
-
-    Parameters
-    ----------
-    light, photo : array
-        (H, W, 3) in [0, 1]: the light, and the values that stand for it.
-    rng : numpy.random.Generator
-        Draws how far.
+    other channels have all of theirs. `light` and `photo`, the values that stand for it, are
+    (H, W, 3) in [0, 1].
     """
     low, high = np.exp(rng.uniform(math.log(0.02), 0, 2)).astype(light.dtype)
     dark, bright = photo < 0.5 / 255, photo > 254.5 / 255

@@ -136,11 +136,6 @@ def plot_curves(
         Draw values logarithmically if they differ enough and are all positive.
     across : str
         The label of the x axis. If it is not "step", there are no minutes, and values start at 0.
-
-    Returns
-    -------
-    Markup
-        HTML, with everything escaped.
     """
     curves = [curve for curve in curves if curve.points]
     if not curves:
@@ -235,19 +230,8 @@ def plot_methods(
 ) -> Markup:
     """Draw a dot for each method, and a line for the noisy photographs.
 
-    Parameters
-    ----------
-    metric : mapping
-        The metric of the y axis: its ``name``, ``title`` and ``digits``.
-    rows : sequence of mapping
-        Of all images.
-    titles : mapping
-        Of methods, by name.
-
-    Returns
-    -------
-    Markup
-        SVG; nothing if no method has a time.
+    `metric` is that of the y axis, `rows` are those of all images, and `titles` are the methods' by
+    name. Returns SVG, or nothing if no method has a time.
     """
     points = [
         (row["seconds_per_megapixel"], row["scores"][metric["name"]], titles[row["method"]])

@@ -104,15 +104,7 @@ def file_digest(path: Path) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever sees only a part of it, whatever happens.
-
-    Parameters
-    ----------
-    path : Path
-        Replaced if it exists.
-    content : bytes
-        The complete contents.
-    """
+    """Write or replace a file so that nobody ever sees only a part of it, whatever happens."""
     with _appearing(path) as temporary:
         temporary.write_bytes(content)
 

@@ -38,7 +38,7 @@ class _Entry(NamedTuple):
     submission: Submission | None = None
 
 
-_ENTRIES = {
+DATASETS = {
     "sidd-val": _Entry(sidd.open_validation, sidd.VALIDATION_NEEDS),
     "sidd-benchmark": _Entry(
         sidd.open_benchmark,
@@ -54,7 +54,6 @@ _ENTRIES = {
     "synthetic": _Entry(added_noise.open_synthetic, added_noise.SYNTHETIC_NEEDS),
     "demo": _Entry(added_noise.open_demo, "It needs no files."),
 }
-DATASETS = tuple(_ENTRIES)
 # The user's own photos, which have no default place.
 _NAMELESS = ("pairs", "folder", "synthetic")
 
@@ -107,14 +106,14 @@ def _home_of(name: str) -> Path:
 
 
 def _find(name: str) -> _Entry:
-    if name not in _ENTRIES:
-        raise OptionError(f"There is no data set called {name!r}.", suggest(name, _ENTRIES))
-    return _ENTRIES[name]
+    if name not in DATASETS:
+        raise OptionError(f"There is no data set called {name!r}.", suggest(name, DATASETS))
+    return DATASETS[name]
 
 
 def find_submission(name: str) -> Submission:
     """Return how results on a data set are submitted; raise an OptionError if it takes none."""
-    known = {key: entry.submission for key, entry in _ENTRIES.items() if entry.submission}
+    known = {key: entry.submission for key, entry in DATASETS.items() if entry.submission}
     if name not in known:
         raise OptionError(
             f"The data set {name} takes no submissions.", f"Only {' and '.join(known)} do."
