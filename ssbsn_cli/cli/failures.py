@@ -54,19 +54,9 @@ _ERRORS: dict[type[Exception], tuple[int, Callable[[Any], SsbsnError]]] = {
 
 
 def explain(error: Exception) -> tuple[int, SsbsnError]:
-    """Look up an exception in `_ERRORS`.
+    """Return the exit code of a command that ends with an exception, and an error with a hint.
 
-    Returns
-    -------
-    code : int
-        The exit code of a command that ends with it.
-    explained : SsbsnError
-        What is wrong, and what to do.
-
-    Raises
-    ------
-    Exception
-        `error` itself, if it is a defect of this program.
+    An exception that is a defect of this program is raised again.
     """
     for kind in type(error).__mro__:
         if kind in _ERRORS:

@@ -29,14 +29,9 @@ _GREY_LEVELS = 255
 
 
 class Inspection(NamedTuple):
-    """The description of a photo.
+    """The facts about a photo, and a part of it before and after denoising, (h, w, 3) uint8.
 
-    Parameters
-    ----------
-    facts : dict
-        As plain values for JSON; docs/reference.md lists them.
-    noisy, denoised : array
-        (h, w, 3) uint8: a part of the photo, before and after.
+    The facts are plain values for JSON; docs/reference.md lists them.
     """
 
     facts: dict[str, Any]
@@ -49,14 +44,8 @@ def inspect_photo(
 ) -> Inspection:
     """Describe a photo, and measure its noise on a few parts that are spread over it.
 
-    Parameters
-    ----------
-    path : Path
-        The photo. If it is a TIFF that is too large for memory, only the parts are read.
-    denoise : callable
-        Takes and returns float32 images (H, W, C) with white at 1, such as a `Denoiser`.
-    max_pixels : int, optional
-        As for `read_photo`.
+    If it is a TIFF that is too large for memory, only the parts are read. `denoise` takes and
+    returns float32 images (H, W, C) with white at 1; `max_pixels` is as for `read_photo`.
 
     Raises
     ------

@@ -108,12 +108,7 @@ class Layout:
     def target(self, source: str | None, below: str, keep_extension: bool) -> str | None:
         """Return where a photo's result goes; None is standard output.
 
-        Parameters
-        ----------
-        source, below : str or None, str
-            As in `Found`.
-        keep_extension : bool
-            Whether the photo's own extension stays in the name; see `needs_extension`.
+        `source` and `below` are from `Found`, and `keep_extension` is from `needs_extension`.
         """
         if self.to_stdout or self._file or source is None:
             return self._file

@@ -141,6 +141,12 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
                 _take_over(temporary, old)
 
 
+def write_output(path: Path, content: bytes, overwrite: bool) -> None:
+    """Write the content of a file; the place, `overwrite` and errors are as in `atomic_output`."""
+    with atomic_output(path, overwrite) as temporary:
+        temporary.write_bytes(content)
+
+
 def make_folder_of(path: Path) -> None:
     """Create the folder of a result if it is missing; raise ImageError if that is impossible."""
     with _explained_as_unwritable(path):
