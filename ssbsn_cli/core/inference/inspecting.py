@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from PIL import ImageCms
 
 from ssbsn_cli.core.imaging import Metadata, read_photo
+from ssbsn_cli.core.imaging.compare import to_rgb8
 from ssbsn_cli.core.imaging.photo import Image, Pixels
 from ssbsn_cli.core.imaging.tiff_stream import open_large_tiff
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.measured import NoiseFigures, describe_noise
 from ssbsn_cli.core.runtime.process import silenced_libraries
-from ssbsn_cli.core.types import from_unit, to_unit, white_of
+from ssbsn_cli.core.types import to_unit, white_of
 
 # The measured parts: their side, and their largest number, down and across.
 _SIDE, _DOWN, _ACROSS = 256, 4, 6
@@ -85,7 +86,7 @@ def inspect_photo(
     shown = max(range(len(parts)), key=lambda n: (parts[n].size, -abs(n - middle)))
     return Inspection(
         facts | _describe(parts, noisy, denoised),
-        *(_picture(side[shown]) for side in (noisy, denoised)),
+        *(to_rgb8(side[shown]) for side in (noisy, denoised)),
     )
 
 
@@ -190,9 +191,3 @@ def _finding(noise: NoiseFigures | None) -> str:
         f"deviation, by brightness and channel; the median is {typical:.1f}). Neighbours "
         f"correlate by {across:z.2f} side by side and {down:z.2f} one above the other."
     )
-
-
-def _picture(part: Pixels) -> NDArray[np.uint8]:
-    """Return a part as 8-bit RGB; NaN becomes black."""
-    picture = from_unit(np.nan_to_num(part, posinf=1).astype(np.float32), np.dtype(np.uint8))
-    return np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture

@@ -45,17 +45,13 @@ def _saved(extension: str) -> Callable[[float], _Add]:
     )
 
 
-def _camera(strength: float) -> _Add:
-    return Camera(deviation=(strength, strength)).add
-
-
 NOISES = {
     "white": _Entry("deviation", 0, 255, _of(lambda d: White(d, 0, 0, 0))),
     "equal": _Entry("deviation, equal in all channels", 0, 255, _of(lambda d: White(d, 1, 0, 0))),
     "soft": _Entry("deviation, correlated", 0, 255, _of(lambda d: White(d, 0, 0, 1))),
-    "camera": _Entry("deviation", 0.001, 255, _camera),
-    "grain": _Entry("deviation", 0.001, 255, _of(lambda d: Grain(d))),
-    "banding": _Entry("deviation", 0.001, 255, _of(lambda d: Banding(d))),
+    "camera": _Entry("deviation", 0.001, 255, _of(Camera)),
+    "grain": _Entry("deviation", 0.001, 255, _of(Grain)),
+    "banding": _Entry("deviation", 0.001, 255, _of(Banding)),
     "poisson": _Entry("photons at white", 0.1, 1e6, _of(Poisson)),
     "speckle": _Entry("deviation of the factor", 0.001, 4, _of(Speckle)),
     "impulses": _Entry("part of the pixels", 1e-6, 1, _of(lambda d: Impulses(d, 1.0))),

@@ -147,6 +147,12 @@ def write_output(path: Path, content: bytes, overwrite: bool) -> None:
         temporary.write_bytes(content)
 
 
+def way_out(error: OSError) -> str:
+    """Return what to do first, without a full stop, if a file cannot be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return "Free some space" if full else "Check the path and its permissions"
+
+
 def make_folder_of(path: Path) -> None:
     """Create the folder of a result if it is missing; raise ImageError if that is impossible."""
     with _explained_as_unwritable(path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -14,7 +13,7 @@ from ssbsn_cli.core.errors import OptionError, SsbsnError
 from ssbsn_cli.core.evaluation.datasets import added_noise, dnd, photo_files, sidd
 from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result
-from ssbsn_cli.core.runtime.storage import cache_dir, file_digest
+from ssbsn_cli.core.runtime.storage import cache_dir, file_digest, way_out
 from ssbsn_cli.core.runtime.temporary import move_into_place, temporary_file
 from ssbsn_cli.core.types import Notify, Progress
 from ssbsn_cli.core.weights.download import download
@@ -180,10 +179,8 @@ def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
                     )
                 move_into_place(new, place)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise SsbsnError(
             f"{home}: {error.strerror or error}.",
-            ("Free some space" if full else "Check the path and its permissions")
-            + ", or choose another place with SSBSN_CACHE.",
+            f"{way_out(error)}, or choose another place with SSBSN_CACHE.",
         ) from None
     progress(len(address.files), len(address.files))
