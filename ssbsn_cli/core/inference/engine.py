@@ -29,20 +29,9 @@ _MEMORY_ERRORS = (torch.OutOfMemoryError, MemoryError, RuntimeError)
 class Engine:
     """Cuts images into tiles, denoises each, and blends the results.
 
-    Parameters
-    ----------
-    predictor : Predictor
-        Denoises tiles.
-    tiling : Tiling
-        How images are cut.
-    strength : float
-        Blend with the original: 0 is the original, 1 is the network's result.
-    detail : bool
-        Whether to give detail back; see `recover_detail`.
-    seed : int
-        Seed of the first tile, the same for each image.
-    notify : callable
-        Called with sentences that a user should read.
+    A `strength` below 1 also blends them with the original, which is the result at 0. `detail` is
+    whether to give detail back; see `recover_detail`. `seed` is that of the first tile of each
+    image.
     """
 
     predictor: Predictor

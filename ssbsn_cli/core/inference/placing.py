@@ -39,25 +39,11 @@ class Naming:
 
 
 class Layout:
-    """Names the results of photos.
+    """Names the results of photos: the inputs, and those that a list names.
 
-    Parameters
-    ----------
-    naming : Naming
-        The user's options.
-    inputs : sequence of str
-        The inputs that the user named.
-    listed : bool
-        Whether a list names more inputs; this counts as several, even if the list names only one.
-
-    Attributes
-    ----------
-    into : Path or None
-        The directory of all results, if there is one.
-    suffix : str
-        The end of the stems of results.
-    to_stdout : bool
-        Whether the result goes to standard output.
+    A list counts as several inputs, even if it names only one. All results go into the directory
+    `into`, if there is one, or to standard output if `to_stdout` is set. Their stems end with
+    `suffix`.
 
     Raises
     ------

@@ -74,17 +74,10 @@ class _Axis:
 
 @dataclass(frozen=True)
 class Curve:
-    """A line of a chart.
+    """A line of a chart, and its label in the legend and the tooltips.
 
-    Parameters
-    ----------
-    label : str
-        For the legend and the tooltips.
-    style : str
-        A class of the page's style sheet: "raw", "smooth", "check", "noisy", or "red", "green",
-        "blue".
-    points : sequence of (float, float)
-        Step (or another x) and value, all finite; x rises and is not negative.
+    `style` is a class of the page's style sheet: "raw", "smooth", "check", "noisy", "red", "green"
+    or "blue". Each point is a step (or another x, which rises and is not negative) and a value.
     """
 
     label: str
