@@ -13,9 +13,9 @@ from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging.adjust import upright
 from ssbsn_cli.core.imaging.codec import Refusal, damaged
 from ssbsn_cli.core.imaging.formats import sniff
+from ssbsn_cli.core.imaging.keeping import without_claims
 from ssbsn_cli.core.imaging.photo import Photo
 from ssbsn_cli.core.imaging.raw import RAW, develop
-from ssbsn_cli.core.imaging.xmp import without_claims
 from ssbsn_cli.core.types import RawSpace
 
 # Users must ask for larger photos: decoding 512 megapixels takes about 3 GB.

@@ -12,11 +12,11 @@ from tifffile import PHOTOMETRIC, TiffPage
 from ssbsn_cli.core.imaging.adjust import settle_turn
 from ssbsn_cli.core.imaging.codec import cut_short, damaged
 from ssbsn_cli.core.imaging.formats import sniff
+from ssbsn_cli.core.imaging.keeping import without_claims
 from ssbsn_cli.core.imaging.photo import Metadata, Pixels
 from ssbsn_cli.core.imaging.reading import explained
 from ssbsn_cli.core.imaging.tiff import TIFF, normalise, read_metadata
 from ssbsn_cli.core.imaging.tiff_pages import find_photo, open_tiff
-from ssbsn_cli.core.imaging.xmp import without_claims
 
 # Images with more bytes of pixels than this are streamed from their files.
 STREAM_BYTES = 1 << 30

@@ -1,4 +1,4 @@
-"""Writing photos in every format, with as much of their metadata as it keeps."""
+"""Writing photos in every format."""
 
 from __future__ import annotations
 
@@ -12,27 +12,12 @@ import numpy as np
 
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging.adjust import BARELY, convert_depth, is_opaque, straighten_alpha
-from ssbsn_cli.core.imaging.exif_fields import add_resolution, movable_exif, resolution_of
 from ssbsn_cli.core.imaging.formats import CODECS, format_of_path, stored_dtype
+from ssbsn_cli.core.imaging.keeping import keep_metadata
 from ssbsn_cli.core.imaging.photo import BEYOND, Metadata, Photo, Pixels
-from ssbsn_cli.core.imaging.profile import SRGB, profile_of_cicp
 from ssbsn_cli.core.imaging.tiff_stream import TiffImage
 from ssbsn_cli.core.imaging.tiff_write import write_tiff_tiles
-from ssbsn_cli.core.imaging.xmp import EXTENSION, without
 from ssbsn_cli.core.runtime.storage import atomic_output
-
-_WORDS = {
-    "exif": "EXIF",
-    "xmp": "XMP",
-    "xmp_extension": "the extended XMP",
-    "icc": "the colour profile",
-    "cicp": "the HDR colour space",
-    "iptc": "the IPTC captions",
-    "resolution": "the print resolution",
-    "text": "comments",
-}
-# The most pixels per inch that JPEG holds.
-_MAX_RESOLUTION = 65535
 
 
 def write_photo(
@@ -166,65 +151,9 @@ def _goes_beyond(color: Pixels) -> bool:
 
 
 def _kept(metadata: Metadata, format: str, channels: int, strip_metadata: bool) -> Metadata:
-    """Return the metadata that are written with a photo in a format.
-
-    If the format lacks a field, an equivalent one is used: a colour space in numbers becomes a
-    profile, and a resolution becomes EXIF. ``lost`` also names what the format does not keep.
-    `channels` counts alpha.
-    """
     if strip_metadata:
         return Metadata(lost=metadata.lost)
-    codec, lost = CODECS[format], list(metadata.lost)
-    kept, grey = metadata, channels <= 2
-    if kept.icc and not (_fits(kept.icc, grey) and (codec.grey or not grey)):
-        kept = replace(kept, icc=b"")
-        lost.append("a colour profile that is damaged or not for such pixels")
-    if kept.cicp and "cicp" not in codec.keeps:
-        # If no profile can be kept either, viewers assume sRGB.
-        icc = kept.icc or profile_of_cicp(kept.cicp, grey and codec.grey)
-        plain = kept.cicp == SRGB and "icc" not in codec.keeps
-        kept = replace(kept, icc=b"" if plain else icc, cicp=b"" if icc else kept.cicp)
-    kept = replace(kept, resolution=_sane(kept.resolution))
-    resolution = kept.resolution or _sane(resolution_of(kept.exif))
-    if resolution and "resolution" in codec.keeps:
-        kept = replace(kept, resolution=resolution)
-    elif resolution and "exif" in codec.keeps:
-        kept = replace(kept, resolution=None)
-    added = None if kept.resolution or resolution_of(kept.exif) else resolution
-    if kept.exif and (codec.moves_exif or added):
-        exif, left_out = movable_exif(kept.exif)
-        kept = replace(kept, exif=exif)
-        lost += [left_out] if left_out else []
-    if added:
-        kept = replace(kept, exif=add_resolution(kept.exif, added))
-    if kept.xmp_extension and "xmp_extension" not in codec.keeps:
-        kept = replace(kept, xmp=without(kept.xmp, EXTENSION)[0])
-    for field, word in _WORDS.items():
-        value = getattr(kept, field)
-        if value and _size(value) > codec.keeps.get(field, 0):
-            kept = replace(kept, **{field: getattr(Metadata(), field)})
-            lost.append(word)
-    return replace(kept, lost=tuple(dict.fromkeys(lost)))
-
-
-def _fits(icc: bytes, grey: bool) -> bool:
-    """Return whether a profile is valid and for such pixels."""
-    whole = int.from_bytes(icc[:4], "big") <= len(icc)
-    return whole and icc[36:40] == b"acsp" and icc[16:20] == (b"GRAY" if grey else b"RGB ")
-
-
-def _sane(resolution: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Return the resolution if every format can hold it, otherwise None."""
-    known = resolution is not None and all(1 <= value <= _MAX_RESOLUTION for value in resolution)
-    return resolution if known else None
-
-
-def _size(value: bytes | tuple[object, ...]) -> int:
-    """Return the size of a `Metadata` value in bytes; 1 for a resolution."""
-    if isinstance(value, bytes):
-        return len(value)
-    texts = [text.encode() for pair in value if isinstance(pair, tuple) for text in pair]
-    return max(1, sum(map(len, texts)))
+    return keep_metadata(metadata, CODECS[format], channels)
 
 
 def _encode(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import replace
 from xml.parsers import expat
 
-from ssbsn_cli.core.imaging.photo import DEPTH_MAP, GAIN_MAP, Metadata
+from ssbsn_cli.core.imaging.photo import DEPTH_MAP, GAIN_MAP
 
 LOST_VIDEO = "the video of a motion photo"
 Claims = tuple[tuple[str, str, str | None], ...]
@@ -58,12 +57,6 @@ def join_extension(xmp: bytes, extension: bytes) -> tuple[bytes, bytes]:
     """Undo `extend`; packets that other programs have split do not change."""
     only = xmp == _ONLY_EXTENSION % extension_id(xmp)
     return (extension, b"") if only and extension else (xmp, extension)
-
-
-def without_claims(metadata: Metadata) -> Metadata:
-    """Remove claims of a gain map, a video or the like from XMP: only one picture is read."""
-    xmp, claimed = without(metadata.xmp, CLAIMS)
-    return replace(metadata, xmp=xmp, lost=tuple(dict.fromkeys((*metadata.lost, *claimed))))
 
 
 def without(xmp: bytes, claims: Claims) -> tuple[bytes, tuple[str, ...]]:
