@@ -36,7 +36,7 @@ def papers_network(channels: int) -> LoadedWeights:
     descriptor = Descriptor("ssbsn", {"channels": channels}, refine="r3")
     network = descriptor.build()
     network.initialise(0)
-    return LoadedWeights(network.eval(), descriptor, f"SS-BSN C={channels}", SAMPLE, "")
+    return LoadedWeights(network.eval(), descriptor, f"SS-BSN C={channels}", "")
 
 
 def photo(side: int) -> np.ndarray[Any, Any]:

@@ -44,7 +44,7 @@ def denoiser(**settings):
     network = author_network(8, ("ss",))
     descriptor = Descriptor("ssbsn", {"channels": 8, "blocks": ["ss"]}, refine="none")
     said = []
-    weights = LoadedWeights(network, descriptor, "tiny", None, "")
+    weights = LoadedWeights(network, descriptor, "tiny", "")
     made = load_denoiser(weights, notify=said.append, device="cpu", detail="off", **settings)
     return made, said
 

@@ -301,7 +301,7 @@ def denoiser(request):
     network = make_network("ssbsn")
     parameters = {"channels": 12, "blocks": ["plain", "ss", "ss"]}
     descriptor = Descriptor("ssbsn", parameters, refine=request.param)
-    weights = LoadedWeights(network, descriptor, "tiny", None, "0" * 64)
+    weights = LoadedWeights(network, descriptor, "tiny", "0" * 64)
     return load_denoiser(weights, device="cpu", precision="fp32", tile=64)
 
 

@@ -137,7 +137,7 @@ def weights(name: str) -> LoadedWeights:
     with CUDA:
         network = DESCRIPTORS[name].build().eval()
     assert {p.device for p in network.parameters()} == {CUDA}
-    return LoadedWeights(network, DESCRIPTORS[name], name, None, "")  # type: ignore[arg-type]
+    return LoadedWeights(network, DESCRIPTORS[name], name, "")
 
 
 def noisy(*shape: int) -> np.ndarray[Any, Any]:

@@ -120,7 +120,7 @@ def test_who_stops_listening_leaves_no_thread():
 def test_as_many_tiles_at_once_as_cores_and_memory_allow(monkeypatch, kind, cores, free, expected):
     monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
     monkeypatch.setattr(tiles, "free_memory", lambda _: free)
-    weights = LoadedWeights(UNet(), Descriptor("unet"), "tiny", None, "")
+    weights = LoadedWeights(UNet(), Descriptor("unet"), "tiny", "")
     chosen = tiles.choose_workers(weights, torch.device(kind), torch.float32, 512)
     assert chosen == expected
 

@@ -57,7 +57,7 @@ def test_a_gpu_is_found():
 
 
 def test_less_free_memory_means_smaller_tiles(monkeypatch):
-    weights = LoadedWeights(SSBSN(), Descriptor("ssbsn"), "ssbsn", None, "")
+    weights = LoadedWeights(SSBSN(), Descriptor("ssbsn"), "ssbsn", "")
     sides = []
     for free in (64 << 30, 2 << 30, 256 << 20, 16 << 20, 0):
         monkeypatch.setattr(tiles, "free_memory", lambda _, free=free: free)
@@ -70,7 +70,7 @@ def test_less_free_memory_means_smaller_tiles(monkeypatch):
 def test_a_gpu_gets_larger_tiles_unless_results_would_depend_on_them(monkeypatch):
     monkeypatch.setattr(tiles, "free_memory", lambda _: 64 << 30)
     for network, name, sides in ((UNet(), "unet", [512, 1024]), (SSBSN(), "ssbsn", [256, 256])):
-        weights = LoadedWeights(network, Descriptor(name), name, None, "")
+        weights = LoadedWeights(network, Descriptor(name), name, "")
         devices = map(torch.device, ("cpu", "cuda"))
         assert [tiles.choose_tile(weights, each, torch.float16) for each in devices] == sides
 

@@ -175,7 +175,7 @@ def test_drawings_have_lines_and_letters():
 # Noise by name
 
 
-@pytest.mark.parametrize("name", [name for name in NOISES if name != "monochrome"])
+@pytest.mark.parametrize("name", NOISES)
 def test_every_name_makes_noise_of_its_own(name):
     strength = {"speckle": 0.1, "impulses": 0.05, "poisson": 30}.get(name, 20)
     picture = scene().transpose(1, 2, 0)

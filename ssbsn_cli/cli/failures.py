@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import typer
 
@@ -38,48 +37,35 @@ def _of_the_system(error: OSError) -> SsbsnError:
     return SsbsnError(f"{where}{error.strerror or error}", hint)
 
 
-def _out_of_memory(_: MemoryError) -> SsbsnError:
-    return DeviceError("Out of memory.", "Use a smaller --tile, or close other programs.")
-
-
-# For each kind of exception, the exit code, and a function that makes it an error with a hint.
-_ERRORS: dict[type[Exception], tuple[int, Callable[[Any], SsbsnError]]] = {
-    OptionError: (_USAGE, lambda error: error),
-    DeviceError: (UNAVAILABLE, lambda error: error),
-    WeightsError: (UNAVAILABLE, lambda error: error),
-    SsbsnError: (FAILED, lambda error: error),
-    MemoryError: (UNAVAILABLE, _out_of_memory),
-    OSError: (FAILED, _of_the_system),
-}
-
-
 def explain(error: Exception) -> tuple[int, SsbsnError]:
-    """Look up an exception in `_ERRORS`.
+    """Return the exit code of a command that ends with an exception, and an error with a hint.
 
-    Returns
-    -------
-    code : int
-        The exit code of a command that ends with it.
-    explained : SsbsnError
-        What is wrong, and what to do.
-
-    Raises
-    ------
-    Exception
-        `error` itself, if it is a defect of this program.
+    An exception that is a defect of this program is raised again.
     """
-    for kind in type(error).__mro__:
-        if kind in _ERRORS:
-            code, make = _ERRORS[kind]
-            explained = make(error)
-            # Using the command differently would not help.
-            cause = error.__cause__
-            if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-                code = FAILED
-            if explained is not error:
-                explained.__cause__ = error
-            return code, explained
-    raise error
+    explained: SsbsnError
+    match error:
+        case OptionError():
+            code, explained = _USAGE, error
+        case DeviceError() | WeightsError():
+            code, explained = UNAVAILABLE, error
+        case SsbsnError():
+            code, explained = FAILED, error
+        case MemoryError():
+            code = UNAVAILABLE
+            explained = DeviceError(
+                "Out of memory.", "Use a smaller --tile, or close other programs."
+            )
+        case OSError():
+            code, explained = FAILED, _of_the_system(error)
+        case _:
+            raise error
+    # Using the command differently would not help.
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        code = FAILED
+    if explained is not error:
+        explained.__cause__ = error
+    return code, explained
 
 
 def explain_photo(error: Exception, name: str) -> SsbsnError:

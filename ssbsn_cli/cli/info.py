@@ -68,11 +68,11 @@ def _inspect(
     max_pixels: int | None,
 ) -> None:
     # Imported here, since PyTorch takes seconds.
-    from ssbsn_cli.core.evaluation.outputs import write_file
     from ssbsn_cli.core.inference.denoiser import load_denoiser
     from ssbsn_cli.core.inference.inspecting import inspect_photo
     from ssbsn_cli.core.inference.placing import refuse_report
     from ssbsn_cli.core.report.photos import Inspected, make_noise_report
+    from ssbsn_cli.core.runtime.storage import write_output
 
     if report:
         refuse_report(report, overwrite, photos)
@@ -96,7 +96,7 @@ def _inspect(
         if report:
             drawn.append(inspected)
     if report and drawn:
-        write_file(report, make_noise_report(drawn), overwrite)
+        write_output(report, make_noise_report(drawn), overwrite)
         out.say(f"Written: {report}")
     if failed := len(photos) - shown:
         out.say(f"{failed} failed.")

@@ -123,10 +123,7 @@ class Output:
     def progress(self, *, counted: bool = True) -> Iterator[Progress]:
         """Show progress bars on stderr inside this block, if stderr is a terminal.
 
-        Parameters
-        ----------
-        counted : bool
-            Show "done/total" instead of a percentage.
+        If `counted`, they show "done/total" instead of a percentage.
         """
         # Imported here, so that --help need not wait for it.
         from rich.progress import (

@@ -55,7 +55,7 @@ def open_cache(
     Parameters
     ----------
     photos : sequence of Path
-        Photographs, or DND's ``images_srgb/*.mat``.
+        One photograph or more, or DND's ``images_srgb/*.mat``.
     directory : Path
         Where caches are kept; created if it is missing.
     side : int
@@ -78,13 +78,6 @@ def open_cache(
     OptionError
         No photograph can be read or fits the limit, or the cache cannot be written.
     """
-    if not photos:
-        raise OptionError("There are no photos to train on.", "Name a folder of noisy photos.")
-    if side < 1 or limit_bytes < 1:
-        raise OptionError(
-            f"A cache of {limit_bytes} bytes in windows of {side} pixels holds nothing.",
-            "Give numbers above zero.",
-        )
     sizes, key = _identify(photos, side, limit_bytes)
     path = directory / f"crops-{key}"
     cache = load(path, key, reused=True)

@@ -17,19 +17,10 @@ CROP, NOISE, STEP = 0, 2, 3
 
 
 def philox(seed: int, number: int, stream: int) -> np.random.Philox:
-    """Return the random numbers that belong only to one crop or one step.
+    """Return the random numbers that belong only to one crop or one step, by its number.
 
-    Parameters
-    ----------
-    seed, number : int
-        The seed, from 0 to 2**64 - 1, and the number of the crop or the step.
-    stream : int
-        Their purpose: `CROP` or `NOISE` of a crop, or `STEP`.
-
-    Raises
-    ------
-    OptionError
-        The seed is out of range.
+    The seed is from 0 to 2**64 - 1. `stream` is their purpose: `CROP` or `NOISE` of a crop, or
+    `STEP`.
     """
     # The raw numbers of Philox are the same in all releases of NumPy, unlike its distributions. Key
     # and counter give every crop its own numbers.
@@ -54,11 +45,6 @@ class Batching:
         0 to 2**64 - 1.
     rank, world : int
         The number of this process, from 0, and the number of processes.
-
-    Raises
-    ------
-    OptionError
-        A number makes no sense.
     """
 
     batch_size: int

@@ -53,13 +53,11 @@ class Window:
 class CropCache:
     """Decoded photographs in a memory-mapped file.
 
-    `path` is its directory, and `key` identifies these versions of the photographs. `reused` is
-    whether it existed already. Photographs that are not in it are `skipped`, each with a reason.
-    `pixels` are all bytes, read-only.
+    `path` is its directory, and `reused` is whether it existed already. Photographs that are not in
+    it are `skipped`, each with a reason. `pixels` are all bytes, read-only.
     """
 
     path: Path
-    key: str
     reused: bool
     windows: list[Window]
     skipped: list[tuple[Path, str]]
@@ -125,7 +123,7 @@ def load(directory: Path, key: str, *, reused: bool) -> CropCache | None:
         skipped = [(Path(path), str(reason)) for path, reason in content["skipped"]]
         pixels = np.memmap(directory / PIXELS, np.uint8, "r")
         # A plain array over the same memory: slicing a memmap is several times slower.
-        cache = CropCache(directory, key, reused, windows, skipped, pixels.view(np.ndarray))
+        cache = CropCache(directory, reused, windows, skipped, pixels.view(np.ndarray))
         whole = pixels.size == content["bytes"] and windows
         if whole and all(checksum(cache.view(window)) == window.checksum for window in windows):
             return cache

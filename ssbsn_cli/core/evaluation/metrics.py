@@ -125,7 +125,7 @@ class Metric:
     compute : callable
         Takes the clean picture (the noisy one if there is none), uint8 or floats with white at
         255, and the denoised one, uint8, both (H, W, C); returns the score. Raises an
-        `OptionError` if they are too small, or the clean one exceeds 0..255.
+        `OptionError` if they are too small.
     digits : int
         Decimals, as papers print them.
     higher_is_better : bool

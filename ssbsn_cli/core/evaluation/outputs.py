@@ -23,7 +23,7 @@ from ssbsn_cli.core.imaging import Photo, encode_photo
 from ssbsn_cli.core.inference.opening import refuse_links
 from ssbsn_cli.core.report.plots import spread
 from ssbsn_cli.core.runtime.device import available_cores
-from ssbsn_cli.core.runtime.storage import atomic_output
+from ssbsn_cli.core.runtime.storage import write_output
 
 # Nobody would read a table with more sections.
 _MOST_GROUPS = 12
@@ -186,13 +186,7 @@ def save_picture(folder: Path, result: Result, overwrite: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # An identical file is no error, so that an interrupted evaluation can be continued.
     if not path.is_file() or path.read_bytes() != content:
-        write_file(path, content, overwrite)
-
-
-def write_file(path: Path, content: bytes, overwrite: bool) -> None:
-    """Write a file atomically; raise `ImageError` if that fails or it exists."""
-    with atomic_output(path, overwrite) as temporary:
-        temporary.write_bytes(content)
+        write_output(path, content, overwrite)
 
 
 class PictureBook:

@@ -16,16 +16,11 @@ from ssbsn_cli.core.evaluation.evaluation_request import (
 )
 from ssbsn_cli.core.evaluation.methods import NOISY, Classical, Learned, Method, Noisy, name_rows
 from ssbsn_cli.core.evaluation.metrics import choose_metrics
-from ssbsn_cli.core.evaluation.outputs import (
-    Findings,
-    PictureBook,
-    save_picture,
-    to_csv,
-    write_file,
-)
+from ssbsn_cli.core.evaluation.outputs import Findings, PictureBook, save_picture, to_csv
 from ssbsn_cli.core.evaluation.scoring import ResultCache, evaluate
 from ssbsn_cli.core.inference.denoiser import load_denoiser
 from ssbsn_cli.core.report.evaluation import make_report
+from ssbsn_cli.core.runtime.storage import write_output
 from ssbsn_cli.core.types import Notify, Progress
 from ssbsn_cli.core.weights.registry import default_name
 
@@ -78,10 +73,9 @@ class Evaluation:
                 pass
         found = findings.summary()
         if request.csv:
-            write_file(request.csv, to_csv(found), request.overwrite)
+            write_output(request.csv, to_csv(found), request.overwrite)
         if request.report:
-            page = make_report(found, book.pictures)
-            write_file(request.report, page, request.overwrite)
+            write_output(request.report, make_report(found, book.pictures), request.overwrite)
         return found
 
     def _results(

@@ -70,8 +70,8 @@ class _Digest:
             self._small.append(_resize(rows[: whole * self._step], (self._width, whole)))
 
     def column(self, label: str) -> NDArray[np.uint8]:
-        whole = _to_rgb8(_resize(np.concatenate(self._small or self._waiting), self._size))
-        centre = _to_rgb8(np.concatenate(self._middle))
+        whole = to_rgb8(_resize(np.concatenate(self._small or self._waiting), self._size))
+        centre = to_rgb8(np.concatenate(self._middle))
         width = whole.shape[1]
         centre = centre.repeat(_ZOOM, axis=0).repeat(_ZOOM, axis=1)[:, :width]
         column = np.vstack([whole, np.full((_GAP, width, 3), 255, np.uint8), centre])
@@ -104,6 +104,7 @@ def _resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     return resized.reshape(size[1], size[0], pixels.shape[2])
 
 
-def _to_rgb8(pixels: Pixels) -> NDArray[np.uint8]:
+def to_rgb8(pixels: Pixels) -> NDArray[np.uint8]:
+    """Return pixels, (H, W, 1 or 3), as 8-bit RGB; NaN becomes black."""
     values = from_unit(np.nan_to_num(to_unit(pixels)), np.dtype(np.uint8))
     return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)))

@@ -8,13 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ssbsn_cli.core.imaging.codec import UNLIMITED, cut_short
-from ssbsn_cli.core.imaging.photo import (
-    CREDENTIALS,
-    LITTLE,
-    OTHER_PICTURES,
-    PRIVATE,
-    Metadata,
-)
+from ssbsn_cli.core.imaging.photo import CREDENTIALS, LITTLE, OTHER_PICTURES, PRIVATE, Metadata
 from ssbsn_cli.core.imaging.photoshop import MARK, read_resources, wrap_iptc
 from ssbsn_cli.core.imaging.xmp import EXTENSION, extend, extension_id, join_extension, without
 

@@ -24,6 +24,8 @@ DAMAGED = "metadata that are damaged"
 BEYOND = "what is darker than black or brighter than white"
 # Private data of fewer bytes are not worth mentioning.
 LITTLE = 1024
+# The most values (pixels times channels) of a group of rows, if it has more than one.
+_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -116,13 +118,10 @@ class Image(Protocol):
         """Return the pixels of some rows and columns, (h, w, C)."""
 
 
-def pixel_rows(pixels: Image, budget: int = 1 << 20) -> list[slice]:
-    """Cut an image into groups of rows, so that working on them needs little extra memory.
-
-    A group has at least one row, and otherwise at most `budget` values (pixels times channels).
-    """
+def pixel_rows(pixels: Image) -> list[slice]:
+    """Cut an image into groups of rows, so that working on them needs little extra memory."""
     height, width, channels = pixels.shape
-    step = max(1, budget // (width * channels))
+    step = max(1, _AT_ONCE // (width * channels))
     return [slice(top, min(top + step, height)) for top in range(0, height, step)]
 
 

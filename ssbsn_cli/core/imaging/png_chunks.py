@@ -9,14 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ssbsn_cli.core.imaging.codec import UNLIMITED
-from ssbsn_cli.core.imaging.photo import (
-    BRIGHTNESS,
-    CREDENTIALS,
-    DAMAGED,
-    LITTLE,
-    PRIVATE,
-    Metadata,
-)
+from ssbsn_cli.core.imaging.photo import BRIGHTNESS, CREDENTIALS, DAMAGED, LITTLE, PRIVATE, Metadata
 from ssbsn_cli.core.imaging.photoshop import RESOURCE, read_resources, wrap_iptc
 from ssbsn_cli.core.imaging.profile import PRIMARIES, SRGB, profile_of_gamma
 

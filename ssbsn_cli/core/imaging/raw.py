@@ -71,7 +71,7 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
     Raises
     ------
     Refusal
-        LibRaw does not support the camera, or the picture is too large.
+        LibRaw does not support the camera.
 
     References
     ----------

@@ -46,27 +46,16 @@ class Work:
 
 
 def denoise_on_cluster(
-    address: str,
-    jobs: Iterable[Job],
-    work: Work,
-    notify: Notify,
+    address: str, jobs: Iterable[Job], work: Work, notify: Notify
 ) -> Generator[tuple[Job, Outcome]]:
     """Denoise photos on a cluster whose workers see the same files.
 
     If a worker is lost, another one tries its photo again. A second try would denoise the result of
     the first, so results must not replace their photos.
 
-    Parameters
-    ----------
-    address : str
-        Of a Dask scheduler, such as ``tcp://host:8786``; a file that a scheduler wrote; "local"
-        or "local:N" for N new workers on this machine.
-    jobs : iterable of Job
-        From file to file; taken shortly before their turn.
-    work : Work
-        What to do.
-    notify : callable
-        Called with sentences that a user should read.
+    The address is that of a Dask scheduler, such as ``tcp://host:8786``, a file that a scheduler
+    wrote, "local", or "local:N" for N new workers on this machine. Jobs go from file to file; they
+    are taken shortly before their turn.
 
     Yields
     ------

@@ -45,12 +45,7 @@ def count_workers_here(address: str) -> int | None:
 def connect(address: str, device: str) -> Iterator[Client]:
     """Connect to a scheduler, or start one and its workers, until the block ends.
 
-    Parameters
-    ----------
-    address : str
-        As for `denoise_on_cluster`.
-    device : str
-        As in `Settings`; it decides how many workers are started.
+    `address` is as for `denoise_on_cluster`. `device` decides how many workers are started.
 
     Raises
     ------

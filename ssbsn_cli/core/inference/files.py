@@ -26,13 +26,7 @@ from ssbsn_cli.core.imaging.writing import write_rows
 from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.finding import STREAM
 from ssbsn_cli.core.inference.jobs import Job
-from ssbsn_cli.core.inference.opening import (
-    Opened,
-    Opening,
-    Outcome,
-    open_groups,
-    write_comparison,
-)
+from ssbsn_cli.core.inference.opening import Opened, Opening, Outcome, open_groups, write_comparison
 from ssbsn_cli.core.inference.settings import FileOptions
 from ssbsn_cli.core.runtime.process import stdout
 from ssbsn_cli.core.runtime.temporary import give_up_claim

@@ -70,14 +70,9 @@ class PassedOver:
 
 @dataclass(frozen=True)
 class Finder:
-    """Searches inputs for photos.
+    """Searches inputs for photos; if `recursive`, also in subfolders, except for `skip`.
 
-    Parameters
-    ----------
-    recursive : bool
-        Whether to search subfolders. Links to folders are never followed.
-    skip : Path or None
-        A folder that is not searched.
+    Links to folders are never followed.
     """
 
     recursive: bool
@@ -88,17 +83,9 @@ class Finder:
     ) -> Iterator[Found | PassedOver | OSError]:
         """Search inputs in the given order, and folders in the order of names.
 
-        Parameters
-        ----------
-        inputs : sequence of str
-            Photos, folders, or `STREAM`.
-        listed : iterable of str
-            More photos and folders. Each is taken when it is its turn.
-
-        Yields
-        ------
-        Found or PassedOver or OSError
-            A photo, a file or folder that is skipped, or why a folder cannot be read.
+        `inputs` are photos, folders, or `STREAM`. `listed` are more photos and folders; each is
+        taken when it is its turn. Yields photos, files and folders that are skipped, and why a
+        folder cannot be read.
         """
         named = defaultdict(list)
         for text in inputs:

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from PIL import ImageCms
 
 from ssbsn_cli.core.imaging import Metadata, read_photo
+from ssbsn_cli.core.imaging.compare import to_rgb8
 from ssbsn_cli.core.imaging.photo import Image, Pixels
 from ssbsn_cli.core.imaging.tiff_stream import open_large_tiff
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.measured import NoiseFigures, describe_noise
 from ssbsn_cli.core.runtime.process import silenced_libraries
-from ssbsn_cli.core.types import from_unit, to_unit, white_of
+from ssbsn_cli.core.types import to_unit, white_of
 
 # The measured parts: their side, and their largest number, down and across.
 _SIDE, _DOWN, _ACROSS = 256, 4, 6
@@ -29,14 +30,9 @@ _GREY_LEVELS = 255
 
 
 class Inspection(NamedTuple):
-    """The description of a photo.
+    """The facts about a photo, and a part of it before and after denoising, (h, w, 3) uint8.
 
-    Parameters
-    ----------
-    facts : dict
-        As plain values for JSON; docs/reference.md lists them.
-    noisy, denoised : array
-        (h, w, 3) uint8: a part of the photo, before and after.
+    The facts are plain values for JSON; docs/reference.md lists them.
     """
 
     facts: dict[str, Any]
@@ -49,14 +45,8 @@ def inspect_photo(
 ) -> Inspection:
     """Describe a photo, and measure its noise on a few parts that are spread over it.
 
-    Parameters
-    ----------
-    path : Path
-        The photo. If it is a TIFF that is too large for memory, only the parts are read.
-    denoise : callable
-        Takes and returns float32 images (H, W, C) with white at 1, such as a `Denoiser`.
-    max_pixels : int, optional
-        As for `read_photo`.
+    If it is a TIFF that is too large for memory, only the parts are read. `denoise` takes and
+    returns float32 images (H, W, C) with white at 1; `max_pixels` is as for `read_photo`.
 
     Raises
     ------
@@ -96,7 +86,7 @@ def inspect_photo(
     shown = max(range(len(parts)), key=lambda n: (parts[n].size, -abs(n - middle)))
     return Inspection(
         facts | _describe(parts, noisy, denoised),
-        *(_picture(side[shown]) for side in (noisy, denoised)),
+        *(to_rgb8(side[shown]) for side in (noisy, denoised)),
     )
 
 
@@ -143,17 +133,9 @@ def _describe(
 
 
 def noise_facts(noisy: NDArray[np.float64], denoised: NDArray[np.float64]) -> dict[str, Any]:
-    """Describe the noise of one photo as plain values for JSON.
+    """Describe the noise of one photo, from parts as for `describe_noise`.
 
-    Parameters
-    ----------
-    noisy, denoised : array
-        As for `describe_noise`.
-
-    Returns
-    -------
-    dict
-        ``noise`` and ``finding``; docs/reference.md explains both.
+    Returns ``noise`` and ``finding`` as plain values for JSON; docs/reference.md explains both.
     """
     noise = describe_noise(noisy, denoised)
     return {
@@ -209,9 +191,3 @@ def _finding(noise: NoiseFigures | None) -> str:
         f"deviation, by brightness and channel; the median is {typical:.1f}). Neighbours "
         f"correlate by {across:z.2f} side by side and {down:z.2f} one above the other."
     )
-
-
-def _picture(part: Pixels) -> NDArray[np.uint8]:
-    """Return a part as 8-bit RGB; NaN becomes black."""
-    picture = from_unit(np.nan_to_num(part, posinf=1).astype(np.float32), np.dtype(np.uint8))
-    return np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture

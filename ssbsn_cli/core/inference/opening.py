@@ -38,16 +38,9 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 
 @dataclass
 class Opened:
-    """A photo that can be denoised and whose result can be written.
+    """A photo that can be denoised, and whose result, of this format, can be written.
 
-    Parameters
-    ----------
-    photo : Photo
-        Its pixels, which the result will replace.
-    format : str
-        Of the result.
-    comparison : Comparison or None
-        Holds the original, if a comparison is requested.
+    The result will replace its pixels. `comparison` holds the original if one is requested.
     """
 
     photo: Photo

@@ -10,13 +10,7 @@ from pathlib import Path
 
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging import format_of_path, is_photo_name, result_extension
-from ssbsn_cli.core.inference.finding import (
-    DEFAULT_SUFFIX,
-    STREAM,
-    Found,
-    is_special,
-    split_name,
-)
+from ssbsn_cli.core.inference.finding import DEFAULT_SUFFIX, STREAM, Found, is_special, split_name
 from ssbsn_cli.core.runtime.storage import refuse_output
 
 
@@ -45,25 +39,11 @@ class Naming:
 
 
 class Layout:
-    """Names the results of photos.
+    """Names the results of photos: the inputs, and those that a list names.
 
-    Parameters
-    ----------
-    naming : Naming
-        The user's options.
-    inputs : sequence of str
-        The inputs that the user named.
-    listed : bool
-        Whether a list names more inputs; this counts as several, even if the list names only one.
-
-    Attributes
-    ----------
-    into : Path or None
-        The directory of all results, if there is one.
-    suffix : str
-        The end of the stems of results.
-    to_stdout : bool
-        Whether the result goes to standard output.
+    A list counts as several inputs, even if it names only one. All results go into the directory
+    `into`, if there is one, or to standard output if `to_stdout` is set. Their stems end with
+    `suffix`.
 
     Raises
     ------
@@ -114,12 +94,7 @@ class Layout:
     def target(self, source: str | None, below: str, keep_extension: bool) -> str | None:
         """Return where a photo's result goes; None is standard output.
 
-        Parameters
-        ----------
-        source, below : str or None, str
-            As in `Found`.
-        keep_extension : bool
-            Whether the photo's own extension stays in the name; see `needs_extension`.
+        `source` and `below` are from `Found`, and `keep_extension` is from `needs_extension`.
         """
         if self.to_stdout or self._file or source is None:
             return self._file

@@ -35,19 +35,10 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
-        """Make the prediction that training compares with its target.
+        """Make the prediction that training compares with its target, not clipped.
 
-        Parameters
-        ----------
-        x : Tensor
-            Noisy images, (B, 3, H, W); H and W are multiples of `stride`.
-        stride : int, optional
-            PD stride, for networks that use PD.
-
-        Returns
-        -------
-        Tensor
-            (B, 3, H, W), not clipped.
+        It maps (B, 3, H, W) to the same shape. H and W are multiples of `stride`, the PD stride,
+        for networks that use PD.
         """
 
     @abstractmethod

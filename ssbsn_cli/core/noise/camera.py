@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.noise.bayer import PATTERNS, demosaic_noise, sample
 from ssbsn_cli.core.noise.kinds import Floats, Range, blurred, log_uniform, photons
-from ssbsn_cli.core.noise.sensor import Sensor
-from ssbsn_cli.core.noise.srgb import beyond_range
-from ssbsn_cli.core.noise.tone import Tone
+from ssbsn_cli.core.noise.sensor import PATTERNS, Sensor, demosaic_noise, sample
+from ssbsn_cli.core.noise.tone import Tone, beyond_range
 
 # Filters reach into this margin, which is cropped at the end.
 _MARGIN = 8
@@ -45,11 +42,6 @@ class Camera:
     contrast, gamma : (float, float)
         Of `Tone`: the S of those that are toned, and the power of those that have one; uniform.
 
-    Raises
-    ------
-    OptionError
-        A range or a fraction makes no sense.
-
     References
     ----------
     .. [1] T. Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019.
@@ -78,18 +70,6 @@ class Camera:
     beyond: float = 0.0
     contrast: Range = (-0.6, 0.8)
     gamma: Range = (2.0, 2.4)
-
-    def __post_init__(self) -> None:
-        limits = {"deviation": (1e-3, 255), "contrast": (-1, 0.99), "gamma": (1, 4)}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            low, high = value if isinstance(value, tuple) else (value, value)
-            least, most = limits.get(field.name, (0, 1))
-            if not least <= low <= high <= most:
-                raise OptionError(
-                    f"The {field.name} of the camera is {value}.",
-                    f"Give numbers from {least} to {most}, the lower one first.",
-                )
 
     def add(self, photo: Floats, rng: np.random.Generator) -> Floats:
         """Return an sRGB photograph (H, W, 3) with noise, neither clipped nor rounded."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.imaging.photo import Image
+from ssbsn_cli.core.types import white_of
 
 SIDE = 32
 # The most levels of brightness, and how many parts each needs on average.
@@ -43,19 +44,9 @@ class FlatParts:
 
 
 def cut(pixels: Image, most: int = 1 << 30) -> NDArray[np.float64]:
-    """Cut a photograph into parts without overlap.
+    """Cut a photograph, (H, W, C), into parts without overlap, (n, 32, 32, C) with white at 1.
 
-    Parameters
-    ----------
-    pixels : Image
-        (H, W, C) integers, or floats with white at 1. Only the returned parts are read.
-    most : int
-        The most parts to return; they are evenly spread.
-
-    Returns
-    -------
-    array
-        (n, 32, 32, C) with white at 1; n may be 0.
+    There are at most `most` parts, evenly spread, and maybe none. Only they are read.
     """
     rows, columns, channels = *(length // SIDE for length in pixels.shape[:2]), pixels.shape[2]
     total = rows * columns
@@ -64,22 +55,13 @@ def cut(pixels: Image, most: int = 1 << 30) -> NDArray[np.float64]:
     for part, at in zip(parts, chosen.tolist(), strict=True):
         top, left = SIDE * (at // columns), SIDE * (at % columns)
         part[...] = pixels[top : top + SIDE, left : left + SIDE]
-    white = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1
-    return np.asarray(parts / np.float64(white), np.float64)
+    return np.asarray(parts / np.float64(white_of(pixels.dtype)), np.float64)
 
 
 def find_flat(parts: NDArray[np.float64]) -> FlatParts | None:
-    """Find the parts of a photograph that vary least, for each level of brightness.
+    """Find the parts, from `cut`, that vary least, for each level of brightness.
 
-    Parameters
-    ----------
-    parts : array
-        From `cut`.
-
-    Returns
-    -------
-    FlatParts or None
-        None if there are too few parts that are neither black nor white.
+    Returns None if too few parts are neither black nor white.
     """
     brightness, inside = neither_black_nor_white(parts)
     parts, brightness = parts[inside], brightness[inside]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from ssbsn_cli.core.noise.flat import SIDE, find_flat
-from ssbsn_cli.core.noise.srgb import beyond_range, from_srgb, srgb_slope, to_srgb
+from ssbsn_cli.core.noise.tone import beyond_range, from_srgb, srgb_slope, to_srgb
 
 _Floats = NDArray[np.float32]
 
@@ -53,23 +53,10 @@ class LiftedNoise:
         *,
         beyond: bool = False,
     ) -> _Floats:
-        """Return an sRGB photograph (H, W, 3) with the noise.
+        """Return an sRGB photograph, (H, W, 3) float32 in [0, 1], with the noise, not rounded.
 
-        Parameters
-        ----------
-        photo : numpy.ndarray
-            (H, W, 3) float32 in [0, 1].
-        rng : numpy.random.Generator
-            Makes all random choices.
-        factor : float, optional
-            The strength relative to the photograph it comes from; by default random, 0.5 to 2.
-        beyond : bool
-            Whether black and white stand for darker and brighter light.
-
-        Returns
-        -------
-        numpy.ndarray
-            (H, W, 3) float32 in [0, 1], not rounded.
+        `factor` is the strength relative to the photograph it comes from; by default random, 0.5 to
+        2. `beyond` is whether black and white stand for darker and brighter light.
         """
         height, width = photo.shape[:2]
         # The filters must fit even if the photograph is small.
@@ -89,18 +76,7 @@ class LiftedNoise:
 
 
 def lift_from(parts: NDArray[np.float64]) -> LiftedNoise | None:
-    """Lift noise from parts of one photograph.
-
-    Parameters
-    ----------
-    parts : array
-        From `ssbsn_cli.core.noise.flat.cut`.
-
-    Returns
-    -------
-    LiftedNoise or None
-        None if too few of them are flat.
-    """
+    """Lift noise from parts of one photograph, as `cut` makes them; None if too few are flat."""
     flat = find_flat(parts)
     if flat is None:
         return None

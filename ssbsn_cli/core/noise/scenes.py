@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ssbsn_cli.core.noise.kinds import Floats
-from ssbsn_cli.core.noise.srgb import from_srgb, to_srgb
+from ssbsn_cli.core.noise.tone import from_srgb, to_srgb
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,8 @@ class Scenes:
     def draw(self, source: Floats, side: int, rng: np.random.Generator) -> Floats:
         """Make a clean picture from a part of a photograph.
 
-        Parameters
-        ----------
-        source : array
-            (H, W, 3) float32 in [0, 1], at least `side` high and wide.
-        side : int
-            Height and width of the result.
-        rng : numpy.random.Generator
-            Makes all random choices.
-
-        Returns
-        -------
-        array
-            (side, side, 3) float32 in [0, 1], C-contiguous.
+        `source` is (H, W, 3) float32 in [0, 1], at least `side` high and wide. The result is
+        (side, side, 3) float32 in [0, 1], C-contiguous.
         """
         if self.drawn and rng.random() < self.drawn:
             return drawing(side, rng)
@@ -72,17 +61,7 @@ class Scenes:
 def drawing(side: int, rng: np.random.Generator) -> Floats:
     """Draw lines, areas, letters and gradients, as on screenshots and in documents.
 
-    Parameters
-    ----------
-    side : int
-        Height and width.
-    rng : numpy.random.Generator
-        Makes all random choices.
-
-    Returns
-    -------
-    array
-        (side, side, 3) float32, multiples of 1/255.
+    The result is (side, side, 3) float32, multiples of 1/255.
     """
     canvas = np.empty((side, side, 3), np.float32)
     canvas[:] = _color(rng)

@@ -45,27 +45,22 @@ def _saved(extension: str) -> Callable[[float], _Add]:
     )
 
 
-def _camera(strength: float) -> _Add:
-    return Camera(deviation=(strength, strength)).add
-
-
-_ENTRIES = {
+NOISES = {
     "white": _Entry("deviation", 0, 255, _of(lambda d: White(d, 0, 0, 0))),
     "equal": _Entry("deviation, equal in all channels", 0, 255, _of(lambda d: White(d, 1, 0, 0))),
     "soft": _Entry("deviation, correlated", 0, 255, _of(lambda d: White(d, 0, 0, 1))),
-    "camera": _Entry("deviation", 0.001, 255, _camera),
-    "grain": _Entry("deviation", 0.001, 255, _of(lambda d: Grain(d))),
-    "banding": _Entry("deviation", 0.001, 255, _of(lambda d: Banding(d))),
+    "camera": _Entry("deviation", 0.001, 255, _of(Camera)),
+    "grain": _Entry("deviation", 0.001, 255, _of(Grain)),
+    "banding": _Entry("deviation", 0.001, 255, _of(Banding)),
     "poisson": _Entry("photons at white", 0.1, 1e6, _of(Poisson)),
     "speckle": _Entry("deviation of the factor", 0.001, 4, _of(Speckle)),
     "impulses": _Entry("part of the pixels", 1e-6, 1, _of(lambda d: Impulses(d, 1.0))),
     "jpeg": _Entry("quality", 1, 100, _saved(".jpg")),
     "webp": _Entry("quality", 1, 100, _saved(".webp")),
 }
-NOISES = (*_ENTRIES, "monochrome")
 NEEDS = (
     "Write NAME:STRENGTH, several joined by +, such as white:25 or camera:10+jpeg:50. Names: "
-    + ", ".join(f"{name} ({entry.unit})" for name, entry in _ENTRIES.items())
+    + ", ".join(f"{name} ({entry.unit})" for name, entry in NOISES.items())
     + ", and monochrome, which takes the colours away and has no strength."
 )
 
@@ -92,20 +87,10 @@ class NamedNoise:
             _parse(stage)
 
     def pair(self, clean: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Add the noise to a photograph.
+        """Add the noise to an sRGB photograph; return the noisy and the clean one.
 
-        Parameters
-        ----------
-        clean : array
-            (H, W, 3) float32 in [0, 1], sRGB.
-        rng : numpy.random.Generator
-            The same generator state gives the same result.
-
-        Returns
-        -------
-        noisy, clean : array
-            (H, W, 3) float32. Only saving clips or rounds the noisy one, and only ``monochrome``
-            changes the clean one.
+        All are (H, W, 3) float32, and `clean` is in [0, 1]. Only saving clips or rounds the noisy
+        one, and only ``monochrome`` changes the clean one.
         """
         noisy = clean
         for stage in self.text.split("+"):
@@ -122,9 +107,9 @@ def _parse(stage: str) -> _Add | None:
     name, colon, number = stage.strip().partition(":")
     if name == "monochrome" and not colon:
         return None
-    if name not in _ENTRIES:
+    if name not in NOISES:
         raise OptionError(f"There is no noise called {stage.strip()!r}.", NEEDS)
-    entry = _ENTRIES[name]
+    entry = NOISES[name]
     try:
         strength = float(number)
     except ValueError:

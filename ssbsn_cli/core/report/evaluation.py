@@ -14,26 +14,16 @@ from ssbsn_cli.core.types import count_of
 
 _NOISY, _CLEAN = "noisy", "clean"
 
-
 #: (H, W, 3) uint8 RGB, by image and method; all pictures of an image have the same size. The
 #: methods include "noisy", and "clean" if there is a reference.
 Pictures = Mapping[str, Mapping[str, NDArray[np.uint8]]]
 
 
 def make_report(evaluation: Mapping[str, Any], pictures: Pictures) -> bytes:
-    """Draw an evaluation as one HTML page that needs no network.
+    """Draw an evaluation as one HTML page, UTF-8, that needs no network.
 
-    Parameters
-    ----------
-    evaluation : mapping
-        From `ssbsn_cli.core.evaluation.outputs.Findings.summary`.
-    pictures : mapping of mappings of arrays
-        Some of its images; see `Pictures`.
-
-    Returns
-    -------
-    bytes
-        The page, UTF-8.
+    `evaluation` is from `ssbsn_cli.core.evaluation.outputs.Findings.summary`, and `pictures` are
+    some of its images.
     """
     rows, metrics = evaluation["rows"], evaluation["metrics"]
     titles = {method["name"]: method["title"] for method in evaluation["methods"]}

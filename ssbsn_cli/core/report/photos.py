@@ -20,13 +20,7 @@ Inspected = tuple[Mapping[str, Any], NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def make_noise_report(photos: Sequence[Inspected]) -> bytes:
-    """Describe photos and their noise in one HTML page that needs no network.
-
-    Returns
-    -------
-    bytes
-        The page, UTF-8.
-    """
+    """Describe photos and their noise in one HTML page, UTF-8, that needs no network."""
     shown = [
         {
             "facts": facts,
@@ -42,17 +36,9 @@ def make_noise_report(photos: Sequence[Inspected]) -> bytes:
 
 
 def draw_noise(facts: Mapping[str, Any]) -> Markup:
-    """Draw the noise of one photo, for a page.
+    """Draw the noise of one photo, for a page: finding, plots, and the correlation of channels.
 
-    Parameters
-    ----------
-    facts : mapping
-        ``noise`` and ``finding``, from `ssbsn_cli.core.inference.inspecting.noise_facts`.
-
-    Returns
-    -------
-    Markup
-        HTML: the finding, the plots, and the correlation of channels.
+    `facts` are from `ssbsn_cli.core.inference.inspecting.noise_facts`.
     """
     noise = facts["noise"]
     charts = _charts(noise) if noise else []

@@ -74,17 +74,10 @@ class _Axis:
 
 @dataclass(frozen=True)
 class Curve:
-    """A line of a chart.
+    """A line of a chart, and its label in the legend and the tooltips.
 
-    Parameters
-    ----------
-    label : str
-        For the legend and the tooltips.
-    style : str
-        A class of the page's style sheet: "raw", "smooth", "check", "noisy", or "red", "green",
-        "blue".
-    points : sequence of (float, float)
-        Step (or another x) and value, all finite; x rises and is not negative.
+    `style` is a class of the page's style sheet: "raw", "smooth", "check", "noisy", "red", "green"
+    or "blue". Each point is a step (or another x, which rises and is not negative) and a value.
     """
 
     label: str
@@ -136,11 +129,6 @@ def plot_curves(
         Draw values logarithmically if they differ enough and are all positive.
     across : str
         The label of the x axis. If it is not "step", there are no minutes, and values start at 0.
-
-    Returns
-    -------
-    Markup
-        HTML, with everything escaped.
     """
     curves = [curve for curve in curves if curve.points]
     if not curves:
@@ -235,19 +223,8 @@ def plot_methods(
 ) -> Markup:
     """Draw a dot for each method, and a line for the noisy photographs.
 
-    Parameters
-    ----------
-    metric : mapping
-        The metric of the y axis: its ``name``, ``title`` and ``digits``.
-    rows : sequence of mapping
-        Of all images.
-    titles : mapping
-        Of methods, by name.
-
-    Returns
-    -------
-    Markup
-        SVG; nothing if no method has a time.
+    `metric` is that of the y axis, `rows` are those of all images, and `titles` are the methods' by
+    name. Returns SVG, or nothing if no method has a time.
     """
     points = [
         (row["seconds_per_megapixel"], row["scores"][metric["name"]], titles[row["method"]])

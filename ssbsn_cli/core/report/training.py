@@ -29,15 +29,7 @@ Record = Mapping[str, Any]
 def write_report(run: Path) -> Path:
     """Write one self-contained HTML page about a training run, finished or not.
 
-    Parameters
-    ----------
-    run : Path
-        The directory of the run.
-
-    Returns
-    -------
-    Path
-        The page, ``report.html`` in `run`, which is replaced if it exists.
+    Returns the page, ``report.html`` in the run's directory, which is replaced if it exists.
 
     Raises
     ------

@@ -104,15 +104,7 @@ def file_digest(path: Path) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever sees only a part of it, whatever happens.
-
-    Parameters
-    ----------
-    path : Path
-        Replaced if it exists.
-    content : bytes
-        The complete contents.
-    """
+    """Write or replace a file so that nobody ever sees only a part of it, whatever happens."""
     with _appearing(path) as temporary:
         temporary.write_bytes(content)
 
@@ -147,6 +139,18 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
             yield temporary
             if old:
                 _take_over(temporary, old)
+
+
+def write_output(path: Path, content: bytes, overwrite: bool) -> None:
+    """Write the content of a file; the place, `overwrite` and errors are as in `atomic_output`."""
+    with atomic_output(path, overwrite) as temporary:
+        temporary.write_bytes(content)
+
+
+def way_out(error: OSError) -> str:
+    """Return what to do first, without a full stop, if a file cannot be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return "Free some space" if full else "Check the path and its permissions"
 
 
 def make_folder_of(path: Path) -> None:

@@ -60,17 +60,8 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 def claim(path: Path) -> bool:
     """Claim the making of a file for this process, unless another live process has claimed it.
 
-    If the disk has no locks, there are no claims, and every process may make the file.
-
-    Parameters
-    ----------
-    path : Path
-        In an existing folder.
-
-    Returns
-    -------
-    bool
-        Whether this process may make the file. Call `give_up_claim` later.
+    Its folder must exist. Returns whether this process may make the file, and must later call
+    `give_up_claim`. If the disk has no locks, there are no claims, and every process may.
     """
     claimed = _claim_on(path)
     _sweep(path.parent)

@@ -50,21 +50,10 @@ def stop_if_unwanted(*_: object) -> None:
 def map_in_order(
     work: Callable[[_Job], _Result], jobs: Iterable[_Job], workers: int
 ) -> Generator[_Result]:
-    """Do jobs on several single-core threads, and yield the results in order.
+    """Do jobs on several single-core threads, and yield the results, or raise errors, in order.
 
-    Parameters
-    ----------
-    work : callable
-        Does one job.
-    jobs : iterable
-        Each is taken shortly before a thread needs it.
-    workers : int
-        Number of threads. With 1, the calling thread does the jobs, on all of PyTorch's cores.
-
-    Yields
-    ------
-    object
-        Each job's result. Errors of a job are raised here.
+    Each job is taken shortly before a thread needs it. With one worker, the calling thread does the
+    jobs, on all of PyTorch's cores.
     """
     if workers < 2:
         yield from map(work, jobs)

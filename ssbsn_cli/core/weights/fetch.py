@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import shutil
 from dataclasses import dataclass
@@ -10,12 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ssbsn_cli.core.errors import OptionError, WeightsError
-from ssbsn_cli.core.runtime.storage import (
-    CACHE,
-    cache_dir,
-    file_digest,
-    write_atomically,
-)
+from ssbsn_cli.core.runtime.storage import CACHE, cache_dir, file_digest, way_out, write_atomically
 from ssbsn_cli.core.runtime.temporary import move_into_place, temporary_file
 from ssbsn_cli.core.types import Progress
 from ssbsn_cli.core.weights.download import download
@@ -124,11 +118,9 @@ def fetch(
             move_into_place(new, target)
     except OSError as error:
         where = source if error.filename == str(source) else target.parent
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise WeightsError(
             f"{where}: {error.strerror or error}",
-            ("Free some space" if full else "Check the path and its permissions")
-            + f", or choose another directory with --dest or {CACHE}.",
+            f"{way_out(error)}, or choose another directory with --dest or {CACHE}.",
         ) from None
     return Fetched(target, digest, "copied" if source else "downloaded", expected is None)
 

@@ -25,7 +25,6 @@ class LoadedWeights:
     network: Network
     descriptor: Descriptor
     name: str
-    path: Path
     digest: str
 
     @property
@@ -51,7 +50,7 @@ def load_weights(name_or_path: str | None = None) -> LoadedWeights:
     path, entry = _find(name_or_path)
     network, descriptor = load_checkpoint(path, entry.usage if entry else None)
     name = entry.name if entry else str(name_or_path)
-    return LoadedWeights(network, descriptor, name, path, file_digest(path))
+    return LoadedWeights(network, descriptor, name, file_digest(path))
 
 
 def _find(name_or_path: str | None) -> tuple[Path, Entry | None]:

@@ -46,15 +46,8 @@ class _ForbiddenError(Exception):
 def load_pickle(path: Path) -> Any:
     """Load what `torch.save` wrote, if it only holds tensors and plain values.
 
-    Parameters
-    ----------
-    path : Path
-        A zip archive, or a pickle from before PyTorch 1.6.
-
-    Returns
-    -------
-    object
-        With tensors on the CPU. With strides of zero, they may claim to be larger than the file.
+    The file is a zip archive, or a pickle from before PyTorch 1.6. The tensors are on the CPU. With
+    strides of zero, they may claim to be larger than the file.
 
     Raises
     ------

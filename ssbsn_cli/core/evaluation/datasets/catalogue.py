@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -14,7 +13,7 @@ from ssbsn_cli.core.errors import OptionError, SsbsnError
 from ssbsn_cli.core.evaluation.datasets import added_noise, dnd, photo_files, sidd
 from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result
-from ssbsn_cli.core.runtime.storage import cache_dir, file_digest
+from ssbsn_cli.core.runtime.storage import cache_dir, file_digest, way_out
 from ssbsn_cli.core.runtime.temporary import move_into_place, temporary_file
 from ssbsn_cli.core.types import Notify, Progress
 from ssbsn_cli.core.weights.download import download
@@ -38,7 +37,7 @@ class _Entry(NamedTuple):
     submission: Submission | None = None
 
 
-_ENTRIES = {
+DATASETS = {
     "sidd-val": _Entry(sidd.open_validation, sidd.VALIDATION_NEEDS),
     "sidd-benchmark": _Entry(
         sidd.open_benchmark,
@@ -54,7 +53,6 @@ _ENTRIES = {
     "synthetic": _Entry(added_noise.open_synthetic, added_noise.SYNTHETIC_NEEDS),
     "demo": _Entry(added_noise.open_demo, "It needs no files."),
 }
-DATASETS = tuple(_ENTRIES)
 # The user's own photos, which have no default place.
 _NAMELESS = ("pairs", "folder", "synthetic")
 
@@ -107,14 +105,14 @@ def _home_of(name: str) -> Path:
 
 
 def _find(name: str) -> _Entry:
-    if name not in _ENTRIES:
-        raise OptionError(f"There is no data set called {name!r}.", suggest(name, _ENTRIES))
-    return _ENTRIES[name]
+    if name not in DATASETS:
+        raise OptionError(f"There is no data set called {name!r}.", suggest(name, DATASETS))
+    return DATASETS[name]
 
 
 def find_submission(name: str) -> Submission:
     """Return how results on a data set are submitted; raise an OptionError if it takes none."""
-    known = {key: entry.submission for key, entry in _ENTRIES.items() if entry.submission}
+    known = {key: entry.submission for key, entry in DATASETS.items() if entry.submission}
     if name not in known:
         raise OptionError(
             f"The data set {name} takes no submissions.", f"Only {' and '.join(known)} do."
@@ -181,10 +179,8 @@ def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
                     )
                 move_into_place(new, place)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise SsbsnError(
             f"{home}: {error.strerror or error}.",
-            ("Free some space" if full else "Check the path and its permissions")
-            + ", or choose another place with SSBSN_CACHE.",
+            f"{way_out(error)}, or choose another place with SSBSN_CACHE.",
         ) from None
     progress(len(address.files), len(address.files))
