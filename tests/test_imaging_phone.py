@@ -140,8 +140,11 @@ def test_other_programs_find_the_metadata(format: str) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("cicp", [P3, PQ])
-def test_a_space_in_numbers_stays_one_or_becomes_a_profile(format: str, cicp: bytes) -> None:
-    data = encode_photo(Photo(smooth(3, "uint16"), Metadata(cicp=cicp)), format)
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_a_space_in_numbers_stays_one_or_becomes_a_profile(
+    format: str, cicp: bytes, channels: int
+) -> None:
+    data = encode_photo(Photo(smooth(channels, "uint16"), Metadata(cicp=cicp)), format)
     photo = read_photo(data)
     assert (photo.metadata.cicp, photo.metadata.icc) == (cicp, b"")
     as_tiff = read_photo(encode_photo(photo, "tiff")).metadata

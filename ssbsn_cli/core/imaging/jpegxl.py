@@ -216,14 +216,17 @@ def _load(path: Path) -> tuple[Pixels, bytes, bytes]:
 
 
 def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
-    """Write a JPEG XL, lossless at quality 100; grey with alpha and grey floats become RGB."""
+    """Write a JPEG XL, lossless at quality 100.
+
+    Grey becomes RGB if it has alpha, is of floats, or has its colour space in numbers.
+    """
     import OpenImageIO
 
     pixels, metadata = photo.pixels, photo.metadata
     if pixels.shape[2] == 2:
         pixels = pixels[..., [0, 0, 0, 1]]
-    elif pixels.shape[2] == 1 and pixels.dtype.kind == "f":
-        # OpenImageIO would call them linear.
+    elif pixels.shape[2] == 1 and (pixels.dtype.kind == "f" or metadata.cicp):
+        # OpenImageIO would call floats linear, and leave out the numbers.
         pixels = pixels[..., [0, 0, 0]]
     pixels = np.ascontiguousarray(pixels)
     height, width, channels = pixels.shape
