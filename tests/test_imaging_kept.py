@@ -216,6 +216,18 @@ def test_hdr_stays_in_png_and_is_named_elsewhere() -> None:
     assert profile_of_cicp(PQ, grey=False) == b""
 
 
+@pytest.mark.parametrize("target", ["heic", "avif", "jxl"])
+def test_numbers_override_a_profile_for_old_viewers(target: str) -> None:
+    icc = profile_of_cicp(DISPLAY_P3, grey=False)
+    profile = png_chunk(b"iCCP", b"old\0\0" + zlib.compress(icc))
+    photo = read_photo(png(png_chunk(b"cICP", PQ) + profile))
+    kept = read_photo(encode_photo(photo, target)).metadata
+    assert (kept.cicp, kept.icc) == (PQ, b"")
+    assert b"iCCP" in encode_photo(photo, "png")
+    assert read_photo(encode_photo(photo, "jpeg")).metadata.icc == icc
+    assert list_losses(photo, "jpeg") == ("the HDR colour space",)
+
+
 @pytest.mark.parametrize("kind", ["exif", "xmp", "iptc"])
 def test_profiles_in_the_text_of_old_pngs_are_read(kind: str) -> None:
     content = {"exif": b"Exif\0\0" + exif_block(), "xmp": XMP, "iptc": IPTC}[kind]
