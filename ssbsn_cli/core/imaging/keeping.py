@@ -7,7 +7,7 @@ from dataclasses import replace
 from ssbsn_cli.core.imaging.codec import Codec
 from ssbsn_cli.core.imaging.exif_fields import add_resolution, movable_exif, resolution_of
 from ssbsn_cli.core.imaging.photo import Metadata
-from ssbsn_cli.core.imaging.profile import SRGB, profile_of_cicp
+from ssbsn_cli.core.imaging.profile import SRGB, colour_profile, profile_of_cicp
 from ssbsn_cli.core.imaging.xmp import CLAIMS, EXTENSION, without
 
 _WORDS = {
@@ -35,9 +35,13 @@ def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
     """
     lost = list(metadata.lost)
     kept, grey = metadata, channels <= 2
-    if kept.icc and not (_fits(kept.icc, grey) and (codec.grey or not grey)):
-        kept = replace(kept, icc=b"")
+    if kept.icc and _fits(kept.icc, grey):
+        icc = kept.icc if codec.grey or not grey else colour_profile(kept.icc)
+    else:
+        icc = b""
+    if kept.icc and not icc:
         lost.append("a colour profile that is damaged or not for such pixels")
+    kept = replace(kept, icc=icc)
     if kept.cicp and "cicp" not in codec.keeps:
         # If no profile can be kept either, viewers assume sRGB.
         same = profile_of_cicp(kept.cicp, grey and codec.grey)
