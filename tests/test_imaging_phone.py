@@ -20,6 +20,7 @@ from ssbsn_cli.core.imaging.avif import add_metadata
 from ssbsn_cli.core.imaging.boxes import Box, build_box, read_boxes
 from ssbsn_cli.core.imaging.formats import CODECS
 from ssbsn_cli.core.imaging.photo import DAMAGED
+from ssbsn_cli.core.imaging.profile import PRIMARIES, make_profile
 
 FORMATS = ["heic", "avif", "jxl"]
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="%d"/></x:xmpmeta>'
@@ -140,8 +141,11 @@ def test_other_programs_find_the_metadata(format: str) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("cicp", [P3, PQ])
-def test_a_space_in_numbers_stays_one_or_becomes_a_profile(format: str, cicp: bytes) -> None:
-    data = encode_photo(Photo(smooth(3, "uint16"), Metadata(cicp=cicp)), format)
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_a_space_in_numbers_stays_one_or_becomes_a_profile(
+    format: str, cicp: bytes, channels: int
+) -> None:
+    data = encode_photo(Photo(smooth(channels, "uint16"), Metadata(cicp=cicp)), format)
     photo = read_photo(data)
     assert (photo.metadata.cicp, photo.metadata.icc) == (cicp, b"")
     as_tiff = read_photo(encode_photo(photo, "tiff")).metadata
@@ -167,6 +171,24 @@ def test_the_narrow_range_of_video_becomes_the_whole_one(
     expected = np.array([0, 109 / 219, 1]) * white
     assert np.abs(photo.pixels[12, 8::16, 0] - expected).max() < 0.015 * white
     assert channels != 2 or np.array_equal(photo.pixels[..., -1], whole.pixels[..., -1])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_lossy_jpeg_xl_with_a_profile_of_its_own_becomes_srgb(dtype: str, channels: int) -> None:
+    white = np.iinfo(dtype).max
+    ramp = np.broadcast_to(np.arange(256)[:, None, None] * (white // 255), (256, 64, channels))
+    # A curve that no numbers stand for.
+    curve = (2.1, 1 / 1.05, 0.05 / 1.05, 1 / 11, 0.05)
+    icc = make_profile(PRIMARIES[9], curve, channels < 3)
+    photo = read_photo(encode_photo(Photo(ramp.astype(dtype), Metadata(icc=icc)), "jxl"))
+    assert photo.pixels.dtype == dtype
+    assert photo.metadata.icc == b""
+    assert list_losses(photo, "png") == ("the colour profile (its colours became sRGB)",)
+    value = np.linspace(0, 1, 256)
+    light = np.where(value < 0.05, value / 11, ((value + 0.05) / 1.05) ** 2.1)
+    expected = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.abs(photo.pixels[:, 32, 0] / white - expected).max() < 0.025
 
 
 def test_an_avif_that_does_not_name_its_bits() -> None:

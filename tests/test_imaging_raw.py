@@ -125,6 +125,22 @@ def developed(data: bytes, **options: Any) -> Photo:
     return read_photo(data, "photo.dng", **options)
 
 
+def test_a_camera_without_colours_has_every_shade() -> None:
+    light = np.tile(np.linspace(0, 1, 400), (64, 1))
+    sensor = np.rint(BLACK + light * (SATURATED - BLACK)).astype(np.uint16)
+    tags: list[Any] = [
+        (271, 2, 0, "Maker", True), (272, 2, 0, "Monochrome", True),
+        (50706, 1, 4, bytes((1, 4, 0, 0)), True), (50708, 2, 0, "Monochrome", True),
+        (50714, 3, 1, BLACK, True), (50717, 3, 1, SATURATED, True),
+    ]  # fmt: skip
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, sensor, photometric="minisblack", extratags=tags, metadata=None)
+    grey, raw = (struct.pack("<HHII", 262, 3, 1, kind) for kind in (1, 34892))
+    photo = developed(buffer.getvalue().replace(grey, raw))
+    assert photo.metadata.lost == ()
+    assert np.abs(photo.pixels[32, :, 0] - encoded(light[32])).max() < 400
+
+
 @pytest.mark.parametrize("thumbnail", [True, False])
 def test_colours_are_those_of_the_light(thumbnail: bool) -> None:
     colors = (

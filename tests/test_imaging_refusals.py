@@ -81,6 +81,21 @@ def test_a_jpeg_without_its_end_marker_is_read_if_all_rows_are_there(progressive
             refusal(data[:-missing] + tail)
 
 
+def test_bytes_between_the_segments_of_a_jpeg_do_not_matter() -> None:
+    data = encode_photo(Photo(smooth()), "jpeg")
+    captions = b"\xff\xed\0\x08Photos"
+    # The segment is longer than it says, as Photoshop once wrote it.
+    broken = data[:2] + captions + b"hop 3.0\0" + data[2:]
+    assert np.array_equal(read_photo(broken).pixels, read_photo(data).pixels)
+
+
+def test_bmps_of_other_kinds_are_not_called_damaged() -> None:
+    masks = struct.pack("<3I", 0xFF00, 0xFF, 0xFF0000)
+    head = struct.pack("<IiiHHIIiiII", 40, 2, 2, 1, 32, 3, 16, 0, 0, 0, 0)
+    data = b"BM" + struct.pack("<IHHI", 82, 0, 0, 66) + head + masks + bytes(16)
+    assert "cannot be read here" in str(refusal(data))
+
+
 def test_jpegs_of_other_kinds_are_named() -> None:
     head = b"\xff\xd8\xff%c\0\x0b\x08\0\x28\0\x32\x01\x01\x11\0\xff\xda\0\x08\x01\x01\0\0\0\0"
     tail = b"\x12" * 90 + b"\xff\xd9"

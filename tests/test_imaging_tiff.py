@@ -61,6 +61,12 @@ def test_min_is_white_is_inverted(dtype: str) -> None:
     assert np.array_equal(read, (white - pixels).astype(dtype))
 
 
+def test_values_without_a_meaning_are_not_guessed() -> None:
+    data = without_tag(tiff_bytes(noise(9, 8, 1)[..., 0], photometric="minisblack"), 262)
+    with pytest.raises(ImageError, match="black or white"):
+        read_photo(data)
+
+
 def test_jpeg_inside_tiff_is_read_as_rgb() -> None:
     pixels = np.full((32, 32, 3), (220, 40, 90), np.uint8)
     data = pillow_bytes(Image.fromarray(pixels), "TIFF", compression="jpeg")
@@ -85,10 +91,18 @@ def test_the_meaning_of_alpha_is_kept(code: str, kind: int, channels: int) -> No
     assert np.array_equal(read_photo(again).pixels, pixels)
 
 
+def without_tag(data: bytes, tag: int) -> bytes:
+    """Give a tag of a little-endian TIFF a number that means nothing."""
+    place = first_page(data).tags[tag].offset
+    return data[:place] + struct.pack("<H", 65000) + data[place + 2 :]
+
+
 @pytest.mark.parametrize("target", ["png", "jpeg"])
-def test_a_channel_without_a_meaning_never_becomes_opacity(target: str) -> None:
+@pytest.mark.parametrize("said", [True, False])
+def test_a_channel_without_a_meaning_never_becomes_opacity(target: str, said: bool) -> None:
     pixels = noise(8, 8, 4)
-    photo = read_photo(tiff_bytes(pixels, photometric="rgb", extrasamples=["unspecified"]))
+    data = tiff_bytes(pixels, photometric="rgb", extrasamples=["unspecified"])
+    photo = read_photo(data if said else without_tag(data, 338))
     assert read_photo(encode_photo(photo, target)).pixels.shape == (8, 8, 3)
     assert list_losses(photo, target) == ("a channel without a meaning",)
     assert list_losses(photo, "tiff") == ()

@@ -42,11 +42,16 @@ def _decode(stream: BinaryIO) -> Photo:
     found = Contents()
     # Pillow gets no metadata, since it warns of broken metadata and joins EXIF blocks.
     plain = [data[:2]]
-    kept = end = 2
+    kept = end = last = 2
     marker = NO_END
     for marker, start, end in list_segments(data):
         if marker in (EOI, NO_END):
             break
+        if start > last and not found.scans:
+            # Some segments claim to be shorter than they are, and Pillow wants a marker at once.
+            plain.append(data[kept:last])
+            kept = start
+        last = end
         found.take(marker, data[start + 4 : end])
         if only_metadata(marker):
             plain.append(data[kept:start])

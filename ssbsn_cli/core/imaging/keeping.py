@@ -7,7 +7,7 @@ from dataclasses import replace
 from ssbsn_cli.core.imaging.codec import Codec
 from ssbsn_cli.core.imaging.exif_fields import add_resolution, movable_exif, resolution_of
 from ssbsn_cli.core.imaging.photo import Metadata
-from ssbsn_cli.core.imaging.profile import SRGB, profile_of_cicp
+from ssbsn_cli.core.imaging.profile import SRGB, colour_profile, profile_of_cicp
 from ssbsn_cli.core.imaging.xmp import CLAIMS, EXTENSION, without
 
 _WORDS = {
@@ -20,6 +20,8 @@ _WORDS = {
     "resolution": "the print resolution",
     "text": "comments",
 }
+# In other formats, a profile for viewers that do not know the numbers would override them.
+_NUMBERS_FIRST = ("png",)
 # The most pixels per inch that JPEG holds.
 _MAX_RESOLUTION = 65535
 
@@ -33,14 +35,21 @@ def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
     """
     lost = list(metadata.lost)
     kept, grey = metadata, channels <= 2
-    if kept.icc and not (_fits(kept.icc, grey) and (codec.grey or not grey)):
-        kept = replace(kept, icc=b"")
+    if kept.icc and _fits(kept.icc, grey):
+        icc = kept.icc if codec.grey or not grey else colour_profile(kept.icc)
+    else:
+        icc = b""
+    if kept.icc and not icc:
         lost.append("a colour profile that is damaged or not for such pixels")
+    kept = replace(kept, icc=icc)
     if kept.cicp and "cicp" not in codec.keeps:
         # If no profile can be kept either, viewers assume sRGB.
-        icc = kept.icc or profile_of_cicp(kept.cicp, grey and codec.grey)
+        same = profile_of_cicp(kept.cicp, grey and codec.grey)
         plain = kept.cicp == SRGB and "icc" not in codec.keeps
-        kept = replace(kept, icc=b"" if plain else icc, cicp=b"" if icc else kept.cicp)
+        icc = b"" if plain else kept.icc or same
+        kept = replace(kept, icc=icc, cicp=b"" if same else kept.cicp)
+    elif kept.cicp and codec.name not in _NUMBERS_FIRST:
+        kept = replace(kept, icc=b"")
     kept = replace(kept, resolution=_sane(kept.resolution))
     resolution = kept.resolution or _sane(resolution_of(kept.exif))
     if resolution and "resolution" in codec.keeps:

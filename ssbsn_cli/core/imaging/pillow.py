@@ -12,7 +12,14 @@ from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, animation, cut_short, damaged
+from ssbsn_cli.core.imaging.codec import (
+    UNLIMITED,
+    Codec,
+    Refusal,
+    animation,
+    cut_short,
+    damaged,
+)
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels, pixel_rows
 
 _EMBEDDED = b"DEBM"
@@ -63,9 +70,21 @@ def _encode_webp(photo: Photo, stream: BinaryIO, quality: int) -> None:
     save_array(photo.pixels, stream, "WEBP", **options)
 
 
+def _open_bmp(data: bytes) -> BmpImageFile:
+    try:
+        return BmpImageFile(io.BytesIO(data))
+    except OSError as error:
+        if not str(error).startswith("Unsupported"):
+            raise
+        raise Refusal(
+            "is a BMP of a kind that cannot be read here",
+            "Save it as PNG, or with 24 bits per pixel.",
+        ) from error
+
+
 def _decode_bmp(stream: BinaryIO) -> Photo:
     data = stream.read()
-    image = BmpImageFile(io.BytesIO(data))
+    image = _open_bmp(data)
     try:
         image.load()
     except OSError as error:
@@ -80,7 +99,7 @@ def _decode_bmp(stream: BinaryIO) -> Photo:
 
 def _measure_bmp(stream: BinaryIO) -> tuple[int, int]:
     data = stream.read()
-    width, height = BmpImageFile(io.BytesIO(data)).size
+    width, height = _open_bmp(data).size
     # Two bytes can hold a run of up to 255 pixels. Outside runs, each pixel takes at least a bit.
     if width * height > _MOST_PIXELS_PER_BYTE * len(data):
         raise cut_short()

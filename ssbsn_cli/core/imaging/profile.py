@@ -58,9 +58,19 @@ def profile_of_gamma(gamma: float | None, corners: tuple[float, ...] | None, gre
         return b""
 
 
+def colour_profile(icc: bytes) -> bytes:
+    """Return an RGB profile that shows equal values as a grey profile does, or b"" if none can."""
+    for at in range(132, min(132 + 12 * int.from_bytes(icc[128:132], "big"), len(icc)), 12):
+        start, size = (int.from_bytes(icc[at + i : at + i + 4], "big") for i in (4, 8))
+        # In the other space that profiles may refer to, a curve means lightness and not light.
+        if icc[at : at + 4] == b"kTRC" and icc[20:24] == b"XYZ ":
+            return make_profile(PRIMARIES[1], icc[start : start + size], False)
+    return b""
+
+
 def make_profile(
     corners: tuple[float, ...],
-    curve: tuple[float, ...],
+    curve: tuple[float, ...] | bytes,
     grey: bool,
     title: str = "Colours as the file described them",
 ) -> bytes:
@@ -70,8 +80,9 @@ def make_profile(
     ----------
     corners : tuple of float
         x and y of white, red, green and blue.
-    curve : tuple of float
-        An exponent g, or g, a, b, c, d: light is (a v + b)^g from d on and c v below.
+    curve : tuple of float, or bytes
+        An exponent g, or g, a, b, c, d: light is (a v + b)^g from d on and c v below. Or a curve
+        as it is in a profile.
     grey : bool
         Whether the pixels are grey; the primaries then do not matter.
     title : str
@@ -87,8 +98,11 @@ def make_profile(
     )
     cones = _BRADFORD @ white
     adapt = np.linalg.inv(_BRADFORD) @ np.diag(_BRADFORD @ _D50 / cones) @ _BRADFORD
-    kind = 3 if len(curve) > 1 else 0
-    light = b"para" + bytes(4) + struct.pack(">HH", kind, 0) + _fixed(curve)
+    if isinstance(curve, bytes):
+        light = curve
+    else:
+        kind = 3 if len(curve) > 1 else 0
+        light = b"para" + bytes(4) + struct.pack(">HH", kind, 0) + _fixed(curve)
     tags = {
         b"desc": _text(title),
         b"cprt": _text("No copyright, use freely"),

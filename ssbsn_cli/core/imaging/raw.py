@@ -84,8 +84,11 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
     metadata = read_raw_metadata(stream)
     with _opened(stream) as raw:
         raw.unpack()
+        # Grey has no white balance, and LibRaw would compute a wrong one.
+        is_grey = raw.num_colors == 1
         light = raw.postprocess(
-            use_camera_wb=True,
+            use_camera_wb=not is_grey,
+            user_wb=[1, 1, 1, 1] if is_grey else None,
             output_color=rawpy.ColorSpace[name],
             output_bps=16,
             gamma=(1, 1),
@@ -97,7 +100,7 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
             median_filter_passes=0,
         )
         metadata = replace(metadata, exif=metadata.exif or _describe(raw))
-        if raw.num_colors > 1:
+        if not is_grey:
             lost = list(metadata.lost)
             if not (raw.rgb_xyz_matrix.any() or raw.color_matrix.any()):
                 lost.append(_UNKNOWN_COLORS)

@@ -59,8 +59,10 @@ def _decode(stream: BinaryIO) -> Photo:
     if pixels.dtype.kind == "f":
         _check_floats(pixels)
     photo = Photo(pixels, metadata, "tiff")
-    if page.extrasamples:
-        photo.alpha = _ALPHAS.get(page.extrasamples[0], "unspecified")
+    if photo.has_alpha:
+        # Without this tag, nothing says that the last channel is opacity.
+        meaning = page.extrasamples[0] if page.extrasamples else 0
+        photo.alpha = _ALPHAS.get(meaning, "unspecified")
     return photo
 
 

@@ -31,6 +31,8 @@ _COLORS: dict[int, int] = {
     PHOTOMETRIC.YCBCR: 3,
 }
 _EXPORT = "Export it as an 8-bit or 16-bit RGB TIFF first."
+# The tag that `TiffPage.photometric` comes from. Without it, tifffile assumes that 0 is white.
+_MEANING = 262
 _TEXT = 2
 # The most characters in a directory. Microscopes write many, but they cost tifffile much memory.
 _MAX_TEXT = 4 << 20
@@ -154,6 +156,8 @@ def _check_alone(photo: TiffPage, tiff: TiffFile) -> None:
 
 def _check_kind(page: TiffPage) -> None:
     photometric = page.photometric
+    if _MEANING not in page.tags:
+        raise Refusal("does not say whether its lowest value is black or white", "Export it anew.")
     if photometric == PHOTOMETRIC.SEPARATED:
         raise Refusal(
             "is a CMYK TIFF, made for printing", "Convert it to sRGB first, in an image editor."
