@@ -17,10 +17,14 @@ CROP, NOISE, STEP = 0, 2, 3
 
 
 def philox(seed: int, number: int, stream: int) -> np.random.Philox:
-    """Return the random numbers that belong only to one crop or one step, by its number.
+    """Return the random numbers that belong only to one crop or one step.
 
-    The seed is from 0 to 2**64 - 1. `stream` is their purpose: `CROP` or `NOISE` of a crop, or
-    `STEP`.
+    Parameters
+    ----------
+    seed, number : int
+        The seed, from 0 to 2**64 - 1, and the number of the crop or the step.
+    stream : int
+        Their purpose: `CROP` or `NOISE` of a crop, or `STEP`.
     """
     # The raw numbers of Philox are the same in all releases of NumPy, unlike its distributions. Key
     # and counter give every crop its own numbers.

@@ -195,11 +195,19 @@ class Classical(Method):
 
 
 def estimate_sigmas(image: NDArray[np.floating[Any]]) -> Floats:
-    """Estimate the standard deviation, (C,), of white noise in (H, W, C) floats with white at 1.
+    """Estimate the standard deviation of white noise in each channel.
 
-    It is the median of the absolute diagonal details of one level of a wavelet transform, divided
-    by that of a normal distribution. Details of 0, from black or blown-out parts, do not count. It
-    is 0 if there are no other details.
+    Parameters
+    ----------
+    image : array
+        (H, W, C) floats with white at 1.
+
+    Returns
+    -------
+    array
+        (C,), in the units of the image: the median of the absolute diagonal details of one level
+        of a wavelet transform, divided by that of a normal distribution. Details of 0, from black
+        or blown-out parts, do not count. 0 if there are no other details.
 
     References
     ----------

@@ -61,10 +61,21 @@ class Predictor:
         self._lock = threading.Lock()
 
     def __call__(self, tiles: NDArray[np.float32], seed: int, pixels: float) -> NDArray[np.float32]:
-        """Denoise tiles of one size, (N, h, w, C) with C = 1 or 3 and white at 1; clip nothing.
+        """Denoise tiles of one size.
 
-        `seed` is that of the network's random numbers. If `pixels`, the number of pixels in the
-        whole image, is large, the network is compiled.
+        Parameters
+        ----------
+        tiles : array
+            (N, h, w, C) with C = 1 or 3, white at 1.
+        seed : int
+            Of the network's random numbers.
+        pixels : float
+            The number of pixels in the whole image; if it is large, the network is compiled.
+
+        Returns
+        -------
+        array
+            Same shape, not clipped.
 
         Raises
         ------

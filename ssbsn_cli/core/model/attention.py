@@ -14,8 +14,19 @@ def exact_attention(e: Tensor, v: Tensor) -> Tensor:
     """Average the values `v` with the weights softmax((e e^T + 1) / sqrt(d)).
 
     The constant 1 of the paper cancels in the softmax, so this is plain scaled dot-product
-    attention whose queries and keys are the same unit vectors. `e` are unit tokens (or zeros),
-    (N, n, d); values and result are (N, n, c).
+    attention whose queries and keys are the same unit vectors.
+
+    Parameters
+    ----------
+    e : Tensor
+        Unit tokens (or zeros), (N, n, d).
+    v : Tensor
+        Values, (N, n, c).
+
+    Returns
+    -------
+    Tensor
+        (N, n, c).
 
     References
     ----------

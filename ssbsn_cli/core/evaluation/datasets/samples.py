@@ -41,11 +41,14 @@ class Sample:
     group: str = ""
 
     def reference(self) -> NDArray[Any]:
-        """Return the picture that results are compared with, (H, W, 3) with white at 255.
+        """Return the picture that results are compared with.
 
-        It is a single reference, as uint8 if it has that type; the mean of several, as float64; or
-        the noisy photograph if there are none. The mean is not rounded, which would add noise of
-        1/12 of a squared level to every score.
+        Returns
+        -------
+        array
+            (H, W, 3) with white at 255: a single reference, as uint8 if it has that type; the mean
+            of several, as float64; or the noisy photograph if there are none. The mean is not
+            rounded, which would add noise of 1/12 of a squared level to every score.
         """
         pictures = [_to_255(picture) for picture in self.references or (self.noisy,)]
         if len(pictures) == 1:
