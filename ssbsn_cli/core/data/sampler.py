@@ -107,9 +107,19 @@ class Sampler:
 class CropSampler(Sampler):
     """Draws crops of noisy photographs; see `Sampler`.
 
-    Each of `caches` is a data set, drawn as often as its share says, relative to the others; 0 is
-    never. Within one, each photograph is equally likely, and so is each position in it. `too_small`
-    is the number of photographs smaller than the crop, which are never drawn.
+    Parameters
+    ----------
+    caches : sequence of CropCache
+        Data sets. Within one, each photograph is equally likely, and so is each position in it.
+    shares : sequence of float
+        How often each data set is drawn, relative to the others; 0 is never.
+    crop, batching
+        See `Sampler`.
+
+    Attributes
+    ----------
+    too_small : int
+        The number of photographs smaller than the crop, which are never drawn.
 
     Raises
     ------
@@ -136,7 +146,10 @@ class CropSampler(Sampler):
     def batch(self, step: int) -> NDArray[np.float32]:
         """Draw the crops of one step, from 0, randomly flipped and turned.
 
-        They are (batch_size, 3, crop, crop) float32 in [0, 1], RGB, C-contiguous.
+        Returns
+        -------
+        numpy.ndarray
+            (batch_size, 3, crop, crop) float32 in [0, 1], RGB, C-contiguous.
         """
         crops: NDArray[np.float32] = self._draw(step, 1)[0]
         return crops
@@ -218,9 +231,12 @@ class PairSampler(Sampler):
         super().__init__([pictures], Shares([1.0]), crop, batching)
 
     def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Draw the noisy and clean crops of one step, from 0.
+        """Draw the crops of one step, from 0; both of a pair are flipped and turned the same way.
 
-        Both of a pair are flipped and turned the same way; otherwise as in `CropSampler.batch`.
+        Returns
+        -------
+        noisy, clean : numpy.ndarray
+            (batch_size, 3, crop, crop) float32 in [0, 1], RGB, C-contiguous.
         """
         noisy, clean = self._draw(step, 2)
         return noisy, clean

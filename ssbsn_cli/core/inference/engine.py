@@ -29,9 +29,20 @@ _MEMORY_ERRORS = (torch.OutOfMemoryError, MemoryError, RuntimeError)
 class Engine:
     """Cuts images into tiles, denoises each, and blends the results.
 
-    A `strength` below 1 also blends them with the original, which is the result at 0. `detail` is
-    whether to give detail back; see `recover_detail`. `seed` is that of the first tile of each
-    image.
+    Parameters
+    ----------
+    predictor : Predictor
+        Denoises tiles.
+    tiling : Tiling
+        How images are cut.
+    strength : float
+        Blend with the original: 0 is the original, 1 is the network's result.
+    detail : bool
+        Whether to give detail back; see `recover_detail`.
+    seed : int
+        Seed of the first tile, the same for each image.
+    notify : callable
+        Called with sentences that a user should read.
     """
 
     predictor: Predictor
@@ -98,7 +109,23 @@ class Engine:
                 yield from_unit(part, image.dtype)
 
     def run_batch(self, images: Sequence[Pixels]) -> list[NDArray[np.float32]]:
-        """Denoise images together, each as one tile; see `Denoiser.denoise_batch`."""
+        """Denoise images of one size together, each as one tile.
+
+        Parameters
+        ----------
+        images : sequence of array
+            (H, W, C) each, with C = 1 or 3; uint8, uint16 or floating with white at 1.
+
+        Returns
+        -------
+        list of array
+            Float32, of the same shapes, with white at 1 and not clipped.
+
+        Raises
+        ------
+        DeviceError
+            As `stream` does.
+        """
         self.current = self.tiling
         if self.strength == 0:
             return [to_unit(image) for image in images]

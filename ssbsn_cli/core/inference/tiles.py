@@ -24,7 +24,15 @@ _MOST_WORKERS = 16
 
 @dataclass(frozen=True)
 class Span:
-    """One tile along an axis: its pixels, ``start <= i < stop``, and the weight of each, 0 to 1."""
+    """One tile along one axis.
+
+    Parameters
+    ----------
+    start, stop : int
+        The pixels it covers, ``start <= i < stop``.
+    window : array
+        Its weight at each pixel, float32, in [0, 1].
+    """
 
     start: int
     stop: int

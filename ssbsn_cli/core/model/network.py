@@ -35,10 +35,19 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
-        """Make the prediction that training compares with its target, not clipped.
+        """Make the prediction that training compares with its target.
 
-        It maps (B, 3, H, W) to the same shape. H and W are multiples of `stride`, the PD stride,
-        for networks that use PD.
+        Parameters
+        ----------
+        x : Tensor
+            Noisy images, (B, 3, H, W); H and W are multiples of `stride`.
+        stride : int, optional
+            PD stride, for networks that use PD.
+
+        Returns
+        -------
+        Tensor
+            (B, 3, H, W), not clipped.
         """
 
     @abstractmethod

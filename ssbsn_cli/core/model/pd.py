@@ -49,8 +49,19 @@ def mirror_pad(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tenso
     """Pad by reflection about the border pixels, however small the image.
 
     `torch.nn.functional.pad` refuses a pad that is not smaller than the image. This function
-    reflects as often as needed, so it can pad even a single pixel. It maps (..., H, W) to
-    (..., top + H + bottom, left + W + right).
+    reflects as often as needed, so it can pad even a single pixel.
+
+    Parameters
+    ----------
+    x : Tensor
+        (..., H, W).
+    left, right, top, bottom : int
+        Pixels to add on each side, 0 or more.
+
+    Returns
+    -------
+    Tensor
+        (..., top + H + bottom, left + W + right).
     """
     if not any((left, right, top, bottom)):
         return x

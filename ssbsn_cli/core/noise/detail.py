@@ -59,10 +59,17 @@ class NoiseSpectrum:
 
 
 def estimate_noise(image: Image) -> NoiseSpectrum | None:
-    """Measure the noise of a photograph, (H, W, C), in its flat parts.
+    """Measure the noise of a photograph in its flat parts.
 
-    If it is large, only a sample is read. Returns None if too few parts are neither black nor
-    white.
+    Parameters
+    ----------
+    image : Image
+        (H, W, C) integers, or floats with white at 1. If it is large, only a sample is read.
+
+    Returns
+    -------
+    NoiseSpectrum or None
+        None if there are too few parts that are neither black nor white.
     """
     flat = find_flat(cut(image, _PARTS))
     if flat is None:
@@ -89,7 +96,17 @@ def recover_detail(noisy: _Floats, denoised: _Floats, noise: NoiseSpectrum) -> _
     At the lowest frequencies, noise has almost no energy. There, the whole residual is given back,
     so that brightness and colours do not change.
 
-    All images are (H, W, C) float32 with white at 1. `noise` is that of the whole photograph.
+    Parameters
+    ----------
+    noisy, denoised : array
+        (H, W, C) with white at 1.
+    noise : NoiseSpectrum
+        From the whole photograph.
+
+    Returns
+    -------
+    array
+        (H, W, C) float32.
 
     References
     ----------

@@ -62,8 +62,21 @@ class Edits:
     ) -> tuple[Floats, Floats]:
         """Edit a noisy picture and the clean one it was made from, and save the noisy one.
 
-        Both are (H, W, 3) float32 in [0, 1], at least ``side / scale`` pixels high and wide, where
-        `scale` is from the method of that name. The results are (side, side, 3).
+        Parameters
+        ----------
+        noisy, clean : array
+            (H, W, 3) float32 in [0, 1], at least ``side / scale`` pixels high and wide.
+        side : int
+            Height and width of the results.
+        scale : float
+            From `scale`.
+        rng : numpy.random.Generator
+            Makes all random choices.
+
+        Returns
+        -------
+        noisy, clean : array
+            (side, side, 3) float32 in [0, 1].
         """
         both = [noisy, clean]
         if scale != 1:
@@ -97,10 +110,23 @@ class Edits:
 def through_file(
     picture: Floats, extension: str, quality: int, rng: np.random.Generator | None = None
 ) -> Floats:
-    """Save a picture as ".jpg" or ".webp" of a quality from 1 to 100, and read it again.
+    """Save a picture with lossy compression and read it again.
 
-    The picture is (H, W, 3) float32 in [0, 1]; the result has multiples of 1/255. `rng` decides
-    whether a JPEG has colours at half the resolution. Without it, every JPEG does.
+    Parameters
+    ----------
+    picture : array
+        (H, W, 3) float32 in [0, 1].
+    extension : {".jpg", ".webp"}
+        The format.
+    quality : int
+        1 to 100.
+    rng : numpy.random.Generator, optional
+        Decides whether a JPEG has colours at half the resolution. Without it, every JPEG does.
+
+    Returns
+    -------
+    array
+        (H, W, 3) float32, multiples of 1/255.
     """
     pixels = np.rint(picture * 255).astype(np.uint8)
     if extension == ".jpg":

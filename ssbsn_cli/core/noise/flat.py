@@ -44,9 +44,19 @@ class FlatParts:
 
 
 def cut(pixels: Image, most: int = 1 << 30) -> NDArray[np.float64]:
-    """Cut a photograph, (H, W, C), into parts without overlap, (n, 32, 32, C) with white at 1.
+    """Cut a photograph into parts without overlap.
 
-    There are at most `most` parts, evenly spread, and maybe none. Only they are read.
+    Parameters
+    ----------
+    pixels : Image
+        (H, W, C) integers, or floats with white at 1. Only the returned parts are read.
+    most : int
+        The most parts to return; they are evenly spread.
+
+    Returns
+    -------
+    array
+        (n, 32, 32, C) with white at 1; n may be 0.
     """
     rows, columns, channels = *(length // SIDE for length in pixels.shape[:2]), pixels.shape[2]
     total = rows * columns
@@ -59,9 +69,17 @@ def cut(pixels: Image, most: int = 1 << 30) -> NDArray[np.float64]:
 
 
 def find_flat(parts: NDArray[np.float64]) -> FlatParts | None:
-    """Find the parts, from `cut`, that vary least, for each level of brightness.
+    """Find the parts of a photograph that vary least, for each level of brightness.
 
-    Returns None if too few parts are neither black nor white.
+    Parameters
+    ----------
+    parts : array
+        From `cut`.
+
+    Returns
+    -------
+    FlatParts or None
+        None if there are too few parts that are neither black nor white.
     """
     brightness, inside = neither_black_nor_white(parts)
     parts, brightness = parts[inside], brightness[inside]

@@ -53,10 +53,23 @@ class LiftedNoise:
         *,
         beyond: bool = False,
     ) -> _Floats:
-        """Return an sRGB photograph, (H, W, 3) float32 in [0, 1], with the noise, not rounded.
+        """Return an sRGB photograph (H, W, 3) with the noise.
 
-        `factor` is the strength relative to the photograph it comes from; by default random, 0.5 to
-        2. `beyond` is whether black and white stand for darker and brighter light.
+        Parameters
+        ----------
+        photo : numpy.ndarray
+            (H, W, 3) float32 in [0, 1].
+        rng : numpy.random.Generator
+            Makes all random choices.
+        factor : float, optional
+            The strength relative to the photograph it comes from; by default random, 0.5 to 2.
+        beyond : bool
+            Whether black and white stand for darker and brighter light.
+
+        Returns
+        -------
+        numpy.ndarray
+            (H, W, 3) float32 in [0, 1], not rounded.
         """
         height, width = photo.shape[:2]
         # The filters must fit even if the photograph is small.
@@ -76,7 +89,18 @@ class LiftedNoise:
 
 
 def lift_from(parts: NDArray[np.float64]) -> LiftedNoise | None:
-    """Lift noise from parts of one photograph, as `cut` makes them; None if too few are flat."""
+    """Lift noise from parts of one photograph.
+
+    Parameters
+    ----------
+    parts : array
+        From `ssbsn_cli.core.noise.flat.cut`.
+
+    Returns
+    -------
+    LiftedNoise or None
+        None if too few of them are flat.
+    """
     flat = find_flat(parts)
     if flat is None:
         return None

@@ -36,8 +36,19 @@ class Scenes:
     def draw(self, source: Floats, side: int, rng: np.random.Generator) -> Floats:
         """Make a clean picture from a part of a photograph.
 
-        `source` is (H, W, 3) float32 in [0, 1], at least `side` high and wide. The result is
-        (side, side, 3) float32 in [0, 1], C-contiguous.
+        Parameters
+        ----------
+        source : array
+            (H, W, 3) float32 in [0, 1], at least `side` high and wide.
+        side : int
+            Height and width of the result.
+        rng : numpy.random.Generator
+            Makes all random choices.
+
+        Returns
+        -------
+        array
+            (side, side, 3) float32 in [0, 1], C-contiguous.
         """
         if self.drawn and rng.random() < self.drawn:
             return drawing(side, rng)
@@ -61,7 +72,17 @@ class Scenes:
 def drawing(side: int, rng: np.random.Generator) -> Floats:
     """Draw lines, areas, letters and gradients, as on screenshots and in documents.
 
-    The result is (side, side, 3) float32, multiples of 1/255.
+    Parameters
+    ----------
+    side : int
+        Height and width.
+    rng : numpy.random.Generator
+        Makes all random choices.
+
+    Returns
+    -------
+    array
+        (side, side, 3) float32, multiples of 1/255.
     """
     canvas = np.empty((side, side, 3), np.float32)
     canvas[:] = _color(rng)

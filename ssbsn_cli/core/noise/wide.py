@@ -138,9 +138,19 @@ class Wide:
         self._lifted_odds = _odds(odds or [1.0] * max(len(lifted), 1))
 
     def pair(self, source: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Make a noisy and a clean picture, (3, H, H), from a part of a clean photograph.
+        """Make a noisy and a clean picture from a part of a clean photograph.
 
-        All are float32 in [0, 1]. `source` is sRGB, (3, 2 H, 2 H), since it may be halved.
+        Parameters
+        ----------
+        source : array
+            (3, 2 H, 2 H) float32 in [0, 1], sRGB; twice as large, since it may be halved.
+        rng : numpy.random.Generator
+            The same generator state gives the same result.
+
+        Returns
+        -------
+        noisy, clean : array
+            (3, H, H) float32 in [0, 1].
         """
         side = source.shape[1] // 2
         scale = self._edits.scale(rng)
