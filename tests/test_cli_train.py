@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -168,6 +169,36 @@ def test_a_third_of_the_original_weights_stays_where_the_noise_is_mild(tiny):
     for name, original in load_weights("photo").network.state_dict().items():
         torch.testing.assert_close(found[name], original / 3 + trained[name] * 2 / 3)
         assert (found[name] != original).any()
+
+
+def test_the_second_round_denoises_by_the_first_and_can_be_interrupted_between_the_two(tiny):
+    noisy = np.random.default_rng(0).normal(120, 12, (256, 256, 3))
+    save(tiny.place / "rounds/a.png", np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
+    arguments = ("train", "--config", "adapt", "--steps", "4")
+    whole = tiny.ssbsn(*arguments, "--data", "rounds", "--out", "whole")
+    assert whole.returncode == 0, whole.stderr
+    first, second = tiny.place / "whole/round-1", tiny.place / "whole"
+    assert state(first)["step"] == state(second)["step"] == 2
+    denoisers = [
+        json.loads((run / "data.json").read_text())["request"]["denoiser"]
+        for run in (first, second)
+    ]
+    assert denoisers == [None, "whole/round-1/weights.safetensors"]
+
+    shutil.copytree(first, tiny.place / "halted/round-1")
+    refused = tiny.ssbsn(*arguments, "--data", "rounds", "--out", "halted")
+    assert refused.returncode == 2
+    assert "holds a run already" in refused.stderr
+    resumed = tiny.ssbsn("train", "--out", "halted", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same(state(tiny.place / "halted")["network"], state(second)["network"])
+
+    (tiny.place / "halted/round-1/weights.safetensors").write_bytes(
+        (second / "weights.safetensors").read_bytes()
+    )
+    changed = tiny.ssbsn("train", "--out", "halted", "--resume", "--steps", "8")
+    assert changed.returncode == 2
+    assert "have changed since" in changed.stderr
 
 
 def test_photos_without_noise_are_denoised_by_the_weights_as_they_are(tiny):

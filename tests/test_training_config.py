@@ -62,6 +62,7 @@ def test_a_written_configuration_reads_back_equal(tmp_path, name):
         (["optimizer.schedule=slow"], {}, "optimizer.schedule"),
         (["training.objectives.guess=1"], {}, "guess"),
         (["training.objectives={self=0}"], {}, "objectives"),
+        (["training.rounds=2"], {}, "rounds"),
         (["training.pd_a=[]"], {}, "training.pd_a"),
         (["data.cache_gb=1e308"], {}, "data.cache_gb"),
         ([f"optimizer.warmup_steps={'9' * 5000}"], {}, "optimizer.warmup_steps"),

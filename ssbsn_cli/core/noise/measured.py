@@ -89,7 +89,7 @@ def measure_noise(noisy: _Floats, denoised: _Floats) -> Measured | None:
         seen = np.interp(at, plain.levels, plain.strengths)
         strengths = np.sqrt(strong * seen) * _CAUTION
     cautious = LiftedNoise(at, strengths, kernels)
-    if noise is removed:
+    if _has_texture(noise, removed):
         return Measured(cautious, cautious)
     whole_kernels, whole_strength = filters(noise)
     whole = LiftedNoise(at, strong * whole_strength / removed_strength, whole_kernels)
@@ -133,7 +133,10 @@ class NoiseFigures:
 
 
 def describe_noise(noisy: _Floats, denoised: _Floats) -> NoiseFigures | None:
-    """Describe the noise of one photograph in figures, from the ``whole`` of `measure_noise`.
+    """Describe the noise of one photograph in figures.
+
+    The deviations include the noise that the denoiser left. So do the correlations, unless that
+    noise cannot be told from texture.
 
     Parameters
     ----------
@@ -152,9 +155,12 @@ def describe_noise(noisy: _Floats, denoised: _Floats) -> NoiseFigures | None:
     found = list(_levels(compared))
     factor, neighbours, correlation = np.ones(channels), np.zeros((2, _FARTHEST)), np.eye(channels)
     if found:
-        removed, noise = (fft.ifft2(s, axes=(0, 1)).real for s in _spectra(found))
+        spectra = _spectra(found)
+        removed, noise = (fft.ifft2(each, axes=(0, 1)).real for each in spectra)
+        factor = np.sqrt(np.diag(noise[0, 0]) / np.diag(removed[0, 0]))
+        if _has_texture(spectra[1], spectra[0]):
+            noise = removed
         variance = np.diag(noise[0, 0])
-        factor = np.sqrt(variance / np.diag(removed[0, 0]))
         correlation = noise[0, 0] / np.sqrt(np.outer(variance, variance))
         near = slice(1, _FARTHEST + 1)
         lags = np.stack([noise[0, near], noise[near, 0]])
@@ -222,15 +228,16 @@ def _deviations(compared: _Compared, channel: int, factor: float) -> _Floats:
 
 
 def _spectra(found: list[_Level]) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
-    """Return the spectra of the residual and of the noise, with all levels weighted equally.
-
-    They are the same if the noise that the denoiser left cannot be told from texture.
-    """
+    """Return the spectra of the residual and of the noise, with all levels weighted equally."""
     y = np.concatenate([level.shown / level.strength for level in found])
     r = np.concatenate([level.removed / level.strength for level in found])
     removed = spectrum(r, r)
-    noise = _coherent(spectrum(y, r), removed)
-    return removed, noise if _fineness(noise) > _NO_TEXTURE * _fineness(removed) else removed
+    return removed, _coherent(spectrum(y, r), removed)
+
+
+def _has_texture(noise: NDArray[np.complex128], removed: NDArray[np.complex128]) -> bool:
+    """Tell by its spectrum whether the noise that the denoiser left cannot be told from texture."""
+    return _fineness(noise) < _NO_TEXTURE * _fineness(removed)
 
 
 def _fineness(power: NDArray[np.complex128]) -> float:
