@@ -52,6 +52,14 @@ def test_half_a_file_is_an_error(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize(("box", "coding"), [(b"avcC", "AVC"), (b"j2kH", "JPEG 2000")])
+def test_a_heic_in_another_coding_is_not_called_damaged(box: bytes, coding: str) -> None:
+    data = encode_photo(Photo(smooth()), "heic")
+    message = str(refusal(data.replace(b"hvc1", box[:3] + b"1").replace(b"hvcC", box)))
+    assert coding in message
+    assert "damaged" not in message
+
+
 @pytest.mark.parametrize("compression", [None, "zlib", "lzw", "jpeg"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_half_a_tiff_is_an_error(compression: str | None, share: float) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ssbsn_cli.core.imaging.adjust import rescale, settle_upright, widen_range
 from ssbsn_cli.core.imaging.boxes import Items, hide_texts, read_items
-from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec
+from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, Refusal
 from ssbsn_cli.core.imaging.photo import (
     BEYOND,
     BRIGHTNESS,
@@ -29,6 +29,8 @@ _AV1_BRANDS = (b"avif", b"avis")
 _ANY_BRANDS = (b"mif1", b"msf1")
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _USUAL_BITS = 10
+# By the property that tells how a picture is coded.
+_OTHER_CODINGS = {b"avcC": "AVC", b"vvcC": "VVC", b"evcC": "EVC", b"j2kH": "JPEG 2000"}
 KEEPS = dict.fromkeys(("exif", "xmp", "icc", "cicp"), UNLIMITED)
 _UNSPECIFIED = (0, 2)
 # The endings of the names of alpha maps, which are kept.
@@ -66,7 +68,15 @@ def _decode(stream: BinaryIO) -> Photo:
     data = stream.read()
     items = read_items(data)
     stored = io.BytesIO(hide_texts(data))
-    image = pillow_heif.open_heif(stored, convert_hdr_to_8bit=False, hdr_to_16bit=False)
+    try:
+        image = pillow_heif.open_heif(stored, convert_hdr_to_8bit=False, hdr_to_16bit=False)
+    except (IndexError, RuntimeError, ValueError):
+        # Of a picture that it cannot decode, libheif only says that there is none.
+        for box, coding in _OTHER_CODINGS.items():
+            if items.find(box):
+                hint = "Convert it to JPEG, PNG or TIFF first."
+                raise Refusal(f"is coded in {coding}, which cannot be read here", hint) from None
+        raise
     pixels = np.array(image)
     height, width = pixels.shape[:2]
     pixels = pixels[:, : image.size[0]].reshape(height, min(width, image.size[0]), -1)
