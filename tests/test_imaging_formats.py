@@ -281,7 +281,7 @@ def test_the_extension_picks_the_format(tmp_path: Path) -> None:
 
 
 def test_every_format_is_known_to_the_options_and_has_extensions_of_its_own() -> None:
-    assert tuple(name for name, codec in CODECS.items() if codec.encode) == get_args(FormatKind)
+    assert {name for name, codec in CODECS.items() if codec.encode} == set(get_args(FormatKind))
     extensions = [extension for codec in CODECS.values() for extension in codec.extensions]
     assert sorted(extensions) == sorted(PHOTO_EXTENSIONS)
     for name, codec in CODECS.items():

@@ -36,7 +36,7 @@ class Job:
     comparison : Path, optional
         Where the comparison, a picture of before and after, goes.
     below : Path
-        The last folders of these paths, which the user did not name.
+        The last folders of these paths, which the user did not name. Links in it are refused.
     """
 
     source: Path | None

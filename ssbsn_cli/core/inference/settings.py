@@ -45,7 +45,7 @@ class Settings:
         Whether to give back detail that a blind-spot network took for noise. "auto" does if the
         weights recommend it.
     refine_passes : int, optional
-        Passes T of R3; by default the number that the weights state.
+        Passes T of R3; by default the number that the weights state, or half of it if stratified.
     tile : int, optional
         Largest side of a tile in pixels; 0 runs the whole image at once. By default, the free
         memory of the device decides.

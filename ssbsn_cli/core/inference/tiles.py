@@ -52,7 +52,8 @@ class Tiling:
     multiple : int
         Tiles start at multiples of this; `tile` is rounded down to a multiple, and `overlap` up.
     halo : int
-        Pixels at a tile's inner edges that get no weight, if `overlap` leaves room for them.
+        Pixels at a tile's inner edges that get no weight. If twice as many do not fit into the
+        overlap, tiles meet in its middle.
     workers : int
         How many tiles to work on at once, if an image has enough of them.
     room : int

@@ -110,7 +110,7 @@ class BlindNetwork(Network):
         refine : {"r3", "stratified", "once", "none"}
             R3, R3 with stratified masks, one full-resolution pass over the first result, or none.
         passes : int, optional
-            Passes of R3; the network's own number if not given.
+            Passes of R3; if not given, the network's own number, or half of it if stratified.
         generator : torch.Generator, optional
             CPU generator of the masks of R3; seeded with 0 if not given.
 

@@ -47,8 +47,8 @@ def random_replacing_refinement(
     probability : float
         Probability p that an element (one channel of one pixel) is replaced.
     generator : torch.Generator
-        Source of the masks, on the CPU. Masks are the same on every device and for every image of a
-        batch, so no result depends on the rest of the batch.
+        Source of the masks, on the CPU. All images of a batch get the same masks, on every device,
+        so no result depends on other images.
     stratified : bool
         Whether each element is replaced equally often over the passes. Each single mask is just as
         random, so the expected result is the same, but its variance is lower.

@@ -27,9 +27,9 @@ _FLATTEST = 0.25
 _MOST_LEFT = 2.0
 # The cautious estimate was a tenth too weak on the photographs that it was tried on.
 _CAUTION = 1.1
-# Texture is smoother than noise. What the denoiser left is texture if including it reduces the
-# share of fine structure to less than this fraction.
-_NO_TEXTURE = 0.9
+# Texture is smoother than noise. If adding what the denoiser left lowers the share of fine
+# structure to less than this fraction, it is taken for texture.
+_TEXTURED = 0.9
 # Below this fraction of the spectrum's largest value, a quotient of spectra is meaningless.
 _SMALLEST = 1e-3
 # The largest pixel distance whose correlation is reported.
@@ -45,8 +45,7 @@ class Measured(NamedTuple):
         What the denoiser removed, at a strength between that of the removed part and that of the
         noisy photograph's flat parts. Too weak where the denoiser leaves noise.
     whole : LiftedNoise
-        Also includes the noise that the denoiser left. The same as `cautious` if that cannot be
-        told from texture.
+        Also includes the noise that the denoiser left. Equals `cautious` if that may be texture.
     """
 
     cautious: LiftedNoise
@@ -135,8 +134,8 @@ class NoiseFigures:
 def describe_noise(noisy: _Floats, denoised: _Floats) -> NoiseFigures | None:
     """Describe the noise of one photograph in figures.
 
-    The deviations include the noise that the denoiser left. So do the correlations, unless that
-    noise cannot be told from texture.
+    The deviations include the noise that the denoiser left. So do the correlations, unless it may
+    be texture.
 
     Parameters
     ----------
@@ -236,8 +235,8 @@ def _spectra(found: list[_Level]) -> tuple[NDArray[np.complex128], NDArray[np.co
 
 
 def _has_texture(noise: NDArray[np.complex128], removed: NDArray[np.complex128]) -> bool:
-    """Tell by its spectrum whether the noise that the denoiser left cannot be told from texture."""
-    return _fineness(noise) < _NO_TEXTURE * _fineness(removed)
+    """Return whether what the denoiser left may be texture: it is smoother than what it removed."""
+    return _fineness(noise) < _TEXTURED * _fineness(removed)
 
 
 def _fineness(power: NDArray[np.complex128]) -> float:

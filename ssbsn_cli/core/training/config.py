@@ -144,7 +144,10 @@ class PairsConfig(_Section):
 
 
 class Config(_Section):
-    """A training, except for photos and initial weights; `model` None means their network."""
+    """A training, except for photos and initial weights.
+
+    `model` is None if the network of the initial weights is used.
+    """
 
     model: ModelConfig | None = None
     training: TrainingConfig

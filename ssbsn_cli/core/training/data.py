@@ -64,7 +64,7 @@ class TrainingData:
 
     Previews show `picture`, (H, W, 3) in [0, 1]. `pixels` counts the pixels of all training photos.
     `record` has the sources, a ``key`` for these photos, and their ``noise`` if it was measured.
-    `trust` is the share of the trained weights in the result; the rest is the initial ones.
+    The result is `trust` times the trained weights, plus 1 - `trust` times the initial ones.
     """
 
     batches: Batches
@@ -87,7 +87,7 @@ def open_data(
     """
     config, training = request.config, request.config.training
     refuse_objectives(config, network)
-    # For blind-spot networks, `size_multiple` is the PD stride of inference; others ignore strides.
+    # `size_multiple` is also the PD stride of blind-spot networks; others ignore the stride.
     photos = _Photos(request, team, network.size_multiple, say, warn)
     objectives = {kind: photos.batches(kind) for kind in training.kinds}
     checks = [

@@ -36,7 +36,7 @@ class RunFiles:
         return self.state.is_file() or self.round(1).state.is_file()
 
     def round(self, number: int) -> RunFiles:
-        """Return the files of a round before the last one. They are those of a run, too."""
+        """Return the files of a round, from 1, before the last one: a run in a subfolder."""
         return RunFiles(self.directory / f"round-{number}")
 
     def refuse_links(self) -> None:

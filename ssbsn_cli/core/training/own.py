@@ -186,7 +186,8 @@ class OwnSource:
     Most pairs are the network's result with and without the photo's noise, added again at half to
     twice its strength. These contain the network's own errors. The other pairs are two copies of a
     noisy photo with more noise of the measured kind, added so that the noise of the two is
-    independent [1]_: their mean error is that towards the unknown clean photo, plus a constant.
+    independent [1]_. So their mean error equals that towards the unknown clean photo, up to a
+    constant.
 
     Parameters
     ----------

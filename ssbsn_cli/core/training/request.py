@@ -152,8 +152,9 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
 def rounds(request: TrainingRequest, say: Notify) -> Iterator[tuple[int, TrainingRequest]]:
     """Yield the rounds of a training, one after the other, with their numbers from 0.
 
-    Each starts from the initial weights, and photos are denoised by the result of the one before.
-    All but the last are runs inside the run. Rounds that a later one has followed are left out.
+    Each starts from the initial weights, which denoise the photos in the first round. In a later
+    one, the result of the round before does. All but the last are runs inside the run. A resumed
+    run goes on with the last round that has begun.
 
     Raises
     ------
