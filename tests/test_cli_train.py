@@ -175,15 +175,15 @@ def test_the_second_round_denoises_by_the_first_and_can_be_interrupted_between_t
     noisy = np.random.default_rng(0).normal(120, 12, (256, 256, 3))
     save(tiny.place / "rounds/a.png", np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
     arguments = ("train", "--config", "adapt", "--steps", "4")
-    whole = tiny.ssbsn(*arguments, "--data", "rounds", "--out", "whole")
-    assert whole.returncode == 0, whole.stderr
-    first, second = tiny.place / "whole/round-1", tiny.place / "whole"
+    rounded = tiny.ssbsn(*arguments, "--data", "rounds", "--out", "rounded")
+    assert rounded.returncode == 0, rounded.stderr
+    first, second = tiny.place / "rounded/round-1", tiny.place / "rounded"
     assert state(first)["step"] == state(second)["step"] == 2
     denoisers = [
         json.loads((run / "data.json").read_text())["request"]["denoiser"]
         for run in (first, second)
     ]
-    assert denoisers == [None, "whole/round-1/weights.safetensors"]
+    assert denoisers == [None, "rounded/round-1/weights.safetensors"]
 
     shutil.copytree(first, tiny.place / "halted/round-1")
     refused = tiny.ssbsn(*arguments, "--data", "rounds", "--out", "halted")
