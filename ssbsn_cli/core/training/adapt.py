@@ -110,7 +110,7 @@ def _listen_to_round(
     listen: Callable[[StepDone], None], number: int, count: int, done: StepDone
 ) -> None:
     """Report a step, with the progress of all rounds."""
-    listen(replace(done, progress=(number + done.progress) / count))
+    listen(replace(done, progress=(number - 1 + done.progress) / count))
 
 
 def _refuse_others(request: TrainingRequest, photos: Sequence[Path]) -> None:

@@ -75,7 +75,7 @@ class Learner:
             fused = team.device.type in ("cpu", "cuda")
             self._optimizer = torch.optim.Adam(network.parameters(), fused=fused)
         self._average = copy.deepcopy(network).eval() if config.optimizer.ema else None
-        self._initial = initial.to(team.device) if initial else None
+        self._initial = None if initial is None else initial.to(team.device)
         self._trust = trust
         self.step = 0
         self._parallel: nn.Module = team.wrap(network)
@@ -134,7 +134,7 @@ class Learner:
     def result(self) -> Iterator[Network]:
         """Yield the network to score and save: means, where there are any."""
         network = self._network if self._average is None else self._average
-        if self._initial:
+        if self._initial is not None:
             trained, network = network, copy.deepcopy(self._initial)
             with torch.no_grad():
                 means, values = (tuple(net.parameters()) for net in (network, trained))

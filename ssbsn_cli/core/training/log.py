@@ -67,7 +67,7 @@ class RunFiles:
 
     def refuse_run(self, way: str = "let ssbsn train --resume go on with it") -> None:
         """Raise an OptionError if the directory holds a run; its hint suggests `way`."""
-        if self.state.exists() or self.weights.exists() or self.begun:
+        if self.begun or self.weights.exists():
             raise OptionError(
                 f"{self.directory} holds a run already.",
                 f"Choose another directory, or {way}.",

@@ -193,7 +193,7 @@ class OwnSource:
     ----------
     parts, noises
         From `denoise_splits` and `measure_parts`. Photos whose noise is unknown get that of others.
-    weights : sequence of float
+    shares : sequence of float
         How often each cache is drawn, relative to the others.
     crop : int
         Height and width of the pairs.
@@ -205,7 +205,7 @@ class OwnSource:
     Raises
     ------
     OptionError
-        The weights make no sense.
+        The shares make no sense.
 
     References
     ----------
@@ -217,14 +217,14 @@ class OwnSource:
         self,
         parts: Sequence[Part],
         noises: dict[tuple[int, int], Measured],
-        weights: Sequence[float],
+        shares: Sequence[float],
         crop: int,
         batching: Batching,
         stride: int,
     ) -> None:
         self._parts = parts
         number = Counter(part.photo[0] for part in parts)
-        self._shares = Shares([weights[part.photo[0]] / number[part.photo[0]] for part in parts])
+        self._shares = Shares([shares[part.photo[0]] / number[part.photo[0]] for part in parts])
         self._noises, self._any = noises, list(noises.values())
         self._crop, self._stride, self._batching = crop, stride, batching
 

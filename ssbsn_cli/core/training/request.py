@@ -150,7 +150,7 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
 
 
 def rounds(request: TrainingRequest, say: Notify) -> Iterator[tuple[int, TrainingRequest]]:
-    """Yield the rounds of a training, one after the other, with their numbers from 0.
+    """Yield the rounds of a training, one after the other, with their numbers from 1.
 
     Each starts from the initial weights, which denoise the photos in the first round. In a later
     one, the result of the round before does. All but the last are runs inside the run. A resumed
@@ -172,7 +172,7 @@ def rounds(request: TrainingRequest, say: Notify) -> Iterator[tuple[int, Trainin
         before = runs[n - 1].weights if n else None
         denoiser = str(before) if before and before.is_file() else None
         resume = request.resume and n == first
-        yield n, replace(request, run=runs[n].directory, denoiser=denoiser, resume=resume)
+        yield n + 1, replace(request, run=runs[n].directory, denoiser=denoiser, resume=resume)
 
 
 def adapting_config(init: str) -> str:
