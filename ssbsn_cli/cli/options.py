@@ -43,8 +43,9 @@ def _make_settings(
     refine: Annotated[
         RefineKind | None,
         typer.Option(
-            help="r3: the papers' random replacing refinement, 9 passes. stratified: the same with "
-            "5. once: 2 passes. none: 1 pass. By default what the weights recommend."
+            help="r3: refine the first result by 8 passes of the papers' random replacing "
+            "refinement. stratified: the same by 4. once: by one pass. none: not at all. By "
+            "default what the weights recommend."
         ),
     ] = None,
     refine_passes: Annotated[
