@@ -45,7 +45,7 @@ def test_folders_are_drawn_as_often_as_they_weigh():
 def test_mild_noise_is_trusted_less_than_strong_noise():
     def trust(deviation):
         noise = LiftedNoise(np.array([0.5]), np.array([deviation / 255]), np.zeros((3, 3, 1, 1)))
-        return trust_in([Measured(noise, noise, False)])
+        return trust_in([Measured(noise, noise)])
 
     assert [trust(each) for each in (1, 7, 14, 60)] == pytest.approx([2 / 3, 2 / 3, 1, 1])
     assert 2 / 3 < trust(12) < 1

@@ -37,7 +37,7 @@ _FARTHEST = 6
 
 
 class Measured(NamedTuple):
-    """Two estimates of a photograph's noise, and how sure they are.
+    """Two estimates of a photograph's noise.
 
     Attributes
     ----------
@@ -45,15 +45,11 @@ class Measured(NamedTuple):
         What the denoiser removed, at a strength between that of the removed part and that of the
         noisy photograph's flat parts. Too weak where the denoiser leaves noise.
     whole : LiftedNoise
-        Also includes the noise that the denoiser left. If that may be texture, the spectrum is that
-        of `cautious`.
-    textured : bool
-        Whether what the denoiser left may be texture. If so, the strengths are uncertain.
+        Also includes the noise that the denoiser left. Equals `cautious` if that may be texture.
     """
 
     cautious: LiftedNoise
     whole: LiftedNoise
-    textured: bool
 
 
 def measure_noise(noisy: _Floats, denoised: _Floats) -> Measured | None:
@@ -92,11 +88,11 @@ def measure_noise(noisy: _Floats, denoised: _Floats) -> Measured | None:
         seen = np.interp(at, plain.levels, plain.strengths)
         strengths = np.sqrt(strong * seen) * _CAUTION
     cautious = LiftedNoise(at, strengths, kernels)
-    textured = _has_texture(noise, removed)
+    if _has_texture(noise, removed):
+        return Measured(cautious, cautious)
     whole_kernels, whole_strength = filters(noise)
-    whole_strengths = strong * whole_strength / removed_strength
-    whole = LiftedNoise(at, whole_strengths, kernels if textured else whole_kernels)
-    return Measured(cautious, whole, textured)
+    whole = LiftedNoise(at, strong * whole_strength / removed_strength, whole_kernels)
+    return Measured(cautious, whole)
 
 
 def summarise(noises: Iterable[Measured]) -> str:

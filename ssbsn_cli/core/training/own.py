@@ -27,10 +27,9 @@ from ssbsn_cli.core.weights.locate import load_weights
 
 _Floats = NDArray[np.float32]
 
-# The fraction of pairs that are recorrupted (two noisy versions of a photo), also for photos whose
-# noise is uncertain because of texture: if it is measured too weak, these pairs teach the network
-# to leave noise. And how much noise is added to the first version, relative to the measured noise.
-_RECORRUPTED, _RECORRUPTED_TEXTURE = 0.4, 0.1
+# The fraction of pairs that are recorrupted (two noisy versions of a photo), and how much noise is
+# added to the first version, relative to the measured noise.
+_RECORRUPTED = 0.4
 _ALPHA = np.float32(0.5)
 # More photos would make a report too long.
 _DESCRIBED = 12
@@ -231,7 +230,7 @@ class OwnSource:
 
     def draw(self, step: int) -> Batch:
         """Draw the batch of one step."""
-        return self._batch(step)
+        return self._batch(step, recorrupted=_RECORRUPTED)
 
     def validation(self) -> list[Batch]:
         """Draw one batch of photos with more noise and with independent noise.
@@ -240,26 +239,24 @@ class OwnSource:
         """
         return [self._batch(0, recorrupted=1)]
 
-    def _batch(self, step: int, recorrupted: float | None = None) -> Batch:
+    def _batch(self, step: int, recorrupted: float) -> Batch:
         pairs = [self._pair(rng, recorrupted) for rng in self._batching.generators(step)]
         noisy, target = (np.stack(side) for side in zip(*pairs, strict=True))
         return Batch(noisy, target, self._stride)
 
-    def _pair(self, rng: np.random.Generator, recorrupted: float | None) -> tuple[_Floats, _Floats]:
+    def _pair(self, rng: np.random.Generator, recorrupted: float) -> tuple[_Floats, _Floats]:
         part = self._parts[self._shares.pick(int(rng.bit_generator.random_raw()))]
         noise = self._noises.get(part.photo) or self._any[rng.integers(len(self._any))]
         top, left = (int(rng.integers(size - self._crop + 1)) for size in part.noisy.shape[:2])
         turns, mirrored = int(rng.integers(4)), rng.random() < 0.5
         place = slice(top, top + self._crop), slice(left, left + self._crop)
         clean = _turned(part.denoised[place], turns, mirrored)
-        if recorrupted is None:
-            recorrupted = _RECORRUPTED_TEXTURE if noise.textured else _RECORRUPTED
         if rng.random() < recorrupted:
             noisy = _turned(part.noisy[place], turns, mirrored)
             more = noise.cautious.add(clean, rng, factor=1) - clean
             pair = noisy + _ALPHA * more, noisy - more / _ALPHA
         else:
-            pair = (noise.whole if rng.integers(2) else noise.cautious).add(clean, rng), clean
+            pair = noise[int(rng.integers(2))].add(clean, rng), clean
         one, other = (np.ascontiguousarray(side.transpose(2, 0, 1)) for side in pair)
         return one, other
 
