@@ -22,12 +22,9 @@ def part(level, photo):
     return Part(np.clip(np.rint(noisy), 0, 255).astype(np.uint8), denoised, photo)
 
 
-def source(weights, batching=None, *, textured=False):
+def source(weights, batching=None):
     parts = [part(200, (0, 0)), part(60, (1, 0)), part(65, (1, 1))]
-    noises = {
-        each.photo: measure_noise(cut(each.noisy), cut(each.denoised))._replace(textured=textured)
-        for each in parts
-    }
+    noises = {each.photo: measure_noise(cut(each.noisy), cut(each.denoised)) for each in parts}
     return OwnSource(parts, noises, weights, 32, batching or Batching(4, 0), 1)
 
 
@@ -63,13 +60,6 @@ def test_recorrupted_pairs_have_independent_noise():
     # of the noisy photo would correlate by 0.8 or more.
     assert abs((one * other).mean()) < 0.2 * one.std() * other.std()
     assert one.std() < other.std()
-
-
-@pytest.mark.parametrize(("textured", "share"), [(False, 0.4), (True, 0.1)])
-def test_photos_whose_noise_is_uncertain_are_recorrupted_less(textured, share):
-    drawn = source([1, 1], Batching(256, 0), textured=textured).draw(0)
-    # The other targets are denoised, and flat.
-    assert (drawn.target.std(axis=(1, 2, 3)) > 0.01).mean() == pytest.approx(share, abs=0.08)
 
 
 def test_processes_share_what_one_would_draw():
