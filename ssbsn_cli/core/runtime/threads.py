@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from typing import TypeVar
@@ -66,7 +66,7 @@ def map_in_order(
 
     pool = ThreadPoolExecutor(workers, initializer=begin)
     try:
-        yield from _in_order(pool, work, jobs, workers)
+        yield from in_order(pool, work, jobs, workers)
     finally:
         unwanted.set()
         pool.shutdown(cancel_futures=True)
@@ -83,13 +83,13 @@ def prefetch(draw: Callable[[int], _Result], start: int) -> Generator[_Result]:
     """
     thread = ThreadPoolExecutor(1, thread_name_prefix="ssbsn-prefetch")
     try:
-        yield from _in_order(thread, draw, count(start), _AHEAD)
+        yield from in_order(thread, draw, count(start), _AHEAD)
     finally:
         thread.shutdown(cancel_futures=True)
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[_Job], _Result], jobs: Iterable[_Job], ahead: int
+def in_order(
+    pool: Executor, work: Callable[[_Job], _Result], jobs: Iterable[_Job], ahead: int
 ) -> Iterator[_Result]:
     """Yield the results of jobs, and do some of the next jobs ahead."""
     running: deque[Future[_Result]] = deque()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import mmap
 import multiprocessing
@@ -11,8 +12,9 @@ import signal
 import sys
 import warnings
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import count
-from multiprocessing.connection import Connection
 from typing import Literal
 
 import cv2
@@ -22,14 +24,20 @@ from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import OptionError, SsbsnError
 from ssbsn_cli.core.runtime.device import available_cores
-from ssbsn_cli.core.runtime.threads import prefetch
+from ssbsn_cli.core.runtime.threads import in_order, prefetch
 from ssbsn_cli.core.training.batches import Batch, Batches
 
 # Each worker draws one batch while a finished one waits.
-_SLOTS = 2
+_AHEAD = 2
 _MOST = 32
-# Noisy crops and their targets, in shared memory.
+# From sys/prctl.h.
+_PR_SET_PDEATHSIG = 1
+
+# Noisy crops and their targets, in shared memory: copies through a pipe would take milliseconds.
 _Slot = NDArray[np.float32]
+# What a worker draws, and where it puts that.
+_draw: Batches
+_slots: Sequence[_Slot]
 
 
 def choose_workers(asked: int | Literal["auto"], device: torch.device) -> int:
@@ -40,7 +48,7 @@ def choose_workers(asked: int | Literal["auto"], device: torch.device) -> int:
     Raises
     ------
     OptionError
-        This system cannot share memory with workers.
+        This system cannot fork workers that end with the training.
     """
     possible = sys.platform == "linux"
     if asked == "auto":
@@ -69,110 +77,67 @@ def draw_ahead(draw: Batches, first: int, workers: int) -> Generator[Batch]:
         with contextlib.closing(prefetch(draw, first)) as batches:
             yield from batches
         return
-    batch = draw(first)
-    with _started(draw, workers, (2, *batch.noisy.shape)) as pool:
-        for step in range(first + 1, first + 1 + _SLOTS * workers):
-            pool[step % workers].ask(step)
+    batch, ahead = draw(first), _AHEAD * workers
+    # All that are drawn ahead, and the one in use.
+    slots = [_shared((2, *batch.noisy.shape)) for _ in range(ahead + 1)]
+    with _started(workers, draw, slots) as pool:
         yield batch
-        for step in count(first + 1):
-            worker = pool[step % workers]
-            yield worker.batch()
-            worker.ask(step + _SLOTS * workers)
-
-
-class _Worker:
-    """A process that draws batches, one after the other, into slots in shared memory.
-
-    It is forked, because all decoded photos would be too much for a pipe.
-    """
-
-    def __init__(self, draw: Batches, shape: Sequence[int], earlier: Sequence[_Worker]) -> None:
-        size = math.prod(shape) * np.dtype(np.float32).itemsize
-        # No files in /dev/shm, which is small in containers.
-        self._slots = [
-            np.frombuffer(mmap.mmap(-1, size), np.float32).reshape(shape) for _ in range(_SLOTS)
-        ]
-        self._asked = self._taken = 0
-        context = multiprocessing.get_context("fork")
-        self._pipe, theirs = context.Pipe()
-        # A pipe end that stays open in another process would keep a worker waiting forever.
-        unwanted = [self._pipe, *(worker._pipe for worker in earlier)]
-        self._process = context.Process(
-            target=_serve, args=(draw, theirs, self._slots, unwanted), daemon=True
-        )
-        self._process.start()
-        theirs.close()
-
-    def ask(self, step: int) -> None:
-        """Request the batch of a step."""
-        # If the worker is gone, `batch` says so.
-        with contextlib.suppress(OSError):
-            self._pipe.send((step, self._asked % _SLOTS))
-        self._asked += 1
-
-    def batch(self) -> Batch:
-        """Wait for the next requested batch."""
+        steps = count(first + 1)
         try:
-            answer = self._pipe.recv()
-        except (EOFError, OSError):
+            for step, stride, alike in in_order(pool, _draw_into_slot, steps, ahead):
+                noisy, target = slots[step % len(slots)]
+                yield Batch(noisy, noisy if alike else target, stride)
+        except BrokenProcessPool:
             raise SsbsnError(
                 "A process that draws crops is gone; there may be too little memory for all.",
                 "Start the same command with --resume and fewer --set training.workers.",
             ) from None
-        if isinstance(answer, Exception):
-            raise answer
-        noisy, target = self._slots[self._taken % _SLOTS]
-        self._taken += 1
-        stride, alike = answer
-        return Batch(noisy, noisy if alike else target, stride)
 
-    def stop(self) -> None:
-        """Kill the process."""
-        self._process.kill()
-        self._process.join()
-        self._pipe.close()
+
+def _shared(shape: Sequence[int]) -> _Slot:
+    """Make an array that forked processes share; files in /dev/shm have no room in containers."""
+    size = math.prod(shape) * np.dtype(np.float32).itemsize
+    return np.frombuffer(mmap.mmap(-1, size), np.float32).reshape(shape)
 
 
 @contextlib.contextmanager
-def _started(draw: Batches, workers: int, shape: Sequence[int]) -> Iterator[list[_Worker]]:
-    pool: list[_Worker] = []
+def _started(workers: int, draw: Batches, slots: Sequence[_Slot]) -> Iterator[ProcessPoolExecutor]:
+    """Fork workers, since all decoded photos would be too much for a pipe."""
+    context = multiprocessing.get_context("fork")
+    pool = ProcessPoolExecutor(workers, context, _begin, (os.getpid(), draw, slots))
     # A forked process lacks the threads that OpenCV thinks it has.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
+    with warnings.catch_warnings():
+        # Python warns of forking while threads run; the workers need none of them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        # The first job starts all workers.
+        pool.submit(os.getpid)
+    cv2.setNumThreads(threads)
     try:
-        with warnings.catch_warnings():
-            # Python warns of forking while threads run; the workers need none of them.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            for _ in range(workers):
-                pool.append(_Worker(draw, shape, pool))
-        cv2.setNumThreads(threads)
         yield pool
     finally:
-        for worker in pool:
-            worker.stop()
+        pool.shutdown(cancel_futures=True)
 
 
-def _serve(
-    draw: Batches, pipe: Connection, slots: Sequence[_Slot], unwanted: Sequence[Connection]
-) -> None:
-    """Draw requested batches until the training is gone."""
+def _begin(training: int, draw: Batches, slots: Sequence[_Slot]) -> None:
+    """Prepare a worker."""
+    global _draw, _slots
+    # The worker ends with the training, even if that is killed.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != training:
+        os._exit(0)
     # Ctrl-C reaches all processes of a terminal, but the training stops its workers itself.
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for other in unwanted:
-        other.close()
     torch.set_num_threads(1)
-    with contextlib.suppress(EOFError, BrokenPipeError):
-        while True:
-            step, place = pipe.recv()
-            try:
-                batch = draw(step)
-            except Exception as error:
-                pipe.send(error)
-                continue
-            slots[place][0] = batch.noisy
-            slots[place][1] = batch.target
-            pipe.send((batch.stride, batch.target is batch.noisy))
-    # Skip Python's clean-up at exit, which belongs to the training.
-    os._exit(0)
+    _draw, _slots = draw, slots
+
+
+def _draw_into_slot(step: int) -> tuple[int, int, bool]:
+    """Return the step, the stride, and whether the crops are their own targets."""
+    batch = _draw(step)
+    slot = _slots[step % len(_slots)]
+    slot[0], slot[1] = batch.noisy, batch.target
+    return step, batch.stride, batch.target is batch.noisy
