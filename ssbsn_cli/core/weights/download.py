@@ -84,8 +84,8 @@ class _TransferError(Exception):
     """A failure between here and a server; `may_pass` is whether to try again."""
 
     def __init__(self, url: str, cause: Exception) -> None:
-        super().__init__(_explain(url, cause))
-        self.may_pass = _may_pass(cause)
+        said, self.may_pass = _explain(url, cause)
+        super().__init__(said)
 
 
 def _receive(url: str) -> Generator[_Part]:
@@ -147,43 +147,29 @@ def _ignore_content_of_redirect(response: requests.Response, **_: object) -> Non
         response.close()
 
 
-def _may_pass(error: Exception) -> bool:
-    import requests
-    import urllib3
-
-    if isinstance(error, requests.HTTPError):
-        status = error.response.status_code if error.response is not None else 0
-        return status == 429 or status >= 500
-    return isinstance(
-        error,
-        queue.Empty
-        | requests.ConnectionError
-        | requests.Timeout
-        | urllib3.exceptions.ProtocolError
-        | urllib3.exceptions.TimeoutError,
-    ) and not isinstance(error, requests.exceptions.SSLError)
-
-
-def _explain(url: str, error: Exception) -> str:
+def _explain(url: str, error: Exception) -> tuple[str, bool]:
+    """Return what went wrong, and whether it may pass."""
     import requests
     import urllib3
 
     host = urlsplit(url).netloc
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        answer = f"{error.response.status_code} {error.response.reason}"
-        return f"{url}: the server answered {answer[:100]}"
-    if isinstance(
-        error, queue.Empty | requests.Timeout | urllib3.exceptions.TimeoutError
-    ) or "timed out" in str(error):
-        return f"{host} took too long to answer"
-    if isinstance(error, requests.exceptions.SSLError):
-        return f"{host} could not prove who it is (TLS)"
-    if isinstance(error, requests.exceptions.InvalidSchema):
-        return f"{url}: leads on to an address without https"
-    if isinstance(error, requests.exceptions.ProxyError):
-        return f"{host} cannot be reached through the proxy"
-    if isinstance(error, urllib3.exceptions.ProtocolError):
-        return f"the connection to {host} was lost"
-    if isinstance(error, requests.ConnectionError):
-        return f"{host} cannot be reached: offline, or the server is down"
-    return f"{url}: {str(error)[:200]}"
+    match error:
+        case requests.HTTPError(response=requests.Response() as response):
+            answer = f"{response.status_code} {response.reason}"[:100]
+            busy = response.status_code == 429 or response.status_code >= 500
+            return f"{url}: the server answered {answer}", busy
+        case queue.Empty() | requests.Timeout() | urllib3.exceptions.TimeoutError():
+            return f"{host} took too long to answer", True
+        case requests.exceptions.SSLError():
+            return f"{host} could not prove who it is (TLS)", False
+        case requests.exceptions.InvalidSchema():
+            return f"{url}: leads on to an address without https", False
+        case requests.exceptions.ProxyError():
+            return f"{host} cannot be reached through the proxy", True
+        case urllib3.exceptions.ProtocolError():
+            return f"the connection to {host} was lost", True
+        case requests.ConnectionError():
+            late = "timed out" in str(error)
+            offline = "cannot be reached: offline, or the server is down"
+            return f"{host} {'took too long to answer' if late else offline}", True
+    return f"{url}: {str(error)[:200]}", False
