@@ -109,23 +109,7 @@ class Engine:
                 yield from_unit(part, image.dtype)
 
     def run_batch(self, images: Sequence[Pixels]) -> list[NDArray[np.float32]]:
-        """Denoise images of one size together, each as one tile.
-
-        Parameters
-        ----------
-        images : sequence of array
-            (H, W, C) each, with C = 1 or 3; uint8, uint16 or floating with white at 1.
-
-        Returns
-        -------
-        list of array
-            Float32, of the same shapes, with white at 1 and not clipped.
-
-        Raises
-        ------
-        DeviceError
-            As `stream` does.
-        """
+        """Denoise images of one size together, each as one tile; see `Denoiser.denoise_batch`."""
         self.current = self.tiling
         if self.strength == 0:
             return [to_unit(image) for image in images]

@@ -57,22 +57,11 @@ Opening = tuple[Job, Opened | TiffImage | Outcome]
 def open_groups(
     jobs: Iterable[Job], options: FileOptions, together: Callable[[int, int], int]
 ) -> Iterator[list[Opening]]:
-    """Open photos, and group those that are best computed together.
+    """Open photos, and yield them: a single one of any kind, or several of one size and type.
 
-    Parameters
-    ----------
-    jobs : iterable of Job
-        From file to file; taken shortly before their turn.
-    options : FileOptions
-        How to write. With `skip_existing`, photos that other processes work on come last: by then,
-        their results exist or those processes have ended.
-    together : callable
-        Takes a height and a width; returns how many such images are best computed together.
-
-    Yields
-    ------
-    list of (Job, Opened or TiffImage or Outcome)
-        The next jobs: a single one of any kind, or several photos of one size and type.
+    Jobs are taken shortly before their turn. With `skip_existing`, photos that other processes work
+    on come last: by then, their results exist or those processes have ended. `together` takes a
+    height and a width, and returns how many such images are best computed together.
     """
     runs = _runs(jobs)
     ahead: Future[list[Opening]] | None = None

@@ -196,18 +196,13 @@ def _data(path: Path) -> list[list[str]] | str:
     try:
         sources = parse_json(path.read_bytes())["sources"]
         return [
-            [str(source["path"]), str(source.get("kind", "")), *_counts(source)]
+            [str(source[key]) for key in ("path", "kind", "photos", "skipped", "weight")]
             for source in sources
         ]
     except FileNotFoundError:
         return "This run has not recorded its data."
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return "data.json cannot be read."
-
-
-def _counts(source: Record) -> list[str]:
-    values = [source.get(key, "") for key in ("photos", "skipped", "weight")]
-    return [str(len(value) if isinstance(value, list) else value) for value in values]
 
 
 def _configuration(path: Path) -> list[tuple[str, str]] | str:
@@ -224,9 +219,6 @@ def _settings(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _settings(value, f"{prefix}{key}.")
-        elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-            for number, item in enumerate(value):
-                yield from _settings(item, f"{prefix}{key}[{number}].")
         else:
             yield f"{prefix}{key}", _plain(value)
 
