@@ -15,8 +15,9 @@ from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.noise.camera import Camera
 from ssbsn_cli.core.noise.edits import Edits
 from ssbsn_cli.core.noise.scenes import Scenes
-from ssbsn_cli.core.noise.tone import Tone, from_srgb, srgb_slope, to_srgb
+from ssbsn_cli.core.noise.tone import Tone, srgb_slope
 from ssbsn_cli.core.training.batches import lift, synthetic_pairs
+from ssbsn_cli.core.types import from_srgb, to_srgb
 
 PARTS = (
     "mosaic",

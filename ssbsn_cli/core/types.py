@@ -1,6 +1,7 @@
 """Types and functions that every part of the package shares; imports nothing heavy.
 
-The values of options and descriptors, callbacks that inform the user, and the value of white.
+The values of options and descriptors, callbacks that inform the user, and the values of pixels:
+white, and the curve of sRGB.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ PrecisionKind = Literal["auto", "fp32", "bf16", "fp16"]
 RefineKind = Literal["r3", "stratified", "once", "none"]
 FormatKind = Literal["jpeg", "png", "webp", "bmp", "tiff", "pnm", "heic", "avif", "jxl"]
 RawSpace = Literal["srgb", "p3", "adobe", "prophoto"]
+
+# Below this light, the curve of sRGB is a straight line.
+SRGB_BEND = 0.0031308
 
 # Takes a sentence that a user should read.
 Notify = Callable[[str], None]
@@ -56,3 +60,18 @@ def from_unit(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]
         values = np.rint(np.clip(values, 0, 1) * np.float32(white_of(dtype)))
     out: NDArray[Any] = values.astype(dtype)
     return out
+
+
+def from_srgb(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the light that sRGB values in [0, 1] stand for, in [0, 1] and of the same type."""
+    import numpy as np
+
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def to_srgb(light: NDArray[Any]) -> NDArray[Any]:
+    """Undo `from_srgb`, and clip to [0, 1]."""
+    import numpy as np
+
+    light = np.clip(light, 0, 1)
+    return np.where(light <= SRGB_BEND, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)

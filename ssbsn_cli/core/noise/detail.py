@@ -20,12 +20,12 @@ _SIDE, _STEP = 16, 8
 # Energy is averaged over this many windows and frequencies in each direction.
 _MEAN = (3, 3, 1, 3, 3)
 # The measured power of the noise is multiplied by this. Otherwise, some noise would be given back,
-# because the flattest parts understate noise and energy varies by chance.
+# because the flattest patches understate noise and energy varies by chance.
 _SAFETY = 1.6
 # Noise averages out over this many pixels, so the local mean is the photograph's.
 _CALM = 8
-# At most this many parts are measured, however large the photograph is.
-_PARTS = 2048
+# At most this many patches are measured, however large the photograph is.
+_PATCHES = 2048
 # Brightness, which has most of the detail, and two colour differences.
 _COLORS = np.array([[1, 1, 1], [1, 0, -1], [0.5, -1, 0.5]], np.float32)
 _COLORS /= np.linalg.norm(_COLORS, axis=1, keepdims=True)
@@ -59,7 +59,7 @@ class NoiseSpectrum:
 
 
 def estimate_noise(image: Image) -> NoiseSpectrum | None:
-    """Measure the noise of a photograph in its flat parts.
+    """Measure the noise of a photograph in its flat patches.
 
     Parameters
     ----------
@@ -69,14 +69,14 @@ def estimate_noise(image: Image) -> NoiseSpectrum | None:
     Returns
     -------
     NoiseSpectrum or None
-        None if there are too few parts that are neither black nor white.
+        None if there are too few patches that are neither black nor white.
     """
-    flat = find_flat(cut(image, _PARTS))
+    flat = find_flat(cut(image, _PATCHES))
     if flat is None:
         return None
     power = [
-        (_spectra(_split_colors(parts.astype(np.float32)), _SIDE // 4) ** 2).mean(axis=(0, 1, 2))
-        for parts in flat.residuals
+        (_spectra(_split_colors(patches.astype(np.float32)), _SIDE // 4) ** 2).mean(axis=(0, 1, 2))
+        for patches in flat.residuals
     ]
     # This makes it as smooth as the energy that it is compared with.
     return NoiseSpectrum(

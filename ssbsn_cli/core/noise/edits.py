@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ssbsn_cli.core.noise.kinds import Floats, log_uniform
-from ssbsn_cli.core.noise.tone import from_srgb, to_srgb
+from ssbsn_cli.core.types import from_srgb, to_srgb
 
 # The luma weights of ITU-R BT.601.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -21,7 +21,7 @@ class Edits:
     """Edits of a noisy picture and its clean counterpart, and the saving of the noisy one.
 
     Resizing blends neighbours, which makes noise weaker and correlates it over larger distances.
-    Lifting shadows makes the steps of 8 bits visible. The clean picture gets the same edits, so
+    Brightening shadows makes the steps of 8 bits visible. The clean picture gets the same edits, so
     that a network learns to remove the noise but to keep the edit.
 
     Parameters

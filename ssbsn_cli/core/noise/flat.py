@@ -1,4 +1,4 @@
-"""The flat parts of photographs, where all variation is noise."""
+"""Patches of photographs, and those so flat that all of their variation is noise."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from numpy.typing import NDArray
 from ssbsn_cli.core.imaging.photo import Image
 from ssbsn_cli.core.types import white_of
 
+# Of a patch, in pixels.
 SIDE = 32
-# The most levels of brightness, and how many parts each needs on average.
-_LEVELS, _PARTS = 12, 16
+# The most levels of brightness, and how many patches each needs on average.
+_LEVELS, _PATCHES = 12, 16
 FEWEST, _MOST = 4, 60
-# The fraction of the parts of one brightness that are taken for flat: those that vary least.
+# The fraction of the patches of one brightness that are taken for flat: those that vary least.
 _FLATTEST = 0.08
-# Parts darker or brighter than this are clipped, and so is their noise.
+# Patches darker or brighter than this are clipped, and so is their noise.
 _DARKEST, _BRIGHTEST = 3 / 255, 247 / 255
 # Between two brightnesses, noise changes by at most their ratio (with the offset added to both) to
-# this power. Where it exceeds that by more than the slack, the parts were not flat.
+# this power. Where it exceeds that by more than the slack, the patches were not flat.
 _POWER, _OFFSET, _SLACK = 0.75, 8 / 255, 1.25
 
 
 @dataclass(frozen=True)
-class FlatParts:
-    """The flattest parts of a photograph, by brightness.
+class FlatPatches:
+    """The flattest patches of a photograph, by brightness.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ class FlatParts:
     deviations : array
         (n, C) standard deviation of each colour there, in [0, 1].
     residuals : list of array
-        For each level, (m, 32, 32, C): its parts with their gradients subtracted.
+        For each level, (m, 32, 32, C): its patches with their gradients subtracted.
     """
 
     levels: NDArray[np.float64]
@@ -44,14 +45,14 @@ class FlatParts:
 
 
 def cut(pixels: Image, most: int = 1 << 30) -> NDArray[np.float64]:
-    """Cut a photograph into parts without overlap.
+    """Cut a photograph into patches without overlap.
 
     Parameters
     ----------
     pixels : Image
-        (H, W, C) integers, or floats with white at 1. Only the returned parts are read.
+        (H, W, C) integers, or floats with white at 1. Only the returned patches are read.
     most : int
-        The most parts to return; they are evenly spread.
+        The most patches to return; they are evenly spread.
 
     Returns
     -------
@@ -61,31 +62,31 @@ def cut(pixels: Image, most: int = 1 << 30) -> NDArray[np.float64]:
     rows, columns, channels = *(length // SIDE for length in pixels.shape[:2]), pixels.shape[2]
     total = rows * columns
     chosen = np.unique(np.linspace(0, max(total - 1, 0), min(total, most)).astype(int))
-    parts = np.empty((len(chosen), SIDE, SIDE, channels), pixels.dtype)
-    for part, at in zip(parts, chosen.tolist(), strict=True):
+    patches = np.empty((len(chosen), SIDE, SIDE, channels), pixels.dtype)
+    for patch, at in zip(patches, chosen.tolist(), strict=True):
         top, left = SIDE * (at // columns), SIDE * (at % columns)
-        part[...] = pixels[top : top + SIDE, left : left + SIDE]
-    return np.asarray(parts / np.float64(white_of(pixels.dtype)), np.float64)
+        patch[...] = pixels[top : top + SIDE, left : left + SIDE]
+    return np.asarray(patches / np.float64(white_of(pixels.dtype)), np.float64)
 
 
-def find_flat(parts: NDArray[np.float64]) -> FlatParts | None:
-    """Find the parts of a photograph that vary least, for each level of brightness.
+def find_flat(patches: NDArray[np.float64]) -> FlatPatches | None:
+    """Find the patches of a photograph that vary least, for each level of brightness.
 
     Parameters
     ----------
-    parts : array
+    patches : array
         From `cut`.
 
     Returns
     -------
-    FlatParts or None
-        None if there are too few parts that are neither black nor white.
+    FlatPatches or None
+        None if there are too few patches that are neither black nor white.
     """
-    brightness, inside = neither_black_nor_white(parts)
-    parts, brightness = parts[inside], brightness[inside]
-    if len(parts) < FEWEST:
+    brightness, inside = neither_black_nor_white(patches)
+    patches, brightness = patches[inside], brightness[inside]
+    if len(patches) < FEWEST:
         return None
-    residuals = without_gradients(parts)
+    residuals = without_gradients(patches)
     variance = (residuals**2).mean(axis=(1, 2, 3))
     levels, deviations, flat = [], [], []
     for chosen in flattest(brightness, variance, _FLATTEST):
@@ -95,24 +96,24 @@ def find_flat(parts: NDArray[np.float64]) -> FlatParts | None:
     if not flat:
         return None
     sure = _believable(np.array(levels), np.sqrt((np.array(deviations) ** 2).mean(axis=1)))
-    return FlatParts(
+    return FlatPatches(
         np.array(levels)[sure], np.array(deviations)[sure], [flat[each] for each in sure]
     )
 
 
 def neither_black_nor_white(
-    parts: NDArray[np.float64],
+    patches: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the brightness of parts, and which of them have unclipped noise."""
-    brightness = parts.mean(axis=(1, 2, 3))
+    """Return the brightness of patches, and which of them have unclipped noise."""
+    brightness = patches.mean(axis=(1, 2, 3))
     return brightness, (brightness > _DARKEST) & (brightness < _BRIGHTEST)
 
 
 def flattest(
     brightness: NDArray[np.float64], variance: NDArray[np.float64], share: float
 ) -> Iterator[NDArray[np.intp]]:
-    """Yield, for each level of brightness, the indices of the `share` of parts that vary least."""
-    count = min(max(len(brightness) // _PARTS, 1), _LEVELS)
+    """Yield, for each level of brightness, the indices of the `share` of it that varies least."""
+    count = min(max(len(brightness) // _PATCHES, 1), _LEVELS)
     edges = np.quantile(brightness, np.linspace(0, 1, count + 1))
     level = np.clip(np.searchsorted(edges, brightness, side="right") - 1, 0, count - 1)
     for each in range(count):
@@ -133,11 +134,11 @@ def _believable(levels: NDArray[np.float64], strengths: NDArray[np.float64]) -> 
     return [int(each) for each in np.flatnonzero(strengths <= _SLACK * least)]
 
 
-def without_gradients(parts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Subtract the best-fitting plane from each part and colour."""
+def without_gradients(patches: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Subtract the best-fitting plane from each patch and colour."""
     y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
     basis = np.stack([np.ones(SIDE**2), x.ravel(), y.ravel()], axis=1)
     basis /= np.linalg.norm(basis, axis=0)
-    flat = parts.reshape(len(parts), SIDE**2, -1)
+    flat = patches.reshape(len(patches), SIDE**2, -1)
     fitted = np.einsum("pb,nbc->npc", basis, np.einsum("pb,npc->nbc", basis, flat))
-    return np.asarray(flat - fitted, np.float64).reshape(parts.shape)
+    return np.asarray(flat - fitted, np.float64).reshape(patches.shape)

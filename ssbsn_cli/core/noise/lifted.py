@@ -1,4 +1,4 @@
-"""Noise lifted from the flat parts of real photographs, to add to clean ones."""
+"""Noise lifted from the flat patches of real photographs, to add to clean ones."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from ssbsn_cli.core.noise.flat import SIDE, find_flat
-from ssbsn_cli.core.noise.tone import beyond_range, from_srgb, srgb_slope, to_srgb
+from ssbsn_cli.core.noise.tone import beyond_range, srgb_slope
+from ssbsn_cli.core.types import from_srgb, to_srgb
 
 _Floats = NDArray[np.float32]
 
-# In parts that vary less than this, in [0, 1], noise was clipped or removed.
+# In patches that vary less than this, in [0, 1], noise was clipped or removed.
 NO_NOISE = 0.2 / 255
 # Correlations up to the first distance are kept as measured; they fade to zero at the second.
 _SURE, _REACH = 6, 12
@@ -88,12 +89,12 @@ class LiftedNoise:
         return np.asarray(noisy, np.float32)
 
 
-def lift_from(parts: NDArray[np.float64]) -> LiftedNoise | None:
-    """Lift noise from parts of one photograph.
+def lift_from(patches: NDArray[np.float64]) -> LiftedNoise | None:
+    """Lift noise from patches of one photograph.
 
     Parameters
     ----------
-    parts : array
+    patches : array
         From `ssbsn_cli.core.noise.flat.cut`.
 
     Returns
@@ -101,7 +102,7 @@ def lift_from(parts: NDArray[np.float64]) -> LiftedNoise | None:
     LiftedNoise or None
         None if too few of them are flat.
     """
-    flat = find_flat(parts)
+    flat = find_flat(patches)
     if flat is None:
         return None
     strengths = np.sqrt((flat.deviations**2).mean(axis=1))
@@ -119,13 +120,13 @@ def lift_from(parts: NDArray[np.float64]) -> LiftedNoise | None:
 
 
 def spectrum(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.complex128]:
-    """Return the mean cross-spectrum (64, 64, 3, 3) of two sets of parts (n, 32, 32, 3).
+    """Return the mean cross-spectrum (64, 64, 3, 3) of two sets of patches (n, 32, 32, 3).
 
     Only neighbours up to 12 pixels apart count, since noise correlates no further.
     """
     size = 2 * SIDE
     # The padding prevents wrap-around: each lag's sum is divided by its number of pixel pairs.
-    first, second = (fft.fft2(parts, (size, size), axes=(1, 2)) for parts in (one, other))
+    first, second = (fft.fft2(patches, (size, size), axes=(1, 2)) for patches in (one, other))
     power = np.einsum("nhwi,nhwj->hwij", first, second.conj()) / len(one)
     covariance = fft.ifft2(power, axes=(0, 1))
     lags = np.abs(fft.fftfreq(size, 1 / size))

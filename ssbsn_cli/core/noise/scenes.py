@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ssbsn_cli.core.noise.kinds import Floats
-from ssbsn_cli.core.noise.tone import from_srgb, to_srgb
+from ssbsn_cli.core.types import from_srgb, to_srgb
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Light and values: the sRGB curve, and the tone curves of cameras."""
+"""Light and values: the tone curves of cameras."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssbsn_cli.core.types import SRGB_BEND, from_srgb, to_srgb
+
 _Floats = NDArray[Any]
 
-# Below this light, the sRGB curve is a straight line.
-_DARKEST = 0.0031308
 _VALUES = np.linspace(0, 1, 1025)
 # Looking values up in a table of this size is much faster than interpolating each.
 _FINEST = 65535
@@ -64,7 +64,7 @@ class Tone:
         if self._gamma is None:
             shown, slope = to_srgb(light), srgb_slope(light)
         else:
-            light = np.maximum(light, _DARKEST)
+            light = np.maximum(light, SRGB_BEND)
             shown = light ** (1 / self._gamma)
             slope = shown / light / self._gamma
         return np.asarray(slope * (1 + self._contrast * (6 * shown * (1 - shown) - 1)))
@@ -74,21 +74,10 @@ class Tone:
         return np.asarray(shown + self._contrast * (smooth - shown))
 
 
-def from_srgb(values: _Floats) -> _Floats:
-    """Return the light that sRGB values in [0, 1] stand for, in [0, 1] and of the same type."""
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-
-
-def to_srgb(light: _Floats) -> _Floats:
-    """Undo `from_srgb`, and clip to [0, 1]."""
-    light = np.clip(light, 0, 1)
-    return np.where(light <= _DARKEST, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
-
-
 def srgb_slope(light: _Floats) -> _Floats:
     """Return the derivative of `to_srgb` at light in [0, 1]."""
-    curved = np.maximum(light, _DARKEST) ** (1 / 2.4 - 1) * (1.055 / 2.4)
-    return np.where(light <= _DARKEST, np.float32(12.92), curved)
+    curved = np.maximum(light, SRGB_BEND) ** (1 / 2.4 - 1) * (1.055 / 2.4)
+    return np.where(light <= SRGB_BEND, np.float32(12.92), curved)
 
 
 def beyond_range(light: _Floats, photo: _Floats, rng: np.random.Generator) -> _Floats:

@@ -31,8 +31,8 @@ from ssbsn_cli.core.types import Notify, count_of
 
 _Floats = NDArray[np.float32]
 
-# At most this many parts of a window are searched for noise.
-_MOST_PARTS = 4096
+# At most this many patches of a window are searched for noise.
+_MOST_PATCHES = 4096
 # One and a half grey levels. Without it, pictures that need no change would outweigh noisy ones.
 _FLOOR = (1.5 / 255) ** 2
 
@@ -157,9 +157,9 @@ def make_recipe(
 
 
 def lift(cache: CropCache) -> list[LiftedNoise]:
-    """Lift the noise of each photograph in a cache that has enough flat parts."""
+    """Lift the noise of each photograph in a cache that has enough flat patches."""
     found = (
-        lift_from(np.concatenate([cut(cache.view(window), _MOST_PARTS) for window in windows]))
+        lift_from(np.concatenate([cut(cache.view(window), _MOST_PATCHES) for window in windows]))
         for windows in cache.by_number().values()
     )
     return [noise for noise in found if noise is not None]

@@ -165,7 +165,7 @@ def describe_parts(
 
 
 def _cut(parts: Sequence[Part], photo: tuple[int, int]) -> list[NDArray[np.float64]]:
-    """Cut up all parts of one photo, noisy and denoised."""
+    """Cut all parts of one photo, noisy and denoised, into patches."""
     ours = [part for part in parts if part.photo == photo]
     sides = [[part.noisy for part in ours], [part.denoised for part in ours]]
     return [np.concatenate([cut(each) for each in side]) for side in sides]
