@@ -431,7 +431,7 @@ def test_pairs_are_scored_by_psnr_and_ssim(tiny):
 def test_a_student_learns_from_a_teacher(tiny):
     teacher = tiny.train("teacher", options={"training.steps": 30})
     options = {"distill.teacher": str(teacher), "training.steps": 10}
-    changes = ["distill.windows=3", "distill.side=24", "distill.refine=once"]
+    changes = ["parts.count=3", "parts.side=24", "distill.refine=once"]
     student = tiny.train("student", options=options, changes=changes)
     assert len(list((tiny.place / "cache").glob("taught-*/clean/*.png"))) == 3
     assert losses(student)[10] < losses(student)[1]

@@ -18,6 +18,8 @@ from ssbsn_cli.core.types import CompileKind, RefineKind
 
 _SHIPPED = Path(__file__).parent / "configs"
 _LENGTHS = ("steps", "epochs", "max_minutes")
+# Keys of earlier configurations, and what they are called now.
+_RENAMED = {"distill.windows": "parts.count", "distill.side": "parts.side"}
 HINT = "docs/train.md lists the keys and their values."
 
 ObjectiveKind = Literal["self", "synthetic", "own", "distill", "pairs"]
@@ -126,7 +128,12 @@ class DistillConfig(_Section):
 
     teacher: str = ""
     refine: RefineKind = "r3"
-    windows: Annotated[int, Field(ge=1, le=10**6)] = 200
+
+
+class PartsConfig(_Section):
+    """The parts of photos that "own" and "distill" denoise, to learn from the results."""
+
+    count: Annotated[int, Field(ge=1, le=10**6)] = 200
     side: _Side = 256
 
 
@@ -154,6 +161,7 @@ class Config(_Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     data: DataConfig = DataConfig()
     distill: DistillConfig = DistillConfig()
+    parts: PartsConfig = PartsConfig()
     pairs: PairsConfig = PairsConfig()
 
     def to_toml(self) -> str:
@@ -188,6 +196,10 @@ def load_config(
         It cannot be read, or a key or value makes no sense, which the message names.
     """
     content = _read(name_or_path)
+    for key, now in _RENAMED.items():
+        section, name = key.split(".")
+        if isinstance(found := content.get(section), dict) and name in found:
+            _change(content, now, found.pop(name))
     for setting in settings:
         key, sign, text = setting.partition("=")
         if not sign or not key.strip():
@@ -241,7 +253,7 @@ def _parse(text: str) -> Any:
 
 
 def _change(content: dict[str, Any], key: str, value: Any) -> None:
-    *sections, last = key.split(".")
+    *sections, last = _RENAMED.get(key, key).split(".")
     training = content.get("training")
     if sections == ["training"] and last in _LENGTHS and isinstance(training, dict):
         # A new length replaces the old one.

@@ -174,12 +174,12 @@ class _Photos:
         return [kept for kept, _ in splits], held
 
     def _own(self) -> tuple[Batches, list[Batch]]:
-        distill, crop = self._config.distill, self._config.training.crop
+        config, crop = self._config.parts, self._config.training.crop
         weights, settings = self._request.init, Settings(device=self._device, ensemble=True)
         if denoiser := self._request.denoiser:
             weights = denoiser
             self.keys.append(file_digest(Path(denoiser)))
-        splits = denoise_splits(self._splits(), distill, crop, weights, settings, self._say)
+        splits = denoise_splits(self._splits(), config, crop, weights, settings, self._say)
         noises = measure_parts(splits[0])
         self._say(said := summarise(noises.values()))
         self.trust = trust_in(noises.values())
@@ -193,11 +193,11 @@ class _Photos:
         return training.draw, checks.validation()
 
     def _distill(self) -> tuple[Batches, list[Batch]]:
-        distill, folder = self._config.distill, self._request.cache
-        taught = teach(self.noisy, self._shares, distill, folder, self._device, self._say)
+        folder, count = self._request.cache, self._config.parts.count
+        taught = teach(self.noisy, self._shares, self._config, folder, self._device, self._say)
         # The name of the folder identifies the contents of its files, which may be made again.
-        self.keys.append((taught.name, distill.windows))
-        return self._decoded_pairs(DataPath(taught), find_pairs(taught)[: distill.windows])
+        self.keys.append((taught.name, count))
+        return self._decoded_pairs(DataPath(taught), find_pairs(taught)[:count])
 
     def _real_pairs(self) -> tuple[Batches, list[Batch]]:
         paths = _needed("pairs", self._request.pairs)

@@ -21,7 +21,7 @@ from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.measured import Measured, measure_noise
 from ssbsn_cli.core.training.batches import Batch
-from ssbsn_cli.core.training.config import DistillConfig
+from ssbsn_cli.core.training.config import PartsConfig
 from ssbsn_cli.core.types import Notify, count_of, to_unit
 from ssbsn_cli.core.weights.locate import load_weights
 
@@ -61,7 +61,7 @@ class Part:
 
 def denoise_splits(
     splits: tuple[Sequence[CropCache], Sequence[CropCache]],
-    config: DistillConfig,
+    config: PartsConfig,
     crop: int,
     weights: str | None,
     settings: Settings,
@@ -73,7 +73,7 @@ def denoise_splits(
     ----------
     splits : (sequence of CropCache, sequence of CropCache)
         Noisy photos to train on, and to validate on.
-    config : DistillConfig
+    config : PartsConfig
         The number and size of the parts to train on. A quarter as many are made to validate on.
         Each photo has at least one, unless there are more photos than parts.
     crop : int
@@ -93,7 +93,7 @@ def denoise_splits(
             "The objective 'own' needs weights that denoise the photos.",
             "Name them with --init NAME|PATH.",
         )
-    counts = config.windows, max(config.windows // 4, 1)
+    counts = config.count, max(config.count // 4, 1)
     training, validation = (
         _choose(caches, count, max(config.side, crop), crop)
         for caches, count in zip(splits, counts, strict=True)

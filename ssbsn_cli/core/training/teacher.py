@@ -17,7 +17,7 @@ from ssbsn_cli.core.imaging import Photo, encode_photo
 from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.runtime.storage import locked, write_atomically
-from ssbsn_cli.core.training.config import DistillConfig
+from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.types import Notify, count_of
 from ssbsn_cli.core.weights.locate import load_weights
 
@@ -27,7 +27,7 @@ _SEED = 2**64 - 2
 def teach(
     caches: Sequence[CropCache],
     shares: Sequence[float],
-    config: DistillConfig,
+    config: Config,
     directory: Path,
     device: str,
     notify: Notify,
@@ -46,15 +46,16 @@ def teach(
     OptionError
         No teacher is named, or no photo is large enough.
     """
-    if not config.teacher:
+    distill, parts = config.distill, config.parts
+    if not distill.teacher:
         raise OptionError(
             "Distillation needs a teacher.", "Name its weights with --distill-from NAME|PATH."
         )
-    teacher = load_weights(config.teacher)
+    teacher = load_weights(distill.teacher)
     keys = [(cache.content, share) for cache, share in zip(caches, shares, strict=True)]
-    told = repr((teacher.digest, config.refine, config.side, keys))
+    told = repr((teacher.digest, distill.refine, parts.side, keys))
     folder = directory / f"taught-{hashlib.sha256(told.encode()).hexdigest()[:32]}"
-    crops = CropSampler(caches, shares, config.side, Batching(1, _SEED))
+    crops = CropSampler(caches, shares, parts.side, Batching(1, _SEED))
     wait = f"Waiting for another process that lets a teacher work in {directory}."
     with locked(directory, lambda: notify(wait)):
         for each in (folder, folder / "noisy", folder / "clean"):
@@ -64,14 +65,14 @@ def teach(
                     "Remove it, or name another place with --cache.",
                 )
             each.mkdir(exist_ok=True)
-        missing = [n for n in range(config.windows) if not _place(folder, "clean", n).exists()]
+        missing = [n for n in range(parts.count) if not _place(folder, "clean", n).exists()]
         if not missing:
-            parts = count_of(config.windows, "part")
-            notify(f"Reused what {config.teacher} made of {parts} of the photos.")
+            count = count_of(parts.count, "part")
+            notify(f"Reused what {distill.teacher} made of {count} of the photos.")
             return folder
-        parts = count_of(len(missing), "part")
-        notify(f"{config.teacher} denoises {parts} of the photos into {folder}.")
-        denoiser = Denoiser(teacher, Settings(device=device, refine=config.refine))
+        count = count_of(len(missing), "part")
+        notify(f"{distill.teacher} denoises {count} of the photos into {folder}.")
+        denoiser = Denoiser(teacher, Settings(device=device, refine=distill.refine))
         for number in missing:
             noisy = np.ascontiguousarray(crops.batch(number)[0].transpose(1, 2, 0))
             # The noisy side is written first, so that a pair with a clean side is complete.
