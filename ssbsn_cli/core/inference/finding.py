@@ -6,7 +6,7 @@ import os
 import stat
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -121,49 +121,53 @@ class Finder:
         yield Found(path, "", is_link, is_special, is_listed, beside)
 
     def _find_in(self, root: str) -> Iterator[Found | PassedOver | OSError]:
-        folders = photos = 0
         # Without recursion: folders may be nested more deeply than Python can recurse.
-        waiting = [self._open(root, "")]
+        waiting = [self._list(root, "")]
         while waiting:
-            listing = waiting[-1]
-            if listing.error:
-                yield listing.error
-            name = next(listing.names, None)
-            if name is None or listing.error:
+            each = next(waiting[-1], None)
+            if each is None:
                 waiting.pop()
-                continue
-            path, unusual = os.path.join(listing.path, name), name in listing.unusual
-            if unusual and os.path.isdir(path):
-                folders += 1
-                if self.recursive and os.path.islink(path):
-                    yield PassedOver(Path(path), "a link to a folder; name it to go into it")
-                elif self.recursive and not self._is_skipped(path):
-                    waiting.append(self._open(path, os.path.join(listing.below, name)))
-            elif not _is_photo(name):
-                yield PassedOver(Path(path), "not a photo by its name")
-            elif unusual and is_special(path):
-                yield PassedOver(Path(path), "not a regular file")
+            elif isinstance(each, tuple):
+                waiting.append(self._list(*each))
             else:
-                photos += 1
-                # Anything that is neither a file nor a folder nor special is a link.
-                yield Found(path, listing.below, unusual, beside=listing.beside)
-        if folders and not photos and not self.recursive:
-            yield PassedOver(Path(root), "it holds only folders; --recursive goes into them")
+                yield each
 
-    def _open(self, path: str, below: str) -> _Listing:
+    def _list(
+        self, root: str, below: str
+    ) -> Iterator[Found | PassedOver | OSError | tuple[str, str]]:
+        """Yield what is in a folder; of subfolders to go into, only `root` and `below`."""
         names: list[str] = []
         unusual: set[str] = set()
         try:
-            with os.scandir(path) as entries:
+            with os.scandir(root) as entries:
                 for entry in entries:
                     if not entry.name.startswith("."):
                         names.append(entry.name)
                         if not entry.is_file(follow_symlinks=False):
                             unusual.add(entry.name)
         except OSError as error:
-            return _Listing(path, below, iter(()), set(), tuple, error)
+            yield error
+            return
         names.sort()
-        return _Listing(path, below, iter(names), unusual, lambda: names)
+        folders = photos = 0
+        for name in names:
+            path, is_unusual = os.path.join(root, name), name in unusual
+            if is_unusual and os.path.isdir(path):
+                folders += 1
+                if self.recursive and os.path.islink(path):
+                    yield PassedOver(Path(path), "a link to a folder; name it to go into it")
+                elif self.recursive and not self._is_skipped(path):
+                    yield path, os.path.join(below, name)
+            elif not _is_photo(name):
+                yield PassedOver(Path(path), "not a photo by its name")
+            elif is_unusual and is_special(path):
+                yield PassedOver(Path(path), "not a regular file")
+            else:
+                photos += 1
+                # Anything that is neither a file nor a folder nor special is a link.
+                yield Found(path, below, is_unusual, beside=lambda: names)
+        if folders and not photos and not self.recursive:
+            yield PassedOver(Path(root), "it holds only folders; --recursive goes into them")
 
     def _is_skipped(self, path: str) -> bool:
         try:
@@ -171,18 +175,6 @@ class Finder:
         except OSError:
             # It does not exist yet.
             return False
-
-
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    """A folder without its hidden names; `unusual` are names that are not regular files."""
-
-    path: str
-    below: str
-    names: Iterator[str]
-    unusual: Set[str]
-    beside: Callable[[], Sequence[str]]
-    error: OSError | None = None
 
 
 def _names_in(folder: str) -> list[str]:
