@@ -6,8 +6,8 @@ white, and the curve of sRGB.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,7 @@ RawSpace = Literal["srgb", "p3", "adobe", "prophoto"]
 # Below this light, the curve of sRGB is a straight line.
 SRGB_BEND = 0.0031308
 
+_T = TypeVar("_T")
 # Takes a sentence that a user should read.
 Notify = Callable[[str], None]
 # Takes how much is done, and the total.
@@ -34,6 +35,14 @@ Progress = Callable[[int, int], None]
 def count_of(number: float, thing: str) -> str:
     """Return a number with a noun: "1 photo", "2,000 photos", "0.5 minutes"."""
     return f"{number:,.10g} {thing}{'' if number == 1 else 's'}"
+
+
+def spread(things: Sequence[_T], most: int) -> list[_T]:
+    """Return at most `most` of the things: the first, the last, and evenly spaced ones between."""
+    import numpy as np
+
+    places = np.linspace(0, len(things) - 1, min(most, len(things)))
+    return [things[round(place)] for place in places.tolist()]
 
 
 def white_of(dtype: np.dtype[Any]) -> int:

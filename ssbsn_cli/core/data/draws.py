@@ -86,6 +86,6 @@ class Shares:
         ends = list(accumulate(shares))
         self._ends = [end / ends[-1] for end in ends]
 
-    def pick(self, word: int) -> int:
-        """Return the index of the thing that 64 random bits select."""
-        return bisect_right(self._ends, (word >> 11) * 2.0**-53)
+    def pick(self, bits: int) -> int:
+        """Return the index of the thing that 64 random `bits` select."""
+        return bisect_right(self._ends, (bits >> 11) * 2.0**-53)

@@ -57,15 +57,15 @@ class Pictures:
             for parts in photos.values()
         ]
 
-    def at(self, word: int) -> Views:
-        """Return the crops that 64 random bits select.
+    def at(self, bits: int) -> Views:
+        """Return the crops that 64 random `bits` select.
 
         Each photograph is equally likely; otherwise, large ones would dominate. Within a
         photograph, each position is equally likely.
         """
-        photo, word = divmod(word * len(self._photos), 1 << 64)
+        photo, rest = divmod(bits * len(self._photos), 1 << 64)
         parts, ends = self._photos[photo]
-        position = word * ends[-1] >> 64
+        position = rest * ends[-1] >> 64
         part = bisect_right(ends, position)
         views = parts[part]
         top, left = divmod(position - (ends[part - 1] if part else 0), self._columns(views))
@@ -96,8 +96,8 @@ class Sampler:
         shape = (views, self.batching.batch_size, 3, self._crop, self._crop)
         crops = np.empty(shape, np.float32)
         for place, number in enumerate(self.batching.numbers(step)):
-            words = philox(self.batching.seed, number, CROP).random_raw(3)
-            which, where, how = (int(word) for word in words)
+            drawn = philox(self.batching.seed, number, CROP).random_raw(3)
+            which, where, how = (int(bits) for bits in drawn)
             source = self._sources[self._shares.pick(which)]
             for pixels, target in zip(source.at(where), crops[:, place], strict=True):
                 _put(pixels, how, target)

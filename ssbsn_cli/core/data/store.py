@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zlib
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.runtime.storage import parse_json
+from ssbsn_cli.core.runtime.storage import parse_json, short_digest
 
 # A part of the keys of caches.
 VERSION = 2
@@ -72,7 +71,7 @@ class CropCache:
     def content(self) -> str:
         """A digest of the pictures, which does not depend on the photographs' paths and dates."""
         windows = [replace(window, photo="", offset=0) for window in self.windows]
-        return hashlib.sha256(repr(windows).encode()).hexdigest()[:32]
+        return short_digest(windows)
 
     def by_number(self) -> dict[int, list[Window]]:
         """Return the windows of each photograph, by its number."""

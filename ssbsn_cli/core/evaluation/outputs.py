@@ -21,9 +21,9 @@ from ssbsn_cli.core.evaluation.methods import NOISY, Method
 from ssbsn_cli.core.evaluation.metrics import ROUNDING, Metric, quantise, to_picture
 from ssbsn_cli.core.imaging import Photo, encode_photo
 from ssbsn_cli.core.inference.opening import refuse_links
-from ssbsn_cli.core.report.plots import spread
 from ssbsn_cli.core.runtime.device import available_cores
 from ssbsn_cli.core.runtime.storage import write_output
+from ssbsn_cli.core.types import spread
 
 # Nobody would read a table with more sections.
 _MOST_GROUPS = 12

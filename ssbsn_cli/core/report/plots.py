@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from ssbsn_cli.core.report.pages import render
+from ssbsn_cli.core.types import spread
 
 Point = tuple[float, float]
-T = TypeVar("T")
 
 # More points than pixels would only make the page large.
 _BUCKETS = 300
@@ -96,13 +96,6 @@ def smooth(points: Sequence[Point]) -> list[Point]:
         weight = decay * weight + 1
         result.append((step, total / weight))
     return result
-
-
-def spread(items: Sequence[T], most: int) -> list[T]:
-    """Return at most `most` items: the first, the last, and evenly spaced ones between."""
-    if len(items) <= most:
-        return list(items)
-    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 def plot_curves(

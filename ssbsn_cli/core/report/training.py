@@ -14,10 +14,10 @@ from markupsafe import Markup
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.report.pages import encode, render, show
 from ssbsn_cli.core.report.photos import draw_noise
-from ssbsn_cli.core.report.plots import Curve, Point, plot_curves, smooth, spread
+from ssbsn_cli.core.report.plots import Curve, Point, plot_curves, smooth
 from ssbsn_cli.core.runtime.storage import parse_json, parse_toml, write_atomically
 from ssbsn_cli.core.training.log import read_metrics
-from ssbsn_cli.core.types import count_of
+from ssbsn_cli.core.types import count_of, spread
 
 _PICTURES = 8
 # Beyond this, arithmetic overflows; no real loss is this large.

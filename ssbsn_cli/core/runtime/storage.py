@@ -103,6 +103,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def short_digest(value: object) -> str:
+    """Return 32 hexadecimal digits that identify a value by its `repr`."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:32]
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write or replace a file so that nobody ever sees only a part of it, whatever happens."""
     with _appearing(path) as temporary:

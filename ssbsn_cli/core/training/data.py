@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,7 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.noise.measured import summarise
-from ssbsn_cli.core.runtime.storage import file_digest
+from ssbsn_cli.core.runtime.storage import file_digest, short_digest
 from ssbsn_cli.core.training.batches import (
     Batch,
     Batches,
@@ -107,8 +106,7 @@ def open_data(
         picture = np.ascontiguousarray(checks[0][1].noisy[0].transpose(1, 2, 0))
     each = {kind: batches for kind, (batches, _) in objectives.items()}
     mixed = mix_batches(each, training.objectives, training.seed)
-    key = hashlib.sha256(repr(photos.keys).encode()).hexdigest()[:32]
-    record = {"key": key, "sources": photos.records, **photos.noise}
+    record = {"key": short_digest(photos.keys), "sources": photos.records, **photos.noise}
     return TrainingData(mixed, validation, picture, photos.pixels, record, photos.trust)
 
 
@@ -181,11 +179,12 @@ class _Photos:
             self.keys.append(file_digest(Path(denoiser)))
         splits = denoise_splits(self._splits(), config, crop, weights, settings, self._say)
         noises = measure_parts(splits[0])
-        self._say(said := summarise(noises.values()))
+        summary = summarise(noises.values())
+        self._say(summary)
         self.trust = trust_in(noises.values())
         names = {(n, w.number): w.photo for n, each in enumerate(self.noisy) for w in each.windows}
-        told = describe_parts(splits[0], list(noises), names)
-        self.noise = {"noise": {"photos": told, "summary": said, "trust": self.trust}}
+        described = describe_parts(splits[0], list(noises), names)
+        self.noise = {"noise": {"photos": described, "summary": summary, "trust": self.trust}}
         training, checks = (
             OwnSource(parts, noises, self._shares, crop, batching, self._stride)
             for parts, batching in zip(splits, self._batchings, strict=True)
@@ -284,8 +283,8 @@ class _Photos:
         if skipped > 3:
             self._warn(f"{skipped} photos are skipped.")
         read = len(photos) - skipped
-        told = {"path": str(data.path), "kind": kind, "photos": read, "skipped": skipped}
-        self.records.append({**told, "weight": data.weight})
+        counts = {"photos": read, "skipped": skipped, "weight": data.weight}
+        self.records.append({"path": str(data.path), "kind": kind, **counts})
         self._say(f"{data.path}: {count_of(len(photos), what)} ({kind}), {skipped} skipped.")
         return cache
 

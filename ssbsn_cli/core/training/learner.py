@@ -114,12 +114,11 @@ class Learner:
         if clip := self._config.optimizer.gradient_clip:
             nn.utils.clip_grad_norm_(self._network.parameters(), clip)
         self._optimizer.step()
-        self._follow()
+        self._update_average()
         return loss.item()
 
     @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the average towards the weights."""
+    def _update_average(self) -> None:
         if self._average is None:
             return
         # The average decays faster early on; otherwise it would stay near the random start.

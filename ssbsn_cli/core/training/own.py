@@ -22,7 +22,7 @@ from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.measured import Measured, measure_noise
 from ssbsn_cli.core.training.batches import Batch
 from ssbsn_cli.core.training.config import PartsConfig
-from ssbsn_cli.core.types import Notify, count_of, to_unit
+from ssbsn_cli.core.types import Notify, count_of, spread, to_unit
 from ssbsn_cli.core.weights.locate import load_weights
 
 _Floats = NDArray[np.float32]
@@ -119,11 +119,11 @@ def _choose(
             f"No photo is as large as the crops, {crop}x{crop}.",
             "Add larger photos, or use a smaller --crop of ssbsn train.",
         )
-    photos = _spread(photos, count)
+    photos = spread(photos, count)
     return [
         (photo, cache.view(window)[place])
         for photo, cache, windows in photos
-        for window, place in _spread(
+        for window, place in spread(
             [(window, place) for window in windows for place in _places(window, side)],
             max(count // len(photos), 1),
         )
@@ -160,7 +160,7 @@ def describe_parts(
     parts: Sequence[Part], photos: Sequence[tuple[int, int]], names: Mapping[tuple[int, int], str]
 ) -> list[dict[str, Any]]:
     """Describe the noise of up to a dozen photos for a report, as `noise_facts` does."""
-    chosen = _spread(photos, _DESCRIBED)
+    chosen = spread(photos, _DESCRIBED)
     return [{"input": names[photo], **noise_facts(*_cut(parts, photo))} for photo in chosen]
 
 
@@ -259,12 +259,6 @@ class OwnSource:
             pair = noise[int(rng.integers(2))].add(clean, rng), clean
         one, other = (np.ascontiguousarray(side.transpose(2, 0, 1)) for side in pair)
         return one, other
-
-
-def _spread(things: Sequence[Any], count: int) -> list[Any]:
-    """Return at most `count` of the things, evenly spread."""
-    places = np.linspace(0, len(things) - 1, min(count, len(things)))
-    return [things[round(place)] for place in places.tolist()]
 
 
 def _places(window: Window, side: int) -> list[tuple[slice, slice]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.imaging import Photo, encode_photo
 from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.settings import Settings
-from ssbsn_cli.core.runtime.storage import locked, write_atomically
+from ssbsn_cli.core.runtime.storage import locked, short_digest, write_atomically
 from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.types import Notify, count_of
 from ssbsn_cli.core.weights.locate import load_weights
@@ -53,8 +52,8 @@ def teach(
         )
     teacher = load_weights(distill.teacher)
     keys = [(cache.content, share) for cache, share in zip(caches, shares, strict=True)]
-    told = repr((teacher.digest, distill.refine, parts.side, keys))
-    folder = directory / f"taught-{hashlib.sha256(told.encode()).hexdigest()[:32]}"
+    key = short_digest((teacher.digest, distill.refine, parts.side, keys))
+    folder = directory / f"taught-{key}"
     crops = CropSampler(caches, shares, parts.side, Batching(1, _SEED))
     wait = f"Waiting for another process that lets a teacher work in {directory}."
     with locked(directory, lambda: notify(wait)):
