@@ -159,20 +159,17 @@ def check_versions(client: Client) -> None:
     machines = {"the scheduler": found["scheduler"]} | {
         f"the worker {address}": facts for address, facts in found["workers"].items()
     }
-    for what, version in (("distributed", _version), ("Python", _python)):
-        here = version(found["client"])
-        for name, facts in machines.items():
-            if facts and version(facts) != here:
+    here = _versions(found["client"])
+    for name, facts in machines.items():
+        for what, version in _versions(facts).items() if facts else ():
+            if version != here[what]:
                 raise OptionError(
-                    f"{name[0].upper()}{name[1:]} has {what} {version(facts)}, and this machine "
-                    f"{here}.",
+                    f"{name[0].upper()}{name[1:]} has {what} {version}, and this machine "
+                    f"{here[what]}.",
                     "Install the same on all machines.",
                 )
 
 
-def _version(facts: Mapping[str, Any]) -> str:
-    return str(facts["packages"]["distributed"])
-
-
-def _python(facts: Mapping[str, Any]) -> str:
-    return ".".join(str(facts["host"]["python"]).split(".")[:2])
+def _versions(facts: Mapping[str, Any]) -> dict[str, str]:
+    python = str(facts["host"]["python"]).split(".")[:2]
+    return {"distributed": str(facts["packages"]["distributed"]), "Python": ".".join(python)}
