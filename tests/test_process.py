@@ -27,7 +27,7 @@ with deferred_interrupts() as interrupt:
     while time.monotonic() < deadline:
         time.sleep(0.01)
     print("saved", flush=True)
-    interrupt.leave()
+    interrupt.raise_again()
 """
 
 

@@ -20,8 +20,8 @@ from ssbsn_cli.core.types import to_unit
 Views = tuple[NDArray[Any], ...]
 
 
-class Pictures:
-    """The pictures of a data set, and all positions of crops, `crop` pixels high and wide.
+class CropSource:
+    """A data set, and all positions of crops in its pictures, `crop` pixels high and wide.
 
     `pictures` are paths of photographs, each with views (H, W, 3) of one part; all views of a part
     have the same size. Photographs without a part as large as a crop are `too_small`.
@@ -86,7 +86,7 @@ class Sampler:
     """
 
     def __init__(
-        self, sources: Sequence[Pictures], shares: Shares, crop: int, batching: Batching
+        self, sources: Sequence[CropSource], shares: Shares, crop: int, batching: Batching
     ) -> None:
         self.batching = batching
         self._sources, self._shares, self._crop = sources, shares, crop
@@ -137,7 +137,7 @@ class CropSampler(Sampler):
         Shares(shares)
         drawn = [(cache, share) for cache, share in zip(caches, shares, strict=True) if share]
         sources = [
-            Pictures(((w.photo, (cache.view(w),)) for w in cache.windows), crop)
+            CropSource(((w.photo, (cache.view(w),)) for w in cache.windows), crop)
             for cache, _ in drawn
         ]
         super().__init__(sources, Shares([share for _, share in drawn]), crop, batching)
@@ -222,13 +222,13 @@ class PairSampler(Sampler):
                 f"{pair.noisy} and {pair.clean}: {reason}",
                 "Name a folder of pairs of readable photos, or allow the crop caches more room.",
             )
-        pictures = Pictures(views, crop)
+        source = CropSource(views, crop)
         self.left_out += [
             (pair, f"It is smaller than {crop}x{crop}.")
             for pair in pairs
-            if str(pair.noisy) in pictures.too_small
+            if str(pair.noisy) in source.too_small
         ]
-        super().__init__([pictures], Shares([1.0]), crop, batching)
+        super().__init__([source], Shares([1.0]), crop, batching)
 
     def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Draw the crops of one step, from 0; both of a pair are flipped and turned the same way.

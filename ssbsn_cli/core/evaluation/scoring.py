@@ -123,8 +123,8 @@ def evaluate(
 ) -> Iterator[Result]:
     """Denoise each sample by each method, whose names differ, and score the results.
 
-    Methods that benefit denoise consecutive samples of one size together. At most one batch is held
-    in memory. For each method, results come in the order of the samples.
+    Methods that are faster that way denoise consecutive samples of one size together. At most one
+    batch is held in memory. For each method, results come in the order of the samples.
 
     `wants_pixels` takes a sample's name and returns whether the pixels of its results are needed.
 

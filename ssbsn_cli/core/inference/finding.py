@@ -25,7 +25,7 @@ _FOLDERS = 8
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A photo, as strings: a million of them are cheaper than paths.
+    """A photo, as strings: a million paths would take too much memory.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from typing import Any
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.finding import STREAM, Finder, Found, PassedOver
-from ssbsn_cli.core.inference.placing import Layout, Naming
+from ssbsn_cli.core.inference.placing import Naming, Placing
 
 # Denoising starts after this many photos are planned, or all of them, or after this many seconds.
 # So contradictions among the first photos are found before any work is done.
@@ -110,8 +110,8 @@ class Plan:
         shard: tuple[int, int] = (1, 1),
         overwrite: bool = False,
     ) -> None:
-        self._layout = Layout(naming, inputs, listed is not None)
-        self._found = Finder(recursive, self._layout.into).find(inputs, listed or ())
+        self._placing = Placing(naming, inputs, listed is not None)
+        self._found = Finder(recursive, self._placing.into).find(inputs, listed or ())
         self._shard, self._overwrite = shard, overwrite
         # Paths are kept as 64-bit hashes, since there may be millions: a map from each file that is
         # written to its photo, and the set of all photos.
@@ -127,7 +127,7 @@ class Plan:
     @property
     def to_stdout(self) -> bool:
         """Whether the result goes to standard output."""
-        return self._layout.to_stdout
+        return self._placing.to_stdout
 
     @property
     def total(self) -> int | None:
@@ -165,19 +165,19 @@ class Plan:
             if not isinstance(found, Found):
                 yield found
                 continue
-            if ending := self._layout.is_result(found):
+            if ending := self._placing.is_result(found):
                 yield PassedOver(Path(found.path or ""), f"a result, by {ending!r} in its name")
                 continue
-            self._layout.check(found)
-            record = found.path, found.below, self._layout.needs_extension(found)
+            self._placing.check(found)
+            record = found.path, found.below, self._placing.needs_extension(found)
             if self._is_of_this_command(found):
                 yield PassedOver(Path(found.path or ""), "a result of this command")
             elif self._is_new(found, record) and self._is_in_shard(found):
                 yield record
 
     def _job(self, source: str | None, below: str, keep_extension: bool) -> Job:
-        target = self._layout.target(source, below, keep_extension)
-        comparison = self._layout.comparison(source, below)
+        target = self._placing.target(source, below, keep_extension)
+        comparison = self._placing.comparison(source, below)
         return Job(_path(source), _path(target), _path(comparison), Path(below))
 
     def _is_of_this_command(self, found: Found) -> bool:
@@ -192,8 +192,8 @@ class Plan:
         """Return whether a photo was not named before; refuse contradictions to earlier photos."""
         source = found.path
         photo = hash(source and self._real(source))
-        target = self._layout.target(*record)
-        files = (target, self._layout.comparison(*record[:2]))
+        target = self._placing.target(*record)
+        files = (target, self._placing.comparison(*record[:2]))
         written = [(path, hash(self._real(path))) for path in files if path]
         if target and self._written.get(written[0][1]) == photo:
             return False

@@ -38,7 +38,7 @@ class Naming:
     compare: str | None = None
 
 
-class Layout:
+class Placing:
     """Names the results of photos: the inputs, and those that a list names.
 
     A list counts as several inputs, even if it names only one. All results go into the directory
@@ -127,7 +127,7 @@ class Layout:
         )
 
     def is_result(self, found: Found) -> str | None:
-        """Return the suffix that marks a photo as the result of another one; None if it is none."""
+        """Return the suffix that marks a photo as the result of another one, if it is one."""
         stem = split_name(os.path.basename(found.path))[0] if found.path else ""
         for ending in {self.suffix, DEFAULT_SUFFIX} - {""}:
             rest = stem.removesuffix(ending)

@@ -29,7 +29,7 @@ class WideConv2d(Conv2d):
             return super().forward(x.to(self.weight.dtype), relu=relu, plus=plus)
 
 
-def entering(x: Tensor, layer: nn.Module) -> Tensor:
+def cast_for(x: Tensor, layer: nn.Module) -> Tensor:
     """Convert features to the precision that a layer computes in."""
     device = x.device.type
     if torch.is_autocast_enabled(device):
@@ -60,11 +60,11 @@ class CentralMaskedConv2d(Conv2d):
     def forward(self, x: Tensor, *, relu: bool = False, plus: Tensor | None = None) -> Tensor:
         """Convolve (B, C, H, W) features with the masked kernel, keeping their size."""
         kernel = self.weight * self.mask
-        narrow = entering(x, self)
+        narrow = cast_for(x, self)
         if narrow.dtype != x.dtype:
             # Rounding errors have the same sign all over a flat area, which would change its
             # brightness by up to a tenth of a grey level. So they go through the same kernel.
-            narrow = torch.cat([narrow, entering(x - narrow.to(x.dtype), self)], dim=1)
+            narrow = torch.cat([narrow, cast_for(x - narrow.to(x.dtype), self)], dim=1)
             kernel = torch.cat([kernel, kernel], dim=1)
         return self.convolve(narrow, kernel, relu=relu, plus=plus)
 

@@ -18,7 +18,7 @@ from ssbsn_cli.core.model.blocks import (
     PlainBlock,
     SSBlock,
     WideConv2d,
-    entering,
+    cast_for,
     lead_colors_through,
     make_block,
 )
@@ -63,7 +63,7 @@ class BlindSpotBranch(nn.Module):
         # x + block(x), block by block. The residuals are summed separately: in half precision, x
         # would lose its last bits in each addition.
         first, *others = list(self.body)[self.first : self.end]
-        narrow = entering(x, first)
+        narrow = cast_for(x, first)
         added = first(narrow)
         for block in others:
             added = block(narrow + added, added)

@@ -193,7 +193,7 @@ class Interrupt:
     def __init__(self) -> None:
         self.number = 0
 
-    def leave(self) -> None:
+    def raise_again(self) -> None:
         """Raise KeyboardInterrupt after SIGINT, or SystemExit after another signal."""
         if self.number:
             _raise(self.number, None)

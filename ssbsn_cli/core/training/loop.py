@@ -95,7 +95,7 @@ class Trainer:
                     saved = time.monotonic()
             if self.recorder and self.learner.step > self.recorder.saved_step:
                 self._save()
-            interrupt.leave()
+            interrupt.raise_again()
 
     def _progress(self) -> float:
         if self.steps is not None:
