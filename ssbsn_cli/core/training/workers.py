@@ -106,7 +106,7 @@ def _started(workers: int, draw: Batches, slots: Sequence[_Slot]) -> Iterator[Pr
     context = multiprocessing.get_context("fork")
     pool = ProcessPoolExecutor(workers, context, _begin, (os.getpid(), draw, slots))
     # A forked process lacks the threads that OpenCV thinks it has.
-    threads = cv2.getNumThreads()
+    threads, others = cv2.getNumThreads(), multiprocessing.active_children()
     cv2.setNumThreads(1)
     with warnings.catch_warnings():
         # Python warns of forking while threads run; the workers need none of them.
@@ -114,9 +114,13 @@ def _started(workers: int, draw: Batches, slots: Sequence[_Slot]) -> Iterator[Pr
         # The first job starts all workers.
         pool.submit(os.getpid)
     cv2.setNumThreads(threads)
+    started = set(multiprocessing.active_children()).difference(others)
     try:
         yield pool
     finally:
+        # Nobody needs what they are drawing.
+        for process in started:
+            process.kill()
         pool.shutdown(cancel_futures=True)
 
 
