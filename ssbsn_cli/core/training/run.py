@@ -39,6 +39,7 @@ _FREE = {
     },
     "data": {"licence"},
 }  # fmt: skip
+_MOST_LAYERS = 1000
 _MOST_PARAMETERS = 10**9
 
 
@@ -193,6 +194,9 @@ def _make(model: ModelConfig, seed: int) -> tuple[Network, Descriptor]:
     """Make a network with random initial weights."""
     try:
         descriptor = Descriptor(**model.model_dump())
+        lists = [value for value in model.parameters.values() if isinstance(value, list)]
+        if any(len(value) > _MOST_LAYERS for value in lists):
+            raise ValueError(f"more than {_MOST_LAYERS} layers are too many")
         # The network is first built without memory, since a width of a million would fill it.
         with torch.device("meta"):
             size = sum(parameter.numel() for parameter in descriptor.build().parameters())
