@@ -97,6 +97,15 @@ def test_holes_are_read_and_become_black_where_there_are_none() -> None:
     assert [shallow[2, 3, 1], shallow[4, 4, 2], shallow[5, 5, 0]] == [0, 65535, 0]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_jpeg_xl_keeps_floats_outside_the_range(dtype: str) -> None:
+    pixels = noisy(0.5, side=32).astype(dtype)
+    pixels[0] = [-1, 2, 15]
+    pixels[1, :2, 0] = np.nan, np.inf
+    result = read_photo(encode_photo(Photo(pixels, format="tiff"), "jxl")).pixels
+    assert np.array_equal(result, pixels, equal_nan=True)
+
+
 def test_light_that_a_format_clips_is_named() -> None:
     for values, clipped in (([0, 1.005, np.nan], False), ([0, 7], True), ([-0.5, 1], True)):
         photo = Photo(np.array(values, np.float32).reshape(1, -1, 1), format="tiff")

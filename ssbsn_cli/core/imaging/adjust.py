@@ -30,11 +30,13 @@ _FIRST_ON_SIDE = 5
 
 
 def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
-    """Convert (H, W, C) of uint16, or of floats with white at 1, to uint8 or uint16.
+    """Convert (H, W, C) of uint16, or of floats with white at 1, to uint8, uint16, or other floats.
 
-    Values are rounded to the nearest, floats are clipped to [0, 1], and NaN becomes black. An array
-    that already has the type is returned unchanged.
+    Values are rounded to the nearest. In integers, floats are clipped to [0, 1], and NaN becomes
+    black. An array that already has the type is returned unchanged.
     """
+    if dtype.kind == "f":
+        return pixels.astype(dtype, copy=False)
     if pixels.dtype == dtype:
         return pixels
     result = np.empty(pixels.shape, dtype)

@@ -146,8 +146,9 @@ def _load(path: Path) -> tuple[Pixels, bytes, bytes]:
 
 
 def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
-    """Write a JPEG XL, lossless at quality 100.
+    """Write a JPEG XL, lossless at quality 100, and for floats.
 
+    Lossy ones cannot hold NaN or values far outside [0, 1].
     Grey becomes RGB if it has alpha, is of floats, or has its colour space in numbers.
     """
     import OpenImageIO
@@ -161,6 +162,7 @@ def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
     pixels = np.ascontiguousarray(pixels)
     height, width, channels = pixels.shape
     name = pixels.dtype.name
+    quality = 100 if pixels.dtype.kind == "f" else quality
     spec = OpenImageIO.ImageSpec(width, height, channels, _TYPES.get(name, name))
     spec.attribute("compression", f"jpegxl:{quality}")
     spec.attribute("jpegxl:use_boxes", 0)
