@@ -382,6 +382,8 @@ def test_the_sensor_values_of_a_raw_without_a_header_are_no_photo() -> None:
 
 def test_results_are_named_as_tiffs() -> None:
     assert result_extension("a/IMG_1.CR2", None) == ".tif"
+    assert is_photo_name("scan.PBM")
+    assert result_extension("scan.PBM", None) == ".pgm"
     assert result_extension("IMG_1.dng", "jpeg") == ".jpg"
     assert result_extension("IMG_1.HEIC", None) == ".HEIC"
     assert result_extension("IMG_1.HEIC", "avif") == ".avif"

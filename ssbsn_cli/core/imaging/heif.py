@@ -17,6 +17,7 @@ from ssbsn_cli.core.imaging.photo import (
     DAMAGED,
     DEPTH_MAP,
     GAIN_MAP,
+    NOT_SQUARE,
     OTHER_PICTURES,
     Metadata,
     Photo,
@@ -118,6 +119,9 @@ def metadata_of(items: Items, turned: bool) -> Metadata:
     ]
     if items.find(b"clli") or items.find(b"mdcv"):
         lost.append(BRIGHTNESS)
+    aspect = items.find(b"pasp")
+    if aspect[:4] != aspect[4:8]:
+        lost.append(NOT_SQUARE)
     if items.damaged:
         lost.append(DAMAGED)
     if items.others:

@@ -21,6 +21,7 @@ CREDENTIALS = "content credentials"
 BRIGHTNESS = "the brightness that HDR displays are told"
 PRIVATE = "private data of the camera or an editor"
 DAMAGED = "metadata that are damaged"
+NOT_SQUARE = "the shape of pixels that are not square"
 BEYOND = "what is darker than black or brighter than white"
 # Private data of fewer bytes are not worth mentioning.
 LITTLE = 1024

@@ -21,8 +21,11 @@ from ssbsn_cli.core.imaging.codec import (
     damaged,
 )
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels, pixel_rows
+from ssbsn_cli.core.imaging.profile import PRIMARIES
 
-_EMBEDDED = b"DEBM"
+# Of the headers of BMPs: the least length with colours, and marks of profiles in two places.
+_WITH_COLORS = 108
+_LINKED, _EMBEDDED = b"KNIL", b"DEBM"
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _MOST_PIXELS_PER_BYTE = 128
 
@@ -89,12 +92,27 @@ def _decode_bmp(stream: BinaryIO) -> Photo:
         image.load()
     except OSError as error:
         raise cut_short() if "truncated" in str(error) else damaged("BMP") from error
-    # The fifth version of the header names a colour profile at its end.
-    icc = b""
-    if data[14] == _BMP_HEADERS[-1] and data[70:74] == _EMBEDDED:
+    icc, lost = _read_bmp_colors(data) if data[14] >= _WITH_COLORS else (b"", ())
+    metadata = Metadata(icc=icc, resolution=image.info.get("dpi"), lost=lost)
+    return Photo(to_array(image), metadata, "bmp")
+
+
+def _read_bmp_colors(data: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """Return the colour profile in a BMP, and what is lost if its colours are defined otherwise."""
+    kind, *corners = struct.unpack_from("<4s9i", data, 70)
+    if kind == _EMBEDDED:
         place, size = struct.unpack_from("<II", data, 126)
-        icc = data[14 + place : 14 + place + size]
-    return Photo(to_array(image), Metadata(icc=icc, resolution=image.info.get("dpi")), "bmp")
+        return data[14 + place : 14 + place + size], ()
+    other = kind == _LINKED
+    if kind == bytes(4) and any(corners):
+        # Writers differ in whether the three numbers of a colour add up to 1, and in the exponent.
+        points = [corners[at : at + 3] for at in (0, 3, 6)]
+        ratios = [value / (sum(point) or 1) for point in points for value in point[:2]]
+        gammas = [value / 65536 for value in struct.unpack_from("<3I", data, 110) if value]
+        other = not np.allclose(ratios, PRIMARIES[1][2:], atol=0.01) or not np.allclose(
+            [max(gamma, 1 / gamma) for gamma in gammas], 2.2, rtol=0.1
+        )
+    return b"", ("the colour space, which was taken for sRGB",) if other else ()
 
 
 def _measure_bmp(stream: BinaryIO) -> tuple[int, int]:
