@@ -26,7 +26,7 @@ from ssbsn_cli.core.imaging.exif import (
 )
 from ssbsn_cli.core.imaging.photo import Photo, Pixels
 from ssbsn_cli.core.imaging.profile import PRIMARIES, SRGB_CURVE, make_profile
-from ssbsn_cli.core.imaging.raw_tags import check_whole, read_raw_metadata
+from ssbsn_cli.core.imaging.raw_tags import check_whole, read_dng_exposure, read_raw_metadata
 from ssbsn_cli.core.types import RawSpace
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
     """Turn a camera raw file into a 16-bit photo in a colour space, without removing noise.
 
     The white balance is the camera's. Brightness is that of a linear development, except that
-    light beyond white is compressed instead of clipped, as in [1]_.
+    light beyond white is compressed instead of clipped, as in [1]_. A DNG is cropped and brightened
+    as it asks for.
 
     The result is an upright "tiff" with that colour space's profile and the raw file's EXIF.
 
@@ -82,8 +83,10 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
 
     name, corners, curve = _SPACES[space]
     metadata = read_raw_metadata(stream)
+    stops = read_dng_exposure(stream)
     with _opened(stream) as raw:
         raw.unpack()
+        sizes = raw.sizes
         # Grey has no white balance, and LibRaw would compute a wrong one.
         is_grey = raw.num_colors == 1
         light = raw.postprocess(
@@ -91,8 +94,11 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
             user_wb=[1, 1, 1, 1] if is_grey else None,
             output_color=rawpy.ColorSpace[name],
             output_bps=16,
+            user_flip=0,
             gamma=(1, 1),
             no_auto_bright=True,
+            # Otherwise, the brightest value may become white, and shots of a series would differ.
+            adjust_maximum_thr=0,
             # Otherwise, LibRaw clips values that the white balance lifts above white.
             highlight_mode=rawpy.HighlightMode.Blend,
             fbdd_noise_reduction=rawpy.FBDDNoiseReductionMode.Off,
@@ -107,7 +113,10 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
             if min(raw.camera_whitebalance[:3]) <= 0:
                 lost.append(_UNKNOWN_WHITE)
             metadata = replace(metadata, lost=tuple(lost))
-        table = _tone(curve, _gain(raw))
+        table = _tone(curve, _gain(raw) * 2 ** (stops or 0))
+    if stops is not None:
+        light = _crop(light, sizes)
+    light = _upright(light, sizes.flip)
     pixels: Pixels = table[light.reshape(*light.shape[:2], -1)]
     icc = make_profile(corners, curve, pixels.shape[2] == 1, f"{name}, developed")
     return Photo(pixels, replace(metadata, icc=icc), "tiff")
@@ -128,6 +137,21 @@ def _opened(stream: BinaryIO) -> Iterator[rawpy.RawPy]:
             "is a camera raw file that LibRaw does not know, or is cut short",
             "Copy it again, or export it as a 16-bit TIFF from the camera's raw converter.",
         ) from error
+
+
+def _crop(light: Pixels, sizes: rawpy.ImageSizes) -> Pixels:
+    """Cut off the margins of a DNG, which often have no good pixels."""
+    left, top = sizes.crop_left_margin - sizes.left_margin, sizes.crop_top_margin - sizes.top_margin
+    known = sizes.crop_width and sizes.crop_height and light.shape[:2] == sizes[2:4]
+    if not known or min(left, top) < 0:
+        return light
+    return light[top : top + sizes.crop_height, left : left + sizes.crop_width]
+
+
+def _upright(light: Pixels, flip: int) -> Pixels:
+    """Turn an image, given LibRaw's code for its orientation."""
+    light = light[:: -1 if flip & 2 else 1, :: -1 if flip & 1 else 1]
+    return light.swapaxes(0, 1) if flip & 4 else light
 
 
 def _gain(raw: rawpy.RawPy) -> float:
