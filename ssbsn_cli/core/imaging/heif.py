@@ -83,10 +83,11 @@ def _decode(stream: BinaryIO) -> Photo:
     pixels = pixels[:, : image.size[0]].reshape(height, min(width, image.size[0]), -1)
     name, _, bits = image.mode.partition(";")
     clipped = False
-    # libheif widens the range of colours, but not that of grey images, which have no chroma.
-    narrow = items.find(b"colr", b"nclx")[6:7] == b"\0"
-    if narrow and not image.info.get("chroma"):
-        pixels, clipped = widen_range(pixels, int(bits or 8))
+    if not image.info.get("chroma"):
+        # Grey with alpha comes as RGB with alpha, and grey in the narrow range as it is.
+        pixels = pixels[..., [0, -1][: 2 - pixels.shape[2] % 2]]
+        if items.find(b"colr", b"nclx")[6:7] == b"\0":
+            pixels, clipped = widen_range(pixels, int(bits or 8))
     if bits:
         rescale(pixels, (1 << int(bits)) - 1, 65535, pixels)
     turned = bool(items.find(b"irot") and items.find(b"irot")[0] & 1)
