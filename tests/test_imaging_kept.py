@@ -348,6 +348,7 @@ XYZ = ((0.4124, 0.2126, 0.0193), (0.3576, 0.7152, 0.1192), (0.1805, 0.0722, 0.95
     [
         (b"BGRs", (), 0, False),
         (bytes(4), (), 0, False),
+        (bytes(4), ((0, 0, 0), (0, 0, 0), (0, 0, 1e-9)), 0, False),
         (bytes(4), CORNERS, 0.45455, False),
         (bytes(4), XYZ, 2.2, False),
         (bytes(4), CORNERS, 1, True),

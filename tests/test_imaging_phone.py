@@ -384,6 +384,17 @@ def test_animations_are_refused() -> None:
         read_photo(buffer.getvalue())
 
 
+def test_an_avif_that_libavif_does_not_know_is_not_called_damaged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def decode(_: bytes) -> None:
+        raise imagecodecs.AvifError("avifDecoderParse", 25)
+
+    monkeypatch.setattr(imagecodecs, "avif_decode", decode)
+    with pytest.raises(ImageError, match="of a kind that cannot be read here"):
+        read_photo(encode_photo(Photo(smooth()), "avif"))
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_claimed_size_is_checked_before_decoding(format: str) -> None:
     data = bytearray(encode_photo(Photo(smooth()), format))

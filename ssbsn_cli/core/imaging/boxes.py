@@ -138,10 +138,11 @@ def read_items(data: bytes) -> Items:
     Refusal, ValueError, KeyError, struct.error
         It is damaged or cut short.
     """
-    meta = next((box for box in read_boxes(data) if box.kind == b"meta"), None)
-    if meta is None:
-        raise animation() if any(box.kind == b"moov" for box in read_boxes(data)) else cut_short()
-    parts = {box.kind: box for box in read_boxes(data, meta.start + 4, meta.end)}
+    boxes = {box.kind: box for box in read_boxes(data)}
+    meta = boxes.get(b"meta")
+    parts = {box.kind: box for box in read_boxes(data, meta.start + 4, meta.end)} if meta else {}
+    if b"pitm" not in parts:
+        raise animation() if b"moov" in boxes else cut_short()
     number = _Numbers(data, parts[b"pitm"].start)
     primary = number.take(2 if number.take(4) >> 24 == 0 else 4)
     kinds = {item: kind for item, kind, _ in _read_entries(data, parts[b"iinf"])}

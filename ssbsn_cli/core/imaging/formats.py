@@ -21,15 +21,15 @@ from ssbsn_cli.core.imaging.raw import HEADERLESS, RAW
 from ssbsn_cli.core.imaging.tiff import TIFF
 
 CODECS = {codec.name: codec for codec in (JPEG, PNG, WEBP, BMP, TIFF, PNM, HEIC, AVIF, JXL, RAW)}
+# Extensions that are only read, and those of their results.
+_READ_ONLY = {**dict.fromkeys(RAW.extensions, ".tif"), ".pbm": ".pgm"}
+PHOTO_EXTENSIONS = frozenset(one for codec in CODECS.values() for one in codec.extensions)
 _BY_EXTENSION = {
     extension: codec.name
     for codec in CODECS.values()
     for extension in codec.extensions
-    if codec.encode
+    if extension not in _READ_ONLY
 }
-# Extensions that are only read, and those of their results.
-_READ_ONLY = {**dict.fromkeys(RAW.extensions, ".tif"), ".pbm": ".pgm"}
-PHOTO_EXTENSIONS = frozenset((*_BY_EXTENSION, *_READ_ONLY))
 
 _HEAD = 4096
 # Formats that cannot be read, so that a refusal can name them.

@@ -31,7 +31,13 @@ _ANY_BRANDS = (b"mif1", b"msf1")
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _USUAL_BITS = 10
 # By the property that tells how a picture is coded.
-_OTHER_CODINGS = {b"avcC": "AVC", b"vvcC": "VVC", b"evcC": "EVC", b"j2kH": "JPEG 2000"}
+_OTHER_CODINGS = {
+    b"avcC": "AVC",
+    b"vvcC": "VVC",
+    b"evcC": "EVC",
+    b"j2kH": "JPEG 2000",
+    b"uncC": "uncompressed numbers",
+}
 KEEPS = dict.fromkeys(("exif", "xmp", "icc", "cicp"), UNLIMITED)
 _UNSPECIFIED = (0, 2)
 # The endings of the names of alpha maps, which are kept.
@@ -71,6 +77,7 @@ def _decode(stream: BinaryIO) -> Photo:
     stored = io.BytesIO(hide_texts(data))
     try:
         image = pillow_heif.open_heif(stored, convert_hdr_to_8bit=False, hdr_to_16bit=False)
+        pixels = np.array(image)
     except (IndexError, RuntimeError, ValueError):
         # Of a picture that it cannot decode, libheif only says that there is none.
         for box, coding in _OTHER_CODINGS.items():
@@ -78,7 +85,6 @@ def _decode(stream: BinaryIO) -> Photo:
                 hint = "Convert it to JPEG, PNG or TIFF first."
                 raise Refusal(f"is coded in {coding}, which cannot be read here", hint) from None
         raise
-    pixels = np.array(image)
     height, width = pixels.shape[:2]
     pixels = pixels[:, : image.size[0]].reshape(height, min(width, image.size[0]), -1)
     name, _, bits = image.mode.partition(";")

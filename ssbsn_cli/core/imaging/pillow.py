@@ -25,6 +25,8 @@ from ssbsn_cli.core.imaging.profile import PRIMARIES
 
 # Of the headers of BMPs: the least length with colours, and marks of profiles in two places.
 _WITH_COLORS = 108
+# Some writers put a few other numbers where the corners of the colours belong; 1 << 30 means 1.
+_STATED = 1 << 28
 _LINKED, _EMBEDDED = b"KNIL", b"DEBM"
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _MOST_PIXELS_PER_BYTE = 128
@@ -104,10 +106,10 @@ def _read_bmp_colors(data: bytes) -> tuple[bytes, tuple[str, ...]]:
         place, size = struct.unpack_from("<II", data, 126)
         return data[14 + place : 14 + place + size], ()
     other = kind == _LINKED
-    if kind == bytes(4) and any(corners):
+    points = [corners[at : at + 3] for at in (0, 3, 6)]
+    if kind == bytes(4) and all(sum(point) > _STATED for point in points):
         # Writers differ in whether the three numbers of a colour add up to 1, and in the exponent.
-        points = [corners[at : at + 3] for at in (0, 3, 6)]
-        ratios = [value / (sum(point) or 1) for point in points for value in point[:2]]
+        ratios = [value / sum(point) for point in points for value in point[:2]]
         gammas = [value / 65536 for value in struct.unpack_from("<3I", data, 110) if value]
         other = not np.allclose(ratios, PRIMARIES[1][2:], atol=0.01) or not np.allclose(
             [max(gamma, 1 / gamma) for gamma in gammas], 2.2, rtol=0.1
