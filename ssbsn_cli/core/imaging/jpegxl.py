@@ -16,8 +16,16 @@ from ssbsn_cli.core.imaging.adjust import convert_depth, settle_upright
 from ssbsn_cli.core.imaging.boxes import build_box, read_boxes, strip_exif
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, Refusal, animation
 from ssbsn_cli.core.imaging.jpegxl_header import ALPHA, CODESTREAM, deepen, read_header
-from ssbsn_cli.core.imaging.photo import CREDENTIALS, DAMAGED, GAIN_MAP, Metadata, Photo, Pixels
-from ssbsn_cli.core.imaging.profile import SRGB
+from ssbsn_cli.core.imaging.photo import (
+    CREDENTIALS,
+    DAMAGED,
+    GAIN_MAP,
+    Metadata,
+    Photo,
+    Pixels,
+    color_of,
+)
+from ssbsn_cli.core.imaging.profile import SRGB, SRGB_CURVE, encode_light
 
 _CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 _FILE_TYPE = _CONTAINER + build_box(b"ftyp", b"jxl \0\0\0\0jxl ")
@@ -91,11 +99,9 @@ def _decode(stream: BinaryIO) -> Photo:
 
 def _curve(pixels: Pixels) -> Pixels:
     """Give linear colours the curve of sRGB, and leave alpha as it is."""
-    light = np.linspace(0, 1, 1 << 16)
-    values = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    table = np.rint(65535 * values).astype(np.uint16)
-    colors = pixels.shape[2] - 1 + pixels.shape[2] % 2
-    return np.concatenate([table[pixels[..., :colors]], pixels[..., colors:]], axis=-1)
+    result = pixels.copy()
+    color_of(result)[...] = encode_light(np.linspace(0, 1, 1 << 16), SRGB_CURVE)[color_of(pixels)]
+    return result
 
 
 @contextmanager

@@ -30,14 +30,13 @@ _STATED = 1 << 28
 _LINKED, _EMBEDDED = b"KNIL", b"DEBM"
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _MOST_PIXELS_PER_BYTE = 128
+_PLAIN = {"1": "L", "P": "RGB"}
 
 
 def to_array(image: Image.Image) -> Pixels:
-    """Copy a Pillow image of mode 1, L, LA, P, RGB or RGBA to (H, W, C) uint8."""
-    if image.mode == "P":
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-    elif image.mode == "1":
-        image = image.convert("L")
+    """Copy a Pillow image of mode 1, L, P, RGB or RGBA to (H, W, C) uint8."""
+    if image.mode in _PLAIN:
+        image = image.convert(_PLAIN[image.mode])
     pixels = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
     # Copying the whole image at once would need twice its memory in addition.
     for rows in pixel_rows(pixels):

@@ -14,18 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.imaging.codec import Codec, Refusal
-from ssbsn_cli.core.imaging.exif import (
-    BROKEN,
-    DNG_VERSION,
-    EXIF_IFD,
-    Directory,
-    Entry,
-    build_exif,
-    read_directory,
-    read_header,
-)
+from ssbsn_cli.core.imaging.exif import EXIF_IFD, Directory, Entry, build_exif
 from ssbsn_cli.core.imaging.photo import Photo, Pixels
-from ssbsn_cli.core.imaging.profile import PRIMARIES, SRGB_CURVE, make_profile
+from ssbsn_cli.core.imaging.profile import PRIMARIES, SRGB_CURVE, encode_light, make_profile
 from ssbsn_cli.core.imaging.raw_tags import check_whole, read_dng_exposure, read_raw_metadata
 from ssbsn_cli.core.types import RawSpace
 
@@ -167,11 +158,7 @@ def _tone(curve: tuple[float, ...], gain: float) -> NDArray[np.uint16]:
     above = np.maximum(light - _KNEE, 0) / (1 - _KNEE)
     most = (gain - _KNEE) / (1 - _KNEE)
     shoulder = _KNEE + (1 - _KNEE) * above * (1 + above / most**2) / (1 + above)
-    light = np.where(light > _KNEE, shoulder, light)
-    gamma, scale, offset, slope, start = (*curve, 1, 0, 0, 0)[:5]
-    values = np.linspace(0, 1, _STEPS)
-    known = np.where(values < start, slope * values, (scale * values + offset) ** gamma)
-    return np.rint(65535 * np.interp(light, known, values)).astype(np.uint16)
+    return encode_light(np.where(light > _KNEE, shoulder, light), curve)
 
 
 def _describe(raw: rawpy.RawPy) -> bytes:
@@ -195,13 +182,8 @@ def _describe(raw: rawpy.RawPy) -> bytes:
 
 def _matches(head: bytes) -> bool:
     is_cr2 = head.startswith(b"II") and head[8:10] == b"CR"
-    if is_cr2 or head.startswith(_MAGIC) or head[4:12] == b"ftypcrx ":
-        return True
-    try:
-        layout, position = read_header(io.BytesIO(head))
-        return DNG_VERSION in read_directory(io.BytesIO(head), layout, position, {DNG_VERSION})
-    except BROKEN:
-        return False
+    is_known = is_cr2 or head.startswith(_MAGIC) or head[4:12] == b"ftypcrx "
+    return is_known or read_dng_exposure(io.BytesIO(head)) is not None
 
 
 def _measure(stream: BinaryIO) -> tuple[int, int]:
