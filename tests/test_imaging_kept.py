@@ -18,9 +18,11 @@ from pictures import pillow_bytes, png_chunk, tiff_bytes
 from PIL import Image, ImageCms, IptcImagePlugin
 
 from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo, list_losses, read_photo
+from ssbsn_cli.core.imaging.boxes import Items
 from ssbsn_cli.core.imaging.codec import Codec
 from ssbsn_cli.core.imaging.exif_fields import resolution_of
 from ssbsn_cli.core.imaging.formats import CODECS
+from ssbsn_cli.core.imaging.heif import metadata_of
 from ssbsn_cli.core.imaging.photo import BEYOND, NOT_SQUARE
 from ssbsn_cli.core.imaging.profile import SRGB, profile_of_cicp
 
@@ -373,6 +375,9 @@ def test_pixels_that_are_not_square_are_carried_or_named() -> None:
     chunk = png_chunk(b"pHYs", struct.pack(">IIB", 4, 3, 0))
     for data in (bytes(jpeg), png(chunk)):
         assert read_photo(data).metadata.lost == (NOT_SQUARE,)
+    for down, lost in ((3, (NOT_SQUARE,)), (4, ())):
+        items = Items(((b"pasp", struct.pack(">II", 4, down)),), b"", b"", 0)
+        assert metadata_of(items, False).lost == lost
     wide = pillow_bytes(Image.fromarray(PIXELS), "BMP", dpi=(100, 200))
     for format in ("png", "tiff"):
         photo = read_photo(encode_photo(read_photo(wide), format))
