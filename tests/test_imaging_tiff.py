@@ -216,3 +216,12 @@ def test_any_number_of_bits_is_stretched(bits: int, photometric: str) -> None:
     assert pixels.dtype == dtype
     light = (stored if photometric != "miniswhite" else top - stored) / top
     assert np.abs(pixels - light.reshape(pixels.shape) * np.iinfo(dtype).max).max() <= 0.5
+
+
+def test_tags_of_editors_and_printers_are_kept() -> None:
+    exif = Image.Exif()
+    exif[11], exif[50341] = "digiKam", b"PrintIM\x000300\0\0\0\0"
+    block = exif.tobytes().removeprefix(b"Exif\0\0")
+    data = encode_photo(Photo(noise(4, 4, 3), Metadata(exif=block)), "tiff")
+    tags = first_page(data).tags
+    assert (tags[11].value, tags[50341].value) == ("digiKam", b"PrintIM\x000300\0\0\0\0")
