@@ -40,7 +40,7 @@ LOSSLESS = {
     "pnm": (("uint8", "uint16"), (1, 3)),
     "tiff": (("uint8", "uint16", "float16", "float32", "float64"), (1, 2, 3, 4)),
 }
-WRITABLE = [ext for codec in CODECS.values() if codec.encode for ext in codec.extensions]
+WRITABLE = [ext for c in CODECS.values() if c.encode for ext in c.extensions if ext != ".pbm"]
 KINDS = [(f, d, c) for f, (dtypes, channels) in LOSSLESS.items() for d in dtypes for c in channels]
 
 

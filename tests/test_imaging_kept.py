@@ -18,10 +18,12 @@ from pictures import pillow_bytes, png_chunk, tiff_bytes
 from PIL import Image, ImageCms, IptcImagePlugin
 
 from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo, list_losses, read_photo
+from ssbsn_cli.core.imaging.boxes import Items
 from ssbsn_cli.core.imaging.codec import Codec
 from ssbsn_cli.core.imaging.exif_fields import resolution_of
 from ssbsn_cli.core.imaging.formats import CODECS
-from ssbsn_cli.core.imaging.photo import BEYOND
+from ssbsn_cli.core.imaging.heif import metadata_of
+from ssbsn_cli.core.imaging.photo import BEYOND, NOT_SQUARE
 from ssbsn_cli.core.imaging.profile import SRGB, profile_of_cicp
 
 PIXELS = np.random.default_rng(0).integers(90, 120, (24, 40, 3), dtype=np.uint8)
@@ -337,6 +339,50 @@ def test_the_profile_of_a_bmp_is_read() -> None:
     photo = read_photo(data)
     assert np.array_equal(photo.pixels, PIXELS)
     assert photo.metadata.icc == PROFILE
+
+
+CORNERS = ((0.64, 0.33, 0.03), (0.3, 0.6, 0.1), (0.15, 0.06, 0.79))
+XYZ = ((0.4124, 0.2126, 0.0193), (0.3576, 0.7152, 0.1192), (0.1805, 0.0722, 0.9505))
+
+
+@pytest.mark.parametrize(
+    ("kind", "corners", "gamma", "lost"),
+    [
+        (b"BGRs", (), 0, False),
+        (bytes(4), (), 0, False),
+        (bytes(4), ((0, 0, 0), (0, 0, 0), (0, 0, 1e-9)), 0, False),
+        (bytes(4), CORNERS, 0.45455, False),
+        (bytes(4), XYZ, 2.2, False),
+        (bytes(4), CORNERS, 1, True),
+        (bytes(4), ((0.68, 0.32, 0), *CORNERS[1:]), 2.2, True),
+        (b"KNIL", (), 0, True),
+    ],
+)
+def test_colours_of_a_bmp_that_are_not_srgb_are_named(
+    kind: bytes, corners: Any, gamma: float, lost: bool
+) -> None:
+    plain = pillow_bytes(Image.fromarray(PIXELS), "BMP")
+    numbers = [round(value * (1 << 30)) for point in corners for value in point] or [0] * 9
+    head = struct.pack("<I", 108) + plain[18:54] + bytes(16) + kind + struct.pack("<9i", *numbers)
+    head += struct.pack("<3I", *[round(gamma * 65536)] * 3)
+    metadata = read_photo(b"BM" + struct.pack("<IHHI", 0, 0, 0, 122) + head + plain[54:]).metadata
+    assert metadata.lost == ("the colour space, which was taken for sRGB",) * lost
+
+
+def test_pixels_that_are_not_square_are_carried_or_named() -> None:
+    jpeg = bytearray(encode_photo(Photo(PIXELS), "jpeg"))
+    jpeg[13:18] = struct.pack(">BHH", 0, 4, 3)
+    chunk = png_chunk(b"pHYs", struct.pack(">IIB", 4, 3, 0))
+    for data in (bytes(jpeg), png(chunk)):
+        assert read_photo(data).metadata.lost == (NOT_SQUARE,)
+    for down, lost in ((3, (NOT_SQUARE,)), (4, ())):
+        items = Items(((b"pasp", struct.pack(">II", 4, down)),), b"", b"", 0)
+        assert metadata_of(items, False).lost == lost
+    wide = pillow_bytes(Image.fromarray(PIXELS), "BMP", dpi=(100, 200))
+    for format in ("png", "tiff"):
+        photo = read_photo(encode_photo(read_photo(wide), format))
+        found = photo.metadata.resolution or resolution_of(photo.metadata.exif)
+        assert found == pytest.approx((100, 200), abs=0.05)
 
 
 def jpeg_with(xmp: bytes, tail: bytes = b"") -> bytes:

@@ -24,7 +24,7 @@ from ssbsn_cli.core.imaging import (
     write_photo,
 )
 from ssbsn_cli.core.imaging.compare import Comparison
-from ssbsn_cli.core.imaging.levels import level_floats
+from ssbsn_cli.core.imaging.levels import level_image
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -52,6 +52,20 @@ def test_a_dark_photo_is_denoised_as_if_it_were_lifted(denoiser: Any) -> None:
     assert np.allclose(denoiser(lifted - 1) + 1, denoiser(lifted), atol=1e-5)
 
 
+@pytest.mark.parametrize("level", [1e-3, 1e-6])
+def test_a_far_too_dark_photo_is_denoised_as_if_it_were_brighter(
+    denoiser: Any, level: float
+) -> None:
+    photo = noisy(level, level / 5)
+    photo[4, 4] *= 16
+    results = [denoiser(photo)]
+    if level > 1e-4:
+        results.append(denoiser(np.rint(photo * 65535).astype(np.uint16)) / 65535)
+    for result in results:
+        assert abs(result[20:].mean() - level) < 0.05 * level
+        assert result[20:].std() < 0.5 * level / 5
+
+
 def test_holes_stay_and_do_not_spread(denoiser: Any) -> None:
     photo = noisy(0.4)
     expected = denoiser(photo)
@@ -70,8 +84,8 @@ def test_holes_stay_and_do_not_spread(denoiser: Any) -> None:
 
 
 def test_photos_that_need_no_lift_are_left_alone() -> None:
-    assert level_floats(np.zeros((4, 4, 3), np.uint16)) is None
-    assert level_floats(np.linspace(0, 3, 48).reshape(4, 4, 3)) is None
+    assert level_image(np.zeros((4, 4, 3), np.uint16)) is None
+    assert level_image(np.linspace(0, 3, 48).reshape(4, 4, 3)) is None
 
 
 def test_holes_are_read_and_become_black_where_there_are_none() -> None:
@@ -81,6 +95,15 @@ def test_holes_are_read_and_become_black_where_there_are_none() -> None:
     assert np.array_equal(photo.pixels, pixels, equal_nan=True)
     shallow = read_photo(encode_photo(photo, "png")).pixels
     assert [shallow[2, 3, 1], shallow[4, 4, 2], shallow[5, 5, 0]] == [0, 65535, 0]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_jpeg_xl_keeps_floats_outside_the_range(dtype: str) -> None:
+    pixels = noisy(0.5, side=32).astype(dtype)
+    pixels[0] = [-1, 2, 15]
+    pixels[1, :2, 0] = np.nan, np.inf
+    result = read_photo(encode_photo(Photo(pixels, format="tiff"), "jxl")).pixels
+    assert np.array_equal(result, pixels, equal_nan=True)
 
 
 def test_light_that_a_format_clips_is_named() -> None:

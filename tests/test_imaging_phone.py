@@ -59,8 +59,8 @@ def test_pictures_come_back(format: str, dtype: str, channels: int) -> None:
     pixels = smooth(channels, dtype)
     read = read_photo(encode_photo(Photo(pixels), format)).pixels
     assert read.dtype == pixels.dtype
-    if channels == 2 and format != "avif":
-        # What holds no alpha beside grey holds it beside RGB.
+    if channels == 2 and format == "jxl":
+        # OpenImageIO writes alpha beside RGB only.
         pixels = pixels[..., [0, 0, 0, 1]]
     assert distance(read, pixels) < 1.5
 
@@ -382,6 +382,17 @@ def test_animations_are_refused() -> None:
     frames[0].save(buffer, "AVIF", save_all=True, append_images=frames[1:])
     with pytest.raises(ImageError, match="animation"):
         read_photo(buffer.getvalue())
+
+
+def test_an_avif_that_libavif_does_not_know_is_not_called_damaged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def decode(_: bytes) -> None:
+        raise imagecodecs.AvifError("avifDecoderParse", 25)
+
+    monkeypatch.setattr(imagecodecs, "avif_decode", decode)
+    with pytest.raises(ImageError, match="of a kind that cannot be read here"):
+        read_photo(encode_photo(Photo(smooth()), "avif"))
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -24,6 +24,7 @@ from ssbsn_cli.core.imaging import (
     result_extension,
     write_photo,
 )
+from ssbsn_cli.core.imaging.adjust import upright
 from ssbsn_cli.core.imaging.boxes import build_box
 from ssbsn_cli.core.imaging.codec import Refusal
 from ssbsn_cli.core.imaging.exif import Entry, Layout, pack
@@ -163,6 +164,34 @@ def test_what_white_balance_lifts_above_white_is_not_clipped() -> None:
     bright = patches(developed(dng(scene(*reds))).pixels)[:3, 0]
     assert bright[0] + 1000 < bright[1]
     assert bright[1] + 1000 < bright[2] < 65535
+
+
+def test_brightness_does_not_depend_on_the_brightest_value() -> None:
+    for brightest in (0.7, 0.8, 1.0):
+        light = scene((brightest,) * 3, (0.4, 0.4, 0.4))
+        assert np.abs(patches(developed(dng(light)).pixels)[1] - encoded(0.4)).max() < 100
+
+
+def test_a_sensor_that_saturates_below_white_stays_white_there() -> None:
+    data = bytearray(dng(scene((3, 3, 3))))
+    struct.pack_into("<H", data, data.index(struct.pack("<HHI", 50717, 3, 1)) + 8, 17600)
+    (sky,) = patches(developed(bytes(data)).pixels)
+    assert sky.min() > 64000
+    assert np.ptp(sky) < 400
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_dng_is_cropped_and_brightened_as_it_asks_for(orientation: int) -> None:
+    random = np.random.default_rng(1)
+    light = random.uniform(0.1, 0.5, (8, 16, 1)).repeat(8, axis=0).repeat(8, axis=1) * np.ones(3)
+    crop = [(50719, 3, 2, (4, 6), True), (50720, 3, 2, (100, 50), True)]
+    whole = developed(dng(light)).pixels[6:56, 4:104]
+    turned = upright(Photo(whole, Metadata(exif=exif_of(first={274: orientation})))).pixels
+    assert np.array_equal(developed(dng(light, orientation, corrections=crop)).pixels, turned)
+    for stops, factor in ((1, 2), (-1, 1)):
+        tags = [(50730, 10, 1, (stops, 1), True)]
+        seen = developed(dng(scene((0.2, 0.2, 0.2)), tags=tags)).pixels
+        assert np.abs(patches(seen) - encoded(0.2 * factor)).max() < 400
 
 
 def test_noise_is_left_for_the_network() -> None:
@@ -382,6 +411,8 @@ def test_the_sensor_values_of_a_raw_without_a_header_are_no_photo() -> None:
 
 def test_results_are_named_as_tiffs() -> None:
     assert result_extension("a/IMG_1.CR2", None) == ".tif"
+    assert is_photo_name("scan.PBM")
+    assert result_extension("scan.PBM", None) == ".pgm"
     assert result_extension("IMG_1.dng", "jpeg") == ".jpg"
     assert result_extension("IMG_1.HEIC", None) == ".HEIC"
     assert result_extension("IMG_1.HEIC", "avif") == ".avif"

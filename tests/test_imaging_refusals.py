@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from pictures import Array, first_page, pillow_bytes, tiff_bytes
+from pictures import Array, first_page, pillow_bytes, png_chunk, tiff_bytes
 from PIL import Image
 
 from ssbsn_cli.core.errors import ImageError
@@ -52,10 +52,19 @@ def test_half_a_file_is_an_error(
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("box", "coding"), [(b"avcC", "AVC"), (b"j2kH", "JPEG 2000")])
-def test_a_heic_in_another_coding_is_not_called_damaged(box: bytes, coding: str) -> None:
+@pytest.mark.parametrize(
+    ("box", "kind", "coding"),
+    [
+        (b"avcC", b"avc1", "AVC"),
+        (b"j2kH", b"j2k1", "JPEG 2000"),
+        (b"uncC", b"unci", "uncompressed"),
+    ],
+)
+def test_a_heic_in_another_coding_is_not_called_damaged(
+    box: bytes, kind: bytes, coding: str
+) -> None:
     data = encode_photo(Photo(smooth()), "heic")
-    message = str(refusal(data.replace(b"hvc1", box[:3] + b"1").replace(b"hvcC", box)))
+    message = str(refusal(data.replace(b"hvc1", kind).replace(b"hvcC", box)))
     assert coding in message
     assert "damaged" not in message
 
@@ -217,6 +226,15 @@ def test_animations_are_refused() -> None:
     for format in ("WEBP", "PNG"):
         data = pillow_bytes(frames[0], format, save_all=True, append_images=frames[1:])
         assert "animation" in str(refusal(data))
+
+
+def test_an_animation_of_one_frame_is_a_photograph() -> None:
+    png = encode_photo(Photo(smooth()), "png")
+    control = png_chunk(b"acTL", struct.pack(">II", 1, 0))
+    control += png_chunk(
+        b"fcTL", struct.pack(">5I2H2B", 0, *smooth().shape[1::-1], 0, 0, 1, 9, 0, 0)
+    )
+    assert np.array_equal(read_photo(png[:33] + control + png[33:]).pixels, smooth())
 
 
 @pytest.mark.parametrize("dtype", ["int16", "uint32", "int8", "complex64"])

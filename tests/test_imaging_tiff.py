@@ -203,3 +203,25 @@ def test_odd_tags_are_not_talked_about(
     read_photo(bytes(data))
     assert capfd.readouterr().err == ""
     assert not caplog.records
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 6, 10, 12, 14, 16])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite", "rgb"])
+def test_any_number_of_bits_is_stretched(bits: int, photometric: str) -> None:
+    top, dtype = (1 << bits) - 1, "uint8" if bits <= 8 else "uint16"
+    values = np.random.default_rng(bits).integers(0, top + 1, (9, 13, 3)).astype(dtype)
+    stored = values if photometric == "rgb" else values[..., 0]
+    data = tiff_bytes(stored, bitspersample=bits, photometric=photometric, metadata=None)
+    pixels = read_photo(data).pixels
+    assert pixels.dtype == dtype
+    light = (stored if photometric != "miniswhite" else top - stored) / top
+    assert np.abs(pixels - light.reshape(pixels.shape) * np.iinfo(dtype).max).max() <= 0.5
+
+
+def test_tags_of_editors_and_printers_are_kept() -> None:
+    exif = Image.Exif()
+    exif[11], exif[50341] = "digiKam", b"PrintIM\x000300\0\0\0\0"
+    block = exif.tobytes().removeprefix(b"Exif\0\0")
+    data = encode_photo(Photo(noise(4, 4, 3), Metadata(exif=block)), "tiff")
+    tags = first_page(data).tags
+    assert (tags[11].value, tags[50341].value) == ("digiKam", b"PrintIM\x000300\0\0\0\0")

@@ -70,6 +70,29 @@ def test_a_tree_is_kept(photos):
     assert targets("photos", output="out", recursive=True) == expected
 
 
+def test_a_photo_that_joins_is_not_taken_for_a_result(photos):
+    assert targets("photos", output="out", format="png")[1] == "out/b.png"
+    Path("photos/b.png").touch()
+    assert targets("photos", output="out", format="png")[1:] == ["out/b.JPG.png", "out/b.png.png"]
+
+
+def test_results_with_a_photos_whole_name_are_not_taken_for_photos(photos):
+    Path("photos/b.png").touch()
+    names = targets("photos", format="png")
+    assert names[1:] == ["photos/b.JPG_denoised.png", "photos/b.png_denoised.png"]
+    for name in (*names, "photos/a.png_compare.png"):
+        Path(name).touch()
+    assert targets("photos", format="png") == names
+
+
+def test_a_link_beside_its_photo_is_left_alone_in_place(photos):
+    Path("photos/Z.png").symlink_to("a.png")
+    Path("photos/c.png").symlink_to("a.png")
+    jobs, passed_over = plan(["photos"], output="photos", overwrite=True)
+    assert [job.target.name for job in jobs] == ["a.png", "b.JPG"]
+    assert [each.path.name for each in passed_over] == ["Z.png", "c.png", "notes.txt"]
+
+
 def test_results_are_not_taken_for_photos(photos):
     for name in ("photos/a_denoised.png", "photos/out/a.png"):
         Path(name).parent.mkdir(exist_ok=True)
@@ -125,7 +148,7 @@ def test_photos_that_differ_by_their_extensions_get_results_of_their_own(photos,
         Path("photos/sub", name).touch()
     found = {Path(name).name for name in targets("photos/sub", output=output, format="png")}
     middle = "" if output else "_denoised"
-    stems = ("b.jpg", "b", "c.jpg", "c.tif", "d")
+    stems = ("b.jpg", "b.png", "c.jpg", "c.tif", "d")
     assert found == {f"{stem}{middle}.png" for stem in stems}
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ssbsn_cli.core.imaging.exif_fields import mark_upright, orientation_of
-from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels, pixel_rows
+from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels, color_of, pixel_rows
 from ssbsn_cli.core.types import white_of
 
 _XMP_ORIENTATION = re.compile(rb"(\btiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])(?!\d)")
@@ -30,11 +30,13 @@ _FIRST_ON_SIDE = 5
 
 
 def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
-    """Convert (H, W, C) of uint16, or of floats with white at 1, to uint8 or uint16.
+    """Convert (H, W, C) of uint16, or of floats with white at 1, to uint8, uint16, or other floats.
 
-    Values are rounded to the nearest, floats are clipped to [0, 1], and NaN becomes black. An array
-    that already has the type is returned unchanged.
+    Values are rounded to the nearest. In integers, floats are clipped to [0, 1], and NaN becomes
+    black. An array that already has the type is returned unchanged.
     """
+    if dtype.kind == "f":
+        return pixels.astype(dtype, copy=False)
     if pixels.dtype == dtype:
         return pixels
     result = np.empty(pixels.shape, dtype)
@@ -56,11 +58,11 @@ def widen_range(pixels: Pixels, bits: int) -> tuple[Pixels, bool]:
     white, unit = (1 << bits) - 1, 1 << (bits - 8)
     black, span = 16 * unit, 219 * unit
     result, clipped = pixels.copy(), False
-    colors = pixels.shape[2] - 1 + pixels.shape[2] % 2
     for rows in pixel_rows(pixels):
-        values = (pixels[rows, :, :colors].astype(np.float64) - black) / span
+        color = color_of(result[rows])
+        values = (color.astype(np.float64) - black) / span
         clipped = clipped or bool(values.min() < -BARELY or values.max() > 1 + BARELY)
-        result[rows, :, :colors] = np.rint(np.clip(values, 0, 1) * white)
+        color[...] = np.rint(np.clip(values, 0, 1) * white)
     return result, clipped
 
 

@@ -18,7 +18,7 @@ from ssbsn_cli.core.imaging.boxes import (
     read_boxes,
     read_items,
 )
-from ssbsn_cli.core.imaging.codec import Codec, animation
+from ssbsn_cli.core.imaging.codec import Codec, Refusal, animation
 from ssbsn_cli.core.imaging.heif import KEEPS, codec_of_brands, coded_pixels, measure, metadata_of
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
 from ssbsn_cli.core.imaging.profile import SRGB
@@ -38,7 +38,14 @@ def _decode(stream: BinaryIO) -> Photo:
     if data[_BRAND] == b"avis":
         raise animation()
     items = read_items(data)
-    pixels = imagecodecs.avif_decode(hide_texts(data))
+    try:
+        pixels = imagecodecs.avif_decode(hide_texts(data))
+    except imagecodecs.AvifError as error:
+        if "Not implemented" not in str(error):
+            raise
+        raise Refusal(
+            "is an AVIF of a kind that cannot be read here", "Convert it to PNG or TIFF first."
+        ) from error
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     bits = 16

@@ -122,9 +122,7 @@ def strip_exif(content: bytes) -> bytes:
 def hide_texts(data: bytes) -> bytes:
     """Return a HEIF or AVIF with EXIF and XMP hidden, so that decoders cannot fail on them."""
     hidden = bytearray(data)
-    meta = next(box for box in read_boxes(data) if box.kind == b"meta")
-    parts = {box.kind: box for box in read_boxes(data, meta.start + 4, meta.end)}
-    for _, kind, place in _read_entries(data, parts[b"iinf"]):
+    for _, kind, place in _read_entries(data, _read_meta(data)[b"iinf"]):
         if kind in (_EXIF_TYPE, XMP_TYPE):
             hidden[place : place + 4] = b"skip"
     return bytes(hidden)
@@ -138,10 +136,7 @@ def read_items(data: bytes) -> Items:
     Refusal, ValueError, KeyError, struct.error
         It is damaged or cut short.
     """
-    meta = next((box for box in read_boxes(data) if box.kind == b"meta"), None)
-    if meta is None:
-        raise animation() if any(box.kind == b"moov" for box in read_boxes(data)) else cut_short()
-    parts = {box.kind: box for box in read_boxes(data, meta.start + 4, meta.end)}
+    parts = _read_meta(data)
     number = _Numbers(data, parts[b"pitm"].start)
     primary = number.take(2 if number.take(4) >> 24 == 0 else 4)
     kinds = {item: kind for item, kind, _ in _read_entries(data, parts[b"iinf"])}
@@ -170,6 +165,18 @@ def read_items(data: bytes) -> Items:
         auxiliary=tuple(names),
         damaged=damaged,
     )
+
+
+def _read_meta(data: bytes) -> dict[bytes, Box]:
+    """Return the boxes that describe the items; refuse a file without a primary item."""
+    is_movie = False
+    for box in read_boxes(data):
+        is_movie = is_movie or box.kind == b"moov"
+        if box.kind == b"meta":
+            parts = {part.kind: part for part in read_boxes(data, box.start + 4, box.end)}
+            if b"pitm" in parts:
+                return parts
+    raise animation() if is_movie else cut_short()
 
 
 def _join(data: bytes, places: list[tuple[int, int]]) -> bytes:

@@ -23,9 +23,9 @@ _POINTERS = {EXIF_IFD, GPS_IFD, _INTEROP_IFD}
 # The tags of a first directory that describe the photo, not the layout of its bytes: titles,
 # camera, software, dates, people, white and primaries, resolution, rating, the XP tags of Windows,
 # and the geographic position of the pixels (GeoTIFF and GDAL).
-DESCRIPTIVE = {269, 270, 271, 272, 285, 305, 306, 315, 316, 318, 319, 18246, 18249, 33432}
+DESCRIPTIVE = {11, 269, 270, 271, 272, 285, 305, 306, 315, 316, 318, 319, 18246, 18249, 33432}
 DESCRIPTIVE |= {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
-DESCRIPTIVE |= {40091, 40092, 40093, 40094, 40095, *_POINTERS}
+DESCRIPTIVE |= {50341, 40091, 40092, 40093, 40094, 40095, *_POINTERS}
 DESCRIPTIVE |= {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}
 
 # Bytes per value, by TIFF type.

@@ -108,18 +108,17 @@ def resolution_of(blob: bytes) -> tuple[float, float] | None:
     try:
         layout, directory = parse_exif(blob)
         unit = directory.get(RESOLUTION_UNIT)
-        across, down = (directory[tag] for tag in (X_RESOLUTION, Y_RESOLUTION))
-        assert isinstance(across, Entry)
-        assert isinstance(down, Entry)
-        x, y = (_rational(item, layout) for item in (across, down))
-    except (*BROKEN, KeyError, AssertionError, ZeroDivisionError):
+        x, y = (_rational(directory.get(tag), layout) for tag in (X_RESOLUTION, Y_RESOLUTION))
+    except (*BROKEN, ZeroDivisionError):
         return None
     kind = int.from_bytes(unit.data[:2], layout.endian) if isinstance(unit, Entry) else _INCH
     scale = {_INCH: 1.0, _CENTIMETRE: _CM_PER_INCH}.get(kind)
     return (x * scale, y * scale) if scale and x > 0 and y > 0 else None
 
 
-def _rational(item: Entry, layout: Layout) -> float:
+def _rational(item: Entry | Directory | None, layout: Layout) -> float:
+    if not isinstance(item, Entry):
+        return 0
     above, below = struct.unpack_from(layout.order + "II", item.data)
     return float(above / below)
 

@@ -21,13 +21,15 @@ from ssbsn_cli.core.imaging.raw import HEADERLESS, RAW
 from ssbsn_cli.core.imaging.tiff import TIFF
 
 CODECS = {codec.name: codec for codec in (JPEG, PNG, WEBP, BMP, TIFF, PNM, HEIC, AVIF, JXL, RAW)}
+# Extensions that are only read, and those of their results.
+_READ_ONLY = {**dict.fromkeys(RAW.extensions, ".tif"), ".pbm": ".pgm"}
+PHOTO_EXTENSIONS = frozenset(one for codec in CODECS.values() for one in codec.extensions)
 _BY_EXTENSION = {
     extension: codec.name
     for codec in CODECS.values()
     for extension in codec.extensions
-    if codec.encode
+    if extension not in _READ_ONLY
 }
-PHOTO_EXTENSIONS = frozenset((*_BY_EXTENSION, *RAW.extensions))
 
 _HEAD = 4096
 # Formats that cannot be read, so that a refusal can name them.
@@ -67,11 +69,12 @@ def format_of_path(path: PurePath | str) -> str:
 def result_extension(path: PurePath | str, format: str | None) -> str:
     """Return the extension of a photo's result in a format: the photo's own if it fits.
 
-    Without a format, results of camera raw files get ``.tif``, since only cameras write raw files.
+    Without a format, results of camera raw files get ``.tif``, since only cameras write raw files,
+    and those of bitmaps ``.pgm``, since bitmaps have no grey.
     """
     extension = PurePath(path).suffix
     if format is None:
-        return ".tif" if extension.lower() in RAW.extensions else extension
+        return _READ_ONLY.get(extension.lower(), extension)
     if _BY_EXTENSION.get(extension.lower()) == format:
         return extension
     return ".jpg" if format == "jpeg" else f".{format}"

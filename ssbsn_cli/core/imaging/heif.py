@@ -17,6 +17,7 @@ from ssbsn_cli.core.imaging.photo import (
     DAMAGED,
     DEPTH_MAP,
     GAIN_MAP,
+    NOT_SQUARE,
     OTHER_PICTURES,
     Metadata,
     Photo,
@@ -30,7 +31,13 @@ _ANY_BRANDS = (b"mif1", b"msf1")
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _USUAL_BITS = 10
 # By the property that tells how a picture is coded.
-_OTHER_CODINGS = {b"avcC": "AVC", b"vvcC": "VVC", b"evcC": "EVC", b"j2kH": "JPEG 2000"}
+_OTHER_CODINGS = {
+    b"avcC": "AVC",
+    b"vvcC": "VVC",
+    b"evcC": "EVC",
+    b"j2kH": "JPEG 2000",
+    b"uncC": "uncompressed numbers",
+}
 KEEPS = dict.fromkeys(("exif", "xmp", "icc", "cicp"), UNLIMITED)
 _UNSPECIFIED = (0, 2)
 # The endings of the names of alpha maps, which are kept.
@@ -70,6 +77,7 @@ def _decode(stream: BinaryIO) -> Photo:
     stored = io.BytesIO(hide_texts(data))
     try:
         image = pillow_heif.open_heif(stored, convert_hdr_to_8bit=False, hdr_to_16bit=False)
+        pixels = np.array(image)
     except (IndexError, RuntimeError, ValueError):
         # Of a picture that it cannot decode, libheif only says that there is none.
         for box, coding in _OTHER_CODINGS.items():
@@ -77,15 +85,15 @@ def _decode(stream: BinaryIO) -> Photo:
                 hint = "Convert it to JPEG, PNG or TIFF first."
                 raise Refusal(f"is coded in {coding}, which cannot be read here", hint) from None
         raise
-    pixels = np.array(image)
     height, width = pixels.shape[:2]
     pixels = pixels[:, : image.size[0]].reshape(height, min(width, image.size[0]), -1)
     name, _, bits = image.mode.partition(";")
     clipped = False
-    # libheif widens the range of colours, but not that of grey images, which have no chroma.
-    narrow = items.find(b"colr", b"nclx")[6:7] == b"\0"
-    if narrow and not image.info.get("chroma"):
-        pixels, clipped = widen_range(pixels, int(bits or 8))
+    if not image.info.get("chroma"):
+        # Grey with alpha comes as RGB with alpha, and grey in the narrow range as it is.
+        pixels = pixels[..., [0, -1][: 2 - pixels.shape[2] % 2]]
+        if items.find(b"colr", b"nclx")[6:7] == b"\0":
+            pixels, clipped = widen_range(pixels, int(bits or 8))
     if bits:
         rescale(pixels, (1 << int(bits)) - 1, 65535, pixels)
     turned = bool(items.find(b"irot") and items.find(b"irot")[0] & 1)
@@ -118,6 +126,9 @@ def metadata_of(items: Items, turned: bool) -> Metadata:
     ]
     if items.find(b"clli") or items.find(b"mdcv"):
         lost.append(BRIGHTNESS)
+    aspect = items.find(b"pasp")
+    if aspect[:4] != aspect[4:8]:
+        lost.append(NOT_SQUARE)
     if items.damaged:
         lost.append(DAMAGED)
     if items.others:

@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ssbsn_cli.core.imaging.codec import UNLIMITED, cut_short
-from ssbsn_cli.core.imaging.photo import CREDENTIALS, LITTLE, OTHER_PICTURES, PRIVATE, Metadata
+from ssbsn_cli.core.imaging.photo import (
+    CREDENTIALS,
+    LITTLE,
+    NOT_SQUARE,
+    OTHER_PICTURES,
+    PRIVATE,
+    Metadata,
+)
 from ssbsn_cli.core.imaging.photoshop import MARK, read_resources, wrap_iptc
 from ssbsn_cli.core.imaging.xmp import EXTENSION, extend, extension_id, join_extension, without
 
@@ -103,6 +110,8 @@ class Contents:
             unit, across, down = struct.unpack_from(">BHH", body, 7)
             if unit in _UNITS and across and down:
                 self.resolution = across * _UNITS[unit], down * _UNITS[unit]
+            elif across != down and unit not in _UNITS:
+                self.lost.append(NOT_SQUARE)
         elif marker == _APP1 and body.startswith(_EXIF) and not self.exif:
             self.exif = body[len(_EXIF) :]
         elif marker == _APP1 and body.startswith(_XMP) and not self.xmp:

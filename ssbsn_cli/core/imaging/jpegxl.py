@@ -16,7 +16,15 @@ from ssbsn_cli.core.imaging.adjust import convert_depth, settle_upright
 from ssbsn_cli.core.imaging.boxes import build_box, read_boxes, strip_exif
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, Refusal, animation
 from ssbsn_cli.core.imaging.jpegxl_header import ALPHA, CODESTREAM, deepen, read_header
-from ssbsn_cli.core.imaging.photo import CREDENTIALS, DAMAGED, GAIN_MAP, Metadata, Photo, Pixels
+from ssbsn_cli.core.imaging.photo import (
+    CREDENTIALS,
+    DAMAGED,
+    GAIN_MAP,
+    Metadata,
+    Photo,
+    Pixels,
+    color_of,
+)
 from ssbsn_cli.core.imaging.profile import SRGB
 from ssbsn_cli.core.types import to_srgb
 
@@ -93,8 +101,9 @@ def _decode(stream: BinaryIO) -> Photo:
 def _curve(pixels: Pixels) -> Pixels:
     """Give linear colours the curve of sRGB, and leave alpha as it is."""
     table = np.rint(65535 * to_srgb(np.linspace(0, 1, 1 << 16))).astype(np.uint16)
-    colors = pixels.shape[2] - 1 + pixels.shape[2] % 2
-    return np.concatenate([table[pixels[..., :colors]], pixels[..., colors:]], axis=-1)
+    result = pixels.copy()
+    color_of(result)[...] = table[color_of(pixels)]
+    return result
 
 
 @contextmanager
@@ -145,8 +154,9 @@ def _load(path: Path) -> tuple[Pixels, bytes, bytes]:
 
 
 def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
-    """Write a JPEG XL, lossless at quality 100.
+    """Write a JPEG XL, lossless at quality 100, and for floats.
 
+    Lossy ones cannot hold NaN or values far outside [0, 1].
     Grey becomes RGB if it has alpha, is of floats, or has its colour space in numbers.
     """
     import OpenImageIO
@@ -160,6 +170,7 @@ def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
     pixels = np.ascontiguousarray(pixels)
     height, width, channels = pixels.shape
     name = pixels.dtype.name
+    quality = 100 if pixels.dtype.kind == "f" else quality
     spec = OpenImageIO.ImageSpec(width, height, channels, _TYPES.get(name, name))
     spec.attribute("compression", f"jpegxl:{quality}")
     spec.attribute("jpegxl:use_boxes", 0)

@@ -21,6 +21,7 @@ CREDENTIALS = "content credentials"
 BRIGHTNESS = "the brightness that HDR displays are told"
 PRIVATE = "private data of the camera or an editor"
 DAMAGED = "metadata that are damaged"
+NOT_SQUARE = "the shape of pixels that are not square"
 BEYOND = "what is darker than black or brighter than white"
 # Private data of fewer bytes are not worth mentioning.
 LITTLE = 1024
@@ -100,7 +101,7 @@ class Photo:
     @property
     def color(self) -> Pixels:
         """The grey or RGB channels: a view of `pixels`, (H, W, 1) or (H, W, 3)."""
-        return self.pixels[..., : self.pixels.shape[2] - self.has_alpha]
+        return color_of(self.pixels)
 
 
 class Image(Protocol):
@@ -116,6 +117,11 @@ class Image(Protocol):
 
     def __getitem__(self, window: tuple[slice, slice], /) -> Pixels:
         """Return the pixels of some rows and columns, (h, w, C)."""
+
+
+def color_of(pixels: Pixels) -> Pixels:
+    """Return a view of (H, W, C) without alpha, which is the last of 2 or 4 channels."""
+    return pixels[..., : pixels.shape[2] - 1 + pixels.shape[2] % 2]
 
 
 def pixel_rows(pixels: Image) -> list[slice]:

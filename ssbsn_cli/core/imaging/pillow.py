@@ -21,18 +21,22 @@ from ssbsn_cli.core.imaging.codec import (
     damaged,
 )
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels, pixel_rows
+from ssbsn_cli.core.imaging.profile import PRIMARIES
 
-_EMBEDDED = b"DEBM"
+# Of the headers of BMPs: the least length with colours, and marks of profiles in two places.
+_WITH_COLORS = 108
+# Some writers put a few other numbers where the corners of the colours belong; 1 << 30 means 1.
+_STATED = 1 << 28
+_LINKED, _EMBEDDED = b"KNIL", b"DEBM"
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _MOST_PIXELS_PER_BYTE = 128
+_PLAIN = {"1": "L", "P": "RGB"}
 
 
 def to_array(image: Image.Image) -> Pixels:
-    """Copy a Pillow image of mode 1, L, LA, P, RGB or RGBA to (H, W, C) uint8."""
-    if image.mode == "P":
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-    elif image.mode == "1":
-        image = image.convert("L")
+    """Copy a Pillow image of mode 1, L, P, RGB or RGBA to (H, W, C) uint8."""
+    if image.mode in _PLAIN:
+        image = image.convert(_PLAIN[image.mode])
     pixels = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
     # Copying the whole image at once would need twice its memory in addition.
     for rows in pixel_rows(pixels):
@@ -89,12 +93,27 @@ def _decode_bmp(stream: BinaryIO) -> Photo:
         image.load()
     except OSError as error:
         raise cut_short() if "truncated" in str(error) else damaged("BMP") from error
-    # The fifth version of the header names a colour profile at its end.
-    icc = b""
-    if data[14] == _BMP_HEADERS[-1] and data[70:74] == _EMBEDDED:
+    icc, lost = _read_bmp_colors(data) if data[14] >= _WITH_COLORS else (b"", ())
+    metadata = Metadata(icc=icc, resolution=image.info.get("dpi"), lost=lost)
+    return Photo(to_array(image), metadata, "bmp")
+
+
+def _read_bmp_colors(data: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """Return the colour profile in a BMP, and what is lost if its colours are defined otherwise."""
+    kind, *corners = struct.unpack_from("<4s9i", data, 70)
+    if kind == _EMBEDDED:
         place, size = struct.unpack_from("<II", data, 126)
-        icc = data[14 + place : 14 + place + size]
-    return Photo(to_array(image), Metadata(icc=icc, resolution=image.info.get("dpi")), "bmp")
+        return data[14 + place : 14 + place + size], ()
+    other = kind == _LINKED
+    points = [corners[at : at + 3] for at in (0, 3, 6)]
+    if kind == bytes(4) and all(sum(point) > _STATED for point in points):
+        # Writers differ in whether the three numbers of a colour add up to 1, and in the exponent.
+        ratios = [value / sum(point) for point in points for value in point[:2]]
+        gammas = [value / 65536 for value in struct.unpack_from("<3I", data, 110) if value]
+        other = not np.allclose(ratios, PRIMARIES[1][2:], atol=0.01) or not np.allclose(
+            [max(gamma, 1 / gamma) for gamma in gammas], 2.2, rtol=0.1
+        )
+    return b"", ("the colour space, which was taken for sRGB",) if other else ()
 
 
 def _measure_bmp(stream: BinaryIO) -> tuple[int, int]:

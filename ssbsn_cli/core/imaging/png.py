@@ -18,6 +18,7 @@ from ssbsn_cli.core.imaging.png_chunks import KEEPS, Statements, write_statement
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER_END = 33
 _GREYS = (0, 4)
+_ONE_FRAME = b"\0\0\0\1"
 # libpng's own limit.
 _MAX_SIDE = 1_000_000
 # OpenCV's defaults: three times as fast as zlib's own, and photos are no larger.
@@ -39,7 +40,7 @@ def _decode(stream: BinaryIO) -> Photo:
         body = data[start + 8 : end - 4] if kind != b"IDAT" else b""
         if kind == b"IHDR" and color < 0:
             color = _read_header(body)
-        elif kind == b"acTL":
+        elif kind == b"fdAT" or (kind == b"acTL" and body[:4] != _ONE_FRAME):
             raise animation()
         else:
             said.take(kind, body)

@@ -9,7 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ssbsn_cli.core.imaging.codec import UNLIMITED
-from ssbsn_cli.core.imaging.photo import BRIGHTNESS, CREDENTIALS, DAMAGED, LITTLE, PRIVATE, Metadata
+from ssbsn_cli.core.imaging.photo import (
+    BRIGHTNESS,
+    CREDENTIALS,
+    DAMAGED,
+    LITTLE,
+    NOT_SQUARE,
+    PRIVATE,
+    Metadata,
+)
 from ssbsn_cli.core.imaging.photoshop import RESOURCE, read_resources, wrap_iptc
 from ssbsn_cli.core.imaging.profile import PRIMARIES, SRGB, profile_of_gamma
 
@@ -72,6 +80,8 @@ class Statements:
                 across, down, unit = struct.unpack(">IIB", body)
                 if unit == 1 and across and down:
                     self.resolution = across * _INCH, down * _INCH
+                elif across != down and not unit:
+                    self.lost.append(NOT_SQUARE)
             elif kind in _LOST:
                 self.lost.append(_LOST[kind])
             elif kind[0] & 0x20 and len(body) > LITTLE:

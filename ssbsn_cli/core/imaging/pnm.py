@@ -102,7 +102,7 @@ def _encode(photo: Photo, stream: BinaryIO, _: int) -> None:
 PNM = Codec(
     name="pnm",
     label="PNM",
-    extensions=(".ppm", ".pgm", ".pnm"),
+    extensions=(".ppm", ".pgm", ".pnm", ".pbm"),
     dtypes=("uint8", "uint16"),
     matches=lambda head: head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace(),
     decode=_decode,

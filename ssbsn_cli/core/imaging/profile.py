@@ -120,6 +120,14 @@ def make_profile(
     return _pack(tags, b"GRAY" if grey else b"RGB ")
 
 
+def encode_light(light: NDArray[np.float64], curve: tuple[float, ...]) -> NDArray[np.uint16]:
+    """Return the 16-bit values for light, 0 to 1, given a curve as in `make_profile`."""
+    gamma, scale, offset, slope, start = (*curve, 1, 0, 0, 0)[:5]
+    values = np.linspace(0, 1, 1 << 16)
+    known = np.where(values < start, slope * values, (scale * values + offset) ** gamma)
+    return np.rint(65535 * np.interp(light, known, values)).astype(np.uint16)
+
+
 def _fixed(values: NDArray[np.float64] | tuple[float, ...]) -> bytes:
     """Encode numbers as the fixed-point numbers of a profile."""
     return b"".join(struct.pack(">i", round(value * 65536)) for value in values)

@@ -14,19 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.imaging.codec import Codec, Refusal
-from ssbsn_cli.core.imaging.exif import (
-    BROKEN,
-    DNG_VERSION,
-    EXIF_IFD,
-    Directory,
-    Entry,
-    build_exif,
-    read_directory,
-    read_header,
-)
+from ssbsn_cli.core.imaging.exif import EXIF_IFD, Directory, Entry, build_exif
 from ssbsn_cli.core.imaging.photo import Photo, Pixels
-from ssbsn_cli.core.imaging.profile import PRIMARIES, SRGB_CURVE, make_profile
-from ssbsn_cli.core.imaging.raw_tags import check_whole, read_raw_metadata
+from ssbsn_cli.core.imaging.profile import PRIMARIES, SRGB_CURVE, encode_light, make_profile
+from ssbsn_cli.core.imaging.raw_tags import check_whole, read_dng_exposure, read_raw_metadata
 from ssbsn_cli.core.types import RawSpace
 
 if TYPE_CHECKING:
@@ -64,7 +55,8 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
     """Turn a camera raw file into a 16-bit photo in a colour space, without removing noise.
 
     The white balance is the camera's. Brightness is that of a linear development, except that
-    light beyond white is compressed instead of clipped, as in [1]_.
+    light beyond white is compressed instead of clipped, as in [1]_. A DNG is cropped and brightened
+    as it asks for.
 
     The result is an upright "tiff" with that colour space's profile and the raw file's EXIF.
 
@@ -82,8 +74,10 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
 
     name, corners, curve = _SPACES[space]
     metadata = read_raw_metadata(stream)
+    stops = read_dng_exposure(stream)
     with _opened(stream) as raw:
         raw.unpack()
+        sizes = raw.sizes
         # Grey has no white balance, and LibRaw would compute a wrong one.
         is_grey = raw.num_colors == 1
         light = raw.postprocess(
@@ -91,8 +85,11 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
             user_wb=[1, 1, 1, 1] if is_grey else None,
             output_color=rawpy.ColorSpace[name],
             output_bps=16,
+            user_flip=0,
             gamma=(1, 1),
             no_auto_bright=True,
+            # Otherwise, the brightest value may become white, and shots of a series would differ.
+            adjust_maximum_thr=0,
             # Otherwise, LibRaw clips values that the white balance lifts above white.
             highlight_mode=rawpy.HighlightMode.Blend,
             fbdd_noise_reduction=rawpy.FBDDNoiseReductionMode.Off,
@@ -107,7 +104,10 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
             if min(raw.camera_whitebalance[:3]) <= 0:
                 lost.append(_UNKNOWN_WHITE)
             metadata = replace(metadata, lost=tuple(lost))
-        table = _tone(curve, _gain(raw))
+        table = _tone(curve, _gain(raw) * 2 ** (stops or 0))
+    if stops is not None:
+        light = _crop(light, sizes)
+    light = _upright(light, sizes.flip)
     pixels: Pixels = table[light.reshape(*light.shape[:2], -1)]
     icc = make_profile(corners, curve, pixels.shape[2] == 1, f"{name}, developed")
     return Photo(pixels, replace(metadata, icc=icc), "tiff")
@@ -130,6 +130,21 @@ def _opened(stream: BinaryIO) -> Iterator[rawpy.RawPy]:
         ) from error
 
 
+def _crop(light: Pixels, sizes: rawpy.ImageSizes) -> Pixels:
+    """Cut off the margins of a DNG, which often have no good pixels."""
+    left, top = sizes.crop_left_margin - sizes.left_margin, sizes.crop_top_margin - sizes.top_margin
+    known = sizes.crop_width and sizes.crop_height and light.shape[:2] == sizes[2:4]
+    if not known or min(left, top) < 0:
+        return light
+    return light[top : top + sizes.crop_height, left : left + sizes.crop_width]
+
+
+def _upright(light: Pixels, flip: int) -> Pixels:
+    """Turn an image, given LibRaw's code for its orientation."""
+    light = light[:: -1 if flip & 2 else 1, :: -1 if flip & 1 else 1]
+    return light.swapaxes(0, 1) if flip & 4 else light
+
+
 def _gain(raw: rawpy.RawPy) -> float:
     """Return how much darker LibRaw makes a photo to keep its highlights."""
     # The white balance that LibRaw used, whether or not it came from the camera.
@@ -143,11 +158,7 @@ def _tone(curve: tuple[float, ...], gain: float) -> NDArray[np.uint16]:
     above = np.maximum(light - _KNEE, 0) / (1 - _KNEE)
     most = (gain - _KNEE) / (1 - _KNEE)
     shoulder = _KNEE + (1 - _KNEE) * above * (1 + above / most**2) / (1 + above)
-    light = np.where(light > _KNEE, shoulder, light)
-    gamma, scale, offset, slope, start = (*curve, 1, 0, 0, 0)[:5]
-    values = np.linspace(0, 1, _STEPS)
-    known = np.where(values < start, slope * values, (scale * values + offset) ** gamma)
-    return np.rint(65535 * np.interp(light, known, values)).astype(np.uint16)
+    return encode_light(np.where(light > _KNEE, shoulder, light), curve)
 
 
 def _describe(raw: rawpy.RawPy) -> bytes:
@@ -171,13 +182,8 @@ def _describe(raw: rawpy.RawPy) -> bytes:
 
 def _matches(head: bytes) -> bool:
     is_cr2 = head.startswith(b"II") and head[8:10] == b"CR"
-    if is_cr2 or head.startswith(_MAGIC) or head[4:12] == b"ftypcrx ":
-        return True
-    try:
-        layout, position = read_header(io.BytesIO(head))
-        return DNG_VERSION in read_directory(io.BytesIO(head), layout, position, {DNG_VERSION})
-    except BROKEN:
-        return False
+    is_known = is_cr2 or head.startswith(_MAGIC) or head[4:12] == b"ftypcrx "
+    return is_known or read_dng_exposure(io.BytesIO(head)) is not None
 
 
 def _measure(stream: BinaryIO) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import BinaryIO
@@ -16,6 +17,7 @@ from ssbsn_cli.core.imaging.codec import Refusal, cut_short
 from ssbsn_cli.core.imaging.exif import (
     BROKEN,
     DESCRIPTIVE,
+    DNG_VERSION,
     EXIF_IFD,
     GPS_IFD,
     IPTC,
@@ -46,6 +48,7 @@ _PRIVATE_NOTES = 50740
 # Fields that LibRaw reads from old formats are kept.
 _LOST_EXIF = "EXIF except for exposure and date"
 _MAX_PICTURES = 64
+_EXPOSURE, _MOST_STOPS = 50730, 8
 # Warps, gain maps against vignetting, and the like.
 _OPCODES = {51008, 51009, 51022}
 _CANON_BOX = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
@@ -94,6 +97,21 @@ def read_raw_metadata(stream: BinaryIO) -> Metadata:
         lost.append(LOST_NOTES)
     exif = build_exif(_without(found, _NOT_KEPT), layout.order) if found else b""
     return settle_upright(Metadata(exif, xmp, iptc=iptc, lost=(*lost, *settings)))
+
+
+def read_dng_exposure(stream: BinaryIO) -> float | None:
+    """Return by how many stops a DNG wants to be brightened, 0 or more; None for other files."""
+    try:
+        layout, position = read_header(stream)
+        found = read_directory(stream, layout, position, {DNG_VERSION, _EXPOSURE})
+    except BROKEN:
+        return None
+    if DNG_VERSION not in found:
+        return None
+    with suppress(struct.error, ArithmeticError):
+        above, below = struct.unpack(layout.order + "ii", take(found, _EXPOSURE))
+        return min(max(float(above / below), 0), _MOST_STOPS)
+    return 0
 
 
 def check_whole(stream: BinaryIO) -> None:

@@ -7,6 +7,7 @@ from typing import BinaryIO
 import numpy as np
 from tifffile import PHOTOMETRIC, TiffPage
 
+from ssbsn_cli.core.imaging.adjust import rescale
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, Refusal, damaged
 from ssbsn_cli.core.imaging.exif import (
     BROKEN,
@@ -51,7 +52,7 @@ _BATCH_BYTES = 4 << 20
 
 
 def _decode(stream: BinaryIO) -> Photo:
-    """Read a TIFF: palettes become RGB, bilevel becomes grey, and black becomes 0."""
+    """Read a TIFF: palettes become RGB, and black becomes 0."""
     with open_tiff(stream) as tiff:
         page, front = find_photo(tiff)
         pixels = normalise(_decode_page(page), page)
@@ -92,8 +93,8 @@ def _decode_page(page: TiffPage) -> Pixels:
 def normalise(pixels: Pixels, page: TiffPage) -> Pixels:
     """Convert values of the file, (H, W, C) of all or a part of a page, to those of a `Photo`.
 
-    Palettes become RGB, bilevel becomes 8-bit, black becomes 0, and the byte order is native. The
-    array may be changed in place.
+    Palettes become RGB, fewer bits than 8 or 16 are stretched to them, black becomes 0, and the
+    byte order is native. The array may be changed in place.
     """
     if page.photometric == PHOTOMETRIC.PALETTE:
         if page.colormap is None or page.colormap.shape != (3, 1 << page.bitspersample):
@@ -102,9 +103,11 @@ def normalise(pixels: Pixels, page: TiffPage) -> Pixels:
         colors = page.colormap.T
         colors = (colors >> 8 if colors.max() > 255 else colors).astype(np.uint8)
         return np.ascontiguousarray(colors[pixels[..., 0].astype(np.uint8)])
-    if pixels.dtype == bool or page.bitspersample == 1:
-        pixels = pixels.astype(np.uint8) * np.uint8(255)
+    if pixels.dtype == bool:
+        pixels = pixels.view(np.uint8)
     pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+    if pixels.dtype.kind == "u":
+        rescale(pixels, (1 << page.bitspersample) - 1, white_of(pixels.dtype), pixels)
     if page.photometric == PHOTOMETRIC.MINISWHITE:
         grey = pixels[..., 0]
         white = white_of(pixels.dtype)

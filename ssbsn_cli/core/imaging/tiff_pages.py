@@ -182,11 +182,7 @@ def _check_depth(page: TiffPage) -> None:
     if page.photometric == PHOTOMETRIC.PALETTE:
         known = kind in "bu" and bits in (1, 2, 4, 8)
     else:
-        known = (
-            (kind in "bu" and bits == 1)
-            or (kind == "u" and bits in (8, 16))
-            or (kind == "f" and bits in (16, 32, 64))
-        )
+        known = (kind in "bu" and bits <= 16) or (kind == "f" and bits in (16, 32, 64))
     if not known:
         name = {"i": "signed integer", "u": "unsigned integer", "c": "complex", "f": "float"}
         raise Refusal(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ssbsn_cli.core.errors import ImageError, OptionError
-from ssbsn_cli.core.imaging.photo import Image, Pixels, check_image
+from ssbsn_cli.core.imaging.photo import Image, Pixels, check_image, color_of
 from ssbsn_cli.core.inference.engine import Engine
 from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.settings import MASKED, Settings, passes_without_r3
@@ -156,8 +156,7 @@ class Denoiser:
 
         Alpha does not change.
         """
-        # Views without alpha.
-        colors = [pixels[..., : (pixels.shape[2] - 1) // 2 * 2 + 1] for pixels in photos]
+        colors = [color_of(pixels) for pixels in photos]
         if len(colors) == 1:
             self._engine.run(colors[0], colors[0], progress)
         else:

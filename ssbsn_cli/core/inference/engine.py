@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import DeviceError
-from ssbsn_cli.core.imaging.levels import level_floats
+from ssbsn_cli.core.imaging.levels import level_image
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
 from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.settings import MIN_TILE
@@ -93,7 +93,7 @@ class Engine:
         if self.strength == 0:
             yield from (image[rows, :] for rows in pixel_rows(image))
             return
-        levelled = level_floats(image)
+        levelled = level_image(image)
         source = levelled or image
         self._noise = estimate_noise(source) if self.detail else None
         self._pixels = image.shape[0] * image.shape[1]
@@ -113,7 +113,7 @@ class Engine:
         self.current = self.tiling
         if self.strength == 0:
             return [to_unit(image) for image in images]
-        levelled = [level_floats(image) for image in images]
+        levelled = [level_image(image) for image in images]
         batch = np.stack(
             [to_unit((level or image)[:, :]) for level, image in zip(levelled, images, strict=True)]
         )

@@ -170,7 +170,9 @@ class Plan:
                 continue
             self._placing.check(found)
             record = found.path, found.below, self._placing.needs_extension(found)
-            if self._is_of_this_command(found):
+            if self._would_replace_link(found, record):
+                yield PassedOver(Path(found.path or ""), "a link, and results replace no links")
+            elif self._is_of_this_command(found):
                 yield PassedOver(Path(found.path or ""), "a result of this command")
             elif self._is_new(found, record) and self._is_in_shard(found):
                 yield record
@@ -179,6 +181,12 @@ class Plan:
         target = self._placing.target(source, below, keep_extension)
         comparison = self._placing.comparison(source, below)
         return Job(_path(source), _path(target), _path(comparison), Path(below))
+
+    def _would_replace_link(self, found: Found, record: _Record) -> bool:
+        target = self._placing.target(*record)
+        if not (found.is_link and found.path and target):
+            return False
+        return self._real(found.path) == self._real(target)
 
     def _is_of_this_command(self, found: Found) -> bool:
         """Return whether a photo in a list is a result; the list may grow while results appear."""

@@ -13,6 +13,8 @@ from ssbsn_cli.core.imaging import format_of_path, is_photo_name, result_extensi
 from ssbsn_cli.core.inference.finding import DEFAULT_SUFFIX, STREAM, Found, is_special, split_name
 from ssbsn_cli.core.runtime.storage import refuse_output
 
+_COMPARE_SUFFIX = "_compare"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Naming:
@@ -108,30 +110,31 @@ class Placing:
         if not self._compare_into:
             return self._compare_file
         name = os.path.basename(source) if source else "stdin"
-        return os.path.join(self._compare_into, below, f"{name}_compare.png")
+        return os.path.join(self._compare_into, below, f"{name}{_COMPARE_SUFFIX}.png")
 
     def needs_extension(self, found: Found) -> bool:
         """Return whether another photo in the folder would get a result of the same name.
 
-        They differ only by their extensions. With the format "png", b.jpg becomes b.jpg.png.
+        They differ only by their extensions. With the format "png", b.jpg and b.png become
+        b.jpg.png and b.png.png: an existing b.png may be the result of either.
         """
         if found.path is None or self._file:
             return False
         name = os.path.basename(found.path)
-        stem, extension = split_name(name)
-        if self._extension(extension) == extension:
-            return False
         result = self._name(name, False)
         return any(
-            other != name and self._name(other, False) == result for other in found.alike(stem)
+            other != name and self._name(other, False) == result
+            for other in found.alike(split_name(name)[0])
         )
 
     def is_result(self, found: Found) -> str | None:
         """Return the suffix that marks a photo as the result of another one, if it is one."""
         stem = split_name(os.path.basename(found.path))[0] if found.path else ""
-        for ending in {self.suffix, DEFAULT_SUFFIX} - {""}:
+        for ending in {self.suffix, DEFAULT_SUFFIX, _COMPARE_SUFFIX} - {""}:
             rest = stem.removesuffix(ending)
-            if rest not in ("", stem) and found.alike(rest):
+            others = found.alike(rest) if ending != _COMPARE_SUFFIX else []
+            # The rest may be a photo's whole name, with its extension.
+            if rest not in ("", stem) and (others or rest in found.alike(split_name(rest)[0])):
                 return ending
         return None
 
