@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from ssbsn_cli.core.noise.flat import cut
+from ssbsn_cli.core.noise.lifted import LiftedNoise
 from ssbsn_cli.core.noise.measured import describe_noise, measure_noise, summarise
+from ssbsn_cli.core.noise.texture import measure_texture
 
 
 def textured(side, rng):
@@ -123,3 +126,45 @@ def test_texture_that_a_denoiser_smoothed_is_not_taken_for_noise_that_it_left():
     added = found.whole.add(np.full((256, 256, 3), 0.5, np.float32), rng, factor=1) - 0.5
     # Neighbours correlate in texture alone.
     assert (added[1:] * added[:-1]).mean() / added.var() < 0.2
+
+
+def half_textured(factor, seed):
+    """A photograph whose right half is textured, and noise that is stronger there, in [0, 1]."""
+    rng = np.random.default_rng(seed)
+    scene = textured(256, rng).astype(np.float32)
+    scene[:, :128] = 0.5
+    noise = rng.normal(0, 5 / 255, scene.shape).astype(np.float32)
+    noise[:, 128:] *= factor
+    return scene, noise
+
+
+WHITE = LiftedNoise(
+    np.array([0.5]), np.array([5 / 255]), np.eye(3, dtype=np.float32)[..., None, None]
+)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_noise_is_found_stronger_in_texture_although_less_of_it_is_removed_there(factor):
+    scene, noise = half_textured(factor, 10)
+    passed = np.where(np.arange(256) < 128, 0.1, 0.6)[:, None]
+
+    def denoise(noisy):
+        return scene + passed * (noisy - scene)
+
+    texture = measure_texture(WHITE, [(scene + noise, scene)], denoise)
+    assert texture[1, 0] == 1
+    assert texture[1, -1] == pytest.approx(factor, rel=0.05)
+
+
+def test_noise_that_follows_texture_is_added_where_texture_is():
+    scene, _ = half_textured(1, 11)
+    follows = replace(WHITE, texture=np.array([[0.002, 0.01], [1, 3]]))
+    added = follows.add(scene, np.random.default_rng(0), factor=1) - scene
+    flat, structured = added[:, :112].std(), added[:, 144:].std()
+    assert structured / flat == pytest.approx(3, rel=0.1)
+
+
+def test_texture_that_is_all_black_or_white_changes_nothing():
+    black = np.zeros((128, 128, 3), np.float32)
+    texture = measure_texture(WHITE, [(black, black)], lambda noisy: noisy)
+    assert (texture[1] == 1).all()

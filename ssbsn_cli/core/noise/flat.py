@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +83,8 @@ def find_flat(patches: NDArray[np.float64]) -> FlatPatches | None:
     FlatPatches or None
         None if there are too few patches that are neither black nor white.
     """
-    brightness, inside = neither_black_nor_white(patches)
+    brightness = patches.mean(axis=(1, 2, 3))
+    inside = neither_black_nor_white(brightness)
     patches, brightness = patches[inside], brightness[inside]
     if len(patches) < FEWEST:
         return None
@@ -101,12 +103,9 @@ def find_flat(patches: NDArray[np.float64]) -> FlatPatches | None:
     )
 
 
-def neither_black_nor_white(
-    patches: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the brightness of patches, and which of them have unclipped noise."""
-    brightness = patches.mean(axis=(1, 2, 3))
-    return brightness, (brightness > _DARKEST) & (brightness < _BRIGHTEST)
+def neither_black_nor_white(brightness: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return at which brightness noise is not clipped."""
+    return (brightness > _DARKEST) & (brightness < _BRIGHTEST)
 
 
 def flattest(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
@@ -18,6 +19,8 @@ _Floats = NDArray[np.float32]
 NO_NOISE = 0.2 / 255
 # Correlations up to the first distance are kept as measured; they fade to zero at the second.
 _SURE, _REACH = 6, 12
+# The deviation, in pixels, of the Gaussian window that texture is looked for in.
+_AROUND = 4
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class LiftedNoise:
         (n,) standard deviation of the noise at each, over all colours, in [0, 1].
     kernels : array
         (3, 3, k, k) filters from white noise to the photograph's noise at strength 1.
+    texture : array
+        (2, m) activities, ascending, and the factor by which the noise is stronger at each.
 
     References
     ----------
@@ -45,6 +50,7 @@ class LiftedNoise:
     levels: NDArray[np.float64]
     strengths: NDArray[np.float64]
     kernels: _Floats
+    texture: NDArray[np.float64] = field(default_factory=lambda: np.ones((2, 1)))
 
     def add(
         self,
@@ -79,14 +85,23 @@ class LiftedNoise:
         filters = fft.rfft2(self.kernels, size)
         noise = fft.irfft2(np.einsum("ijhw,jhw->ihw", filters, fft.rfft2(white)), size)
         noise = noise[:, :height, :width].transpose(1, 2, 0)
-        strength = np.interp(photo.mean(axis=2), self.levels, self.strengths)[..., None]
+        strength = np.interp(photo.mean(axis=2), self.levels, self.strengths)
+        if (self.texture[1] != 1).any():
+            strength *= np.interp(activity(photo), *self.texture)
         if factor is None:
             factor = 2 ** rng.uniform(-1, 1)
         # Noise is added in linear light, where it arises, so it darkens dark parts as in reality.
         light = from_srgb(photo)
-        noise *= factor * strength / srgb_slope(light)
+        noise *= factor * strength[..., None] / srgb_slope(light)
         noisy = to_srgb((beyond_range(light, photo, rng) if beyond else light) + noise)
         return np.asarray(noisy, np.float32)
+
+
+def activity(photo: _Floats) -> _Floats:
+    """Return how much the brightness of a photograph (H, W, 3) varies around each pixel, (H, W)."""
+    grey = photo.mean(axis=2)
+    detail = grey - cv2.GaussianBlur(grey, (0, 0), _AROUND)
+    return np.asarray(np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), _AROUND)), np.float32)
 
 
 def lift_from(patches: NDArray[np.float64]) -> LiftedNoise | None:

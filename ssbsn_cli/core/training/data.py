@@ -178,7 +178,7 @@ class _Photos:
             weights = denoiser
             self.keys.append(file_digest(Path(denoiser)))
         splits = denoise_splits(self._splits(), config, crop, weights, settings, self._say)
-        noises = measure_parts(splits[0])
+        noises = measure_parts(splits[0], weights, settings)
         summary = summarise(noises.values())
         self._say(summary)
         self.trust = trust_in(noises.values())

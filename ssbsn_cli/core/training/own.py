@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from ssbsn_cli.core.inference.inspecting import noise_facts
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.measured import Measured, measure_noise
+from ssbsn_cli.core.noise.texture import measure_texture
 from ssbsn_cli.core.training.batches import Batch
 from ssbsn_cli.core.training.config import PartsConfig
 from ssbsn_cli.core.types import Notify, count_of, spread, to_unit
@@ -136,18 +137,23 @@ def _denoise(denoiser: Denoiser, chosen: tuple[tuple[int, int], NDArray[Any]]) -
     return Part(noisy, denoised.astype(np.uint16), photo)
 
 
-def measure_parts(parts: Sequence[Part]) -> dict[tuple[int, int], Measured]:
-    """Measure the noise of each photo that shows enough of it.
+def measure_parts(
+    parts: Sequence[Part], weights: str | None, settings: Settings
+) -> dict[tuple[int, int], Measured]:
+    """Measure the noise of each photo that shows enough of it, with the same weights.
 
     Raises
     ------
     NoNoiseError
         No photo does.
     """
+    denoiser = Denoiser(load_weights(weights), replace(settings, ensemble=False))
     found = {}
     for photo in dict.fromkeys(part.photo for part in parts):
         if noise := measure_noise(*_cut(parts, photo)):
-            found[photo] = noise
+            ours = ((to_unit(p.noisy), to_unit(p.denoised)) for p in parts if p.photo == photo)
+            texture = measure_texture(noise.cautious, ours, denoiser)
+            found[photo] = Measured(*(replace(each, texture=texture) for each in noise))
     if not found:
         raise NoNoiseError(
             "None of the photos shows noise to learn from.",
