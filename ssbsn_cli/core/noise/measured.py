@@ -21,7 +21,7 @@ from ssbsn_cli.core.types import count_of
 
 _Floats = NDArray[np.float64]
 
-# In a denoised photograph, texture stands out, so more of the parts can be taken for flat.
+# In a denoised photograph, texture stands out, so more of the patches can be taken for flat.
 _FLATTEST = 0.25
 # At any frequency, noise is at most this many times as strong as the residual. The rest is texture.
 _MOST_LEFT = 2.0
@@ -43,7 +43,7 @@ class Measured(NamedTuple):
     ----------
     cautious : LiftedNoise
         What the denoiser removed, at a strength between that of the removed part and that of the
-        noisy photograph's flat parts. Too weak where the denoiser leaves noise.
+        noisy photograph's flat patches. Too weak where the denoiser leaves noise.
     whole : LiftedNoise
         Also includes the noise that the denoiser left. Equals `cautious` if that may be texture.
     """
@@ -63,12 +63,12 @@ def measure_noise(noisy: _Floats, denoised: _Floats) -> Measured | None:
     Parameters
     ----------
     noisy, denoised : array
-        From `ssbsn_cli.core.noise.flat.cut`: the same parts of both photographs.
+        From `ssbsn_cli.core.noise.flat.cut`: the same patches of both photographs.
 
     Returns
     -------
     Measured or None
-        None if too few parts are neither black nor white, or there is no noise.
+        None if too few patches are neither black nor white, or there is no noise.
 
     References
     ----------
@@ -147,7 +147,7 @@ def describe_noise(noisy: _Floats, denoised: _Floats) -> NoiseFigures | None:
     Returns
     -------
     NoiseFigures or None
-        None if too few parts are neither black nor white.
+        None if too few patches are neither black nor white.
     """
     compared = _compare(noisy, denoised)
     if compared is None:
@@ -174,9 +174,9 @@ def describe_noise(noisy: _Floats, denoised: _Floats) -> NoiseFigures | None:
 
 
 class _Compared(NamedTuple):
-    """Parts of a photograph that are neither black nor white, each (n, 32, 32, C).
+    """Patches of a photograph that are neither black nor white, each (n, 32, 32, C).
 
-    `shown` and `left` are the noisy and the denoised parts without gradients.
+    `shown` and `left` are the noisy and the denoised patches without gradients.
     """
 
     denoised: _Floats
@@ -185,7 +185,7 @@ class _Compared(NamedTuple):
 
 
 class _Level(NamedTuple):
-    """Flat parts of one brightness; `strength` is the standard deviation of their residual."""
+    """Flat patches of one brightness; `strength` is the standard deviation of their residual."""
 
     brightness: float
     strength: float
@@ -218,7 +218,7 @@ def _deviations(compared: _Compared, channel: int, factor: float) -> _Floats:
 
     `factor` is the ratio of the noise to the residual.
     """
-    denoised, shown, left = (parts[..., channel] for parts in compared)
+    denoised, shown, left = (patches[..., channel] for patches in compared)
     brightness, variance = denoised.mean(axis=(1, 2)), (left**2).mean(axis=(1, 2))
     found = []
     for chosen in flattest(brightness, variance, _FLATTEST):
