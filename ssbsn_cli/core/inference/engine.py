@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import DeviceError
-from ssbsn_cli.core.imaging.levels import level_image
+from ssbsn_cli.core.imaging.fitting import fit_image
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
 from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.settings import MIN_TILE
@@ -93,8 +93,8 @@ class Engine:
         if self.strength == 0:
             yield from (image[rows, :] for rows in pixel_rows(image))
             return
-        levelled = level_image(image)
-        source = levelled or image
+        fitted = fit_image(image)
+        source = fitted or image
         self._noise = estimate_noise(source) if self.detail else None
         self._pixels = image.shape[0] * image.shape[1]
         for top, band in self._bands(source, progress, self.seed, self.tiling.workers):
@@ -104,8 +104,8 @@ class Engine:
                 if self.strength < 1:
                     original = to_unit(source[top + rows.start : top + rows.stop, :])
                     part = original + np.float32(self.strength) * (part - original)
-                if levelled:
-                    part = levelled.restore(part, top + rows.start)
+                if fitted:
+                    part = fitted.restore(part, top + rows.start)
                 yield from_unit(part, image.dtype)
 
     def run_batch(self, images: Sequence[Pixels]) -> list[NDArray[np.float32]]:
@@ -113,9 +113,9 @@ class Engine:
         self.current = self.tiling
         if self.strength == 0:
             return [to_unit(image) for image in images]
-        levelled = [level_image(image) for image in images]
+        fitted = [fit_image(image) for image in images]
         batch = np.stack(
-            [to_unit((level or image)[:, :]) for level, image in zip(levelled, images, strict=True)]
+            [to_unit((fit or image)[:, :]) for fit, image in zip(fitted, images, strict=True)]
         )
         self._noise = None
         self._pixels = batch[..., 0].size
@@ -131,8 +131,8 @@ class Engine:
                     result[...] = recover_detail(image, result, noise)
         results = batch + np.float32(self.strength) * (results - batch)
         return [
-            level.restore(result) if level else result
-            for level, result in zip(levelled, results, strict=True)
+            fit.restore(result) if fit else result
+            for fit, result in zip(fitted, results, strict=True)
         ]
 
     def _bands(

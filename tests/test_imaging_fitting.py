@@ -24,7 +24,7 @@ from ssbsn_cli.core.imaging import (
     write_photo,
 )
 from ssbsn_cli.core.imaging.compare import Comparison
-from ssbsn_cli.core.imaging.levels import level_image
+from ssbsn_cli.core.imaging.fitting import fit_image
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -84,8 +84,8 @@ def test_holes_stay_and_do_not_spread(denoiser: Any) -> None:
 
 
 def test_photos_that_need_no_lift_are_left_alone() -> None:
-    assert level_image(np.zeros((4, 4, 3), np.uint16)) is None
-    assert level_image(np.linspace(0, 3, 48).reshape(4, 4, 3)) is None
+    assert fit_image(np.zeros((4, 4, 3), np.uint16)) is None
+    assert fit_image(np.linspace(0, 3, 48).reshape(4, 4, 3)) is None
 
 
 def test_holes_are_read_and_become_black_where_there_are_none() -> None:

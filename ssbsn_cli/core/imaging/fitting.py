@@ -21,8 +21,8 @@ _FINITE = 2.0**100
 _SAMPLES, _GROUPS = 1 << 20, 64
 
 
-class Levelled:
-    """An image of 16 bits or floats as a network needs it: lifted, brightened and without holes.
+class Fitted:
+    """An image of 16 bits or floats as a network needs it: raised, brightened and without holes.
 
     It is again an `Image`, of float32. Networks learn from photos, which have nothing below black.
     Below black, they darken and invent colours; above white, they keep the level. Holes (NaN and
@@ -33,7 +33,7 @@ class Levelled:
         self.shape = image.shape
         self.dtype = np.dtype(np.float32)
         self._image = image
-        self._lift, self._scale = np.float32(0), np.float32(1)
+        self._raised, self._scale = np.float32(0), np.float32(1)
         self._has_holes = False
         groups, highest = pixel_rows(image), np.float32(0)
         if image.dtype.kind != "f":
@@ -43,44 +43,44 @@ class Levelled:
         for rows in groups:
             values = to_unit(image[rows, :])
             finite = np.isfinite(values)
-            self._lift = max(self._lift, -np.min(values, where=finite, initial=0))
+            self._raised = max(self._raised, -np.min(values, where=finite, initial=0))
             highest = max(highest, np.max(values, where=finite, initial=0))
             self._has_holes = self._has_holes or not finite.all()
             samples.append(values[:, ::step][finite[:, ::step]])
         known = np.concatenate(samples)
-        bright = np.quantile(known, _BRIGHT) + self._lift if known.size else 0
+        bright = np.quantile(known, _BRIGHT) + self._raised if known.size else 0
         if bright > 0:
-            room = min(_DARK / bright, _MOST / (highest + self._lift), _FINITE)
+            room = min(_DARK / bright, _MOST / (highest + self._raised), _FINITE)
             # Powers of two round nothing.
             self._scale = np.float32(2.0 ** max(0, math.floor(math.log2(room))))
         # Whether this differs from the image.
-        self.needed = bool(self._lift > 0) or self._has_holes or self._scale > 1
+        self.needed = bool(self._raised > 0) or self._has_holes or self._scale > 1
 
     def __getitem__(self, window: tuple[slice, slice], /) -> Pixels:
         """Return some rows and columns, (h, w, C)."""
         values = to_unit(self._image[window])
         if self._has_holes:
             _fill_holes(values)
-        return (values + self._lift) * self._scale
+        return (values + self._raised) * self._scale
 
     def restore(self, values: NDArray[np.float32], top: int = 0) -> NDArray[np.float32]:
         """Return rows of a result, (h, W, C), at the level of the image and with its holes.
 
         `top` is the first of these rows. The image must still hold them.
         """
-        values = values / self._scale - self._lift
+        values = values / self._scale - self._raised
         if self._has_holes:
             original = to_unit(self._image[top : top + len(values), :])
             np.copyto(values, original, where=~np.isfinite(original))
         return values
 
 
-def level_image(image: Image) -> Levelled | None:
-    """Return a `Levelled` image for a network, or None if it needs no change."""
+def fit_image(image: Image) -> Fitted | None:
+    """Return a `Fitted` image for a network, or None if it needs no change."""
     if image.dtype == np.uint8:
         return None
-    levelled = Levelled(image)
-    return levelled if levelled.needed else None
+    fitted = Fitted(image)
+    return fitted if fitted.needed else None
 
 
 def _fill_holes(values: NDArray[np.float32]) -> None:
