@@ -30,7 +30,7 @@ _Floats = NDArray[np.float32]
 
 # The fraction of pairs that are recorrupted (two noisy versions of a photo), and how much noise is
 # added to the first version, relative to the measured noise.
-_RECORRUPTED = 0.4
+_RECORRUPTED = 0.6
 _ALPHA = np.float32(0.5)
 # More photos would make a report too long.
 _DESCRIBED = 12
@@ -189,7 +189,7 @@ def trust_in(noises: Iterable[Measured]) -> float:
 class OwnSource:
     """Pairs made only from one's own noisy photos.
 
-    Most pairs are the network's result with and without the photo's noise, added again at half to
+    Some pairs are the network's result with and without the photo's noise, added again at half to
     twice its strength. These contain the network's own errors. The other pairs are two copies of a
     noisy photo with more noise of the measured kind, added so that the noise of the two is
     independent [1]_. So their mean error equals that towards the unknown clean photo, up to a
