@@ -46,10 +46,10 @@ def test_the_mean_of_a_flat_photo_stays(denoiser: Any, level: float) -> None:
     assert result.std() < 0.02
 
 
-def test_a_dark_photo_is_denoised_as_if_it_were_lifted(denoiser: Any) -> None:
+def test_a_dark_photo_is_denoised_as_if_it_were_raised(denoiser: Any) -> None:
     photo = noisy(0.3)
-    lifted = photo - photo.min()
-    assert np.allclose(denoiser(lifted - 1) + 1, denoiser(lifted), atol=1e-5)
+    raised = photo - photo.min()
+    assert np.allclose(denoiser(raised - 1) + 1, denoiser(raised), atol=1e-5)
 
 
 @pytest.mark.parametrize("level", [1e-3, 1e-6])
@@ -83,7 +83,7 @@ def test_holes_stay_and_do_not_spread(denoiser: Any) -> None:
     assert np.isnan(denoiser(nothing)).all()
 
 
-def test_photos_that_need_no_lift_are_left_alone() -> None:
+def test_photos_that_need_no_change_are_left_alone() -> None:
     assert fit_image(np.zeros((4, 4, 3), np.uint16)) is None
     assert fit_image(np.linspace(0, 3, 48).reshape(4, 4, 3)) is None
 
