@@ -66,6 +66,20 @@ def test_white_noise_is_found_as_strong_as_it_is(folder):
         assert abs(lags[0]) < 0.15
 
 
+def test_noise_that_is_stronger_in_texture_is_told_from_noise_that_is_not(folder):
+    def smoothed_where_flat(rng, clean):
+        grey = clean.mean(axis=2)
+        detail = cv2.GaussianBlur((grey - cv2.GaussianBlur(grey, (0, 0), 4)) ** 2, (0, 0), 4)
+        return rng.normal(0, 8, clean.shape) * np.where(detail > np.median(detail), 2, 1)[..., None]
+
+    save("even.png", photo_with(lambda rng, clean: rng.normal(0, 12, clean.shape)))
+    save("smoothed.png", photo_with(smoothed_where_flat))
+    even, smoothed = facts("even.png", "smoothed.png")
+    assert even["noise"]["texture"] < 1.3
+    assert 1.5 < smoothed["noise"]["texture"] < 2.6
+    assert "In texture" in smoothed["finding"]
+
+
 def test_what_correlates_is_told_from_what_does_not(folder):
     def blurred(rng, clean):
         grey = cv2.GaussianBlur(rng.standard_normal(clean.shape[:2]), (0, 0), 0.8)

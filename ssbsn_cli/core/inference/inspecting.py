@@ -17,12 +17,15 @@ from ssbsn_cli.core.imaging.compare import to_rgb8
 from ssbsn_cli.core.imaging.photo import Image, Pixels
 from ssbsn_cli.core.imaging.tiff_stream import open_large_tiff
 from ssbsn_cli.core.noise.flat import cut
-from ssbsn_cli.core.noise.measured import NoiseFigures, describe_noise
+from ssbsn_cli.core.noise.measured import NoiseFigures, describe_noise, measure_noise
+from ssbsn_cli.core.noise.texture import measure_texture
 from ssbsn_cli.core.runtime.process import silenced_libraries
-from ssbsn_cli.core.types import to_unit, white_of
+from ssbsn_cli.core.types import spread, to_unit, white_of
 
 # The measured parts: their side, and their largest number, down and across.
 _SIDE, _DOWN, _ACROSS = 256, 4, 6
+# The parts that are denoised twice more, to compare noise in texture with that in flat patches.
+_TEXTURED = 6
 # Below this, in grey levels of 255, the network's own errors look the same as noise.
 _LEAST = 1.0
 _NAMES = {1: ("grey",), 3: ("red", "green", "blue")}
@@ -85,7 +88,7 @@ def inspect_photo(
     middle = len(parts) // 2
     shown = max(range(len(parts)), key=lambda n: (parts[n].size, -abs(n - middle)))
     return Inspection(
-        facts | _describe(parts, noisy, denoised),
+        facts | _describe(parts, noisy, denoised, denoise),
         *(to_rgb8(side[shown]) for side in (noisy, denoised)),
     )
 
@@ -117,7 +120,10 @@ def _colors(metadata: Metadata, grey: bool) -> str:
 
 
 def _describe(
-    parts: list[Pixels], noisy: list[NDArray[np.float32]], denoised: list[Pixels]
+    parts: list[Pixels],
+    noisy: list[NDArray[np.float32]],
+    denoised: list[Pixels],
+    denoise: Callable[[Pixels], Pixels],
 ) -> dict[str, Any]:
     """Return the measurements of the parts."""
     white = white_of(parts[0].dtype)
@@ -125,26 +131,39 @@ def _describe(
     black = sum(int((part <= 0).any(axis=2).sum()) for part in parts) / pixels
     bright = sum(int((part >= white).any(axis=2).sum()) for part in parts) / pixels
     before, after = (np.concatenate([cut(part) for part in side]) for side in (noisy, denoised))
+    texture = 1.0
+    if noise := measure_noise(before, after):
+        some = spread(list(zip(noisy, denoised, strict=True)), _TEXTURED)
+        # Values that are no numbers count as black, which is left out.
+        within = (
+            (np.nan_to_num(before.clip(0, 1)), np.nan_to_num(after.clip(0, 1)))
+            for before, after in some
+        )
+        texture = float(measure_texture(noise.cautious, within, denoise)[1].max())
     return {
         "measured_pixels": pixels,
         "clipped": {"black": round(black, 4), "white": round(bright, 4)},
-        **noise_facts(before, after),
+        **noise_facts(before, after, texture),
     }
 
 
-def noise_facts(noisy: NDArray[np.float64], denoised: NDArray[np.float64]) -> dict[str, Any]:
-    """Describe the noise of one photo, from parts as for `describe_noise`.
+def noise_facts(
+    noisy: NDArray[np.float64], denoised: NDArray[np.float64], texture: float
+) -> dict[str, Any]:
+    """Describe the noise of one photo, from patches as for `describe_noise`.
+
+    `texture` is the largest factor of `measure_texture`.
 
     Returns ``noise`` and ``finding`` as plain values for JSON; docs/reference.md explains both.
     """
     noise = describe_noise(noisy, denoised)
     return {
-        "noise": None if noise is None else _figures(noise),
-        "finding": _finding(noise),
+        "noise": None if noise is None else _figures(noise, texture),
+        "finding": _finding(noise, texture),
     }
 
 
-def _figures(noise: NoiseFigures) -> dict[str, Any]:
+def _figures(noise: NoiseFigures, texture: float) -> dict[str, Any]:
     names = _NAMES[len(noise.deviations)]
     found = _typical(noise) >= _LEAST
     correlations = {
@@ -163,6 +182,7 @@ def _figures(noise: NoiseFigures) -> dict[str, Any]:
             name: np.round(np.maximum(points, 0) * _GREY_LEVELS, 2).tolist()
             for name, points in zip(names, noise.deviations, strict=True)
         },
+        "texture": round(texture, 2) if found else None,
         "neighbours": lags if found else None,
         "channels": correlations if found else None,
     }
@@ -172,7 +192,7 @@ def _typical(noise: NoiseFigures) -> float:
     return float(np.median(np.concatenate(noise.deviations)[:, 1])) * _GREY_LEVELS
 
 
-def _finding(noise: NoiseFigures | None) -> str:
+def _finding(noise: NoiseFigures | None, texture: float) -> str:
     if noise is None:
         return (
             "The noise cannot be measured: too little of the photo is neither black nor white, or "
@@ -186,8 +206,10 @@ def _finding(noise: NoiseFigures | None) -> str:
         )
     points = np.concatenate(noise.deviations)[:, 1] * _GREY_LEVELS
     across, down = noise.neighbours[:, 0]
+    # Below this, a difference is chance.
+    stronger = f" In texture, it is {texture:.1f} times as strong." if texture >= 1.1 else ""
     return (
         f"Noise of {points.min():.1f} to {points.max():.1f} grey levels of 255 (standard "
-        f"deviation, by brightness and channel; the median is {typical:.1f}). Neighbours "
+        f"deviation, by brightness and channel; the median is {typical:.1f}).{stronger} Neighbours "
         f"correlate by {across:z.2f} side by side and {down:z.2f} one above the other."
     )

@@ -183,7 +183,7 @@ class _Photos:
         self._say(summary)
         self.trust = trust_in(noises.values())
         names = {(n, w.number): w.photo for n, each in enumerate(self.noisy) for w in each.windows}
-        described = describe_parts(splits[0], list(noises), names)
+        described = describe_parts(splits[0], noises, names)
         self.noise = {"noise": {"photos": described, "summary": summary, "trust": self.trust}}
         training, checks = (
             OwnSource(parts, noises, self._shares, crop, batching, self._stride)

@@ -163,18 +163,30 @@ def measure_parts(
 
 
 def describe_parts(
-    parts: Sequence[Part], photos: Sequence[tuple[int, int]], names: Mapping[tuple[int, int], str]
+    parts: Sequence[Part],
+    noises: Mapping[tuple[int, int], Measured],
+    names: Mapping[tuple[int, int], str],
 ) -> list[dict[str, Any]]:
     """Describe the noise of up to a dozen photos for a report, as `noise_facts` does."""
-    chosen = spread(photos, _DESCRIBED)
-    return [{"input": names[photo], **noise_facts(*_cut(parts, photo))} for photo in chosen]
+    return [
+        {
+            "input": names[photo],
+            **noise_facts(*_cut(parts, photo), texture=noise.cautious.texture[1].max()),
+        }
+        for photo, noise in spread(list(noises.items()), _DESCRIBED)
+    ]
 
 
-def _cut(parts: Sequence[Part], photo: tuple[int, int]) -> list[NDArray[np.float64]]:
+def _cut(
+    parts: Sequence[Part], photo: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Cut all parts of one photo, noisy and denoised, into patches."""
     ours = [part for part in parts if part.photo == photo]
-    sides = [[part.noisy for part in ours], [part.denoised for part in ours]]
-    return [np.concatenate([cut(each) for each in side]) for side in sides]
+    noisy, denoised = (
+        np.concatenate([cut(side) for side in sides])
+        for sides in ([part.noisy for part in ours], [part.denoised for part in ours])
+    )
+    return noisy, denoised
 
 
 def trust_in(noises: Iterable[Measured]) -> float:
