@@ -206,7 +206,7 @@ def _finding(noise: NoiseFigures | None, texture: float) -> str:
         )
     points = np.concatenate(noise.deviations)[:, 1] * _GREY_LEVELS
     across, down = noise.neighbours[:, 0]
-    # Below this, a difference is chance.
+    # Less is not worth a sentence.
     stronger = f" In texture, it is {texture:.1f} times as strong." if texture >= 1.1 else ""
     return (
         f"Noise of {points.min():.1f} to {points.max():.1f} grey levels of 255 (standard "
