@@ -52,6 +52,11 @@ def test_a_dark_photo_is_denoised_as_if_it_were_raised(denoiser: Any) -> None:
     assert np.allclose(denoiser(raised - 1) + 1, denoiser(raised), atol=1e-5)
 
 
+def test_floats_up_to_255_are_denoised_like_those_up_to_1(denoiser: Any) -> None:
+    photo = noisy(0.6)
+    assert np.allclose(denoiser(256 * photo), 256 * denoiser(photo), atol=1e-3)
+
+
 @pytest.mark.parametrize("level", [1e-3, 1e-6])
 def test_a_far_too_dark_photo_is_denoised_as_if_it_were_brighter(
     denoiser: Any, level: float

@@ -1,4 +1,4 @@
-"""Prepare images for a network: none below black, none far too dark, no values that are missing."""
+"""Prepare images for a network: not below black, not far too dark or bright, and without holes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ _DARK = 1 / 32
 _BRIGHT = 0.99
 _MOST = 16
 _FINITE = 2.0**100
+# If half of an image is brighter than this, such as floats up to 255, it is darkened below white.
+_FAR_ABOVE_WHITE = 4
 # About how many values, and of integers in how many groups of rows, tell how dark an image is.
 _SAMPLES, _GROUPS = 1 << 20, 64
 
 
 class Fitted:
-    """An image of 16 bits or floats as a network needs it: raised, brightened and without holes.
+    """An image of 16 bits or floats as a network needs it: raised, scaled and without holes.
 
     It is again an `Image`, of float32. Networks learn from photos, which have nothing below black.
-    Below black, they darken and invent colours; above white, they keep the level. Holes (NaN and
-    infinity) take the nearest value, so that they do not spread.
+    Below black, they darken and invent colours; a little above white, they keep the level. Holes
+    (NaN and infinity) take the nearest value, so that they do not spread.
     """
 
     def __init__(self, image: Image) -> None:
@@ -53,8 +55,11 @@ class Fitted:
             room = min(_DARK / bright, _MOST / (highest + self._raised), _FINITE)
             # Powers of two round nothing.
             self._scale = np.float32(2.0 ** max(0, math.floor(math.log2(room))))
+        half = np.median(known) + self._raised if known.size else 0
+        if half > _FAR_ABOVE_WHITE:
+            self._scale = np.float32(2.0 ** -math.ceil(math.log2(half)))
         # Whether this differs from the image.
-        self.needed = bool(self._raised > 0) or self._has_holes or self._scale > 1
+        self.needed = bool(self._raised > 0 or self._scale != 1) or self._has_holes
 
     def __getitem__(self, window: tuple[slice, slice], /) -> Pixels:
         """Return some rows and columns, (h, w, C)."""
