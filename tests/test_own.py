@@ -10,7 +10,8 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.lifted import LiftedNoise
 from ssbsn_cli.core.noise.measured import Measured, measure_noise
-from ssbsn_cli.core.training.own import OwnSource, Part, trust_in
+from ssbsn_cli.core.training.own import OwnSource
+from ssbsn_cli.core.training.parts import Part, trust_in
 
 SIDE = 128
 

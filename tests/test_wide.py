@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.noise.drawings import drawing
 from ssbsn_cli.core.noise.edits import Edits, through_file
 from ssbsn_cli.core.noise.kinds import (
     Banding,
@@ -19,7 +20,7 @@ from ssbsn_cli.core.noise.kinds import (
     Speckle,
     White,
 )
-from ssbsn_cli.core.noise.scenes import Scenes, drawing
+from ssbsn_cli.core.noise.scenes import Scenes
 from ssbsn_cli.core.noise.sensor import Sensor
 from ssbsn_cli.core.noise.spec import NOISES, NamedNoise
 from ssbsn_cli.core.noise.wide import SHARES, STAY, Wide
@@ -166,10 +167,15 @@ def test_files_of_high_quality_change_less():
         assert high < low
 
 
-def test_drawings_have_lines_and_letters():
-    drawings = [drawing(64, np.random.default_rng(seed)) for seed in range(20)]
+def test_drawings_have_lines_letters_and_areas():
+    drawings = [drawing(64, np.random.default_rng(seed)) for seed in range(60)]
     assert all(0 <= d.min() <= d.max() <= 1 for d in drawings)
+    assert all(np.array_equal(d * 255, np.rint(d * 255)) for d in drawings)
     assert np.mean([d.std() > 0.05 for d in drawings]) > 0.5
+    # Some have edges everywhere, as pages of text and dots have, and some hardly any.
+    edges = [(np.abs(np.diff(d.mean(axis=2), axis=1)) > 0.05).mean() for d in drawings]
+    assert np.mean(np.array(edges) > 0.2) > 0.1
+    assert np.mean(np.array(edges) < 0.05) > 0.2
 
 
 # Noise by name

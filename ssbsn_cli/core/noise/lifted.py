@@ -40,6 +40,8 @@ class LiftedNoise:
         (3, 3, k, k) filters from white noise to the photograph's noise at strength 1.
     texture : array
         (2, m) activities, ascending, and the factor by which the noise is stronger at each.
+    darkens : float
+        How much the noise darkens, 0 to 1; at 1 as much as noise that arises in light.
 
     References
     ----------
@@ -51,6 +53,7 @@ class LiftedNoise:
     strengths: NDArray[np.float64]
     kernels: _Floats
     texture: NDArray[np.float64] = field(default_factory=lambda: np.ones((2, 1)))
+    darkens: float = 1.0
 
     def add(
         self,
@@ -78,6 +81,30 @@ class LiftedNoise:
         numpy.ndarray
             (H, W, 3) float32 in [0, 1], not rounded.
         """
+        noise, darkening = self.draw(photo, rng, factor, beyond=beyond)
+        return photo + noise + darkening
+
+    def draw(
+        self,
+        photo: _Floats,
+        rng: np.random.Generator,
+        factor: float | None = None,
+        *,
+        beyond: bool = False,
+    ) -> tuple[_Floats, _Floats]:
+        """Return the noise that `add` adds, in two parts.
+
+        Parameters
+        ----------
+        photo, rng, factor, beyond
+            As for `add`.
+
+        Returns
+        -------
+        noise, darkening : numpy.ndarray
+            (H, W, 3) float32 each. The mean of the first is zero. The second is mostly negative,
+            and proportional to the variance of the noise if that is small.
+        """
         height, width = photo.shape[:2]
         # The filters must fit even if the photograph is small.
         size = max(height, self.kernels.shape[2]), max(width, self.kernels.shape[3])
@@ -93,8 +120,11 @@ class LiftedNoise:
         # Noise is added in linear light, where it arises, so it darkens dark parts as in reality.
         light = from_srgb(photo)
         noise *= factor * strength[..., None] / srgb_slope(light)
-        noisy = to_srgb((beyond_range(light, photo, rng) if beyond else light) + noise)
-        return np.asarray(noisy, np.float32)
+        if beyond:
+            light = beyond_range(light, photo, rng)
+        one, other = to_srgb(light + noise), to_srgb(light - noise)
+        darkening = self.darkens * ((one + other) / 2 - photo)
+        return np.asarray((one - other) / 2, np.float32), np.asarray(darkening, np.float32)
 
 
 def activity(photo: _Floats) -> _Floats:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.noise.camera import Camera
+from ssbsn_cli.core.noise.drawings import drawing
 from ssbsn_cli.core.noise.edits import Edits, through_file
 from ssbsn_cli.core.noise.kinds import (
     Banding,
@@ -23,7 +24,7 @@ from ssbsn_cli.core.noise.kinds import (
     log_uniform,
 )
 from ssbsn_cli.core.noise.lifted import LiftedNoise
-from ssbsn_cli.core.noise.scenes import Scenes, drawing
+from ssbsn_cli.core.noise.scenes import Scenes
 
 # How often black and white stand for darker and brighter light.
 _BEYOND = 0.7
@@ -39,6 +40,8 @@ _KINDS: dict[str, Noise] = {
         power=0.7,
         gamma=(1.0, 2.4),
     ),
+    # Noise whose channels hardly correlate, as it is without smoothed colour differences.
+    "plain_camera": Camera(),
     "white": White(),
     "grain": Grain(),
     "poisson": Poisson(),
@@ -54,6 +57,7 @@ SHARES = {
     "grained": 0.05,
     "drawing": 0.03,
     "camera": 0.5,
+    "plain_camera": 0.0,
     "lifted": 0.1,
     "white": 0.14,
     "grain": 0.03,
@@ -184,7 +188,7 @@ class Wide:
                 noisy = other.add(np.clip(noisy, 0, 1), rng)
         noisy = np.clip(noisy, 0, 1)
         # Cameras save JPEGs themselves, before any edits.
-        if kind == "camera" and rng.random() < 0.4:
+        if kind in ("camera", "plain_camera") and rng.random() < 0.4:
             noisy = through_file(noisy, ".jpg", int(rng.integers(75, 99)), rng)
         return noisy
 

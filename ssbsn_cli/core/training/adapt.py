@@ -14,7 +14,7 @@ from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.runtime.temporary import temporary_folder
 from ssbsn_cli.core.training.log import RunFiles, StepDone
 from ssbsn_cli.core.training.loop import DivergedError
-from ssbsn_cli.core.training.own import NoNoiseError
+from ssbsn_cli.core.training.parts import NoNoiseError
 from ssbsn_cli.core.training.recorder import Recorder
 from ssbsn_cli.core.training.request import (
     DataPath,

@@ -32,8 +32,8 @@ from ssbsn_cli.core.training.batches import (
     synthetic_pairs,
 )
 from ssbsn_cli.core.training.config import ObjectiveKind
-from ssbsn_cli.core.training.own import (
-    OwnSource,
+from ssbsn_cli.core.training.own import OwnSource
+from ssbsn_cli.core.training.parts import (
     denoise_splits,
     describe_parts,
     measure_parts,

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.data.draws import Batching, Shares
-from ssbsn_cli.core.data.store import CropCache, Window
-from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.inference.denoiser import Denoiser
-from ssbsn_cli.core.inference.inspecting import noise_facts
-from ssbsn_cli.core.inference.settings import Settings
-from ssbsn_cli.core.noise.flat import cut
-from ssbsn_cli.core.noise.measured import Measured, measure_noise
-from ssbsn_cli.core.noise.texture import measure_texture
+from ssbsn_cli.core.noise.measured import Measured
 from ssbsn_cli.core.training.batches import Batch
-from ssbsn_cli.core.training.config import PartsConfig
-from ssbsn_cli.core.types import Notify, count_of, spread, to_unit
-from ssbsn_cli.core.weights.locate import load_weights
+from ssbsn_cli.core.training.parts import Part
+from ssbsn_cli.core.types import to_unit
 
 _Floats = NDArray[np.float32]
 
@@ -32,170 +21,6 @@ _Floats = NDArray[np.float32]
 # added to the first version, relative to the measured noise.
 _RECORRUPTED = 0.6
 _ALPHA = np.float32(0.5)
-# More photos would make a report too long.
-_DESCRIBED = 12
-
-# Noise of this deviation, in grey levels, is told from texture safely.
-_STRONG = 14
-
-
-class NoNoiseError(OptionError):
-    """None of the photos shows noise."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a photo.
-
-    Parameters
-    ----------
-    noisy, denoised : array
-        (H, W, 3) integers, before and after the network.
-    photo : tuple of int
-        Identifies its photo: the number of the cache, and of the photo in it.
-    """
-
-    noisy: NDArray[Any]
-    denoised: NDArray[np.uint16]
-    photo: tuple[int, int]
-
-
-def denoise_splits(
-    splits: tuple[Sequence[CropCache], Sequence[CropCache]],
-    config: PartsConfig,
-    crop: int,
-    weights: str | None,
-    settings: Settings,
-    say: Notify,
-) -> tuple[list[Part], list[Part]]:
-    """Denoise parts of photos, about the same number from each photo.
-
-    Parameters
-    ----------
-    splits : (sequence of CropCache, sequence of CropCache)
-        Noisy photos to train on, and to validate on.
-    config : PartsConfig
-        The number and size of the parts to train on. A quarter as many are made to validate on.
-        Each photo has at least one, unless there are more photos than parts.
-    crop : int
-        The least height and width of a part. Photos without such parts are left out.
-    weights, settings : str, Settings
-        The weights that denoise the parts, and their settings.
-    say : callable
-        Is told how many parts there are.
-
-    Raises
-    ------
-    OptionError, WeightsError, DeviceError
-        No photo is as large as a crop, or the weights do not exist or do not allow the settings.
-    """
-    if weights is None:
-        raise OptionError(
-            "The objective 'own' needs weights that denoise the photos.",
-            "Name them with --init NAME|PATH.",
-        )
-    counts = config.count, max(config.count // 4, 1)
-    training, validation = (
-        _choose(caches, count, max(config.side, crop), crop)
-        for caches, count in zip(splits, counts, strict=True)
-    )
-    parts = count_of(len(training) + len(validation), "part")
-    say(f"Denoising {parts} of the photos to learn from.")
-    denoise = partial(_denoise, Denoiser(load_weights(weights), settings))
-    return list(map(denoise, training)), list(map(denoise, validation))
-
-
-def _choose(
-    caches: Sequence[CropCache], count: int, side: int, crop: int
-) -> list[tuple[tuple[int, int], NDArray[Any]]]:
-    """Choose parts, evenly spread over the photos and within each photo."""
-    photos = [
-        ((number, photo), cache, windows)
-        for number, cache in enumerate(caches)
-        for photo, all_windows in cache.by_number().items()
-        if (windows := [w for w in all_windows if min(w.height, w.width) >= crop])
-    ]
-    if not photos:
-        raise OptionError(
-            f"No photo is as large as the crops, {crop}x{crop}.",
-            "Add larger photos, or use a smaller --crop of ssbsn train.",
-        )
-    photos = spread(photos, count)
-    return [
-        (photo, cache.view(window)[place])
-        for photo, cache, windows in photos
-        for window, place in spread(
-            [(window, place) for window in windows for place in _places(window, side)],
-            max(count // len(photos), 1),
-        )
-    ]
-
-
-def _denoise(denoiser: Denoiser, chosen: tuple[tuple[int, int], NDArray[Any]]) -> Part:
-    photo, noisy = chosen
-    denoised = np.rint(np.clip(denoiser(to_unit(noisy)), 0, 1) * 65535)
-    return Part(noisy, denoised.astype(np.uint16), photo)
-
-
-def measure_parts(
-    parts: Sequence[Part], weights: str | None, settings: Settings
-) -> dict[tuple[int, int], Measured]:
-    """Measure the noise of each photo that shows enough of it, with the same weights.
-
-    Raises
-    ------
-    NoNoiseError
-        No photo does.
-    """
-    denoiser = Denoiser(load_weights(weights), replace(settings, ensemble=False))
-    found = {}
-    for photo in dict.fromkeys(part.photo for part in parts):
-        if noise := measure_noise(*_cut(parts, photo)):
-            ours = ((to_unit(p.noisy), to_unit(p.denoised)) for p in parts if p.photo == photo)
-            texture = measure_texture(noise.cautious, ours, denoiser)
-            found[photo] = Measured(*(replace(each, texture=texture) for each in noise))
-    if not found:
-        raise NoNoiseError(
-            "None of the photos shows noise to learn from.",
-            "Give noisy photos, or more of them.",
-        )
-    return found
-
-
-def describe_parts(
-    parts: Sequence[Part],
-    noises: Mapping[tuple[int, int], Measured],
-    names: Mapping[tuple[int, int], str],
-) -> list[dict[str, Any]]:
-    """Describe the noise of up to a dozen photos for a report, as `noise_facts` does."""
-    return [
-        {
-            "input": names[photo],
-            **noise_facts(*_cut(parts, photo), texture=noise.cautious.texture[1].max()),
-        }
-        for photo, noise in spread(list(noises.items()), _DESCRIBED)
-    ]
-
-
-def _cut(
-    parts: Sequence[Part], photo: tuple[int, int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cut all parts of one photo, noisy and denoised, into patches."""
-    ours = [part for part in parts if part.photo == photo]
-    noisy, denoised = (
-        np.concatenate([cut(side) for side in sides])
-        for sides in ([part.noisy for part in ours], [part.denoised for part in ours])
-    )
-    return noisy, denoised
-
-
-def trust_in(noises: Iterable[Measured]) -> float:
-    """Return how far weights should follow what they learned from noise: a share, 2/3 to 1.
-
-    The milder the noise, the more texture is mistaken for it, and the less there is to gain.
-    """
-    deviation = np.median([np.median(each.cautious.strengths) for each in noises])
-    return float(np.clip(deviation * 255 / _STRONG, 2 / 3, 1))
 
 
 class OwnSource:
@@ -271,23 +96,13 @@ class OwnSource:
         clean = _turned(part.denoised[place], turns, mirrored)
         if rng.random() < recorrupted:
             noisy = _turned(part.noisy[place], turns, mirrored)
-            more = noise.cautious.add(clean, rng, factor=1) - clean
-            pair = noisy + _ALPHA * more, noisy - more / _ALPHA
+            # Both differ from the noisy photo by as much darkening as noise of their variance has.
+            more, darkening = noise.cautious.draw(clean, rng, factor=1)
+            pair = noisy + _ALPHA * more + _ALPHA**2 * darkening, noisy - more / _ALPHA - darkening
         else:
             pair = noise[int(rng.integers(2))].add(clean, rng), clean
         one, other = (np.ascontiguousarray(side.transpose(2, 0, 1)) for side in pair)
         return one, other
-
-
-def _places(window: Window, side: int) -> list[tuple[slice, slice]]:
-    """Return slices at most `side` high and wide that cover a window."""
-    rows, columns = (_starts(length, side) for length in (window.height, window.width))
-    return [(slice(top, top + side), slice(left, left + side)) for top in rows for left in columns]
-
-
-def _starts(length: int, side: int) -> list[int]:
-    last = max(length - side, 0)
-    return [round(start) for start in np.linspace(0, last, math.ceil(length / side)).tolist()]
 
 
 def _turned(pixels: NDArray[Any], turns: int, mirrored: bool) -> _Floats:
