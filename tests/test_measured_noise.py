@@ -8,11 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import ndimage
+from skimage import data
 
+from ssbsn_cli import load_denoiser
+from ssbsn_cli.core.noise.darkening import measure_darkening
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.lifted import LiftedNoise
 from ssbsn_cli.core.noise.measured import describe_noise, measure_noise, summarise
 from ssbsn_cli.core.noise.texture import measure_texture
+from ssbsn_cli.core.types import to_unit
 
 
 def textured(side, rng):
@@ -161,6 +165,37 @@ def test_noise_that_follows_texture_is_added_where_texture_is():
     added = follows.add(scene, np.random.default_rng(0), factor=1) - scene
     flat, structured = added[:, :112].std(), added[:, 144:].std()
     assert structured / flat == pytest.approx(3, rel=0.1)
+
+
+@pytest.mark.parametrize("darkens", [0.0, 1.0])
+def test_how_much_noise_darkens_is_told_by_how_much_a_denoiser_brightens(darkens):
+    photo = to_unit(np.ascontiguousarray(data.chelsea()[20:276, 100:356])) * np.float32(0.7)
+    noise = replace(WHITE, strengths=np.array([25 / 255]), darkens=darkens)
+    noisy = noise.add(photo, np.random.default_rng(1), factor=1)
+    denoiser = load_denoiser(device="cpu")
+    given = replace(noise, darkens=1.0), [(noisy, denoiser(noisy))]
+    assert measure_darkening([given], denoiser) == [pytest.approx(darkens, abs=0.3)]
+
+
+def test_noise_so_mild_that_it_cannot_darken_needs_no_denoiser():
+    scene, noise = half_textured(1, 12)
+    assert measure_darkening([(WHITE, [(scene + noise, scene)])], pytest.fail) == [1]
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 0.5, 0.97])
+@pytest.mark.parametrize("darkens", [0.0, 0.4, 1.0])
+def test_the_mean_is_that_of_many_photographs_with_noise(level, darkens):
+    photo = np.full((512, 512, 3), level, np.float32)
+    noise = replace(WHITE, strengths=np.array([25 / 255]), darkens=darkens)
+    many = noise.add(photo, np.random.default_rng(2), factor=1).mean()
+    assert noise.mean(photo[:2, :2]) == pytest.approx(many, abs=1 / 255)
+
+
+def test_noise_that_does_not_darken_changes_no_mean_away_from_black_and_white():
+    photo = np.full((8, 8, 3), 0.4, np.float32)
+    noise = replace(WHITE, strengths=np.array([25 / 255]), darkens=0.0)
+    assert noise.mean(photo) == pytest.approx(0.4, abs=1e-4)
+    assert (replace(noise, darkens=1.0).mean(photo) < 0.39).all()
 
 
 def test_texture_that_is_all_black_or_white_changes_nothing():

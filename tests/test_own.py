@@ -63,6 +63,18 @@ def test_recorrupted_pairs_have_independent_noise():
     assert one.std() < other.std()
 
 
+@pytest.mark.parametrize("level", [4, 60, 200])
+def test_recorrupted_pairs_ask_for_the_brightness_of_the_result(level):
+    """Clipped noise brightens the noisy photo near black, and noise in light darkens the rest."""
+    result = np.full((SIDE, SIDE, 3), level / 255, np.float32)
+    noise = LiftedNoise(np.array([0.5]), np.array([20 / 255]), np.eye(3)[..., None, None])
+    noisy = np.rint(noise.add(result, np.random.default_rng(0), factor=1) * 255)
+    parts = [Part(noisy.astype(np.uint8), np.full(noisy.shape, level * 257, np.uint16), (0, 0))]
+    known = {(0, 0): Measured(noise, noise)}
+    _, target, _ = OwnSource(parts, known, [1], 96, Batching(32, 0), 1).validation()[0]
+    assert target.mean() * 255 == pytest.approx(level, abs=0.7)
+
+
 def test_processes_share_what_one_would_draw():
     whole = source([1, 1], Batching(4, 7)).draw(3)
     halves = [source([1, 1], Batching(2, 7, rank, 2)).draw(3) for rank in (0, 1)]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,59 +15,69 @@ _Floats = NDArray[np.float32]
 
 # Darkening by less than this, as a root mean square, does no harm.
 _LITTLE = 0.5 / 255
-# The deviation, in pixels, of the Gaussian window over which darkening is averaged.
-_AROUND = 8
 # If noise does not darken, a denoiser brightens real photographs by this fraction of what it adds
 # to denoised ones with such noise, where fine texture is missing.
 _TEXTURED = 0.65
 
 
 def measure_darkening(
-    noise: LiftedNoise,
-    parts: Iterable[tuple[_Floats, _Floats]],
+    photos: Iterable[tuple[LiftedNoise, Iterable[tuple[_Floats, _Floats]]]],
     denoise: Callable[[_Floats], _Floats],
-) -> float:
-    """Measure how much the noise of a photograph darkens it.
+) -> list[float]:
+    """Measure how much the noise of photographs darkens them.
 
     Noise that arises in light lowers the mean of sRGB values, whose curve is concave. But cameras'
     tone curves differ, and noise may have been added afterwards. A denoiser cannot see which it is,
     so it brightens all noisy photographs, but darker ones more. So noise of known strength is added
     to the denoised photograph, once as it arises in light and once with a mean of zero, and both
     are denoised again. How much the denoiser brightens these and the real photograph tells how much
-    the real noise darkens [1]_.
+    the real noise darkens [1]_. One photograph's scene may mislead, so the mean of all photographs
+    counts as one more of each.
 
     Parameters
     ----------
-    noise : LiftedNoise
-        The noise of the photograph.
-    parts : iterable of (array, array)
-        Parts of the photograph, (H, W, 3) float32 in [0, 1], noisy and denoised.
+    photos : iterable of (LiftedNoise, iterable of (array, array))
+        The noise of each photograph, and parts of it, (H, W, 3) float32 in [0, 1], noisy and
+        denoised.
     denoise : callable
         Denoises a part.
 
     Returns
     -------
-    float
-        0 if the noise does not darken, 1 if it does as in light or if that makes no difference.
+    list of float
+        For each photograph, 0 if the noise does not darken, 1 if it does as in light or if that
+        makes no difference.
 
     References
     ----------
     .. [1] C. Gourieroux, A. Monfort & E. Renault, "Indirect Inference", Journal of Applied
        Econometrics 8, 1993.
     """
+    found = np.array([_brightened(*photo, denoise) for photo in photos])
+    real, of_even, of_light = (found + found.mean(axis=0)).T
+    reach = of_light - of_even
+    measured = (real - _TEXTURED * of_even) / np.where(reach > 0, reach, 1)
+    return [float(each) for each in np.where(reach > 0, np.clip(measured, 0, 1), 1)]
+
+
+def _brightened(
+    noise: LiftedNoise,
+    parts: Iterable[tuple[_Floats, _Floats]],
+    denoise: Callable[[_Floats], _Floats],
+) -> list[float]:
+    """Return how much real noise, even noise and noise in light are brightened, where they darken.
+
+    The numbers are zero if the noise is too mild to darken.
+    """
     rng = np.random.default_rng(0)
-    brightened = np.zeros(3)
+    even, in_light = replace(noise, darkens=0.0), replace(noise, darkens=1.0)
+    sums = [0.0, 0.0, 0.0]
     for noisy, denoised in parts:
-        even, darkening = noise.draw(denoised, rng, factor=1)
-        expected = -cv2.GaussianBlur(darkening, (0, 0), _AROUND)
+        expected = even.mean(denoised) - in_light.mean(denoised)
         expected[~neither_black_nor_white(denoised.mean(axis=2))] = 0
         if np.sqrt((expected**2).mean()) < _LITTLE:
             continue
-        for number, side in enumerate((noisy, denoised + even, denoised + even + darkening)):
-            within = np.clip(side, 0, 1)
-            brightened[number] += float(((denoise(within) - within) * expected).sum())
-    real, of_even, of_light = brightened
-    if of_light <= of_even:
-        return 1.0
-    usual = _TEXTURED * of_even
-    return float(np.clip((real - usual) / (of_light - of_even), 0, 1))
+        known = (each.add(denoised, rng, factor=1) for each in (even, in_light))
+        for number, side in enumerate((noisy, *known)):
+            sums[number] += float(((denoise(side) - side) * expected).sum())
+    return sums

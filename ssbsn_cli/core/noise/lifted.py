@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,8 @@ NO_NOISE = 0.2 / 255
 _SURE, _REACH = 6, 12
 # The deviation, in pixels, of the Gaussian window that texture is looked for in.
 _AROUND = 4
+# The number of strengths of noise over which its mean is taken.
+_POINTS = 10
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class LiftedNoise:
     texture : array
         (2, m) activities, ascending, and the factor by which the noise is stronger at each.
     darkens : float
-        How much the noise darkens, 0 to 1; at 1 as much as noise that arises in light.
+        How much the noise darkens: at 1 as noise that arises in light does, at 0 as noise that is
+        added to sRGB values, which does not.
 
     References
     ----------
@@ -81,30 +85,6 @@ class LiftedNoise:
         numpy.ndarray
             (H, W, 3) float32 in [0, 1], not rounded.
         """
-        noise, darkening = self.draw(photo, rng, factor, beyond=beyond)
-        return photo + noise + darkening
-
-    def draw(
-        self,
-        photo: _Floats,
-        rng: np.random.Generator,
-        factor: float | None = None,
-        *,
-        beyond: bool = False,
-    ) -> tuple[_Floats, _Floats]:
-        """Return the noise that `add` adds, in two parts.
-
-        Parameters
-        ----------
-        photo, rng, factor, beyond
-            As for `add`.
-
-        Returns
-        -------
-        noise, darkening : numpy.ndarray
-            (H, W, 3) float32 each. The mean of the first is zero. The second is mostly negative,
-            and proportional to the variance of the noise if that is small.
-        """
         height, width = photo.shape[:2]
         # The filters must fit even if the photograph is small.
         size = max(height, self.kernels.shape[2]), max(width, self.kernels.shape[3])
@@ -112,19 +92,51 @@ class LiftedNoise:
         filters = fft.rfft2(self.kernels, size)
         noise = fft.irfft2(np.einsum("ijhw,jhw->ihw", filters, fft.rfft2(white)), size)
         noise = noise[:, :height, :width].transpose(1, 2, 0)
+        strength = self._strength(photo)
+        if factor is None:
+            factor = 2 ** rng.uniform(-1, 1)
+        light = from_srgb(photo)
+        if beyond:
+            light = beyond_range(light, photo, rng)
+        return self._shown(photo, light, factor * strength * noise)
+
+    def mean(self, photo: _Floats) -> _Floats:
+        """Return the mean of what `add` returns with factor 1, over all noise.
+
+        Parameters
+        ----------
+        photo : numpy.ndarray
+            (H, W, 3) float32 in [0, 1].
+
+        Returns
+        -------
+        numpy.ndarray
+            (H, W, 3) float32 in [0, 1]: darker than the photograph where its curve is concave, and
+            brighter near black.
+        """
+        deviation = self._strength(photo) * np.sqrt((self.kernels**2).sum(axis=(1, 2, 3)))
+        light = from_srgb(photo)
+        points, weights = np.polynomial.hermite_e.hermegauss(_POINTS)
+        mean = sum(
+            weight * self._shown(photo, light, deviation * point)
+            for point, weight in zip(points, weights / weights.sum(), strict=True)
+        )
+        return np.asarray(mean, np.float32)
+
+    def _strength(self, photo: _Floats) -> _Floats:
+        """Return the standard deviation of the noise at each pixel, (H, W, 1)."""
         strength = np.interp(photo.mean(axis=2), self.levels, self.strengths)
         if (self.texture[1] != 1).any():
             strength *= np.interp(activity(photo), *self.texture)
-        if factor is None:
-            factor = 2 ** rng.uniform(-1, 1)
-        # Noise is added in linear light, where it arises, so it darkens dark parts as in reality.
-        light = from_srgb(photo)
-        noise *= factor * strength[..., None] / srgb_slope(light)
-        if beyond:
-            light = beyond_range(light, photo, rng)
-        one, other = to_srgb(light + noise), to_srgb(light - noise)
-        darkening = self.darkens * ((one + other) / 2 - photo)
-        return np.asarray((one - other) / 2, np.float32), np.asarray(darkening, np.float32)
+        return np.asarray(strength[..., None], np.float32)
+
+    def _shown(self, photo: _Floats, light: _Floats, noise: NDArray[Any]) -> _Floats:
+        """Return the photograph with noise that is small in sRGB values, clipped to [0, 1]."""
+        # In linear light, where it arises, noise darkens dark parts as in reality.
+        shown = to_srgb(light + noise / srgb_slope(from_srgb(photo)))
+        if self.darkens < 1:
+            shown = self.darkens * shown + (1 - self.darkens) * np.clip(photo + noise, 0, 1)
+        return np.asarray(shown, np.float32)
 
 
 def activity(photo: _Floats) -> _Floats:

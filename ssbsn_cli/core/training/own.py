@@ -96,9 +96,12 @@ class OwnSource:
         clean = _turned(part.denoised[place], turns, mirrored)
         if rng.random() < recorrupted:
             noisy = _turned(part.noisy[place], turns, mirrored)
-            # Both differ from the noisy photo by as much darkening as noise of their variance has.
-            more, darkening = noise.cautious.draw(clean, rng, factor=1)
-            pair = noisy + _ALPHA * more + _ALPHA**2 * darkening, noisy - more / _ALPHA - darkening
+            # Noise changes the mean in proportion to its variance. The target has none of this.
+            mean = noise.cautious.mean(clean)
+            more = noise.cautious.add(clean, rng, factor=1) - mean
+            change = mean - clean
+            more_noisy = noisy + _ALPHA * more + _ALPHA**2 * change
+            pair = np.clip(more_noisy, 0, 1), noisy - more / _ALPHA - change
         else:
             pair = noise[int(rng.integers(2))].add(clean, rng), clean
         one, other = (np.ascontiguousarray(side.transpose(2, 0, 1)) for side in pair)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -139,19 +139,19 @@ def measure_parts(
         No photo does.
     """
     denoiser = Denoiser(load_weights(weights), replace(settings, ensemble=False))
-    found = {}
-    for photo in dict.fromkeys(part.photo for part in parts):
-        if noise := measure_noise(*_cut(parts, photo)):
-            ours = [(to_unit(p.noisy), to_unit(p.denoised)) for p in parts if p.photo == photo]
-            darkens = measure_darkening(noise.cautious, ours, denoiser)
-            noise = Measured(*(replace(each, darkens=darkens) for each in noise))
-            texture = measure_texture(noise.cautious, ours, denoiser)
-            found[photo] = Measured(*(replace(each, texture=texture) for each in noise))
+    photos = dict.fromkeys(part.photo for part in parts)
+    found = {photo: noise for photo in photos if (noise := measure_noise(*_cut(parts, photo)))}
     if not found:
         raise NoNoiseError(
             "None of the photos shows noise to learn from.",
             "Give noisy photos, or more of them.",
         )
+    each = ((noise.cautious, _units(parts, photo)) for photo, noise in found.items())
+    darkening = measure_darkening(each, denoiser)
+    for (photo, noise), darkens in zip(found.items(), darkening, strict=True):
+        cautious = replace(noise.cautious, darkens=darkens)
+        texture = measure_texture(cautious, _units(parts, photo), denoiser)
+        found[photo] = Measured(*(replace(n, darkens=darkens, texture=texture) for n in noise))
     return found
 
 
@@ -180,6 +180,13 @@ def _cut(
         for sides in ([part.noisy for part in ours], [part.denoised for part in ours])
     )
     return noisy, denoised
+
+
+def _units(
+    parts: Sequence[Part], photo: tuple[int, int]
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Yield all parts of one photo, noisy and denoised, with white at 1."""
+    return ((to_unit(p.noisy), to_unit(p.denoised)) for p in parts if p.photo == photo)
 
 
 def trust_in(noises: Iterable[Measured]) -> float:
