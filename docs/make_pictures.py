@@ -27,7 +27,7 @@ READ_NOISE = 0.012
 CROPS = ("astronaut_weak", "chelsea_medium", "coffee_strong", "rocket_strong")
 SIDE = 200
 # The noise to adapt to, for how many minutes, and what is shown.
-ADAPT_TO, MINUTES = "white:40", "4"
+ADAPT_TO, MINUTES = "soft:40", "4"
 SHOWN = np.s_[80:300, 190:410]
 
 
