@@ -96,9 +96,10 @@ class LiftedNoise:
         if factor is None:
             factor = 2 ** rng.uniform(-1, 1)
         light = from_srgb(photo)
+        slope = srgb_slope(light)
         if beyond:
             light = beyond_range(light, photo, rng)
-        return self._shown(photo, light, factor * strength * noise)
+        return self._shown(photo, light, slope, factor * strength * noise)
 
     def mean(self, photo: _Floats) -> _Floats:
         """Return the mean of what `add` returns with factor 1, over all noise.
@@ -116,9 +117,10 @@ class LiftedNoise:
         """
         deviation = self._strength(photo) * np.sqrt((self.kernels**2).sum(axis=(1, 2, 3)))
         light = from_srgb(photo)
+        slope = srgb_slope(light)
         points, weights = np.polynomial.hermite_e.hermegauss(_POINTS)
         mean = sum(
-            weight * self._shown(photo, light, deviation * point)
+            weight * self._shown(photo, light, slope, deviation * point)
             for point, weight in zip(points, weights / weights.sum(), strict=True)
         )
         return np.asarray(mean, np.float32)
@@ -130,10 +132,12 @@ class LiftedNoise:
             strength *= np.interp(activity(photo), *self.texture)
         return np.asarray(strength[..., None], np.float32)
 
-    def _shown(self, photo: _Floats, light: _Floats, noise: NDArray[Any]) -> _Floats:
-        """Return the photograph with noise that is small in sRGB values, clipped to [0, 1]."""
+    def _shown(
+        self, photo: _Floats, light: _Floats, slope: _Floats, noise: NDArray[Any]
+    ) -> _Floats:
+        """Return a photograph, which shows this light, with this noise in sRGB values, clipped."""
         # In linear light, where it arises, noise darkens dark parts as in reality.
-        shown = to_srgb(light + noise / srgb_slope(from_srgb(photo)))
+        shown = to_srgb(light + noise / slope)
         if self.darkens < 1:
             shown = self.darkens * shown + (1 - self.darkens) * np.clip(photo + noise, 0, 1)
         return np.asarray(shown, np.float32)
