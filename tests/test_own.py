@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
 from ssbsn_cli.core.data.draws import Batching
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.lifted import LiftedNoise
 from ssbsn_cli.core.noise.measured import Measured, measure_noise
 from ssbsn_cli.core.training.own import OwnSource
 from ssbsn_cli.core.training.parts import Part, trust_in
+from ssbsn_cli.core.training.validation import Score, refuse_blotches
 
 SIDE = 128
 
@@ -80,3 +84,37 @@ def test_processes_share_what_one_would_draw():
     halves = [source([1, 1], Batching(2, 7, rank, 2)).draw(3) for rank in (0, 1)]
     for all_of_it, first, second in zip(whole[:2], *(half[:2] for half in halves), strict=True):
         np.testing.assert_array_equal(all_of_it, np.concatenate([first, second]))
+
+
+class Leaves(Network):
+    """Leaves a fraction of what varies in a picture."""
+
+    size_multiple = live_features = 1
+
+    def __init__(self, fraction):
+        super().__init__()
+        self.fraction = fraction
+
+    def forward(self, x, stride=None):
+        return self.denoise(x)
+
+    def denoise(self, x):
+        return torch.lerp(x.mean(dim=(2, 3), keepdim=True), x, self.fraction)
+
+
+@pytest.mark.parametrize(
+    ("channels", "deviation", "most"), [(3, 10, 0.55), (1, 10, 1), (3, 0.1, 1)]
+)
+def test_only_networks_that_leave_hardly_more_blotches_of_colour_compete(channels, deviation, most):
+    wide = np.random.default_rng(0).normal(0, 1, (256, 256, channels)).astype(np.float32)
+    wide = cv2.GaussianBlur(wide, (0, 0), 10).reshape(wide.shape)
+    picture = np.repeat(wide / wide.std() * deviation / 255 + 0.5, 3 // channels, axis=2)
+
+    def likes_blotches(network):
+        return Score({}, -network.fraction)
+
+    before = Leaves(0.5)
+    validate = refuse_blotches(likes_blotches, [picture], before, torch.device("cpu"))
+    ratings = {left: validate(Leaves(left)).rating for left in (0.4, 0.5, 0.53, 0.7, 0.9)}
+    better = {left for left, rating in ratings.items() if rating < ratings[0.5]}
+    assert better == {left for left in ratings if 0.5 < left <= most}

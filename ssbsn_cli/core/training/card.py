@@ -19,6 +19,8 @@ _MEANINGS = {
     "ssim": "SSIM of the denoised validation photos, at most 1; higher is better",
     "loss": "training loss on validation crops; lower is better, and only to be "
     "compared with runs on the same data",
+    "blotches": "blotches of colour that are left, relative to the weights before; weights are not "
+    "used above 1.1",
 }
 
 

@@ -19,7 +19,6 @@ from ssbsn_cli.core.data.store import CropCache, checksum, hold_out
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.model.network import Network
-from ssbsn_cli.core.noise.measured import summarise
 from ssbsn_cli.core.runtime.storage import file_digest, short_digest
 from ssbsn_cli.core.training.batches import (
     Batch,
@@ -33,12 +32,7 @@ from ssbsn_cli.core.training.batches import (
 )
 from ssbsn_cli.core.training.config import ObjectiveKind
 from ssbsn_cli.core.training.own import OwnSource
-from ssbsn_cli.core.training.parts import (
-    denoise_splits,
-    describe_parts,
-    measure_parts,
-    trust_in,
-)
+from ssbsn_cli.core.training.parts import denoise_splits, describe_parts, measure_parts
 from ssbsn_cli.core.training.request import DataPath, TrainingRequest
 from ssbsn_cli.core.training.teacher import teach
 from ssbsn_cli.core.training.team import Team
@@ -46,15 +40,19 @@ from ssbsn_cli.core.training.validation import (
     Validation,
     centre,
     read_pairs,
+    refuse_blotches,
     score_loss,
     score_pairs,
 )
-from ssbsn_cli.core.types import Notify, count_of
+from ssbsn_cli.core.types import Notify, count_of, spread, to_unit
+from ssbsn_cli.core.weights.locate import load_weights
 
 _Floats = NDArray[np.float32]
 
 # The same for all trainings, so that trainings with different seeds can be compared.
 _VALIDATION_SEED = 2**64 - 1
+# How many parts of photos are searched for blotches.
+_PICTURES = 8
 
 
 @dataclass(frozen=True)
@@ -100,6 +98,9 @@ def open_data(
         validation = partial(score_pairs, scored, team.device)
         # Scores on different photos cannot be compared, so these photos are part of the key.
         photos.keys.append([checksum(picture) for pair in scored for picture in pair])
+    elif photos.pictures:
+        before = load_weights(str(request.init)).network.to(team.device)
+        validation = refuse_blotches(validation, photos.pictures, before, team.device)
     if photos.noisy:
         picture = centre(photos.noisy[0].view(photos.noisy[0].windows[0]))
     else:
@@ -124,6 +125,8 @@ class _Photos:
         self.noise: dict[str, Any] = {}
         self.keys: list[object] = []
         self.pixels, self.trust = 0, 1.0
+        # Noisy parts on which networks that learn from measured noise are compared.
+        self.pictures: list[_Floats] = []
         training = self._config.training
         # The crops to train on, and to validate on.
         self._batchings = (
@@ -179,12 +182,10 @@ class _Photos:
             self.keys.append(file_digest(Path(denoiser)))
         splits = denoise_splits(self._splits(), config, crop, weights, settings, self._say)
         noises = measure_parts(splits[0], weights, settings)
-        summary = summarise(noises.values())
-        self._say(summary)
-        self.trust = trust_in(noises.values())
-        names = {(n, w.number): w.photo for n, each in enumerate(self.noisy) for w in each.windows}
-        described = describe_parts(splits[0], noises, names)
-        self.noise = {"noise": {"photos": described, "summary": summary, "trust": self.trust}}
+        noise = describe_parts(splits[0], noises, self.noisy)
+        self._say(noise["summary"])
+        self.noise, self.trust = {"noise": noise}, noise["trust"]
+        self.pictures = [to_unit(part.noisy) for part in spread(splits[0], _PICTURES)]
         training, checks = (
             OwnSource(parts, noises, self._shares, crop, batching, self._stride)
             for parts, batching in zip(splits, self._batchings, strict=True)

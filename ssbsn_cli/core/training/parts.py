@@ -18,7 +18,7 @@ from ssbsn_cli.core.inference.inspecting import noise_facts
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.noise.darkening import measure_darkening
 from ssbsn_cli.core.noise.flat import cut
-from ssbsn_cli.core.noise.measured import Measured, measure_noise
+from ssbsn_cli.core.noise.measured import Measured, measure_noise, summarise
 from ssbsn_cli.core.noise.texture import measure_texture
 from ssbsn_cli.core.training.config import PartsConfig
 from ssbsn_cli.core.types import Notify, count_of, spread, to_unit
@@ -158,16 +158,23 @@ def measure_parts(
 def describe_parts(
     parts: Sequence[Part],
     noises: Mapping[tuple[int, int], Measured],
-    names: Mapping[tuple[int, int], str],
-) -> list[dict[str, Any]]:
-    """Describe the noise of up to a dozen photos for a report, as `noise_facts` does."""
-    return [
+    caches: Sequence[CropCache],
+) -> dict[str, Any]:
+    """Describe the noise of photos, of which `caches` know the names, in plain values.
+
+    ``photos`` has up to a dozen of them, as from `noise_facts`, and ``summary`` is a sentence on
+    all. ``trust`` is that of `trust_in`.
+    """
+    names = {(n, w.number): w.photo for n, each in enumerate(caches) for w in each.windows}
+    described = [
         {
             "input": names[photo],
             **noise_facts(*_cut(parts, photo), texture=noise.cautious.texture[1].max()),
         }
         for photo, noise in spread(list(noises.items()), _DESCRIBED)
     ]
+    found = noises.values()
+    return {"photos": described, "summary": summarise(found), "trust": trust_in(found)}
 
 
 def _cut(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,6 +26,13 @@ _CENTRE = 256
 _GAP = 8
 # SSIM's window.
 _LEAST_SIDE = 7
+# Blotches are what lies between Gaussians of these deviations, in pixels.
+_FINE, _COARSE = 6, 30
+# How much stronger blotches may become, relative to what they were and a grey level. Adapting that
+# helps changes them by a twentieth at most.
+_MOST_BLOTCHES, _UNSEEN = 1.1, 1 / 255
+# Added to the rating of networks that fail; it outweighs any loss.
+_FAILED = 1e6
 
 _Picture = NDArray[np.float32]
 
@@ -80,6 +88,51 @@ def score_pairs(
         "psnr_noisy": float(np.mean([psnr(clean, noisy) for noisy, clean in pairs])),
     }
     return Score(figures, -figures["psnr"])
+
+
+def refuse_blotches(
+    validation: Validation,
+    pictures: Sequence[_Picture],
+    before: Network,
+    device: torch.device,
+) -> Validation:
+    """Make a validation fail networks that leave more blotches of colour than another one.
+
+    Noise that varies over more than a dozen pixels is not measured. So a network that learns from
+    measured noise may forget to remove it, and no loss on such noise shows that.
+
+    Parameters
+    ----------
+    validation : Validation
+        Gives the score. Networks that fail are rated worse than all others.
+    pictures : sequence of array
+        (H, W, 3) float32 in [0, 1], noisy.
+    before : Network
+        The network to compare with.
+    device : torch.device
+        The device of the networks.
+    """
+
+    def blotches(network: Network) -> float:
+        energies = [_blotches(_denoise(network, each, device)) for each in pictures]
+        return float(np.sqrt(np.mean(energies))) + _UNSEEN
+
+    normal = blotches(before)
+
+    def validate(network: Network) -> Score:
+        score = validation(network)
+        ratio = blotches(network) / normal
+        figures = {**score.figures, "blotches": ratio}
+        return Score(figures, score.rating + (_FAILED if ratio > _MOST_BLOTCHES else 0))
+
+    return validate
+
+
+def _blotches(picture: _Picture) -> float:
+    """Return the mean square of what varies slowly in the colours of a picture."""
+    colours = picture[..., ::2] - picture[..., 1:2]
+    fine, coarse = (cv2.GaussianBlur(colours, (0, 0), sigma) for sigma in (_FINE, _COARSE))
+    return float(np.square(fine - coarse).mean())
 
 
 def read_pairs(
