@@ -228,6 +228,8 @@ def _score(record: Mapping[str, Any]) -> str:
         )
     else:
         score = f"validation loss {record['loss']:.5f}"
+        if "blotches" in record:
+            score += f", blotches of colour {record['blotches']:.2f} times as strong"
     best = ", the best so far" if record["best"] else ""
     return f"Step {record['step']}, {record['seconds'] / 60:.1f} min: {score}{best}."
 

@@ -108,7 +108,8 @@ def _scores(checks: Sequence[Record]) -> list[list[str]]:
     named = [("best", best[0])] if best else []
     if not best or best[0] is not checks[-1]:
         named.append(("last", checks[-1]))
-    rows = [["validation", "step", "minutes", "loss", "PSNR", "PSNR of noisy", "gain", "SSIM"]]
+    losses = ["loss", "blotches"]
+    rows = [["validation", "step", "minutes", *losses, "PSNR", "PSNR of noisy", "gain", "SSIM"]]
     for name, record in named:
         psnr, noisy = _number(record, "psnr"), _number(record, "psnr_noisy")
         rows.append(
@@ -117,6 +118,7 @@ def _scores(checks: Sequence[Record]) -> list[list[str]]:
                 show(_number(record, "step"), ",.0f"),
                 show(_minutes(record), ",.1f"),
                 show(_number(record, "loss"), ".4g"),
+                show(_number(record, "blotches"), ".2f"),
                 show(psnr, ".2f"),
                 show(noisy, ".2f"),
                 "" if psnr is None or noisy is None else f"{psnr - noisy:+.2f}",
