@@ -64,6 +64,7 @@ def test_a_far_too_dark_photo_is_denoised_as_if_it_were_brighter(
     photo = noisy(level, level / 5)
     photo[4, 4] *= 16
     expected = denoiser(photo * np.float32(brighter)) / brighter
+    assert abs(expected[20:].mean() - level) < 0.05 * level
     assert expected[20:].std() < 0.7 * level / 5
     assert np.allclose(denoiser(photo), expected, rtol=0, atol=1e-3 * level)
     if level > 1e-4:

@@ -113,15 +113,15 @@ def refuse_blotches(
         The device of the networks.
     """
 
-    def blotches(network: Network) -> float:
-        energies = [_blotches(_denoise(network, each, device)) for each in pictures]
-        return float(np.sqrt(np.mean(energies))) + _UNSEEN
+    def left_by(network: Network) -> float:
+        squares = [_blotches(_denoise(network, each, device)) for each in pictures]
+        return float(np.sqrt(np.mean(squares))) + _UNSEEN
 
-    normal = blotches(before)
+    normal = left_by(before)
 
     def validate(network: Network) -> Score:
         score = validation(network)
-        ratio = blotches(network) / normal
+        ratio = left_by(network) / normal
         figures = {**score.figures, "blotches": ratio}
         return Score(figures, score.rating + (_FAILED if ratio > _MOST_BLOTCHES else 0))
 
