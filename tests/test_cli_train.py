@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from skimage import data
 from test_data import save
 from test_training import wait_for_step
 from training_runs import Tiny, assert_same, losses, state
@@ -131,6 +132,10 @@ def test_denoise_adapts_and_keeps_only_what_is_asked_for(tiny, run):
     assert rest.returncode == 0, rest.stderr
     assert "Going on after step" in rest.stderr
     assert [path.name for path in (tiny.place / "kept").iterdir()] == ["a.png"]
+    foreign = tiny.ssbsn(*arguments[:6], "-o", "c", "--keep-adapted", "large")
+    assert foreign.returncode == 2
+    assert "something else" in foreign.stderr
+    assert [path.name for path in large.iterdir()] == ["a.png"]
     cv2.imwrite(str(large / "b.png"), pixels)
     other = tiny.ssbsn(*arguments)
     assert other.returncode == 2
@@ -187,6 +192,9 @@ def test_the_second_round_denoises_by_the_first_and_can_be_interrupted_between_t
     assert denoisers == [None, "rounded/round-1/weights.safetensors"]
 
     shutil.copytree(first, tiny.place / "halted/round-1")
+    unfinished = tiny.ssbsn("denoise", "rounds/a.png", "--weights", "halted", "-o", "no.png")
+    assert unfinished.returncode == 3
+    assert "--out halted --resume" in unfinished.stderr
     refused = tiny.ssbsn(*arguments, "--data", "rounds", "--out", "halted")
     assert refused.returncode == 2
     assert "holds a run already" in refused.stderr
@@ -199,19 +207,47 @@ def test_the_second_round_denoises_by_the_first_and_can_be_interrupted_between_t
     changed = tiny.ssbsn("train", "--out", "halted", "--resume", "--steps", "8")
     assert changed.returncode == 2
     assert "have changed since" in changed.stderr
+    shutil.copy(first / "weights.safetensors", tiny.place / "halted/round-1")
+    shutil.copy(others, tiny.place / "began.safetensors")
+    begun = ("train", "--out", "begun", "--steps", "2")
+    tiny.ssbsn(*begun, "--config", "adapt", "--data", "rounds", "--init", "began.safetensors")
+    shutil.copy(others.with_name("photo.safetensors"), tiny.place / "began.safetensors")
+    changed = tiny.ssbsn(*begun, "--resume")
+    assert changed.returncode == 2
+    assert "began with other weights" in changed.stderr
 
 
 def test_photos_without_noise_are_denoised_by_the_weights_as_they_are(tiny):
     save(tiny.place / "clean/a.png", np.full((256, 256, 3), 90, np.uint8))
-    result = tiny.ssbsn("denoise", "clean/a.png", "--adapt", "0.05", "-o", "same.png")
+    save(tiny.place / "clean/b.png", cv2.resize(data.astronaut(), (256, 256), interpolation=3))
+    result = tiny.ssbsn("denoise", "clean/", "--adapt", "0.05", "-o", "same/")
     assert result.returncode == 0, result.stderr
     assert "no noise to learn from" in result.stderr
-    np.testing.assert_allclose(cv2.imread(str(tiny.place / "same.png")), 90, atol=1)
+    np.testing.assert_allclose(cv2.imread(str(tiny.place / "same/a.png")), 90, atol=1)
+
+
+def test_what_cannot_be_written_is_said_before_minutes_are_spent(tiny):
+    save(tiny.place / "waiting/a.png", np.full((256, 256, 3), 90, np.uint8))
+    (tiny.place / "file").touch()
+    kept = (tiny.place / "waiting/a.png").read_bytes()
+    for output, said in (("waiting/a.png", "--overwrite"), ("file/b.png", "cannot be written")):
+        result = tiny.ssbsn("denoise", "waiting/a.png", "--adapt", "1", "-o", output, "--json")
+        assert result.returncode == 1, result.stderr
+        assert said in result.stderr
+        assert json.loads(result.stdout)["input"] == "waiting/a.png"
+        assert "Denoising" not in result.stderr
+    assert (tiny.place / "waiting/a.png").read_bytes() == kept
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--keep-adapted", "x"], ["--adapt", "0"], ["--adapt", "nan"], ["--adapt", "-1"]],
+    [
+        ["--keep-adapted", "x"],
+        ["--adapt", "0"],
+        ["--adapt", "nan"],
+        ["--adapt", "-1"],
+        ["--adapt", "1e9"],
+    ],
 )
 def test_adapting_that_makes_no_sense_is_refused(tiny, arguments):
     result = tiny.ssbsn("denoise", "photos", "-o", "nothing", *arguments)

@@ -133,8 +133,8 @@ def test_what_cannot_be_trained_on_is_refused_by_name(tmp_path):
             find(tmp_path / "SIDD_Medium")
         assert "abdokamel.github.io/sidd" in refusal.value.hint
     touch(tmp_path, "empty/notes.txt", "gt/0001_GT_SRGB_010.PNG", "x/NIND_x_ISO200.jpg")
-    for name in ("empty", "gt", "x"):
-        with pytest.raises(OptionError, match=f"no noisy photos in .*{name}") as refusal:
+    for name, what in (("empty", "photos"), ("gt", "noisy photos"), ("x", "noisy photos")):
+        with pytest.raises(OptionError, match=f"no {what} in .*{name}") as refusal:
             find_photos(tmp_path / name)
         assert all(layout in refusal.value.hint for layout in ("SIDD", "NIND", "DND", "RN/"))
     with pytest.raises(OptionError, match="several data sets: nind, sidd"):

@@ -111,6 +111,16 @@ def test_without_noise_nothing_is_said_to_correlate():
     assert describe_noise(cut(black), cut(black)) is None
 
 
+def test_a_channel_without_noise_is_described_by_numbers():
+    rng = np.random.default_rng(3)
+    scene = np.full((256, 256, 3), 0.5)
+    noisy = scene + rng.normal(0, 10 / 255, scene.shape) * (1, 1, 0)
+    found = describe_noise(cut(noisy), cut(scene))
+    assert found.deviations[2][:, 1] == pytest.approx(0, abs=1e-9)
+    assert np.isfinite(found.channels).all()
+    assert np.isfinite(found.neighbours).all()
+
+
 def test_a_sentence_sums_up_what_was_measured():
     rng = np.random.default_rng(8)
     scene = textured(512, rng)

@@ -14,7 +14,7 @@ from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.lifted import LiftedNoise
 from ssbsn_cli.core.noise.measured import Measured, measure_noise
 from ssbsn_cli.core.training.own import OwnSource
-from ssbsn_cli.core.training.parts import Part, trust_in
+from ssbsn_cli.core.training.parts import Part, held_parts, trust_in
 from ssbsn_cli.core.training.validation import Score, refuse_blotches
 
 SIDE = 128
@@ -42,6 +42,28 @@ def test_folders_are_drawn_as_often_as_they_weigh():
     seen = np.concatenate([brightness(both.draw(step)) for step in range(100)])
     assert 0.65 < (seen > 130).mean() < 0.85
     assert all((brightness(second.draw(step)) < 130).all() for step in range(10))
+
+
+def test_photos_of_a_folder_are_drawn_equally_often_however_large_they_are():
+    parts = [*[part(200, (0, 0))] * 9, part(60, (0, 1))]
+    noises = {each.photo: measure_noise(cut(each.noisy), cut(each.denoised)) for each in parts}
+    draws = OwnSource(parts, noises, [1], 32, Batching(64, 0), 1)
+    seen = np.concatenate([brightness(draws.draw(step)) for step in range(10)])
+    assert 0.4 < (seen > 130).mean() < 0.6
+
+
+def test_noise_of_other_photos_never_changes_real_pixels():
+    """Two versions of a photo are independent only if the added noise is as strong as its own."""
+    flat = np.full((SIDE, SIDE, 3), 90, np.uint8)
+    clean = Part(flat, flat * np.uint16(257), (0, 0))
+    noisy = part(200, (0, 1))
+    noises = {noisy.photo: measure_noise(cut(noisy.noisy), cut(noisy.denoised))}
+    draws = OwnSource([clean, noisy], noises, [1], 32, Batching(64, 0), 1).draw(0)
+    of_clean = draws.target[brightness(draws) < 130]
+    assert len(of_clean) > 10
+    np.testing.assert_allclose(of_clean * 255, 90, atol=1e-3)
+    assert held_parts(([clean, noisy], [clean]), noises) == [noisy]
+    assert held_parts(([clean, noisy], [clean, noisy]), noises) == [noisy]
 
 
 def test_mild_noise_is_trusted_less_than_strong_noise():

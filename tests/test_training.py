@@ -322,6 +322,9 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(tiny):
     whole = tiny.train("whole", init=str(first))
     again = tiny.train("again", init=str(first))
     (again / "state.pt").unlink()
+    shutil.rmtree(again / "checkpoints")
+    (again / "checkpoints").mkdir()
+    shutil.copy(again / "weights.safetensors", again / "checkpoints/step-00000000.safetensors")
     leftover = again / f"{HALF_WRITTEN}abc.part"
     leftover.touch()
     # Another process, as after a kill.
@@ -358,6 +361,9 @@ def test_parts_of_one_photo_are_held_out_at_the_same_row(tmp_path):
     assert rows[0]
     assert rows[1]
     assert max(rows[0]) < 180 <= min(rows[1])
+    everything, nothing = hold_out(cache, 0.25, 201)
+    assert everything.windows == cache.windows
+    assert not nothing.windows
 
 
 def test_an_architecture_needs_nothing_but_its_registration(tiny, monkeypatch):
@@ -396,10 +402,13 @@ def test_an_architecture_trains_in_a_precision_that_it_supports(tiny, monkeypatc
     assert tiny.prepare("two", options=options).summary["precision"] == "fp32"
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_both_precisions_learn_the_same(tiny, precision):
-    run = tiny.train(options={"training.precision": precision, "training.steps": 20})
-    assert losses(run)[20] < 0.25
+def test_both_precisions_learn_the_same(tiny):
+    exact, rounded = (
+        losses(tiny.train(each, options={"training.precision": each, "training.steps": 20}))
+        for each in ("fp32", "bf16")
+    )
+    assert np.mean([exact[step] for step in range(16, 21)]) < 0.8 * exact[1]
+    np.testing.assert_allclose(list(rounded.values()), list(exact.values()), rtol=0.1)
 
 
 def test_decibels_can_be_learned_too(tiny):
@@ -540,6 +549,14 @@ def refusals():
     def no_pairs(tiny):
         tiny.train(data=[], changes=["training.objectives={pairs=1}"])
 
+    def senseless_weight(tiny):
+        shares = ["training.objectives={pairs=1}", "pairs.lifted=0.5"]
+        tiny.train(data=[f"{tiny.photos}=nan"], pairs=[str(tiny.photos)], changes=shares)
+
+    def other_rounds(tiny):
+        tiny.train()
+        tiny.train(resume=True, changes=["training.rounds=2"])
+
     def no_teacher(tiny):
         tiny.train(changes=["training.objectives={distill=1}"])
 
@@ -592,11 +609,13 @@ def refusals():
         (wide_model, OptionError, "channels is too large"),
         (deep_model, OptionError, "too many"),
         (linked_lessons, OptionError, "is a link"),
-        (empty, OptionError, "no noisy photos"),
+        (empty, OptionError, "no photos in"),
         (too_small, OptionError, "200x200"),
         (none_readable, OptionError, "photo0.png"),
         (no_data, OptionError, "--data"),
         (no_pairs, OptionError, "--pairs"),
+        (senseless_weight, OptionError, "how often"),
+        (other_rounds, OptionError, "rounds"),
         (no_teacher, OptionError, "--distill-from"),
         (bad_noise, OptionError, "pairs.noise"),
         (two_objectives, OptionError, "{self=1, pairs=1}"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import zipfile
 
@@ -128,6 +129,35 @@ def test_a_pipe_in_a_run_is_not_waited_for(tiny):
     os.mkfifo(run / "data.json")
     with pytest.raises(OptionError, match=r"data\.json is not a file"):
         tiny.train(config=None, data=[], resume=True)
+    (run / "data.json").unlink()
+    run.rename(tiny.place / "round-1")
+    run.mkdir()
+    (tiny.place / "round-1").rename(run / "round-1")
+    os.mkfifo(run / "round-1" / "data.json")
+    with pytest.raises(OptionError, match=r"data\.json is not a file"):
+        tiny.train(config=None, data=[], resume=True)
+
+
+def test_weights_without_their_state_are_not_replaced(tiny):
+    run = tiny.train(options={"training.steps": 2})
+    (run / "state.pt").unlink()
+    kept = (run / "weights.safetensors").read_bytes()
+    with pytest.raises(OptionError, match="holds a run already"):
+        tiny.train(resume=True)
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(OptionError, match="holds a run already"):
+        tiny.train(resume=True)
+    assert (run / "weights.safetensors").read_bytes() == kept
+
+
+def test_a_run_goes_on_from_another_folder(tiny, monkeypatch):
+    tiny.train("first")
+    monkeypatch.chdir(tiny.place)
+    tiny.train(init="first")
+    monkeypatch.chdir(tiny.photos)
+    tiny.train(resume=True, options={"training.steps": 8})
+    tiny.train(init="../first", resume=True, options={"training.steps": 9})
+    assert state(tiny.place / "run")["step"] == 9
 
 
 def test_a_cache_that_a_run_names_is_only_used_if_it_is_named_again(tiny, monkeypatch):

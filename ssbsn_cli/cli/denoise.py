@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -14,7 +13,7 @@ import typer
 
 from ssbsn_cli.cli.failures import FAILED
 from ssbsn_cli.cli.options import FileOptionsGroup, SettingsOptions
-from ssbsn_cli.cli.outcomes import denoise_all, find_todo
+from ssbsn_cli.cli.outcomes import denoise_all, find_possible, find_todo
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import ALL_GPUS, FileOptions, Settings, whole_number
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from ssbsn_cli.core.weights.locate import LoadedWeights
 
 _STREAM = "-"
+_MOST_MINUTES = 10**6
 
 
 def denoise(
@@ -112,8 +112,11 @@ def denoise(
         raise OptionError("-0 needs --inputs-from.", "Say which list is to be read.")
     if keep_adapted and adapt is None:
         raise OptionError("--keep-adapted needs --adapt.", "Say for how many minutes to adapt.")
-    if adapt is not None and not 0 < adapt < math.inf:
-        raise OptionError(f"Cannot adapt for {adapt:g} minutes.", "Give a number above 0.")
+    if adapt is not None and not 0 < adapt <= _MOST_MINUTES:
+        raise OptionError(
+            f"Cannot adapt for {adapt:g} minutes.",
+            f"Give a number above 0 and at most {_MOST_MINUTES}.",
+        )
     if adapt and _STREAM in inputs:
         raise OptionError("Weights cannot adapt to a photo from a pipe.", "Save it to a file.")
     if shard and _STREAM in inputs:
@@ -142,13 +145,18 @@ def denoise(
     todo = find_todo(out, plan, files, counts)
     # Nothing is loaded if there is nothing to do.
     if first := next(todo, None):
-        # Weights adapt to all photos, so all of them must be known.
-        jobs: Iterable[Job] = [first, *todo] if adapt else chain([first], todo)
-        if keep_adapted and not files.skip_existing:
-            _refuse_run(keep_adapted)
-        chosen = _adapt(out, weights, settings, jobs, adapt, keep_adapted) if adapt else weights
-        denoise = _prepare(out, chosen, settings, files, cluster)
-        denoise_all(out, denoise, jobs, plan, counts)
+        jobs: Iterable[Job] = chain([first], todo)
+        chosen: str | LoadedWeights | None = weights
+        if adapt:
+            if keep_adapted:
+                _refuse_place(keep_adapted, files.skip_existing)
+            # Weights adapt to all photos, so all of them must be known.
+            jobs = list(find_possible(out, jobs, files, counts))
+            if jobs:
+                chosen = _adapt(out, weights, settings, jobs, adapt, keep_adapted)
+        if jobs:
+            denoise = _prepare(out, chosen, settings, files, cluster)
+            denoise_all(out, denoise, jobs, plan, counts)
     if not counts["photos"]:
         out.say("No photos found.")
     if failed := counts["failed"]:
@@ -195,10 +203,20 @@ def _parse_shard(text: str) -> tuple[int, int]:
     return number, count
 
 
-def _refuse_run(run: Path) -> None:
+def _refuse_place(run: Path, go_on: bool) -> None:
+    """Refuse to keep adapted weights in another run, or among other files."""
+    from ssbsn_cli.core.runtime.storage import check_folder_of
     from ssbsn_cli.core.training.log import RunFiles
 
-    RunFiles(run).refuse_run("go on with what is there by --skip-existing")
+    files = RunFiles(run)
+    if not go_on:
+        files.refuse_run("go on with what is there by --skip-existing")
+    check_folder_of(run)
+    if run.exists() and (not run.is_dir() or (any(run.iterdir()) and not files.started)):
+        raise OptionError(
+            f"{run} holds something else than adapted weights.",
+            "Name a new or an empty directory with --keep-adapted.",
+        )
 
 
 def _adapt(

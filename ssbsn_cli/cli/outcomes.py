@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssbsn_cli.cli.failures import explain, explain_photo
 from ssbsn_cli.cli.output import Output
-from ssbsn_cli.core.errors import DeviceError, OptionError
+from ssbsn_cli.core.errors import DeviceError, ImageError, OptionError
 from ssbsn_cli.core.inference.settings import FileOptions
 
 if TYPE_CHECKING:
@@ -40,6 +40,23 @@ def find_todo(out: Output, plan: Plan, files: FileOptions, counts: Counter[str])
                 _show(out, each, each.skipped)
             else:
                 yield each
+
+
+def find_possible(
+    out: Output, jobs: Iterable[Job], files: FileOptions, counts: Counter[str]
+) -> Iterator[Job]:
+    """Yield the photos whose results can be written; report and count the others."""
+    from ssbsn_cli.core.inference.opening import refuse_places
+
+    for job in jobs:
+        try:
+            if not (files.skip_existing and job.target and job.target.exists()):
+                refuse_places(job, files)
+        except ImageError as error:
+            counts["failed"] += 1
+            out.error(error, input=job.skipped["input"])
+        else:
+            yield job
 
 
 def denoise_all(

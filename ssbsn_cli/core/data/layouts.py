@@ -91,7 +91,8 @@ def find_photos(path: Path) -> NoisyPhotos:
     kind, of_kind, files = survey(path)
     photos = _noisy(kind, of_kind)
     if not photos:
-        raise OptionError(f"There are no noisy photos in {path}.", _UNDERSTOOD)
+        what = "photos" if kind == "folder" else "noisy photos"
+        raise OptionError(f"There are no {what} in {path}.", _UNDERSTOOD)
     return NoisyPhotos(kind, photos, sorted(set(files) - set(photos)))
 
 

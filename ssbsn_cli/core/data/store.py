@@ -171,7 +171,7 @@ def hold_out(cache: CropCache, fraction: float, crop: int) -> tuple[CropCache, C
     held: list[Window] = []
     for window in cache.windows:
         rows = max(round(window.photo_height * fraction), crop)
-        if window.photo_height - rows < crop:
+        if window.photo_height - rows < crop or window.width < crop:
             training.append(window)
             continue
         above = window.number % 2 == 1

@@ -163,6 +163,12 @@ def noise_facts(
     }
 
 
+def shows_noise(noisy: NDArray[np.float64], denoised: NDArray[np.float64]) -> bool:
+    """Return whether noise was found in one photo, from patches as for `describe_noise`."""
+    noise = describe_noise(noisy, denoised)
+    return noise is not None and _typical(noise) >= _LEAST
+
+
 def _figures(noise: NoiseFigures, texture: float) -> dict[str, Any]:
     names = _NAMES[len(noise.deviations)]
     found = _typical(noise) >= _LEAST

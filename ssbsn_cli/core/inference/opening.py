@@ -24,7 +24,7 @@ from ssbsn_cli.core.imaging.tiff_stream import TiffImage, open_large_tiff
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import FileOptions
 from ssbsn_cli.core.runtime.process import silenced_libraries, stdin
-from ssbsn_cli.core.runtime.storage import make_folder_of
+from ssbsn_cli.core.runtime.storage import check_folder_of, make_folder_of
 from ssbsn_cli.core.runtime.temporary import claim
 from ssbsn_cli.core.runtime.threads import background_thread
 
@@ -221,6 +221,14 @@ def refuse_existing(job: Job, options: FileOptions) -> None:
         raise ImageError(
             f"{path} already exists.", "Use --overwrite to replace it or --skip-existing."
         )
+
+
+def refuse_places(job: Job, options: FileOptions) -> None:
+    """Raise ImageError if a result exists or cannot be written, long before it is there."""
+    _refuse_links(job)
+    refuse_existing(job, options)
+    for path in job.written:
+        check_folder_of(path)
 
 
 def _compare_existing(job: Job, options: FileOptions) -> dict[str, Any]:

@@ -158,10 +158,10 @@ def describe_noise(noisy: _Floats, denoised: _Floats) -> NoiseFigures | None:
     if found:
         spectra = _spectra(found)
         removed, noise = (fft.ifft2(each, axes=(0, 1)).real for each in spectra)
-        factor = np.sqrt(np.diag(noise[0, 0]) / np.diag(removed[0, 0]))
+        factor = np.sqrt(_variances(noise) / _variances(removed))
         if _has_texture(spectra[1], spectra[0]):
             noise = removed
-        variance = np.diag(noise[0, 0])
+        variance = _variances(noise)
         correlation = noise[0, 0] / np.sqrt(np.outer(variance, variance))
         near = slice(1, _FARTHEST + 1)
         lags = np.stack([noise[0, near], noise[near, 0]])
@@ -234,6 +234,11 @@ def _spectra(found: list[_Level]) -> tuple[NDArray[np.complex128], NDArray[np.co
     r = np.concatenate([level.removed / level.strength for level in found])
     removed = spectrum(r, r)
     return removed, _coherent(spectrum(y, r), removed)
+
+
+def _variances(correlation: _Floats) -> _Floats:
+    """Return the variance of each channel, and almost 0 if there is none."""
+    return np.maximum(np.diag(correlation[0, 0]), 1e-12)
 
 
 def _has_texture(noise: NDArray[np.complex128], removed: NDArray[np.complex128]) -> bool:

@@ -169,6 +169,16 @@ def make_folder_of(path: Path) -> None:
             raise PermissionError(errno.EACCES, "")
 
 
+def check_folder_of(path: Path) -> None:
+    """Raise ImageError if the folder of a result cannot be made or written to; change nothing."""
+    with _explained_as_unwritable(path):
+        nearest = next(parent for parent in path.absolute().parents if parent.exists())
+        if not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "")
+        if not os.access(nearest, os.W_OK):
+            raise PermissionError(errno.EACCES, "")
+
+
 @contextmanager
 def _explained_as_unwritable(path: Path) -> Iterator[None]:
     """Turn an OSError inside into an ImageError that says why `path` cannot be written."""

@@ -25,7 +25,7 @@ from ssbsn_cli.core.training.request import (
     rounds,
     usual_cache,
 )
-from ssbsn_cli.core.training.run import Prepared, prepare_training
+from ssbsn_cli.core.training.run import prepare_training
 from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 from ssbsn_cli.core.weights.registry import default_name
@@ -78,32 +78,45 @@ def adapt_weights(
             named = DataPath(Path(photos[0]).parent, photos=tuple(photos))
             request = replace(request, noisy=[named], resume=run.exists())
         count = request.config.training.rounds
+        recorders: list[Recorder] = []
         try:
             for number, each in rounds(request, say):
-                prepared = prepare_training(each, say, warn)
-                stack.callback(prepared.close)
-                recorder = _recorder(prepared)
-                prepared.trainer.train(partial(_listen_to_round, listen, number, count))
+                heard = partial(_listen_to_round, listen, number, count)
+                _train_round(each, recorders, say, warn, heard)
         except NoNoiseError:
             warn(f"The photos show no noise to learn from: {name} is used as it is.")
             return load_weights(name)
         except DivergedError as error:
             warn(f"Adapting was given up. {error}")
-        files, best = recorder.files, recorder.best_step
-        if best:
-            say(f"Adapted {name} to the photos: the weights of step {best} do best.")
-        else:
+            # The round before may have helped.
+            recorders = [each for each in recorders if each.best_step] or recorders
+        best = recorders[-1].best_step
+        if not best:
             say(f"Adapting did not help: {name} is used as it is.")
-        adapted = load_weights(str(files.weights))
+            return load_weights(name)
+        say(f"Adapted {name} to the photos: the weights of step {best} do best.")
+        adapted = load_weights(str(recorders[-1].files.weights))
     return replace(adapted, name=f"{name}, adapted")
 
 
-def _recorder(prepared: Prepared) -> Recorder:
-    if prepared.recorder is None:
-        raise OptionError(
-            "Photos are not denoised by several processes.", "Start ssbsn without torchrun."
-        )
-    return prepared.recorder
+def _train_round(
+    request: TrainingRequest,
+    recorders: list[Recorder],
+    say: Notify,
+    warn: Notify,
+    listen: Callable[[StepDone], None],
+) -> None:
+    """Train, and append the recorder, which knows the result."""
+    prepared = prepare_training(request, say, warn)
+    try:
+        if prepared.recorder is None:
+            raise OptionError(
+                "Photos are not denoised by several processes.", "Start ssbsn without torchrun."
+            )
+        recorders.append(prepared.recorder)
+        prepared.trainer.train(listen)
+    finally:
+        prepared.close()
 
 
 def _listen_to_round(

@@ -127,7 +127,7 @@ class DistillConfig(_Section):
     """The objective "distill": reproduce a teacher's results on noisy photos."""
 
     teacher: str = ""
-    refine: RefineKind = "r3"
+    refine: RefineKind | None = None
 
 
 class PartsConfig(_Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.data.cache import open_cache
-from ssbsn_cli.core.data.draws import Batching
+from ssbsn_cli.core.data.draws import Batching, Shares
 from ssbsn_cli.core.data.layouts import Pair, find_pairs, find_photos
 from ssbsn_cli.core.data.sampler import CropSampler, PairSampler
 from ssbsn_cli.core.data.store import CropCache, checksum, hold_out
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.model.network import Network
-from ssbsn_cli.core.runtime.storage import file_digest, short_digest
+from ssbsn_cli.core.runtime.storage import short_digest
 from ssbsn_cli.core.training.batches import (
     Batch,
     Batches,
@@ -32,7 +32,7 @@ from ssbsn_cli.core.training.batches import (
 )
 from ssbsn_cli.core.training.config import ObjectiveKind
 from ssbsn_cli.core.training.own import OwnSource
-from ssbsn_cli.core.training.parts import denoise_splits, describe_parts, measure_parts
+from ssbsn_cli.core.training.parts import denoise_splits, describe_parts, held_parts, measure_parts
 from ssbsn_cli.core.training.request import DataPath, TrainingRequest
 from ssbsn_cli.core.training.teacher import teach
 from ssbsn_cli.core.training.team import Team
@@ -136,20 +136,22 @@ class _Photos:
         self._shares = [data.weight for data in request.noisy]
         self.noisy: list[CropCache] = []
         if set(training.kinds) & {"self", "own", "distill"} or self._config.pairs.lifted:
-            self.noisy = [self._open(path, "noisy") for path in _needed("data", request.noisy)]
+            folders = request.needed("data")
+            Shares(self._shares)
+            self.noisy = [self._open(path, "noisy") for path in folders]
 
     def batches(self, kind: ObjectiveKind) -> tuple[Batches, list[Batch]]:
         """Return an objective's training batches and its validation batches."""
         if kind == "self":
             return self._self()
         if kind == "synthetic":
-            training, checks = self._synthetic()
+            training, checks = self._synthetic
             return self._of_noisy(lambda step: training(step)[0], lambda step: checks(step)[0])
         if kind == "own":
             return self._own()
         if kind == "distill":
             return self._distill()
-        return self._real_pairs() if self._config.pairs.real else self._of_pairs(self._synthetic())
+        return self._real_pairs() if self._config.pairs.real else self._of_pairs(self._synthetic)
 
     def _self(self) -> tuple[Batches, list[Batch]]:
         training = self._config.training
@@ -175,22 +177,25 @@ class _Photos:
         return [kept for kept, _ in splits], held
 
     def _own(self) -> tuple[Batches, list[Batch]]:
-        config, crop = self._config.parts, self._config.training.crop
-        weights, settings = self._request.init, Settings(device=self._device, ensemble=True)
-        if denoiser := self._request.denoiser:
-            weights = denoiser
-            self.keys.append(file_digest(Path(denoiser)))
-        splits = denoise_splits(self._splits(), config, crop, weights, settings, self._say)
+        config, crop = self._config, self._config.training.crop
+        precision = config.training.precision
+        settings = Settings(device=self._device, precision=precision, ensemble=True)
+        # The initial weights are part of the result, too.
+        named = [each for each in (self._request.denoiser, self._request.init) if each]
+        self.keys += [load_weights(each).digest for each in named]
+        weights = named[0] if named else None
+        splits = denoise_splits(self._splits(), config.parts, crop, weights, settings, self._say)
         noises = measure_parts(splits[0], weights, settings)
         noise = describe_parts(splits[0], noises, self.noisy)
         self._say(noise["summary"])
         self.noise, self.trust = {"noise": noise}, noise["trust"]
         self.pictures = [to_unit(part.noisy) for part in spread(splits[0], _PICTURES)]
-        training, checks = (
+        used = splits[0], held_parts(splits, noises)
+        source, checks = (
             OwnSource(parts, noises, self._shares, crop, batching, self._stride)
-            for parts, batching in zip(splits, self._batchings, strict=True)
+            for parts, batching in zip(used, self._batchings, strict=True)
         )
-        return training.draw, checks.validation()
+        return source.draw, checks.validation()
 
     def _distill(self) -> tuple[Batches, list[Batch]]:
         folder, count = self._request.cache, self._config.parts.count
@@ -200,7 +205,7 @@ class _Photos:
         return self._decoded_pairs(DataPath(taught), find_pairs(taught)[:count])
 
     def _real_pairs(self) -> tuple[Batches, list[Batch]]:
-        paths = _needed("pairs", self._request.pairs)
+        paths = self._request.needed("pairs")
         if len(paths) > 1:
             raise OptionError(
                 "--pairs takes one folder of real pairs.",
@@ -209,9 +214,10 @@ class _Photos:
         pairs = find_pairs(paths[0].path)
         return self._decoded_pairs(paths[0], pairs, counted=True)
 
+    @cached_property
     def _synthetic(self) -> list[DrawPairs]:
-        """Return the functions that draw pairs for training and for validation."""
-        paths = _needed("pairs", self._request.pairs)
+        """The functions that draw pairs for training and for validation."""
+        paths = self._request.needed("pairs")
         shares = [path.weight for path in paths]
         recipe = make_recipe(self._config.pairs, self.noisy, self._shares, self._say)
         caches = [self._open(path, "clean") for path in paths]
@@ -286,14 +292,5 @@ class _Photos:
         read = len(photos) - skipped
         counts = {"photos": read, "skipped": skipped, "weight": data.weight}
         self.records.append({"path": str(data.path), "kind": kind, **counts})
-        self._say(f"{data.path}: {count_of(len(photos), what)} ({kind}), {skipped} skipped.")
+        self._say(f"{data.path}: {count_of(read, what)} ({kind}), {skipped} skipped.")
         return cache
-
-
-def _needed(option: str, paths: Sequence[DataPath]) -> Sequence[DataPath]:
-    if not paths:
-        raise OptionError(
-            f"There are no photos to train on: --{option} is missing.",
-            f"Name a folder with --{option} DIR.",
-        )
-    return paths

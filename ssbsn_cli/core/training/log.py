@@ -35,6 +35,18 @@ class RunFiles:
         """Whether there is something to resume."""
         return self.state.is_file() or self.round(1).state.is_file()
 
+    @property
+    def started(self) -> bool:
+        """Whether it is a run, even one that a kill ended before its first state."""
+        return self.config.is_file() or self.round(1).config.is_file()
+
+    @property
+    def trained(self) -> bool:
+        """Whether there are weights that are more than what a kill before the first state left."""
+        first = self.checkpoint(0)
+        others = set(self.checkpoints.glob("step-*.safetensors")) - {first}
+        return self.weights.exists() and (bool(others) or not first.exists())
+
     def round(self, number: int) -> RunFiles:
         """Return the files of a round, from 1, before the last one: a run in a subfolder."""
         return RunFiles(self.directory / f"round-{number}")
@@ -55,7 +67,7 @@ class RunFiles:
                 continue
             except NotADirectoryError:
                 raise OptionError(
-                    f"{self.directory} is a file, not a folder.", "Name another folder with --out."
+                    f"{self.directory} is a file, not a folder.", "Name another folder."
                 ) from None
             kind = "folder" if path in folders else "file"
             if not (stat.S_ISDIR(mode) if kind == "folder" else stat.S_ISREG(mode)):

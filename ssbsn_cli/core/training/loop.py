@@ -159,8 +159,8 @@ class Trainer:
             if needed:
                 raise SsbsnError(
                     f"{failed}{self._last_checkpoint()}.",
-                    "Make room, or name a place that can be written to, then start the same "
-                    "command with --resume.",
+                    "Make room, then start the same command with --resume (ssbsn denoise: with "
+                    "--skip-existing); or name a place that can be written to.",
                 ) from None
             # The disk may have room again next time.
             self.recorder.warn(f"{failed}; training goes on{self._last_checkpoint()}.")

@@ -35,7 +35,8 @@ class OwnSource:
     Parameters
     ----------
     parts, noises
-        From `denoise_splits` and `measure_parts`. Photos whose noise is unknown get that of others.
+        From `denoise_splits` and `measure_parts`. The results for photos whose noise is unknown get
+        the noise of others.
     shares : sequence of float
         How often each cache is drawn, relative to the others.
     crop : int
@@ -66,8 +67,11 @@ class OwnSource:
         stride: int,
     ) -> None:
         self._parts = parts
-        number = Counter(part.photo[0] for part in parts)
-        self._shares = Shares([shares[part.photo[0]] / number[part.photo[0]] for part in parts])
+        of_photo = Counter(part.photo for part in parts)
+        photos = Counter(cache for cache, _ in of_photo)
+        self._shares = Shares(
+            [shares[at[0]] / photos[at[0]] / of_photo[at] for at in (part.photo for part in parts)]
+        )
         self._noises, self._any = noises, list(noises.values())
         self._crop, self._stride, self._batching = crop, stride, batching
 
@@ -89,12 +93,14 @@ class OwnSource:
 
     def _pair(self, rng: np.random.Generator, recorrupted: float) -> tuple[_Floats, _Floats]:
         part = self._parts[self._shares.pick(int(rng.bit_generator.random_raw()))]
-        noise = self._noises.get(part.photo) or self._any[rng.integers(len(self._any))]
+        known = self._noises.get(part.photo)
+        noise = known or self._any[rng.integers(len(self._any))]
         top, left = (int(rng.integers(size - self._crop + 1)) for size in part.noisy.shape[:2])
         turns, mirrored = int(rng.integers(4)), rng.random() < 0.5
         place = slice(top, top + self._crop), slice(left, left + self._crop)
         clean = _turned(part.denoised[place], turns, mirrored)
-        if rng.random() < recorrupted:
+        # Only noise as strong as the photo's own makes the two versions independent.
+        if rng.random() < recorrupted and known:
             noisy = _turned(part.noisy[place], turns, mirrored)
             # Noise changes the mean in proportion to its variance. The target has none of this.
             mean = noise.cautious.mean(clean)

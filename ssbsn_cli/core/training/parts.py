@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ssbsn_cli.core.data.store import CropCache, Window
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.denoiser import Denoiser
-from ssbsn_cli.core.inference.inspecting import noise_facts
+from ssbsn_cli.core.inference.inspecting import noise_facts, shows_noise
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.noise.darkening import measure_darkening
 from ssbsn_cli.core.noise.flat import cut
@@ -28,6 +28,11 @@ from ssbsn_cli.core.weights.locate import load_weights
 _DESCRIBED = 12
 # Noise of this deviation, in grey levels, is told from texture safely.
 _STRONG = 14
+# More patches of a photo would change little, and take much memory.
+_MOST_PATCHES = 3000
+
+# The numbers of the cache and of the photo in it, the cache, and the photo's parts in that.
+_Photo = tuple[tuple[int, int], CropCache, list[Window]]
 
 
 class NoNoiseError(OptionError):
@@ -66,8 +71,8 @@ def denoise_splits(
     splits : (sequence of CropCache, sequence of CropCache)
         Noisy photos to train on, and to validate on.
     config : PartsConfig
-        The number and size of the parts to train on. A quarter as many are made to validate on.
-        Each photo has at least one, unless there are more photos than parts.
+        The number and size of the parts to train on. A quarter as many are made to validate on, of
+        the same photos. Each photo has at least one, unless there are more photos than parts.
     crop : int
         The least height and width of a part. Photos without such parts are left out.
     weights, settings : str, Settings
@@ -85,32 +90,39 @@ def denoise_splits(
             "The objective 'own' needs weights that denoise the photos.",
             "Name them with --init NAME|PATH.",
         )
-    counts = config.count, max(config.count // 4, 1)
-    training, validation = (
-        _choose(caches, count, max(config.side, crop), crop)
-        for caches, count in zip(splits, counts, strict=True)
-    )
+    photos, held = (_find_photos(caches, crop) for caches in splits)
+    if not photos:
+        raise OptionError(
+            f"No photo is as large as the crops, {crop}x{crop}.",
+            "Add larger photos, or use a smaller --crop of ssbsn train.",
+        )
+    photos = spread(photos, config.count)
+    # Noise is measured where it is learned from, and only photos with known noise validate.
+    learned = {number for number, _, _ in photos}
+    held = [photo for photo in held if photo[0] in learned] or photos
+    side = max(config.side, crop)
+    training = _choose(photos, config.count, side)
+    validation = _choose(held, max(config.count // 4, 1), side)
     parts = count_of(len(training) + len(validation), "part")
     say(f"Denoising {parts} of the photos to learn from.")
     denoise = partial(_denoise, Denoiser(load_weights(weights), settings))
     return list(map(denoise, training)), list(map(denoise, validation))
 
 
-def _choose(
-    caches: Sequence[CropCache], count: int, side: int, crop: int
-) -> list[tuple[tuple[int, int], NDArray[Any]]]:
-    """Choose parts, evenly spread over the photos and within each photo."""
-    photos = [
+def _find_photos(caches: Sequence[CropCache], crop: int) -> list[_Photo]:
+    """Return the photos of which some window is as large as a crop."""
+    return [
         ((number, photo), cache, windows)
         for number, cache in enumerate(caches)
         for photo, all_windows in cache.by_number().items()
         if (windows := [w for w in all_windows if min(w.height, w.width) >= crop])
     ]
-    if not photos:
-        raise OptionError(
-            f"No photo is as large as the crops, {crop}x{crop}.",
-            "Add larger photos, or use a smaller --crop of ssbsn train.",
-        )
+
+
+def _choose(
+    photos: Sequence[_Photo], count: int, side: int
+) -> list[tuple[tuple[int, int], NDArray[Any]]]:
+    """Choose parts, evenly spread over the photos and within each photo."""
     photos = spread(photos, count)
     return [
         (photo, cache.view(window)[place])
@@ -139,8 +151,12 @@ def measure_parts(
         No photo does.
     """
     denoiser = Denoiser(load_weights(weights), replace(settings, ensemble=False))
-    photos = dict.fromkeys(part.photo for part in parts)
-    found = {photo: noise for photo in photos if (noise := measure_noise(*_cut(parts, photo)))}
+    cuts = ((photo, _cut(parts, photo)) for photo in dict.fromkeys(part.photo for part in parts))
+    found = {
+        photo: noise
+        for photo, patches in cuts
+        if shows_noise(*patches) and (noise := measure_noise(*patches))
+    }
     if not found:
         raise NoNoiseError(
             "None of the photos shows noise to learn from.",
@@ -153,6 +169,14 @@ def measure_parts(
         texture = measure_texture(cautious, _units(parts, photo), denoiser)
         found[photo] = Measured(*(replace(n, darkens=darkens, texture=texture) for n in noise))
     return found
+
+
+def held_parts(
+    splits: tuple[Sequence[Part], Sequence[Part]], noises: Mapping[tuple[int, int], Measured]
+) -> list[Part]:
+    """Return the held-out parts of photos with known noise, or, without such, those trained on."""
+    training, held = ([part for part in each if part.photo in noises] for each in splits)
+    return held or training
 
 
 def describe_parts(
@@ -180,10 +204,11 @@ def describe_parts(
 def _cut(
     parts: Sequence[Part], photo: tuple[int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cut all parts of one photo, noisy and denoised, into patches."""
+    """Cut all parts of one photo, noisy and denoised, into the same patches."""
     ours = [part for part in parts if part.photo == photo]
+    most = max(_MOST_PATCHES // len(ours), 1)
     noisy, denoised = (
-        np.concatenate([cut(side) for side in sides])
+        np.concatenate([cut(side, most) for side in sides])
         for sides in ([part.noisy for part in ours], [part.denoised for part in ours])
     )
     return noisy, denoised

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.runtime.device import resolve_device
@@ -17,7 +17,7 @@ from ssbsn_cli.core.training.config import Config, load_config
 from ssbsn_cli.core.training.log import RunFiles
 from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.locate import load_weights
-from ssbsn_cli.core.weights.registry import default_name
+from ssbsn_cli.core.weights.registry import default_name, entries
 
 ADAPT = "adapt"
 
@@ -60,10 +60,25 @@ class TrainingRequest:
     resume: bool = False
     tensorboard: bool = False
 
+    def needed(self, option: Literal["data", "pairs"]) -> Sequence[DataPath]:
+        """Return what the user named with --data or --pairs.
+
+        Raises
+        ------
+        OptionError
+            It is nothing.
+        """
+        if paths := self.noisy if option == "data" else self.pairs:
+            return paths
+        raise OptionError(
+            f"There are no photos to train on: --{option} is missing.",
+            f"Name a folder with --{option} DIR.",
+        )
+
     def to_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs to find the same photos, as values for JSON."""
+        """Return what a resumed run needs to find the same files, as values for JSON."""
         return {
-            "init": self.init,
+            "init": self.init and _absolute(self.init),
             "denoiser": self.denoiser,
             "noisy": [path.to_dict() for path in self.noisy],
             "pairs": [path.to_dict() for path in self.pairs],
@@ -116,12 +131,13 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
     files.refuse_links()
     told: dict[str, Any] = {}
     files = files if files.config.is_file() else files.round(1)
+    files.refuse_links()
     if asked.resume and files.config.is_file():
         told = _recall(files, needed=not asked.data and not asked.pairs)
         if asked.config is None:
             chosen = str(files.config)
     first = told.get("init")
-    if asked.init and first and asked.init != first:
+    if asked.init and first and _absolute(asked.init) != _absolute(first):
         raise OptionError(
             f"{run} began with the weights {first}, not {asked.init}.",
             "Go on with those weights, or start another run.",
@@ -159,10 +175,10 @@ def rounds(request: TrainingRequest, say: Notify) -> Iterator[tuple[int, Trainin
     Raises
     ------
     OptionError
-        The run exists and should not be resumed.
+        The run exists and should not be resumed, or weights without their state are there.
     """
     files, count = RunFiles(request.run), request.config.training.rounds
-    if not request.resume:
+    if not request.resume or (files.trained and not files.begun):
         files.refuse_run()
     runs = [*map(files.round, range(1, count)), files]
     first = max((n for n, run in enumerate(runs) if run.state.is_file()), default=0)
@@ -223,6 +239,13 @@ def _refuse_unused(request: TrainingRequest) -> None:
                 f"No objective of the configuration uses --{option}.",
                 f"Leave it out, or give {kinds[0]!r} a share in training.objectives.",
             )
+
+
+def _absolute(weights: str) -> str:
+    """Return the name of weights as it is, and a path to them as one that holds everywhere."""
+    if weights in entries():
+        return weights
+    return os.path.realpath(os.path.expanduser(weights))
 
 
 def _parse_data(text: str) -> DataPath:

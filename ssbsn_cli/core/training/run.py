@@ -33,7 +33,7 @@ _EPOCH_CELL = 384 * 384
 # `_compare_records` warns of that.
 _FREE = {
     "training": {
-        "steps", "epochs", "max_minutes", "most_steps", "rounds",
+        "steps", "epochs", "max_minutes", "most_steps",
         "device", "precision", "compile", "workers",
         "save_minutes", "keep",
     },
@@ -235,8 +235,9 @@ def _compare_records(
         key = device = None
     if key != data.record["key"]:
         raise OptionError(
-            f"{files.directory} was trained or scored on other photos, or they have changed since.",
-            "Resume it with the same photos, or start another run from its weights with --init.",
+            f"{files.directory} was trained or scored on other photos or began with other "
+            "weights, or they have changed since.",
+            "Resume it with the same ones, or start another run from its weights with --init.",
         )
     for old, new in (
         (before.training.precision, now.training.precision),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,11 @@ def _file_of_run(directory: Path) -> Path:
     if best.is_file():
         return best
     files = sorted(directory.glob("*.safetensors"))
+    if not files and (directory / "round-1").is_dir():
+        raise WeightsError(
+            f"{directory}: a training that has not reached its last round",
+            f"Finish it: ssbsn train --out {shlex.quote(str(directory))} --resume.",
+        )
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
         raise WeightsError(
