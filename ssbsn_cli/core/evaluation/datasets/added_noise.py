@@ -71,7 +71,7 @@ def open_synthetic(data: Sequence[Path], added: AddedNoise) -> Dataset:
     # Notice a typing error before a large folder is searched.
     NamedNoise(added.text)
     photos = open_folder(data)
-    how = "clipped and rounded" if added.clipped else "neither clipped nor rounded"
+    how = "clipped and rounded after that" if added.clipped else "not clipped or rounded after that"
     protocol = (
         f"Every photo with noise {added.text} of seed {added.seed}, {how}, against the photo "
         "without it; not to be compared with results on real noise."
