@@ -161,7 +161,7 @@ def test_the_default_weights_adapt_to_noisy_photos(tiny):
     assert all("own = 1.0" in text for text in settings)
 
 
-def test_a_third_of_the_original_weights_stays_where_the_noise_is_mild(tiny):
+def test_more_of_the_original_weights_stays_where_the_noise_is_milder(tiny):
     noisy = np.random.default_rng(0).normal(120, 4, (256, 256, 3))
     save(tiny.place / "mild/a.png", np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
     arguments = ("train", "--config", "adapt", "--set", "training.half=false", "--out", "half")
@@ -169,11 +169,12 @@ def test_a_third_of_the_original_weights_stays_where_the_noise_is_mild(tiny):
     assert result.returncode == 0, result.stderr
     more = tiny.ssbsn(*arguments, "--steps", "6", "--resume")
     assert more.returncode == 0, more.stderr
-    assert json.loads((tiny.place / "half/data.json").read_text())["noise"]["trust"] == 2 / 3
+    trust = json.loads((tiny.place / "half/data.json").read_text())["noise"]["trust"]
+    assert 0.3 < trust < 0.7
     last = sorted((tiny.place / "half/checkpoints").iterdir())[-1]
     found, trained = load_checkpoint(last)[0].state_dict(), state(tiny.place / "half")["average"]
     for name, original in load_weights("photo").network.state_dict().items():
-        torch.testing.assert_close(found[name], original / 3 + trained[name] * 2 / 3)
+        torch.testing.assert_close(found[name], original.lerp(trained[name], trust))
         assert (found[name] != original).any()
 
 

@@ -26,8 +26,8 @@ from ssbsn_cli.core.weights.locate import load_weights
 
 # More photos would make a report too long.
 _DESCRIBED = 12
-# Noise of this deviation, in grey levels, is told from texture safely.
-_STRONG = 14
+# How far measured noise is trusted, by its deviation in grey levels of 255.
+_DEVIATIONS, _TRUST = (2, 5, 14), (0, 2 / 3, 1)
 # More patches of a photo would change little, and take much memory.
 _MOST_PATCHES = 3000
 
@@ -148,7 +148,7 @@ def measure_parts(
     Raises
     ------
     NoNoiseError
-        No photo does.
+        No photo does, or what most show may be texture.
     """
     denoiser = Denoiser(load_weights(weights), replace(settings, ensemble=False))
     cuts = ((photo, _cut(parts, photo)) for photo in dict.fromkeys(part.photo for part in parts))
@@ -168,6 +168,10 @@ def measure_parts(
         cautious = replace(noise.cautious, darkens=darkens)
         texture = measure_texture(cautious, _units(parts, photo), denoiser)
         found[photo] = Measured(*(replace(n, darkens=darkens, texture=texture) for n in noise))
+    if not trust_in(found.values()):
+        raise NoNoiseError(
+            "The noise of the photos is too mild to be told from texture.", "Give noisier photos."
+        )
     return found
 
 
@@ -222,12 +226,13 @@ def _units(
 
 
 def trust_in(noises: Iterable[Measured]) -> float:
-    """Return how far weights should follow what they learned from noise: a share, 2/3 to 1.
+    """Return how far weights should follow what they learned from noise: a share, 0 to 1.
 
-    The milder the noise, the more texture is mistaken for it, and the less there is to gain.
+    The milder the noise, the more texture is mistaken for it, and the less there is to gain: clean
+    photos seem to have noise of 1 to 4 grey levels.
     """
     deviation = np.median([np.median(each.cautious.strengths) for each in noises])
-    return float(np.clip(deviation * 255 / _STRONG, 2 / 3, 1))
+    return float(np.interp(deviation * 255, _DEVIATIONS, _TRUST))
 
 
 def _places(window: Window, side: int) -> list[tuple[slice, slice]]:
