@@ -26,8 +26,8 @@ from ssbsn_cli.core.weights.locate import load_weights
 
 # More photos would make a report too long.
 _DESCRIBED = 12
-# How far measured noise is trusted, by its deviation in grey levels of 255.
-_DEVIATIONS, _TRUST = (2, 5, 14), (0, 2 / 3, 1)
+# Noise of at most and at least this deviation, in grey levels, is not trusted at all, and fully.
+_DOUBTFUL, _SURE = 2, 6
 # More patches of a photo would change little, and take much memory.
 _MOST_PATCHES = 3000
 
@@ -232,7 +232,7 @@ def trust_in(noises: Iterable[Measured]) -> float:
     photos seem to have noise of 1 to 4 grey levels.
     """
     deviation = np.median([np.median(each.cautious.strengths) for each in noises])
-    return float(np.interp(deviation * 255, _DEVIATIONS, _TRUST))
+    return float(np.interp(deviation * 255, (_DOUBTFUL, _SURE), (0, 1)))
 
 
 def _places(window: Window, side: int) -> list[tuple[slice, slice]]:
