@@ -52,9 +52,9 @@ def find_possible(
         try:
             if not (files.skip_existing and job.target and job.target.exists()):
                 refuse_places(job, files)
-        except ImageError as error:
+        except (ImageError, OSError) as error:
             counts["failed"] += 1
-            out.error(error, input=job.skipped["input"])
+            out.error(explain_photo(error, _name(job)), input=job.skipped["input"])
         else:
             yield job
 
