@@ -659,13 +659,13 @@ def test_paths_and_training_runs_are_found(tmp_path, good):
     run = tmp_path / "run"
     run.mkdir()
     (run / "epoch1.safetensors").write_bytes(b"")
-    with pytest.raises(WeightsError, match=r"epoch1\.safetensors: is empty"):
+    with pytest.raises(WeightsError, match=r"epoch1\.safetensors is empty"):
         load_weights(str(run))
     (run / "epoch2.safetensors").write_bytes(b"")
     with pytest.raises(WeightsError, match=r"epoch1\.safetensors, epoch2\.safetensors"):
         load_weights(str(run))
     (run / "weights.safetensors").write_bytes(b"")
-    with pytest.raises(WeightsError, match=r"/weights\.safetensors: is empty"):
+    with pytest.raises(WeightsError, match=r"/weights\.safetensors is empty"):
         load_weights(str(run))
     with pytest.raises(WeightsError, match="none"):
         load_weights(str(tmp_path))

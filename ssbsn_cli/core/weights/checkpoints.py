@@ -69,12 +69,12 @@ def load_checkpoint(
         network.load_state_dict(descriptor.to_unit_range(state), strict=True)
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise WeightsError(
-            f"{path}: the weights do not fit: {_shorten(error)}", _FORMATS_HINT
+            f"The weights in {path} do not fit: {_shorten(error)}.", _FORMATS_HINT
         ) from None
     for key, value in network.state_dict().items():
         if not torch.isfinite(value).all():
             raise WeightsError(
-                f"{path}: {key} holds values that are not finite",
+                f"{path}: {key} holds values that are not finite.",
                 "The training that made them went wrong: use an earlier checkpoint.",
             )
     return network.eval(), descriptor
@@ -131,12 +131,12 @@ def _check_tensors(state: Mapping[str, Tensor], path: Path) -> None:
     total = 0
     for key, value in state.items():
         if not _NAME.fullmatch(key):
-            raise WeightsError(f"{path}: holds tensors without a usable name", _FORMATS_HINT)
+            raise WeightsError(f"{path} holds tensors without a usable name.", _FORMATS_HINT)
         if value.layout != torch.strided or not value.is_floating_point() or value.is_meta:
-            raise WeightsError(f"{path}: {key} holds no plain numbers", _FORMATS_HINT)
+            raise WeightsError(f"{path}: {key} holds no plain numbers.", _FORMATS_HINT)
         total += value.numel() * value.element_size()
     if total > path.stat().st_size:
-        raise WeightsError(f"{path}: claims to hold more than its size allows", _DAMAGED_HINT)
+        raise WeightsError(f"{path} claims to hold more than its size allows.", _DAMAGED_HINT)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], Descriptor | None]:
@@ -146,24 +146,24 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Descriptor | None]:
             size = path.stat().st_size
     except OSError as error:
         raise WeightsError(
-            f"{path}: cannot be read: {error.strerror}", "Check the path of the weights."
+            f"{path} cannot be read: {error.strerror}.", "Check the path of the weights."
         ) from None
     if not start:
-        raise WeightsError(f"{path}: is empty", _DAMAGED_HINT)
+        raise WeightsError(f"{path} is empty.", _DAMAGED_HINT)
     if size > _LARGEST:
-        raise WeightsError(f"{path}: is too large to be weights", _FORMATS_HINT)
+        raise WeightsError(f"{path} is too large to be weights.", _FORMATS_HINT)
     if start[8:9] == b"{":
         if int.from_bytes(start[:8], "little") > _LARGEST_HEADER:
-            raise WeightsError(f"{path}: is damaged: its header is too large", _DAMAGED_HINT)
+            raise WeightsError(f"{path} is damaged: its header is too large.", _DAMAGED_HINT)
         return _read_safetensors(path)
     if is_web_page(start):
         raise WeightsError(
-            f"{path}: is a web page, not weights",
+            f"{path} is a web page, not weights.",
             "The download was answered with a page: download the file in a browser.",
         )
     # torch.save writes a zip archive; before PyTorch 1.6, it wrote a pickle of protocol 2.
     if not start.startswith((b"PK\x03\x04", b"\x80\x02")):
-        raise WeightsError(f"{path}: is not a file of weights", _FORMATS_HINT)
+        raise WeightsError(f"{path} is not a file of weights.", _FORMATS_HINT)
     return _denoiser_state(load_pickle(path), path), None
 
 
@@ -179,12 +179,12 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Descriptor | None]
     # RuntimeError: too little memory for the tensors.
     except (SafetensorError, ValueError, TypeError, RuntimeError, OSError) as error:
         raise WeightsError(
-            f"{path}: is damaged or not written by ssbsn: {_shorten(error)}", _DAMAGED_HINT
+            f"{path} is damaged or not written by ssbsn: {_shorten(error)}.", _DAMAGED_HINT
         ) from None
 
 
 def _shorten(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return " ".join(str(error).split())[:300].rstrip(".")
 
 
 def _denoiser_state(content: Any, path: Path) -> dict[str, Tensor]:
@@ -196,7 +196,7 @@ def _denoiser_state(content: Any, path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
     ):
-        raise WeightsError(f"{path}: holds no network's weights", _FORMATS_HINT)
+        raise WeightsError(f"{path} holds no network's weights.", _FORMATS_HINT)
     # Masks are constants of the architecture, and DataParallel adds a prefix to every name.
     return {
         key.removeprefix("module."): value

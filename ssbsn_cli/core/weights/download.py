@@ -67,7 +67,7 @@ def download(
                 for part, total in parts:
                     if max(total, file.tell() + len(part)) > largest:
                         raise WeightsError(
-                            f"{url}: is larger than {largest:,} bytes, which is what it may have",
+                            f"{url} is larger than {largest:,} bytes, which is what it may have.",
                             hint,
                         )
                     file.write(part)
@@ -77,7 +77,7 @@ def download(
             problem = error
             if not error.may_pass:
                 break
-    raise WeightsError(str(problem), hint)
+    raise WeightsError(f"{problem}.", hint)
 
 
 class _TransferError(Exception):
@@ -163,11 +163,11 @@ def _explain(url: str, error: Exception) -> tuple[str, bool]:
         case requests.exceptions.SSLError():
             return f"{host} could not prove who it is (TLS)", False
         case requests.exceptions.InvalidSchema():
-            return f"{url}: leads on to an address without https", False
+            return f"{url} leads on to an address without https", False
         case requests.exceptions.ProxyError():
             return f"{host} cannot be reached through the proxy", True
         case urllib3.exceptions.ProtocolError():
-            return f"the connection to {host} was lost", True
+            return f"The connection to {host} was lost", True
         case requests.ConnectionError():
             late = "timed out" in str(error)
             offline = "cannot be reached: offline, or the server is down"

@@ -49,10 +49,10 @@ def verified_path(entry: Entry) -> Path:
     path = local_path(entry)
     if path is None:
         missing = "missing from the package" if entry.bundled else "not fetched yet"
-        raise WeightsError(f"The weights {entry.name} are {missing}", again)
+        raise WeightsError(f"The weights {entry.name} are {missing}.", again)
     if file_digest(path) != _expected(entry, path):
         raise WeightsError(
-            f"{path}: is damaged or was replaced: its sha256 is not that of {entry.name}", again
+            f"{path} is damaged or was replaced: its sha256 is not that of {entry.name}.", again
         )
     return path
 
@@ -95,7 +95,7 @@ def fetch(
             )
         return Fetched(verified_path(entry), str(entry.sha256), "bundled")
     if source is not None and not source.is_file():
-        raise WeightsError(f"{source}: there is no such file", "Check the path.")
+        raise WeightsError(f"There is no file {source}.", "Check the path.")
     target = (cache_dir() if dest is None else dest) / entry.filename
     try:
         expected = _expected(entry, target)
@@ -119,7 +119,7 @@ def fetch(
     except OSError as error:
         where = source if error.filename == str(source) else target.parent
         raise WeightsError(
-            f"{where}: {error.strerror or error}",
+            f"{where}: {error.strerror or error}.",
             f"{way_out(error)}, or choose another directory with --dest or {CACHE}.",
         ) from None
     return Fetched(target, digest, "copied" if source else "downloaded", expected is None)
@@ -148,7 +148,7 @@ def _may_replace(target: Path, expected: str | None, source: Path | None, *, own
         return
     if expected is None or not own:
         raise WeightsError(
-            f"{target}: exists, and is not a file that ssbsn fetched",
+            f"{target} exists, and is not a file that ssbsn fetched.",
             "Move it away, or if it is the right file, give it with --from-file.",
         )
 
@@ -170,8 +170,8 @@ def _first_that_works(entry: Entry, new: Path, target: Path, progress: Progress)
             return _check(entry, new, target, url)
         except WeightsError as error:
             problems.append(error)
-    reasons = "; ".join(dict.fromkeys(map(str, problems)))
-    raise WeightsError(f"{entry.name}: {reasons}", problems[-1].hint)
+    reasons = " ".join(dict.fromkeys(map(str, problems)))
+    raise WeightsError(f"{entry.name} cannot be fetched. {reasons}", problems[-1].hint)
 
 
 def _check(entry: Entry, new: Path, target: Path, origin: str) -> str:
@@ -182,8 +182,8 @@ def _check(entry: Entry, new: Path, target: Path, origin: str) -> str:
     with new.open("rb") as file:
         if is_web_page(file.read(512)):
             raise WeightsError(
-                f"{origin}: is a web page, not weights; Google Drive sends one when too many "
-                "people download a file, or to ask about a virus scan",
+                f"{origin} is a web page, not weights; Google Drive sends one when too many "
+                "people download a file, or to ask about a virus scan.",
                 _by_hand(entry),
             )
     digest = file_digest(new)
@@ -195,16 +195,16 @@ def _check(entry: Entry, new: Path, target: Path, origin: str) -> str:
                 "If the publisher replaced the file and you trust the new one, delete "
                 f"{_record_of(target)} and run this again."
             )
-        raise WeightsError(f"{origin}: has the sha256 {digest}, not {expected}: refused", hint)
+        raise WeightsError(f"{origin} has the sha256 {digest}, not {expected}: refused.", hint)
     try:
         network, descriptor = load_checkpoint(new, entry.usage)
     except WeightsError as error:
-        raise WeightsError(f"{origin}: {str(error).removeprefix(f'{new}: ')}", error.hint) from None
+        raise WeightsError(str(error).replace(str(new), origin), error.hint) from None
     count = sum(parameter.numel() for parameter in network.parameters())
     if (descriptor.architecture, count) != (entry.architecture, entry.parameters):
         raise WeightsError(
-            f"{origin}: is a network {descriptor.architecture} of {count:,} parameters, not "
-            f"{entry.architecture} of {entry.parameters:,}",
+            f"{origin} is a network {descriptor.architecture} of {count:,} parameters, not "
+            f"{entry.architecture} of {entry.parameters:,}.",
             _by_hand(entry),
         )
     return digest

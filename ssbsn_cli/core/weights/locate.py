@@ -71,8 +71,8 @@ def _find(name_or_path: str | None) -> tuple[Path, Entry | None]:
     except (OSError, RuntimeError):
         special = False
     if special:
-        raise WeightsError(f"{name}: is not a regular file", "Name a file of weights.")
-    raise WeightsError(f"{name[:200]}: no weights of that name or path", suggest(name, known))
+        raise WeightsError(f"{name} is not a regular file.", "Name a file of weights.")
+    raise WeightsError(f"There are no weights {name[:200]}.", suggest(name, known))
 
 
 def _file_of_run(directory: Path) -> Path:
@@ -82,13 +82,13 @@ def _file_of_run(directory: Path) -> Path:
     files = sorted(directory.glob("*.safetensors"))
     if not files and (directory / "round-1").is_dir():
         raise WeightsError(
-            f"{directory}: a training that has not reached its last round",
+            f"{directory} is a training that has not reached its last round.",
             f"Finish it: ssbsn train --out {shlex.quote(str(directory))} --resume.",
         )
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
         raise WeightsError(
-            f"{directory}: holds no single file of weights; found *.safetensors: {found}",
+            f"{directory} holds no single file of weights; found *.safetensors: {found}.",
             "Name the file itself.",
         )
     return files[0]

@@ -67,13 +67,13 @@ def load_pickle(path: Path) -> Any:
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except _ForbiddenError:
         raise WeightsError(
-            f"{path}: holds more than weights; nothing in it was run",
+            f"{path} holds more than weights; nothing in it was run.",
             "Loading it could run somebody's code: get it from a source you trust, as plain "
             "tensors.",
         ) from None
     # Damaged bytes can make the unpickler raise anything.
     except Exception:
-        raise WeightsError(f"{path}: is damaged", "Fetch or copy it again.") from None
+        raise WeightsError(f"{path} is damaged.", "Fetch or copy it again.") from None
 
 
 def _copy_archive(content: bytes) -> bytes:

@@ -124,24 +124,24 @@ def read_registry(path: Path) -> tuple[str | None, dict[str, Entry]]:
             tables = parse_toml(file.read())
         default = tables.pop("default", None)
         if not isinstance(default, str | None):
-            raise WeightsError(f"{path}: default: should be a name", hint)
+            raise WeightsError(f"{path}: default should be a name.", hint)
         found = {}
         for name, table in tables.items():
             if not isinstance(table, dict):
-                raise WeightsError(f"{path}: {name}: should be a table", hint)
+                raise WeightsError(f"{path}: {name} should be a table.", hint)
             found[name] = Entry.model_validate({**table, "name": name})
     except OSError as error:
         raise WeightsError(
-            f"{path}: cannot be read: {error.strerror}",
+            f"{path} cannot be read: {error.strerror}.",
             f"Check {_OVERRIDE}, or install ssbsn again.",
         ) from None
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         where = f"{name}.{field}" if field else name
-        raise WeightsError(f"{path}: {where}: {first['msg']}", hint) from None
+        raise WeightsError(f"{path}: {where}: {first['msg']}.", hint) from None
     except ValueError as error:
-        raise WeightsError(f"{path}: is not TOML: {error}", hint) from None
+        raise WeightsError(f"{path} is not TOML: {error}.", hint) from None
     return default, found
 
 
@@ -163,7 +163,7 @@ def _read_all() -> tuple[str, dict[str, Entry]]:
         default, found = their_default or default, {**found, **theirs}
     filename, uses = Counter(entry.filename for entry in found.values()).most_common(1)[0]
     if uses > 1:
-        raise WeightsError(f"{own}: two entries use the file name {filename}", "Rename one.")
+        raise WeightsError(f"{own}: two entries use the file name {filename}.", "Rename one.")
     if default is None or default not in found:
-        raise WeightsError(f"{own}: the default {default!r} is not an entry", "Correct the file.")
+        raise WeightsError(f"{own}: the default {default!r} is not an entry.", "Correct the file.")
     return default, found
