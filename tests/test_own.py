@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -9,13 +11,17 @@ import torch
 
 from ssbsn_cli.core.data.draws import Batching
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.lifted import LiftedNoise
 from ssbsn_cli.core.noise.measured import Measured, measure_noise
+from ssbsn_cli.core.training import adapt
+from ssbsn_cli.core.training.loop import DivergedError
 from ssbsn_cli.core.training.own import OwnSource
-from ssbsn_cli.core.training.parts import Part, held_parts, trust_in
+from ssbsn_cli.core.training.parts import NoNoiseError, Part, held_parts, trust_in
 from ssbsn_cli.core.training.validation import Score, refuse_blotches
+from ssbsn_cli.core.weights.locate import LoadedWeights
 
 SIDE = 128
 
@@ -139,3 +145,31 @@ def test_only_networks_that_leave_hardly_more_blotches_of_colour_compete(channel
     ratings = {left: validate(Leaves(left)).rating for left in (0.4, 0.5, 0.53, 0.7, 0.9)}
     better = {left for left, rating in ratings.items() if rating < ratings[0.5]}
     assert better == {left for left in ratings if 0.5 < left <= most}
+
+
+@pytest.mark.parametrize(
+    ("helped", "failure", "taken"),
+    [
+        ([700, 800], None, "2"),
+        ([700, 0], None, "1"),
+        ([700], NoNoiseError("no noise"), "1"),
+        ([700, 0], DivergedError("infinity"), "1"),
+        ([0, 0], None, "photo"),
+        ([], NoNoiseError("no noise"), "photo"),
+    ],
+)
+def test_adapting_takes_the_last_round_that_helped(helped, failure, taken, tmp_path, monkeypatch):
+    def train(_request, recorders, *_):
+        if len(recorders) == len(helped):
+            raise failure
+        files = SimpleNamespace(weights=len(recorders) + 1)
+        recorders.append(SimpleNamespace(best_step=helped[len(recorders)], files=files))
+
+    def load(name):
+        return LoadedWeights(None, None, "", digest=name)
+
+    monkeypatch.setattr(adapt, "_train_round", train)
+    monkeypatch.setattr(adapt, "load_weights", load)
+    photos = [tmp_path / "a.png"]
+    result = adapt.adapt_weights(photos, None, 1, Settings(), None, print, print, print)
+    assert result.digest == taken

@@ -43,8 +43,8 @@ def adapt_weights(
 ) -> LoadedWeights:
     """Fine-tune weights on noisy photos, with the configuration that `adapting_config` chooses.
 
-    A part of each photo is held out, and the weights that score best there are returned. If
-    fine-tuning did not help, these are the original weights. Their name tells what they were
+    A part of each photo is held out, and the weights that score best there are returned: those of
+    the last round that helped, or the original weights if none did. Their name tells what they were
     adapted from. Errors are those of `prepare_training` and `Trainer.train`.
 
     It starts from `weights` (see `load_weights`), by default the default weights. Of the settings,
@@ -83,19 +83,15 @@ def adapt_weights(
             for number, each in rounds(request, say):
                 heard = partial(_listen_to_round, listen, number, count)
                 _train_round(each, recorders, say, warn, heard)
-        except NoNoiseError:
-            warn(f"The photos show no noise to learn from: {name} is used as it is.")
-            return load_weights(name)
-        except DivergedError as error:
+        except (NoNoiseError, DivergedError) as error:
             warn(f"Adapting was given up. {error}")
-            # The round before may have helped.
-            recorders = [each for each in recorders if each.best_step] or recorders
-        best = recorders[-1].best_step
-        if not best:
+        helped = [each for each in recorders if each.best_step]
+        if not helped:
             say(f"Adapting did not help: {name} is used as it is.")
             return load_weights(name)
-        say(f"Adapted {name} to the photos: the weights of step {best} do best.")
-        adapted = load_weights(str(recorders[-1].files.weights))
+        best = helped[-1]
+        say(f"Adapted {name} to the photos: the weights of step {best.best_step} do best.")
+        adapted = load_weights(str(best.files.weights))
     return replace(adapted, name=f"{name}, adapted")
 
 
