@@ -80,6 +80,11 @@ def test_sidd_gives_its_noisy_photos_wherever_it_is_entered(tmp_path):
     assert len(find_photos(tmp_path).passed_over) == 4
 
 
+def test_results_beside_their_photos_are_not_learned_from(tmp_path):
+    touch(tmp_path, "a.jpg", "a_denoised.png", "a.jpg_compare.png", "b_denoised.png")
+    assert found(tmp_path) == ("folder", ["a.jpg", "b_denoised.png"])
+
+
 def test_nind_gives_all_but_the_lowest_iso_of_each_scene(tmp_path):
     touch(tmp_path, *(f"7D-1/NIND_7D-1_ISO{iso}.jpg" for iso in ("100", "800", "H1")))
     # Two takes at the lowest ISO are both clean, and 1000 is more than 200.

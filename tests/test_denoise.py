@@ -175,6 +175,29 @@ def test_a_comparison_that_an_interruption_left_out_is_drawn_later(folder):
         assert picture.read_bytes() == drawn
 
 
+def test_a_photo_itself_is_not_taken_for_its_finished_result(folder):
+    for options in ([], ["--adapt", "1"]):
+        result = ssbsn("denoise", ".", "-o", ".", "--skip-existing", *options, *QUICK, code=1)
+        assert "would replace the photo itself" in result.stderr
+
+
+def test_a_format_may_be_named_by_an_extension(folder):
+    ssbsn("denoise", "photo.png", "--format", "JPG", *QUICK)
+    assert Path("photo_denoised.jpg").read_bytes().startswith(b"\xff\xd8")
+    assert "tiff" in ssbsn("denoise", "photo.png", "--format", "gif", *QUICK, code=2).stderr
+
+
+def test_a_name_without_an_extension_may_be_meant_as_a_folder(folder):
+    assert "clean/" in ssbsn("denoise", "photo.png", "-o", "clean", *QUICK, code=2).stderr
+
+
+def test_a_photo_in_place_of_a_command_is_explained(folder):
+    command = [sys.executable, "-m", "ssbsn_cli", "photo.png"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "ssbsn denoise photo.png" in result.stderr
+
+
 def test_a_comparison_of_a_photo_from_a_pipe_is_drawn_later(folder):
     photo = Path("photo.png").read_bytes()
     again = ["denoise", "-", "-o", "x.png", "--compare", "seen.png", "--skip-existing", *QUICK]

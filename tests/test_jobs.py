@@ -62,7 +62,7 @@ def test_an_output_names_a_file_or_a_directory(photos):
 def test_a_directory_gives_its_photos(photos):
     jobs, passed_over = plan(["photos"])
     assert [job.target.name for job in jobs] == ["a_denoised.png", "b_denoised.JPG"]
-    assert [each.path.name for each in passed_over] == ["notes.txt"]
+    assert {each.path.name for each in passed_over} == {"notes.txt", "sub"}
 
 
 def test_a_tree_is_kept(photos):
@@ -90,7 +90,7 @@ def test_a_link_beside_its_photo_is_left_alone_in_place(photos):
     Path("photos/c.png").symlink_to("a.png")
     jobs, passed_over = plan(["photos"], output="photos", overwrite=True)
     assert [job.target.name for job in jobs] == ["a.png", "b.JPG"]
-    assert [each.path.name for each in passed_over] == ["Z.png", "c.png", "notes.txt"]
+    assert [each.path.name for each in passed_over] == ["Z.png", "c.png", "notes.txt", "sub"]
 
 
 def test_results_are_not_taken_for_photos(photos):
@@ -124,12 +124,12 @@ def test_a_result_that_is_named_alone_is_denoised():
     assert targets("a_denoised.png") == ["a_denoised_denoised.png"]
 
 
-def test_a_folder_of_folders_is_said_to_need_recursive(photos):
-    Path("years").mkdir()
-    Path("photos").rename("years/2024")
-    _, (passed_over,) = plan(["years"], "out")
-    assert str(passed_over.path) == "years"
+def test_a_folder_in_a_folder_is_said_to_need_recursive(photos):
+    Path("photos/notes.txt").unlink()
+    _, (passed_over,) = plan(["photos"], "out")
+    assert str(passed_over.path) == "photos/sub"
     assert "--recursive" in passed_over.reason
+    assert plan(["photos"], "photos/sub")[1] == []
 
 
 def test_a_link_to_a_folder_is_named_and_not_followed(photos):

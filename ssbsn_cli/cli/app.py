@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +13,7 @@ import typer
 from ssbsn_cli import __version__
 from ssbsn_cli.cli.denoise import denoise
 from ssbsn_cli.cli.eval import evaluate
-from ssbsn_cli.cli.failures import FAILED
+from ssbsn_cli.cli.failures import FAILED, USAGE
 from ssbsn_cli.cli.fetch_weights import fetch_weights
 from ssbsn_cli.cli.info import info
 from ssbsn_cli.cli.output import visible
@@ -129,6 +130,14 @@ def _fill_closed_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
+def _refuse_file_as_command(words: list[str]) -> None:
+    names = [command.name for command in app.registered_commands]
+    if words and words[0] not in names and Path(words[0]).exists():
+        file = visible(words[0])
+        typer.echo(f"Error: {file} is no command.\nDenoise it: ssbsn denoise {file}", err=True)
+        sys.exit(USAGE)
+
+
 def main() -> None:
     """Run the command line."""
     # Threads that spin while waiting slow down everything else: two commands at the same time took
@@ -147,6 +156,7 @@ def main() -> None:
     # Usage errors repeat unknown words, such as a file name that begins with a dash.
     sys.argv[1:] = [visible(word) if word.startswith("-") else word for word in sys.argv[1:]]
     try:
+        _refuse_file_as_command(sys.argv[1:])
         app()
     except OSError as error:
         # Failed output of commands is explained elsewhere, but not that of help and version.

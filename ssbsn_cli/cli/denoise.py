@@ -72,7 +72,7 @@ def denoise(
         float | None,
         typer.Option(
             metavar="MINUTES",
-            help="First train the weights on these very photos; use the outcome only if better.",
+            help="First train the weights on these photos; use the result only if it is better.",
         ),
     ] = None,
     keep_adapted: Annotated[
@@ -81,12 +81,13 @@ def denoise(
     inputs_from: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Also denoise what a list names, a line each; - is stdin."
+            metavar="FILE",
+            help="Also denoise the photos that FILE lists, one per line; - is stdin.",
         ),
     ] = None,
     nul: Annotated[
         bool,
-        typer.Option("--null", "-0", help="That list is separated by NULs, as by find -print0."),
+        typer.Option("--null", "-0", help="The list is separated by NULs, as by find -print0."),
     ] = False,
     shard: Annotated[
         str | None,
@@ -109,7 +110,7 @@ def denoise(
     if not inputs and not inputs_from:
         raise OptionError("No photo was named.", "Name photos, folders, or - for standard input.")
     if nul and not inputs_from:
-        raise OptionError("-0 needs --inputs-from.", "Say which list is to be read.")
+        raise OptionError("-0 needs --inputs-from.", "Name the list with --inputs-from FILE.")
     if keep_adapted and adapt is None:
         raise OptionError("--keep-adapted needs --adapt.", "Say for how many minutes to adapt.")
     if adapt is not None and not 0 < adapt <= _MOST_MINUTES:
@@ -187,7 +188,12 @@ def _read_list(path: Path, nul: bool) -> Iterator[str]:
         buffered = stdin()
         opened = contextlib.nullcontext(getattr(buffered, "raw", buffered))
     else:
-        opened = path.open("rb", buffering=0)
+        try:
+            opened = path.open("rb", buffering=0)
+        except OSError as error:
+            raise OptionError(
+                f"The list {path} cannot be read: {error.strerror}.", "Check its path."
+            ) from None
 
     def names() -> Iterator[str]:
         with opened as stream:
@@ -199,7 +205,9 @@ def _read_list(path: Path, nul: bool) -> Iterator[str]:
 def _parse_shard(text: str) -> tuple[int, int]:
     number, count = (whole_number(part) or 0 for part in text.partition("/")[::2])
     if not 1 <= number <= count:
-        raise OptionError(f"A shard of {text[:20]!r} makes no sense.", "Use 1/8 to 8/8 of 8 parts.")
+        raise OptionError(
+            f"A shard of {text[:20]!r} makes no sense.", "Give I/N with I from 1 to N, such as 3/8."
+        )
     return number, count
 
 
@@ -214,7 +222,7 @@ def _refuse_place(run: Path, go_on: bool) -> None:
     check_folder_of(run)
     if run.exists() and (not run.is_dir() or (any(run.iterdir()) and not files.started)):
         raise OptionError(
-            f"{run} holds something else than adapted weights.",
+            f"{run} holds something other than adapted weights.",
             "Name a new or an empty directory with --keep-adapted.",
         )
 

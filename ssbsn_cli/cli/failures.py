@@ -14,7 +14,7 @@ from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsE
 from ssbsn_cli.core.runtime.process import give_up
 
 FAILED = 1
-_USAGE = 2
+USAGE = 2
 UNAVAILABLE = 3
 _INTERRUPTED = 130
 EXIT_CODES = (
@@ -24,6 +24,7 @@ EXIT_CODES = (
 
 _HINTS = {
     errno.ENOSPC: "Free some space and run the same command again.",
+    errno.EDQUOT: "Free some space and run the same command again.",
     errno.EACCES: "Check the permissions, or choose another place.",
     errno.EROFS: "Choose a place that can be written to.",
     errno.EPERM: "Check the permissions, or choose another place.",
@@ -34,7 +35,7 @@ _HINTS = {
 def _of_the_system(error: OSError) -> SsbsnError:
     where = f"{error.filename}: " if error.filename else ""
     hint = _HINTS.get(error.errno or 0, "Check the path and the disk it is on.")
-    return SsbsnError(f"{where}{error.strerror or error}", hint)
+    return SsbsnError(f"{where}{error.strerror or error}.", hint)
 
 
 def explain(error: Exception) -> tuple[int, SsbsnError]:
@@ -45,7 +46,7 @@ def explain(error: Exception) -> tuple[int, SsbsnError]:
     explained: SsbsnError
     match error:
         case OptionError():
-            code, explained = _USAGE, error
+            code, explained = USAGE, error
         case DeviceError() | WeightsError():
             code, explained = UNAVAILABLE, error
         case SsbsnError():

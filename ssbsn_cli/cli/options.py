@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -104,17 +104,36 @@ def _make_settings(
 SettingsOptions = Annotated[Settings, _make_settings]
 
 
+def _parse_format(text: str) -> str:
+    """Return the format with a name or an extension, such as jpg."""
+    from ssbsn_cli.core.imaging.formats import CODECS
+
+    word = text.lower().removeprefix(".")
+    for codec in CODECS.values():
+        if codec.encode and (word == codec.name or f".{word}" in codec.extensions):
+            return codec.name
+    raise typer.BadParameter(f"{text!r} is none of {', '.join(get_args(FormatKind))}.")
+
+
 def _make_file_options(
     format: Annotated[
         FormatKind | None,
-        typer.Option(help="Format of the results; by default, their names decide."),
+        typer.Option(
+            parser=_parse_format,
+            metavar=f"[{'|'.join(get_args(FormatKind))}]",
+            help="Format of the results; by default, their names decide.",
+        ),
     ] = None,
     quality: Annotated[
         int,
         typer.Option(min=1, max=100, help="Quality of JPEG, WebP, HEIC, AVIF and JPEG XL results."),
     ] = 95,
     strip_metadata: Annotated[
-        bool, typer.Option("--strip-metadata", help="Leave out EXIF, XMP, ICC and the like.")
+        bool,
+        typer.Option(
+            "--strip-metadata",
+            help="Leave out EXIF, GPS, XMP and the like; keep only the colour space.",
+        ),
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace existing files, even the photo itself.")
@@ -128,7 +147,7 @@ def _make_file_options(
         ),
     ] = False,
     keep_time: Annotated[
-        bool, typer.Option("--keep-time", help="Give results the photos' time of change.")
+        bool, typer.Option("--keep-time", help="Give results the photos' modification time.")
     ] = False,
     max_pixels: MaxPixelsOption = None,
     raw_space: Annotated[

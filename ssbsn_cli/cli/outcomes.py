@@ -50,7 +50,7 @@ def find_possible(
 
     for job in jobs:
         try:
-            if not (files.skip_existing and job.target and job.target.exists()):
+            if job.is_in_place or not (files.skip_existing and job.target and job.target.exists()):
                 refuse_places(job, files)
         except (ImageError, OSError) as error:
             counts["failed"] += 1

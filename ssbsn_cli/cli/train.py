@@ -60,11 +60,11 @@ def train(
         Path | None,
         typer.Option(metavar="DIR", help="Pairs of noisy and clean photos to score on."),
     ] = None,
-    steps: Annotated[int | None, _length(help="Steps.")] = None,
+    steps: Annotated[int | None, _length(help="Number of steps.")] = None,
     epochs: Annotated[
         float | None, _length(help="Epochs: a crop per 384x384 pixels of data.")
     ] = None,
-    max_minutes: Annotated[float | None, _length(help="Minutes.")] = None,
+    max_minutes: Annotated[float | None, _length(help="Minutes to train for.")] = None,
     batch_size: Annotated[int | None, _changes(help="Crops per step.")] = None,
     crop: Annotated[int | None, _changes(help="Side of the crops, a multiple of pd_a.")] = None,
     lr: Annotated[float | None, _changes(help="Highest learning rate.")] = None,

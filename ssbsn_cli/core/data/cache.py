@@ -27,6 +27,7 @@ from ssbsn_cli.core.data.store import (
     write_index,
 )
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.imaging.formats import CODECS
 from ssbsn_cli.core.runtime.storage import locked
 from ssbsn_cli.core.runtime.temporary import temporary_folder
 from ssbsn_cli.core.types import Notify, count_of
@@ -35,7 +36,7 @@ _ALIGNMENT = 64
 _SECONDS_BETWEEN_NOTES = 10.0
 _WINDOWS_SEED = 1
 # Before decoding, the sizes of files serve as estimates of the sizes of pixels.
-_LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".heic", ".heif", ".avif", ".jxl")
+_LOSSY = {end for codec in CODECS.values() if codec.lossy for end in codec.extensions}
 _LOSSY_GAIN = 8
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.imaging import is_photo_name
+from ssbsn_cli.core.imaging.names import without_results
 
 # Only the last two patterns are anchored at their ends: the names of cropped or denoised copies of
 # a clean photo start with its name, and these copies are clean, too.
@@ -70,7 +71,7 @@ def find_photos(path: Path) -> NoisyPhotos:
     path : Path
         A directory, which is searched recursively except for hidden files: SIDD Medium, NIND, DND
         or AP-BSN's ``dataset/prep``, or any part of one of them. In any other directory, every
-        photograph counts as noisy. So does a single file, whatever its name.
+        photograph counts as noisy, except for results beside it. So does a single file.
 
     Returns
     -------
@@ -172,7 +173,7 @@ def _noisy(kind: str, files: Sequence[Path]) -> list[Path]:
         return [file for file in files if file.parent.name == "RN"]
     if kind == "nind":
         return sorted(file for _, noisy in _nind_scenes(files) for file in noisy)
-    return list(files)
+    return without_results(files)
 
 
 def _nind_scenes(files: Sequence[Path]) -> list[tuple[list[Path], list[Path]]]:

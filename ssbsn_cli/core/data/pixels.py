@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.errors import ImageError, OptionError
+from ssbsn_cli.core.errors import ImageError, OptionError, how_to_install
 from ssbsn_cli.core.imaging import read_photo
 from ssbsn_cli.core.imaging.adjust import convert_depth, straighten_alpha
 from ssbsn_cli.core.runtime.process import silenced_libraries
@@ -55,7 +55,7 @@ def import_h5py(path: Path) -> Any:
     except ImportError as error:
         raise OptionError(
             f"{path} is a MATLAB file, and h5py, which reads those, is not installed.",
-            "Install it with: pip install 'ssbsn[dnd]'",
+            how_to_install("dnd"),
         ) from error
 
 

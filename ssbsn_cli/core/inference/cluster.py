@@ -200,7 +200,7 @@ class _Dispatch:
 
 def _killer(job: Job, times: int) -> ImageError:
     return ImageError(
-        f"{job.source} cannot be denoised: {count_of(times, 'worker')} ended while at it.",
+        f"{job.source} cannot be denoised: {count_of(times, 'worker')} died while denoising it.",
         "It may need more memory than a worker has: try it alone, without --cluster.",
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssbsn_cli.core.errors import DeviceError, OptionError
+from ssbsn_cli.core.errors import DeviceError, OptionError, how_to_install
 from ssbsn_cli.core.inference.settings import ALL_GPUS, whole_number
 from ssbsn_cli.core.runtime.storage import parse_json
 
@@ -58,9 +58,7 @@ def connect(address: str, device: str) -> Iterator[Client]:
         from distributed import Client, Security
         from distributed.comm import get_address_host_port
     except ModuleNotFoundError as error:
-        raise OptionError(
-            "Clusters need another package.", 'Install it with pip install "ssbsn[cluster]".'
-        ) from error
+        raise OptionError("Clusters need another package.", how_to_install("cluster")) from error
     # Everything important is raised as an exception.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     number = count_workers_here(address)

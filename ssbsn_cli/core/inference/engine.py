@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -57,6 +58,7 @@ class Engine:
         self.current = self.tiling
         self._noise: NoiseSpectrum | None = None
         self._pixels = 0
+        self._shrinking = threading.Lock()
 
     def run(self, image: Pixels, out: Pixels, progress: Progress = lambda _done, _of: None) -> None:
         """Denoise an image in memory into `out`, which may be `image` itself; see `stream`."""
@@ -191,10 +193,11 @@ class Engine:
         if device.type == "cuda":
             torch.cuda.empty_cache()
         # If several tiles run out of memory at once, only one reports it.
-        if self.current.tile != side:
-            overlap = min(self.current.overlap, side // 2)
-            self.current = replace(self.current, tile=side, overlap=overlap)
-            self.notify(f"Out of memory on {device}: going on with tiles of {side} pixels.")
+        with self._shrinking:
+            if not self.current.tile or side < self.current.tile:
+                overlap = min(self.current.overlap, side // 2)
+                self.current = replace(self.current, tile=side, overlap=overlap)
+                self.notify(f"Out of memory on {device}: going on with tiles of {side} pixels.")
         return self._split(tile, seed)
 
     def _split(self, tile: NDArray[np.float32], seed: int) -> NDArray[np.float32]:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.imaging import is_photo_name
+from ssbsn_cli.core.imaging.names import is_photo
 
 STREAM = "-"
-# Goes between the stem and the extension of results in the folders of their photos.
-DEFAULT_SUFFIX = "_denoised"
 # How many bytes of a list are read at once, and of how many folders the names are remembered.
 _CHUNK = 1 << 16
 _FOLDERS = 8
@@ -48,16 +45,6 @@ class Found:
     is_special: bool = False
     is_listed: bool = False
     beside: Callable[[], Sequence[str]] = tuple
-
-    def alike(self, stem: str) -> list[str]:
-        """Return the names of the photos in its folder that have this stem."""
-        names, prefix = self.beside(), f"{stem}."
-        start = end = bisect_left(names, prefix)
-        while end < len(names) and names[end].startswith(prefix):
-            end += 1
-        return [
-            name for name in names[start:end] if split_name(name)[0] == stem and _is_photo(name)
-        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,25 +136,24 @@ class Finder:
             yield error
             return
         names.sort()
-        folders = photos = 0
         for name in names:
             path, is_unusual = os.path.join(root, name), name in unusual
             if is_unusual and os.path.isdir(path):
-                folders += 1
-                if self.recursive and os.path.islink(path):
+                if self._is_skipped(path):
+                    continue
+                if not self.recursive:
+                    yield PassedOver(Path(path), "a folder; --recursive goes into it")
+                elif os.path.islink(path):
                     yield PassedOver(Path(path), "a link to a folder; name it to go into it")
-                elif self.recursive and not self._is_skipped(path):
+                else:
                     yield path, os.path.join(below, name)
-            elif not _is_photo(name):
+            elif not is_photo(name):
                 yield PassedOver(Path(path), "not a photo by its name")
             elif is_unusual and is_special(path):
                 yield PassedOver(Path(path), "not a regular file")
             else:
-                photos += 1
                 # Anything that is neither a file nor a folder nor special is a link.
                 yield Found(path, below, is_unusual, beside=lambda: names)
-        if folders and not photos and not self.recursive:
-            yield PassedOver(Path(root), "it holds only folders; --recursive goes into them")
 
     def _is_skipped(self, path: str) -> bool:
         try:
@@ -182,21 +168,6 @@ def _names_in(folder: str) -> list[str]:
         return sorted(os.listdir(folder or os.curdir))
     except OSError:
         return []
-
-
-def split_name(name: str) -> tuple[str, str]:
-    """Return the stem and the extension of a file's name, as `pathlib` defines them."""
-    stem, extension = os.path.splitext(name)
-    return (stem, extension) if extension != "." else (name, "")
-
-
-def _is_photo(name: str) -> bool:
-    return not name.startswith(".") and _is_photo_extension(split_name(name)[1])
-
-
-@cache
-def _is_photo_extension(extension: str) -> bool:
-    return is_photo_name(f"photo{extension}")
 
 
 def is_special(path: str) -> bool:

@@ -50,9 +50,17 @@ class Job:
         return [path for path in (self.target, self.comparison) if path is not None]
 
     @property
+    def is_in_place(self) -> bool:
+        """Whether the result would replace the photo."""
+        if not (self.source and self.target and self.source.exists() and self.target.exists()):
+            return False
+        return self.source.samefile(self.target)
+
+    @property
     def is_done(self) -> bool:
-        """Whether all files that the job writes exist."""
-        return bool(self.written) and all(map(os.path.exists, self.written))
+        """Whether all files that the job writes exist, and the result is not the photo itself."""
+        exist = bool(self.written) and all(map(os.path.exists, self.written))
+        return exist and not self.is_in_place
 
     @property
     def skipped(self) -> dict[str, Any]:
@@ -211,10 +219,11 @@ class Plan:
         self._read |= read
         for path, file in written:
             if file in self._written:
+                other = "its comparison" if self._written[file] == photo else "another photo"
                 raise OptionError(
                     f"{path} would be written twice, for {source or 'standard input'} and for "
-                    "another photo.",
-                    "Name different outputs, or use two commands.",
+                    f"{other}.",
+                    "Name different outputs, or use two commands. --recursive keeps subfolders.",
                 )
             self._written[file] = photo
             if file in self._read and not (file == photo and path == target):

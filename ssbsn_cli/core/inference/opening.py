@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from ssbsn_cli.core.imaging import (
     write_photo,
 )
 from ssbsn_cli.core.imaging.compare import Comparison
-from ssbsn_cli.core.imaging.photo import Pixels
+from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
 from ssbsn_cli.core.imaging.tiff_stream import TiffImage, open_large_tiff
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import FileOptions
@@ -157,7 +159,7 @@ def _claim(job: Job) -> bool:
 
 def _open(job: Job, options: FileOptions) -> Opened | TiffImage | dict[str, Any]:
     _refuse_links(job)
-    if options.skip_existing and job.target and job.target.exists():
+    if options.skip_existing and job.target and job.target.exists() and not job.is_in_place:
         return _compare_existing(job, options)
     refuse_existing(job, options)
     format = options.format or _format_of_target(job.target)
@@ -235,18 +237,31 @@ def _compare_existing(job: Job, options: FileOptions) -> dict[str, Any]:
     """Draw the missing comparison of an existing result; an interruption can cause this state."""
     assert job.target
     assert job.comparison
-    before = _read(job, options)
-    after = read_photo(job.target, max_pixels=options.max_pixels)
-    if before.color.shape != after.color.shape:
-        raise ImageError(
-            f"{job.target} cannot be compared with its photo: their sizes differ.",
-            "Use --overwrite to make it anew.",
-        )
-    comparison = Comparison(before.color.shape)
-    comparison.add_before(before.color)
-    comparison.add_after(after.color)
-    write_comparison(comparison.picture(), before.metadata, job.comparison)
+    result = partial(read_photo, job.target, max_pixels=options.max_pixels)
+    with ExitStack() as stack:
+        before, metadata = _pixels_of(job.source, lambda: _read(job, options), stack)
+        after, _ = _pixels_of(job.target, result, stack)
+        if before.shape != after.shape:
+            raise ImageError(
+                f"{job.target} cannot be compared with its photo: their sizes differ.",
+                "Use --overwrite to make it anew.",
+            )
+        comparison = Comparison(before.shape)
+        for rows in pixel_rows(before):
+            comparison.add_before(before[rows, :])
+            comparison.add_after(after[rows, :])
+    write_comparison(comparison.picture(), metadata, job.comparison)
     return {**job.skipped, "comparison": str(job.comparison)}
+
+
+def _pixels_of(
+    path: Path | None, read: Callable[[], Photo], stack: ExitStack
+) -> tuple[Image, Metadata]:
+    """Open a photo for reading by rows if it is a large TIFF; otherwise, read it."""
+    if path and (large := open_large_tiff(path)):
+        return stack.enter_context(large), large.metadata
+    photo = read()
+    return photo.color, photo.metadata
 
 
 def write_comparison(

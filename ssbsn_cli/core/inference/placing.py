@@ -10,10 +10,15 @@ from pathlib import Path
 
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging import format_of_path, is_photo_name, result_extension
-from ssbsn_cli.core.inference.finding import DEFAULT_SUFFIX, STREAM, Found, is_special, split_name
+from ssbsn_cli.core.imaging.names import (
+    COMPARE_SUFFIX,
+    DEFAULT_SUFFIX,
+    alike,
+    result_ending,
+    split_name,
+)
+from ssbsn_cli.core.inference.finding import STREAM, Found, is_special
 from ssbsn_cli.core.runtime.storage import refuse_output
-
-_COMPARE_SUFFIX = "_compare"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +115,7 @@ class Placing:
         if not self._compare_into:
             return self._compare_file
         name = os.path.basename(source) if source else "stdin"
-        return os.path.join(self._compare_into, below, f"{name}{_COMPARE_SUFFIX}.png")
+        return os.path.join(self._compare_into, below, f"{name}{COMPARE_SUFFIX}.png")
 
     def needs_extension(self, found: Found) -> bool:
         """Return whether another photo in the folder would get a result of the same name.
@@ -124,19 +129,14 @@ class Placing:
         result = self._name(name, False)
         return any(
             other != name and self._name(other, False) == result
-            for other in found.alike(split_name(name)[0])
+            for other in alike(split_name(name)[0], found.beside())
         )
 
     def is_result(self, found: Found) -> str | None:
         """Return the suffix that marks a photo as the result of another one, if it is one."""
-        stem = split_name(os.path.basename(found.path))[0] if found.path else ""
-        for ending in {self.suffix, DEFAULT_SUFFIX, _COMPARE_SUFFIX} - {""}:
-            rest = stem.removesuffix(ending)
-            others = found.alike(rest) if ending != _COMPARE_SUFFIX else []
-            # The rest may be a photo's whole name, with its extension.
-            if rest not in ("", stem) and (others or rest in found.alike(split_name(rest)[0])):
-                return ending
-        return None
+        if found.path is None:
+            return None
+        return result_ending(os.path.basename(found.path), found.beside(), self.suffix)
 
     def _name(self, name: str, keep_extension: bool) -> str:
         stem, extension = split_name(name)
@@ -165,6 +165,11 @@ def _check_file(path: Path, format: str | None) -> None:
     except ImageError as error:
         if format:
             return
+        if not path.suffix:
+            raise OptionError(
+                f"{path} is not a folder, and its name does not say how to write a file.",
+                f"Write {path}/ to make a folder, or add an extension such as .png.",
+            ) from None
         raise OptionError(str(error), error.hint) from None
     if format and format != by_name:
         raise OptionError(

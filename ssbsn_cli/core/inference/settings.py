@@ -143,7 +143,7 @@ class FileOptions:
     skip_existing : bool
         Whether to skip photos whose result exists, or that another process is working on.
     strip_metadata : bool
-        Whether to leave out EXIF, XMP, ICC and all other metadata.
+        Whether to leave out all metadata but the colour space.
     keep_time : bool
         Whether results get the modification times of their photos.
     max_pixels : int, optional
