@@ -168,6 +168,7 @@ REFUSALS = {
     "unknown data set": (("--dataset", "sid-val"), "sidd-val", 2),
     "no data": (("--dataset", "sidd-val"), "ValidationGtBlocksSrgb.mat", 2),
     "unknown baseline": (("--dataset", "demo", "--baseline", "nml"), "nlm", 2),
+    "all and some": (("--dataset", "demo", "--baseline", "all", "--baseline", "nlm"), "all", 2),
     "unknown weights": (("--dataset", "demo", "--weights", "x"), "no weights", 3),
     "unknown metric": (("--dataset", "demo", "--metric", "psn"), "psnr", 2),
     "limit": (("--dataset", "demo", "--limit", "0"), "limit", 2),
@@ -270,9 +271,11 @@ def test_a_submission_to_dnd_holds_every_crop(run, tmp_path):
     root = tmp_path / "dnd_2017"
     boxes = [[1, 1, 8 + (i % 3), 8] for i in range(20)]
     image = write_dnd(root, boxes)
-    options = ("--dataset", "dnd", "--data", root, "--submission", tmp_path / "dnd")
+    # An interrupted run leaves the folder behind.
+    (tmp_path / "dnd.v2").mkdir()
+    options = ("--dataset", "dnd", "--data", root, "--submission", tmp_path / "dnd.v2")
     run(*options, "--weights", "tiny.pth", "--strength", 0)
-    assert len(list((tmp_path / "dnd" / "crops").iterdir())) == 1000
-    for crops in read_dnd_submission(tmp_path / "dnd" / "bundled"):
+    assert len(list((tmp_path / "dnd.v2" / "crops").iterdir())) == 1000
+    for crops in read_dnd_submission(tmp_path / "dnd.v2" / "bundled"):
         for crop, (_, _, bottom, right) in zip(crops, boxes, strict=True):
             np.testing.assert_allclose(crop, image[:bottom, :right], atol=1e-6)

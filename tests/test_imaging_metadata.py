@@ -137,8 +137,8 @@ def test_png_of_every_kind_holds_metadata(dtype: str, channels: int) -> None:
 def test_metadata_can_be_left_out(format: str) -> None:
     photo = Photo(picture(), Metadata(exif_block(), XMP % 1, RGB_PROFILE))
     data = encode_photo(photo, format, strip_metadata=True)
-    assert read_photo(data).metadata.icc == b""
-    assert read_photo(data).metadata.xmp == b""
+    without = encode_photo(replace(photo, metadata=Metadata(icc=RGB_PROFILE)), format)
+    assert read_photo(data).metadata == read_photo(without).metadata
     assert b"Maker" not in data
 
 

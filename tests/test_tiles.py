@@ -214,6 +214,7 @@ class Small(Local):
         torch.OutOfMemoryError("CUDA out of memory"),
         MemoryError(),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
     ],
 )
 @pytest.mark.parametrize("tile", [0, 128])

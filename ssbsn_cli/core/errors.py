@@ -8,6 +8,11 @@ line prints both and chooses the exit code by class; Python callers catch `Ssbsn
 from __future__ import annotations
 
 
+def how_to_install(extra: str) -> str:
+    """Return the sentence that says how to install one of this package's extras."""
+    return f'Install it with pip install "ssbsn[{extra}]".'
+
+
 class SsbsnError(Exception):
     """Base of the errors that this package raises on purpose.
 
@@ -25,7 +30,7 @@ class SsbsnError(Exception):
 
 
 class ImageError(SsbsnError):
-    """A photograph cannot be read, converted or written."""
+    """A photograph cannot be read, converted or written, or another result cannot be written."""
 
 
 class OptionError(SsbsnError):

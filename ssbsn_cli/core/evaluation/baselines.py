@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from skimage.color import rgb2ycbcr
 from skimage.restoration import denoise_tv_chambolle, denoise_wavelet
 
-from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.errors import OptionError, how_to_install
 from ssbsn_cli.core.evaluation.methods import LEAST_DETAIL, Classical, Floats, estimate_sigmas
 from ssbsn_cli.core.types import from_unit, to_unit
 from ssbsn_cli.core.weights.registry import suggest
@@ -187,8 +187,7 @@ class _Bm3d(Classical):
             raise OptionError(
                 "The baseline bm3d needs the package bm3d, which is not installed or does not "
                 "load.",
-                "Install it with: pip install 'ssbsn[bm3d]' (its licence is for non-commercial "
-                "use only).",
+                f"{how_to_install('bm3d')} Its licence is for non-commercial use only.",
             ) from error
         self.constants = {
             "profile": "np",

@@ -66,13 +66,16 @@ class EvaluationRequest:
     def __post_init__(self) -> None:
         if NO_WEIGHTS in self.weights and len(self.weights) > 1:
             raise OptionError("--weights none excludes all other weights.", "Drop one.")
+        if ALL_BASELINES in self.baselines and len(set(self.baselines)) > 1:
+            raise OptionError("--baseline all includes all others.", "Drop the others.")
         # Added noise needs the seed, too.
         if NO_WEIGHTS in self.weights and self.settings != Settings(seed=self.settings.seed):
             raise OptionError(
                 "No option of networks affects --weights none.", "Drop them, or name weights."
             )
         files = [path for path in (self.csv, self.report) if path]
-        if self.submission and self.submission.suffix:
+        # The name of a folder, which some submissions are, may have a dot.
+        if self.submission and self.submission.suffix and not self.submission.is_dir():
             files.append(self.submission)
         # Refuse these before hours are spent on their contents.
         for path in files:

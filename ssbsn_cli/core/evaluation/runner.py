@@ -118,7 +118,7 @@ def _find_submission(request: EvaluationRequest, methods: int) -> Submission | N
 
 def _open_baselines(names: Sequence[str], warn: Notify) -> list[Classical]:
     if ALL_BASELINES not in names:
-        return [open_baseline(name) for name in dict.fromkeys(names) if name != NOISY]
+        return [open_baseline(name) for name in dict.fromkeys(names)]
     opened = []
     for name in BASELINES:
         try:

@@ -179,6 +179,7 @@ AVIF = Codec(
     name="avif",
     label="AVIF",
     extensions=(".avif",),
+    lossy=True,
     dtypes=("uint8", "uint16"),
     matches=lambda head: codec_of_brands(head) == "avif",
     decode=_decode,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import BinaryIO
 
+from ssbsn_cli.core.errors import how_to_install
 from ssbsn_cli.core.imaging.photo import Alpha, Photo
 
 # Any number of bytes.
@@ -44,6 +45,8 @@ class Codec:
         gets no others. Without ``resolution`` or ``cicp``, it gets them as EXIF and as a profile.
     grey : bool
         Whether it holds grey pixels with one channel, and not only as RGB.
+    lossy : bool
+        Whether most files are far smaller than lossless ones.
     moves_exif : bool
         Whether the contents of EXIF blocks are moved, which some maker notes do not survive.
     measure : callable, optional
@@ -66,6 +69,7 @@ class Codec:
         default_factory=lambda: dict.fromkeys(("exif", "xmp", "icc"), UNLIMITED)
     )
     grey: bool = True
+    lossy: bool = False
     moves_exif: bool = False
     measure: Callable[[BinaryIO], tuple[int, int]] | None = None
     modules: tuple[str, ...] = ()
@@ -79,7 +83,7 @@ class Codec:
     @property
     def how_to_install(self) -> str:
         """The sentence that says how to install the packages that it needs."""
-        return f'Install it with pip install "ssbsn[{self.extra}]".'
+        return how_to_install(self.extra)
 
 
 class Refusal(Exception):  # noqa: N818 - a decoder's answer, not an error that users meet

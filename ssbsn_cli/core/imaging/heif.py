@@ -182,6 +182,7 @@ HEIC = Codec(
     name="heic",
     label="HEIC",
     extensions=(".heic", ".heif", ".hif"),
+    lossy=True,
     dtypes=("uint8", "uint16"),
     matches=lambda head: codec_of_brands(head) == "heic",
     decode=_decode,

@@ -159,6 +159,7 @@ JPEG = Codec(
     name="jpeg",
     label="JPEG",
     extensions=(".jpg", ".jpeg", ".jpe", ".jfif"),
+    lossy=True,
     dtypes=("uint8",),
     matches=lambda head: head.startswith(b"\xff\xd8\xff"),
     decode=_decode,

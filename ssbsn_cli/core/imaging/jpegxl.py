@@ -208,6 +208,7 @@ JXL = Codec(
     name="jxl",
     label="JPEG XL",
     extensions=(".jxl",),
+    lossy=True,
     dtypes=("uint8", "uint16", "float16", "float32"),
     matches=lambda head: head.startswith((CODESTREAM, _CONTAINER)),
     decode=_decode,

@@ -133,6 +133,7 @@ WEBP = Codec(
     name="webp",
     label="WebP",
     extensions=(".webp",),
+    lossy=True,
     dtypes=("uint8",),
     matches=lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP",
     decode=_decode_webp,

@@ -40,7 +40,7 @@ def write_photo(
     overwrite : bool
         Whether an existing file may be replaced.
     strip_metadata : bool
-        Whether to leave out EXIF, XMP and the colour profile.
+        Whether to leave out EXIF, XMP and the like. The colour space is kept.
 
     Raises
     ------
@@ -125,9 +125,9 @@ def check_writable(photo: Photo, format: str, quality: int, name: str) -> None:
 
 
 def list_losses(photo: Photo, format: str, strip_metadata: bool = False) -> tuple[str, ...]:
-    """Return which contents of the photo's own file a result in a format would lack.
+    """Return which contents of a photo a file in a format would lack.
 
-    For example "EXIF" or "the gain map for HDR displays"; `photo` is as it was read.
+    For example "EXIF" or "the gain map for HDR displays".
     """
     lost = list(_kept(photo.metadata, format, photo.pixels.shape[2], strip_metadata).lost)
     clips = photo.pixels.dtype.kind == "f" and stored_dtype(photo, format).kind != "f"
@@ -152,7 +152,8 @@ def _goes_beyond(color: Pixels) -> bool:
 
 def _kept(metadata: Metadata, format: str, channels: int, strip_metadata: bool) -> Metadata:
     if strip_metadata:
-        return Metadata(lost=metadata.lost)
+        # Without its colour space, the photo would look different.
+        metadata = Metadata(icc=metadata.icc, cicp=metadata.cicp, lost=metadata.lost)
     return keep_metadata(metadata, CODECS[format], channels)
 
 

@@ -58,7 +58,8 @@ class Conv2d(nn.Conv2d):
             # oneDNN, too, only says that it failed.
             with contextlib.suppress(RuntimeError):
                 return fused_convolution(x, weight, self.bias, how, relu=relu, plus=plus)
-        return _finish(self._conv_forward(x, weight, self.bias), relu, plus)
+        x = F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return _finish(x, relu, plus)
 
 
 class Layers(nn.Sequential):

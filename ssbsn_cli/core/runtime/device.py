@@ -18,6 +18,13 @@ from ssbsn_cli.core.types import PrecisionKind
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _UNKNOWN_FREE_MEMORY = 2 << 30
+# Of the CPU's allocator, and of that of Apple's GPUs.
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "Invalid buffer size",
+)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -102,9 +109,9 @@ def free_memory(device: torch.device) -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that memory ran out."""
-    # On the CPU, PyTorch reports it as a plain RuntimeError.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        "can't allocate memory" in str(error) or "not enough memory" in str(error)
+    # Except for CUDA, PyTorch reports it as a plain RuntimeError.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        message in str(error) for message in _OUT_OF_MEMORY
     )
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.errors import OptionError, how_to_install
 from ssbsn_cli.core.runtime.storage import parse_json
 
 
@@ -128,7 +128,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         return []
     except OSError as error:
         raise OptionError(
-            f"{path}: cannot be read: {error.strerror}", "Check the path and its permissions."
+            f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions."
         ) from None
     kept: list[dict[str, Any]] = []
     for line in content.split(b"\n"):
@@ -185,7 +185,7 @@ class TensorBoardLog:
         except ImportError:
             raise OptionError(
                 "TensorBoard is not installed.",
-                "Install it with pip install 'ssbsn[tensorboard]', or leave --tensorboard out.",
+                f"{how_to_install('tensorboard')} Or leave --tensorboard out.",
             ) from None
         self._make_writer = partial(SummaryWriter, str(directory))
         self._writer: Any = None

@@ -116,8 +116,8 @@ class Trainer:
     def _diverged(self, what: str, value: float) -> DivergedError:
         return DivergedError(
             f"The {what} is {value}{self._last_checkpoint()}.",
-            "Start another run from it with --init, and with a lower --lr, "
-            "--set optimizer.gradient_clip=1 or --precision fp32.",
+            "Start another run with a lower --lr, --set optimizer.gradient_clip=1 or --precision "
+            "fp32; --init names the weights to start from.",
         )
 
     def _last_checkpoint(self) -> str:
@@ -153,7 +153,8 @@ class Trainer:
         if not math.isfinite(score.rating):
             raise self._diverged(f"validation after step {self.learner.step}", score.rating)
         try:
-            self.recorder.save(self.learner.state(self.seconds), network, score, picture)
+            with self._explained():
+                self.recorder.save(self.learner.state(self.seconds), network, score, picture)
         except OSError as error:
             failed = f"A checkpoint could not be written: {error.strerror or error}"
             if needed:

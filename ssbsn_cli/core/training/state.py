@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class TrainingState:
     def save(self, path: Path) -> None:
         """Write the state atomically; an existing one stays until then."""
         buffer = io.BytesIO()
-        torch.save({"version": _VERSION, **asdict(self)}, buffer)
+        torch.save({"version": _VERSION, **vars(self)}, buffer)
         write_atomically(path, buffer.getvalue())
 
 

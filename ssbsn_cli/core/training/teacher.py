@@ -55,7 +55,7 @@ def teach(
     key = short_digest((teacher.digest, distill.refine, parts.side, keys))
     folder = directory / f"taught-{key}"
     crops = CropSampler(caches, shares, parts.side, Batching(1, _SEED))
-    wait = f"Waiting for another process that lets a teacher work in {directory}."
+    wait = f"Waiting for another process, whose teacher writes to {directory}."
     with locked(directory, lambda: notify(wait)):
         for each in (folder, folder / "noisy", folder / "clean"):
             if each.is_symlink():
@@ -67,7 +67,7 @@ def teach(
         missing = [n for n in range(parts.count) if not _place(folder, "clean", n).exists()]
         if not missing:
             count = count_of(parts.count, "part")
-            notify(f"Reused what {distill.teacher} made of {count} of the photos.")
+            notify(f"Reused {distill.teacher}'s results for {count} of the photos.")
             return folder
         count = count_of(len(missing), "part")
         notify(f"{distill.teacher} denoises {count} of the photos into {folder}.")

@@ -90,7 +90,7 @@ def draw_ahead(draw: Batches, first: int, workers: int) -> Generator[Batch]:
         except BrokenProcessPool:
             raise SsbsnError(
                 "A process that draws crops is gone; there may be too little memory for all.",
-                "Start the same command with --resume and fewer --set training.workers.",
+                "Start the same command with --resume and fewer workers: --set training.workers=1.",
             ) from None
 
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from ssbsn_cli.core.errors import OptionError, SsbsnError
+from ssbsn_cli.core.errors import OptionError, SsbsnError, WeightsError
 from ssbsn_cli.core.evaluation.datasets import added_noise, dnd, photo_files, sidd
 from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result
@@ -148,10 +148,8 @@ def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
     ------
     OptionError
         It has no stable public address.
-    WeightsError
-        A file cannot be downloaded. Those before it are kept.
     SsbsnError
-        A file has a wrong digest, or cannot be written.
+        A file cannot be downloaded or written, or has a wrong digest. Those before it are kept.
     """
     needs, known = _find(name).needs, addresses()
     if name not in known:
@@ -178,6 +176,8 @@ def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
                         f"See {address.page}; if the file changed, give your own with --data.",
                     )
                 move_into_place(new, place)
+    except WeightsError as error:
+        raise SsbsnError(str(error), error.hint) from None
     except OSError as error:
         raise SsbsnError(
             f"{home}: {error.strerror or error}.",

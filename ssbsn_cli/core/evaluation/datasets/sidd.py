@@ -115,7 +115,9 @@ def _damaged(path: Path, needs: str) -> OptionError:
 
 
 def check_submission(path: Path) -> None:
-    """Raise an OptionError if a name does not imply a format."""
+    """Raise an OptionError if a submission cannot be a file, or its name implies no format."""
+    if path.is_dir():
+        raise OptionError(f"{path} is a folder.", "Name a file in it.")
     if path.suffix.lower() not in (".csv", ".mat"):
         raise OptionError(
             f"The name {path} does not say which format the submission should have.",
