@@ -69,5 +69,5 @@ def test_what_is_not_installed_fails_alone(card: Path, monkeypatch: pytest.Monke
     assert 'pip install "ssbsn[formats]"' in refused.stderr
     formats = json.loads(ssbsn("info", "--json").stdout)["formats"]
     assert "JPEG" in formats
-    assert 'HEIC: not installed, needs pip install "ssbsn[heif]"' in formats
+    assert 'HEIC: not installed. Install it with pip install "ssbsn[heif]".' in formats
     assert any("camera raw" in line and "ssbsn[raw]" in line for line in formats)

@@ -109,10 +109,9 @@ def _name(job: Job) -> str:
 def _show(out: Output, job: Job, result: dict[str, Any]) -> None:
     """Report the outcome of a photo."""
     out.record(result)
-    if "comparison" in result:
-        out.say(f"{job.target} exists, and {job.comparison} was drawn from it")
-    elif "skipped" in result:
-        out.say(f"{job.target} exists, skipped")
+    if "skipped" in result:
+        drawn = f"and {job.comparison} was drawn from it" if "comparison" in result else "skipped"
+        out.say(f"{job.target} exists, {drawn}")
     else:
         megapixels = result["width"] * result["height"] / 1e6
         out.say(

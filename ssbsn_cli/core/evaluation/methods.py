@@ -109,9 +109,6 @@ class Learned(Method):
             **self._denoiser.describe(),
             "compile": chosen.compile,
             "refine_passes": chosen.refine_passes,
-            "ensemble": chosen.ensemble,
-            "strength": chosen.strength,
-            "seed": chosen.seed,
         }
 
     def settings_for(self, height: int, width: int) -> Mapping[str, Any]:

@@ -216,6 +216,9 @@ class Denoiser:
             "detail": self.detail,
             "tile": self.tile,
             "overlap": self._engine.current.overlap,
+            "ensemble": self.settings.ensemble,
+            "strength": self.settings.strength,
+            "seed": self.settings.seed,
         }
 
 

@@ -239,6 +239,7 @@ def _describe(job: Job, shape: tuple[int, ...], dtype: str, lost: Sequence[str])
     return {
         "input": str(job.source or STREAM),
         "output": str(job.target or STREAM),
+        "comparison": str(job.comparison) if job.comparison else None,
         "width": width,
         "height": height,
         "channels": channels,

@@ -75,8 +75,8 @@ def _describe_format(codec: Codec) -> str:
     if not codec.extra:
         return what
     if codec.is_installed:
-        return f"{what}: by ssbsn[{codec.extra}]"
-    return f'{what}: not installed, needs pip install "ssbsn[{codec.extra}]"'
+        return f"{what}, from the extra {codec.extra}"
+    return f"{what}: not installed. {codec.how_to_install}"
 
 
 def _devices() -> list[torch.device]:
