@@ -236,7 +236,7 @@ def test_bm3d_that_is_not_installed_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "bm3d", None)
     with pytest.raises(OptionError, match="bm3d") as refusal:
         open_baseline("bm3d")
-    assert "pip install 'ssbsn[bm3d]'" in refusal.value.hint
+    assert 'pip install "ssbsn[bm3d]"' in refusal.value.hint
     assert "non-commercial" in refusal.value.hint
     for name in CHEAP:
         assert open_baseline(name).name == name

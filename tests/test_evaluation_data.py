@@ -311,7 +311,7 @@ def test_photos_of_dnd_that_hold_something_else_are_refused(dnd_files, key, stor
 def test_dnd_without_h5py_says_what_to_install(dnd_files, monkeypatch):
     _, root, _, _ = dnd_files
     monkeypatch.setitem(sys.modules, "h5py", None)
-    assert "pip install 'ssbsn[dnd]'" in refusal("dnd", [root], "h5py.* is not installed")
+    assert 'pip install "ssbsn[dnd]"' in refusal("dnd", [root], "h5py.* is not installed")
 
 
 # Photos

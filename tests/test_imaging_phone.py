@@ -369,11 +369,10 @@ def test_without_room_for_a_temporary_file_a_photo_is_not_called_damaged(
 ) -> None:
     data = encode_photo(Photo(smooth()), "jxl")
     monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
-    with pytest.raises(ImageError, match=r"needs a temporary file in /nonexistent") as caught:
-        read_photo(data)
-    assert "TMPDIR" in caught.value.hint
-    with pytest.raises(FileNotFoundError):
-        encode_photo(Photo(smooth()), "jxl")
+    for use in (lambda: read_photo(data), lambda: encode_photo(Photo(smooth()), "jxl")):
+        with pytest.raises(ImageError, match="temporary file for JPEG XL") as caught:
+            use()
+        assert "TMPDIR" in caught.value.hint
 
 
 def test_animations_are_refused() -> None:

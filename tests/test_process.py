@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -90,3 +91,22 @@ def test_a_code_page_without_a_character_is_no_error():
     command = [sys.executable, "-X", "utf8=0", "-c", BEGIN + code]
     result = subprocess.run(command, env={"PYTHONIOENCODING": "cp1252"}, capture_output=True)
     assert result.stdout == rb"\u043a\u044d\u0448" + b"\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes there are different")
+def test_a_pipe_that_is_empty_for_a_while_is_not_at_its_end():
+    code = (
+        "from ssbsn_cli.core.runtime.process import stdin; print(flush=True); "
+        "print(len(stdin().read()))"
+    )
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=reading, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        time.sleep(0.2)
+        os.write(writing, b"photo")
+        os.close(writing)
+        assert process.stdout.read() == b"5\n"
+    os.close(reading)

@@ -240,7 +240,7 @@ def test_tensorboard_is_asked_for_when_it_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(OptionError, match="TensorBoard is not installed") as caught:
         TensorBoardLog(tmp_path)
-    assert "pip install 'ssbsn[tensorboard]'" in caught.value.hint
+    assert 'pip install "ssbsn[tensorboard]"' in caught.value.hint
 
 
 def test_tensorboard_gets_the_numbers(tmp_path, monkeypatch):
@@ -465,6 +465,10 @@ def test_what_is_no_run_is_refused(tmp_path):
             write_report(path)
         assert caught.value.hint
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "round-1").mkdir()
+    (tmp_path / "round-1/config.toml").touch()
+    with pytest.raises(OptionError, match="still in its first round"):
+        write_report(tmp_path)
 
 
 def test_a_page_that_cannot_be_written_is_told(run):

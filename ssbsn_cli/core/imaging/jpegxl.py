@@ -12,6 +12,7 @@ from typing import BinaryIO
 import imagecodecs
 import numpy as np
 
+from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging.adjust import convert_depth, settle_upright
 from ssbsn_cli.core.imaging.boxes import build_box, read_boxes, strip_exif
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, Refusal, animation
@@ -109,8 +110,14 @@ def _curve(pixels: Pixels) -> Pixels:
 @contextmanager
 def _file() -> Iterator[Path]:
     """Yield the name of a temporary file, since OpenImageIO only reads and writes files."""
-    with tempfile.TemporaryDirectory(prefix="ssbsn-") as folder:
-        yield Path(folder) / "photo.jxl"
+    try:
+        with tempfile.TemporaryDirectory(prefix="ssbsn-") as folder:
+            yield Path(folder) / "photo.jxl"
+    except OSError as error:
+        raise ImageError(
+            f"A temporary file for JPEG XL cannot be written: {error.strerror}.",
+            "Make room in the folder for temporary files, or set TMPDIR to another folder.",
+        ) from error
 
 
 def _read_pixels(data: bytes) -> tuple[Pixels, bytes, bytes]:
@@ -119,16 +126,9 @@ def _read_pixels(data: bytes) -> tuple[Pixels, bytes, bytes]:
         if data.startswith(CODESTREAM):
             data = _FILE_TYPE + build_box(b"jxlc", data)
         data += build_box(b"free", bytes(_LEAST_BYTES))
-    try:
-        with _file() as path:
-            path.write_bytes(data)
-            return _load(path)
-    except OSError as error:
-        raise Refusal(
-            f"needs a temporary file in {tempfile.gettempdir()}, which cannot be written: "
-            f"{error.strerror}",
-            "Make room there, or set TMPDIR to another folder.",
-        ) from error
+    with _file() as path:
+        path.write_bytes(data)
+        return _load(path)
 
 
 def _load(path: Path) -> tuple[Pixels, bytes, bytes]:

@@ -89,13 +89,13 @@ def _read(stream: BinaryIO, name: str, max_pixels: int, raw_space: RawSpace) -> 
 
 @contextmanager
 def explained(name: str, label: str | None = None) -> Iterator[None]:
-    """Turn errors of decoders, except for MemoryError, into an error that names the file.
+    """Turn most errors of decoders into an error that names the file.
 
     The label is that of the file's format, if it is known already.
     """
     try:
         yield
-    except MemoryError:
+    except (MemoryError, ImageError):
         raise
     except Refusal as refusal:
         raise ImageError(f"{name} {refusal}.", refusal.hint) from refusal.__cause__

@@ -16,7 +16,7 @@ from ssbsn_cli.core.report.pages import encode, render, show
 from ssbsn_cli.core.report.photos import draw_noise
 from ssbsn_cli.core.report.plots import Curve, Point, plot_curves, smooth
 from ssbsn_cli.core.runtime.storage import parse_json, parse_toml, write_atomically
-from ssbsn_cli.core.training.log import read_metrics
+from ssbsn_cli.core.training.log import RunFiles, read_metrics
 from ssbsn_cli.core.types import count_of, spread
 
 _PICTURES = 8
@@ -36,8 +36,11 @@ def write_report(run: Path) -> Path:
     OptionError
         `run` is not a training run, or the page cannot be written.
     """
-    run_files = [run / "config.toml", run / "metrics.jsonl"]
-    if not any(file.is_file() for file in run_files):
+    files = RunFiles(run)
+    if not files.config.is_file() and not files.metrics.is_file():
+        first = files.round(1).directory
+        if files.started:
+            raise OptionError(f"{run} is still in its first round.", f"Name {first} instead.")
         wrong = (
             "has neither config.toml nor metrics.jsonl" if run.is_dir() else "is not a directory"
         )
@@ -45,7 +48,7 @@ def write_report(run: Path) -> Path:
             f"{run} is not a training run: it {wrong}.",
             "Give the directory that ssbsn train wrote.",
         )
-    records = read_metrics(run / "metrics.jsonl")
+    records = read_metrics(files.metrics)
     steps = [record for record in records if record["event"] == "step"]
     checks = [record for record in records if record["event"] == "validation"]
     page = render(
@@ -54,10 +57,10 @@ def write_report(run: Path) -> Path:
         progress=_progress(records, steps),
         scores=_scores(checks),
         charts=_charts(records, steps, checks),
-        pictures=_pictures(run, checks),
-        **_noise(run / "data.json"),
-        data=_data(run / "data.json"),
-        configuration=_configuration(run / "config.toml"),
+        pictures=_pictures(files.previews, checks),
+        **_noise(files.data),
+        data=_data(files.data),
+        configuration=_configuration(files.config),
     )
     path = run / "report.html"
     try:
@@ -152,11 +155,11 @@ def _charts(
     return [chart for chart in charts if chart]
 
 
-def _pictures(run: Path, checks: Sequence[Record]) -> list[tuple[str, str]]:
+def _pictures(previews: Path, checks: Sequence[Record]) -> list[tuple[str, str]]:
     """Return captions, and PNGs as base64."""
     # Only names count: a forged log must not put other files into the page.
     named = [
-        (record, run / "previews" / Path(picture).name)
+        (record, previews / Path(picture).name)
         for record in checks
         if isinstance(picture := record.get("picture"), str)
     ]

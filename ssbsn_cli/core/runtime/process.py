@@ -24,6 +24,10 @@ def stdin() -> BinaryIO:
     """Return standard input; raise OptionError if it is closed."""
     if sys.stdin is None:
         raise OptionError("Standard input is closed.", "Send a photo through a pipe.")
+    if sys.platform != "win32":
+        # A parent may have made the pipe non-blocking: reading would end whenever it is empty.
+        with contextlib.suppress(OSError):
+            os.set_blocking(sys.stdin.fileno(), True)
     return sys.stdin.buffer
 
 
