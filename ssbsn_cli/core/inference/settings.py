@@ -30,7 +30,8 @@ class Settings:
     Parameters
     ----------
     device : str
-        "auto", "cpu", "cuda", "cuda:N" or "mps". A device that is named must exist.
+        "auto", "cpu", "cuda", "cuda:N" or "mps". A device that is named must exist. A cluster also
+        takes `ALL_GPUS`.
     precision : {"auto", "fp32", "bf16", "fp16"}
         Precision of the network's weights and features. "auto" is the fastest one on the device
         that costs no visible quality.

@@ -76,7 +76,7 @@ class TrainingRequest:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs to find the same files, as values for JSON."""
+        """Return where everything comes from, as values for JSON; a resumed run needs most of it."""
         return {
             "init": self.init and _absolute(self.init),
             "denoiser": self.denoiser,
@@ -130,8 +130,9 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
     files = RunFiles(run)
     files.refuse_links()
     told: dict[str, Any] = {}
-    files = files if files.config.is_file() else files.round(1)
-    files.refuse_links()
+    if not files.config.is_file():
+        files = files.round(1)
+        files.refuse_links()
     if asked.resume and files.config.is_file():
         told = _recall(files, needed=not asked.data and not asked.pairs)
         if asked.config is None:
