@@ -64,6 +64,7 @@ def test_white_noise_is_found_as_strong_as_it_is(folder):
         assert np.median(inside) == pytest.approx(15, rel=0.15)
     for lags in noise["neighbours"].values():
         assert abs(lags[0]) < 0.15
+    assert "--weights photo-large" in found["finding"]
 
 
 def test_noise_that_is_stronger_in_texture_is_told_from_noise_that_is_not(folder):
@@ -86,7 +87,9 @@ def test_what_correlates_is_told_from_what_does_not(folder):
         return (12 * grey / grey.std())[..., None]
 
     save("photo.png", photo_with(blurred))
-    noise = facts("photo.png")[0]["noise"]
+    (found,) = facts("photo.png")
+    assert "--adapt" in found["finding"]
+    noise = found["noise"]
     assert noise["neighbours"]["horizontal"][0] == pytest.approx(0.66, abs=0.12)
     assert noise["neighbours"]["vertical"][0] == pytest.approx(0.66, abs=0.12)
     assert min(noise["channels"].values()) > 0.8

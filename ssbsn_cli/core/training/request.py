@@ -76,7 +76,7 @@ class TrainingRequest:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return where everything comes from, as values for JSON; a resumed run needs most of it."""
+        """Return where everything comes from, for resuming and the record, as values for JSON."""
         return {
             "init": self.init and _absolute(self.init),
             "denoiser": self.denoiser,
