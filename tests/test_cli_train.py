@@ -134,7 +134,7 @@ def test_denoise_adapts_and_keeps_only_what_is_asked_for(tiny, run):
     assert [path.name for path in (tiny.place / "kept").iterdir()] == ["a.png"]
     foreign = tiny.ssbsn(*arguments[:6], "-o", "c", "--keep-adapted", "large")
     assert foreign.returncode == 2
-    assert "something else" in foreign.stderr
+    assert "something other" in foreign.stderr
     assert [path.name for path in large.iterdir()] == ["a.png"]
     cv2.imwrite(str(large / "b.png"), pixels)
     other = tiny.ssbsn(*arguments)

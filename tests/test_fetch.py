@@ -564,7 +564,7 @@ def test_file_put_into_the_cache_by_hand_can_be_taken_in(cache, good):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(PAGE, "web page"), (b"text", "not a file of weights"), (None, "no such file")],
+    [(PAGE, "web page"), (b"text", "not a file of weights"), (None, "There is no file")],
 )
 def test_bad_file_by_hand_is_refused(cache, tmp_path, content, words):
     source = tmp_path / "file.pth"
@@ -642,7 +642,7 @@ def test_full_disk(server, cache, good):
         text=True,
         check=False,
     )
-    assert "File too large | Free some space" in done.stderr
+    assert "File too large. | Free some space" in done.stderr
     assert str(cache) in done.stderr
     assert names(cache) == set()
 

@@ -179,7 +179,7 @@ def test_nothing_in_a_file_is_run(tmp_path):
         (b"PK\x03\x04 and then nothing", "is damaged"),
         (b"\x80\x02 and then nothing", "is damaged"),
         (b"\xff\xff\xff\xff\xff\xff\xff\xff{}", "is damaged"),
-        (b"\x02\0\0\0\0\0\0\0{}", "the weights do not fit"),
+        (b"\x02\0\0\0\0\0\0\0{}", "do not fit"),
     ],
 )
 def test_other_files_are_named_for_what_they_are(tmp_path, content, words):
@@ -244,7 +244,7 @@ def test_wrong_weights_are_refused_and_the_culprit_is_named(tmp_path, damage, ki
     else:
         state = {key: value for key, value in state.items() if not key.endswith("mask")}
         save_checkpoint(path, state, TINY, {})
-    with pytest.raises(WeightsError, match=r"a\.\w+: .*bsn\.tail\.[09]\.weight"):
+    with pytest.raises(WeightsError, match=r"a\.\w+( do not fit)?: .*bsn\.tail\.[09]\.weight"):
         load_checkpoint(path)
 
 
