@@ -90,7 +90,9 @@ def adapt_weights(
             say(f"Adapting did not help: {name} is used as it is.")
             return load_weights(name)
         best = helped[-1]
-        say(f"Adapted {name} to the photos: the weights of step {best.best_step} do best.")
+        # Those in `keep` itself are of the last round, even if an earlier one is used.
+        where = f": {best.files.weights}" if keep else ""
+        say(f"Adapted {name} to the photos: the weights of step {best.best_step} do best{where}.")
         adapted = load_weights(str(best.files.weights))
     return replace(adapted, name=f"{name}, adapted")
 
