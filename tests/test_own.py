@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import itertools
+import math
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from test_data import save
 
 from ssbsn_cli.core.data.draws import Batching
 from ssbsn_cli.core.errors import OptionError
@@ -16,12 +19,11 @@ from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.lifted import LiftedNoise
 from ssbsn_cli.core.noise.measured import Measured, measure_noise
-from ssbsn_cli.core.training import adapt
-from ssbsn_cli.core.training.loop import DivergedError
+from ssbsn_cli.core.runtime.storage import file_digest
+from ssbsn_cli.core.training import adapt, data
 from ssbsn_cli.core.training.own import OwnSource
 from ssbsn_cli.core.training.parts import NoNoiseError, Part, held_parts, trust_in
 from ssbsn_cli.core.training.validation import Score, refuse_blotches
-from ssbsn_cli.core.weights.locate import LoadedWeights
 
 SIDE = 128
 
@@ -148,28 +150,43 @@ def test_only_networks_that_leave_hardly_more_blotches_of_colour_compete(channel
 
 
 @pytest.mark.parametrize(
-    ("helped", "failure", "taken"),
+    ("ratings", "helped"),
     [
-        ([700, 800], None, "2"),
-        ([700, 0], None, "1"),
-        ([700], NoNoiseError("no noise"), "1"),
-        ([700, 0], DivergedError("infinity"), "1"),
-        ([0, 0], None, "photo"),
-        ([], NoNoiseError("no noise"), "photo"),
+        ([3, 2, 3, 1], [True, True]),
+        ([3, 2, 1, 2], [True, False]),
+        ([3, 2, 1, math.nan], [True, False]),
+        ([3, 2], [True, False]),
+        ([1, 2, 1, 2], [False, False]),
     ],
+    ids=["both help", "first helps", "second diverges", "second finds no noise", "none helps"],
 )
-def test_adapting_takes_the_last_round_that_helped(helped, failure, taken, tmp_path, monkeypatch):
-    def train(_request, recorders, *_):
-        if len(recorders) == len(helped):
-            raise failure
-        files = SimpleNamespace(weights=len(recorders) + 1)
-        recorders.append(SimpleNamespace(best_step=helped[len(recorders)], files=files))
+def test_adapting_takes_the_last_round_that_helped(ratings, helped, tmp_path, monkeypatch):
+    """The ratings are those before and after each round."""
+    measure = data.measure_parts
+    rated = itertools.chain(ratings, itertools.repeat(math.nan))
+    measured = itertools.count()
 
-    def load(name):
-        return LoadedWeights(None, None, "", digest=name)
+    def measure_parts(*arguments):
+        if next(measured) % 2 and len(ratings) == 2:
+            raise NoNoiseError("no noise")
+        return measure(*arguments)
 
-    monkeypatch.setattr(adapt, "_train_round", train)
-    monkeypatch.setattr(adapt, "load_weights", load)
-    photos = [tmp_path / "a.png"]
-    result = adapt.adapt_weights(photos, None, 1, Settings(), None, print, print, print)
-    assert result.digest == taken
+    monkeypatch.setenv("SSBSN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(data, "score_loss", lambda *_: Score({}, next(rated)))
+    monkeypatch.setattr(data, "measure_parts", measure_parts)
+    noisy = np.random.default_rng(0).normal(120, 12, (192, 96, 3))
+    save(tmp_path / "a.png", np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
+    run = tmp_path / "run"
+
+    def adapted():
+        photos = [tmp_path / "a.png"]
+        return adapt.adapt_weights(photos, None, 1e-4, Settings(), run, print, print, print)
+
+    found = adapted()
+    assert found.name == ("photo, adapted" if any(helped) else "photo")
+    result, first = (folder / "weights.safetensors" for folder in (run, run / "round-1"))
+    pairs = zip(*(load_file(file).values() for file in (result, first)), strict=True)
+    assert any((a != b).any() for a, b in pairs) == helped[1]
+    assert (found.digest == file_digest(result)) == any(helped)
+    # As denoise --skip-existing does.
+    assert adapted().digest == found.digest

@@ -246,7 +246,9 @@ def _conclude(out: Output, prepared: Prepared) -> None:
             "best_step": prepared.recorder.best_step,
         }
     )
+    best = prepared.recorder.best_step
+    found = f"The weights of step {best} are the best" if best else "The earlier weights stay best"
     out.say(
-        f"The weights of step {prepared.recorder.best_step} are the best: {files.weights}. Use "
-        f"them with: ssbsn denoise PHOTO --weights {shlex.quote(str(files.directory))}"
+        f"{found}: {files.weights}. Use them with: ssbsn denoise PHOTO --weights "
+        f"{shlex.quote(str(files.directory))}"
     )

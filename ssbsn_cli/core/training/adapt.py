@@ -9,13 +9,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
+from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.temporary import temporary_folder
 from ssbsn_cli.core.training.log import RunFiles, StepDone
 from ssbsn_cli.core.training.loop import DivergedError
 from ssbsn_cli.core.training.parts import NoNoiseError
-from ssbsn_cli.core.training.recorder import Recorder
 from ssbsn_cli.core.training.request import (
     DataPath,
     TrainingOptions,
@@ -78,43 +80,37 @@ def adapt_weights(
             named = DataPath(Path(photos[0]).parent, photos=tuple(photos))
             request = replace(request, noisy=[named], resume=run.exists())
         count = request.config.training.rounds
-        recorders: list[Recorder] = []
         try:
             for number, each in rounds(request, say):
-                heard = partial(_listen_to_round, listen, number, count)
-                _train_round(each, recorders, say, warn, heard)
+                _train_round(each, say, warn, partial(_listen_to_round, listen, number, count))
         except (NoNoiseError, DivergedError) as error:
             warn(f"Adapting was given up. {error}")
-        helped = [each for each in recorders if each.best_step]
-        if not helped:
-            say(f"Adapting did not help: {name} is used as it is.")
-            return load_weights(name)
-        best = helped[-1]
-        # Those in `keep` itself are of the last round, even if an earlier one is used.
-        where = f": {best.files.weights}" if keep else ""
-        say(f"Adapted {name} to the photos: the weights of step {best.best_step} do best{where}.")
-        adapted = load_weights(str(best.files.weights))
+        original, files = load_weights(name), RunFiles(run)
+        adapted = load_weights(str(files.weights)) if files.weights.exists() else original
+    if _same(adapted.network, original.network):
+        say(f"Adapting did not help: {name} is used as it is.")
+        return original
+    say(f"Adapted {name} to the photos{f': {files.weights}' if keep else ''}.")
     return replace(adapted, name=f"{name}, adapted")
 
 
 def _train_round(
-    request: TrainingRequest,
-    recorders: list[Recorder],
-    say: Notify,
-    warn: Notify,
-    listen: Callable[[StepDone], None],
+    request: TrainingRequest, say: Notify, warn: Notify, listen: Callable[[StepDone], None]
 ) -> None:
-    """Train, and append the recorder, which knows the result."""
     prepared = prepare_training(request, say, warn)
     try:
         if prepared.recorder is None:
             raise OptionError(
                 "Photos are not denoised by several processes.", "Start ssbsn without torchrun."
             )
-        recorders.append(prepared.recorder)
         prepared.trainer.train(listen)
     finally:
         prepared.close()
+
+
+def _same(one: Network, other: Network) -> bool:
+    weights = (network.state_dict().values() for network in (one, other))
+    return all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
 
 
 def _listen_to_round(

@@ -44,8 +44,9 @@ class RunFiles:
     def trained(self) -> bool:
         """Whether there are weights that are more than what a kill before the first state left."""
         first = self.checkpoint(0)
+        killed = first.exists() or self.round(1).checkpoint(0).exists()
         others = set(self.checkpoints.glob("step-*.safetensors")) - {first}
-        return self.weights.exists() and (bool(others) or not first.exists())
+        return self.weights.exists() and (bool(others) or not killed)
 
     def round(self, number: int) -> RunFiles:
         """Return the files of a round, from 1, before the last one: a run in a subfolder."""

@@ -30,9 +30,15 @@ class Recorder:
     Nothing is written before the first checkpoint or step, so a training that fails to start leaves
     no run behind. The run continues from `state`, if given. `listen` and the logs get each line of
     the metrics. `saved_step` and `best_step` are the steps of the last and of the best checkpoint.
+
+    `results` are where the best weights go: the run, and the whole run if it is a round of one.
+    Those from before the first step go there, too, unless the round is a `later` one: then the
+    result of the rounds before it stays until something better is found.
     """
 
     files: RunFiles
+    results: Sequence[RunFiles]
+    later: bool
     descriptor: Descriptor
     origin: Origin
     state: InitVar[TrainingState | None]
@@ -86,12 +92,12 @@ class Recorder:
         preview = self.files.preview(step)
         save_checkpoint(self.files.checkpoint(step), weights, self.descriptor, about)
         write_atomically(preview, picture)
-        if better:
-            save_checkpoint(self.files.weights, weights, self.descriptor, about)
-            name, descriptor = self.files.directory.name, self.descriptor.to_dict()
+        for result in self.results if better and (step or not self.later) else ():
+            save_checkpoint(result.weights, weights, self.descriptor, about)
+            name, descriptor = result.directory.name, self.descriptor.to_dict()
             minutes = state.seconds / 60
             card = model_card(name, descriptor, self.origin, step, minutes, score.figures)
-            write_atomically(self.files.card, card.encode())
+            write_atomically(result.card, card.encode())
         replace(state, best=best, best_step=best_step).save(self.files.state)
         self._best, self.best_step, self.saved_step = best, best_step, step
         self._log(

@@ -46,7 +46,8 @@ class TrainingRequest:
     It learns from `noisy` photos, from those in `pairs` for the objective "pairs", or from both,
     and is scored on the pairs in `validation`. Crop caches are kept in `cache`. `init` names the
     weights to start from. For the objective "own", `denoiser` names those that denoise the photos,
-    by default `init`. With `resume`, the run continues from its last checkpoint, if any.
+    by default `init`; a round after the first one has it. All rounds but the last are runs inside
+    the `whole` run. With `resume`, the run continues from its last checkpoint, if any.
     """
 
     run: Path
@@ -57,6 +58,7 @@ class TrainingRequest:
     cache: Path
     init: str | None = None
     denoiser: str | None = None
+    whole: Path | None = None
     resume: bool = False
     tensorboard: bool = False
 
@@ -170,8 +172,8 @@ def rounds(request: TrainingRequest, say: Notify) -> Iterator[tuple[int, Trainin
     """Yield the rounds of a training, one after the other, with their numbers from 1.
 
     Each starts from the initial weights, which denoise the photos in the first round. In a later
-    one, the result of the round before does. All but the last are runs inside the run. A resumed
-    run goes on with the last round that has begun.
+    one, the result of the rounds before does. A resumed run goes on with the last round that has
+    begun.
 
     Raises
     ------
@@ -186,10 +188,16 @@ def rounds(request: TrainingRequest, say: Notify) -> Iterator[tuple[int, Trainin
     for n in range(first, count):
         if count > 1:
             say(f"Round {n + 1} of {count}.")
-        before = runs[n - 1].weights if n else None
-        denoiser = str(before) if before and before.is_file() else None
-        resume = request.resume and n == first
-        yield n + 1, replace(request, run=runs[n].directory, denoiser=denoiser, resume=resume)
+        # A later round has weights only if it helped.
+        helped = [run.weights for run in runs[:n] if run.weights.is_file()]
+        each = replace(
+            request,
+            run=runs[n].directory,
+            denoiser=str(helped[-1]) if helped else None,
+            whole=None if runs[n] is files else request.run,
+            resume=request.resume and n == first,
+        )
+        yield n + 1, each
 
 
 def adapting_config(init: str) -> str:

@@ -117,7 +117,9 @@ def prepare_training(
     recorder = None
     if team.leads:
         origin = _origin(request, config, data, team)
-        recorder = Recorder(files, descriptor, origin, state, warn, listen, logs)
+        results = [files, *([RunFiles(request.whole)] if request.whole else [])]
+        later = request.denoiser is not None
+        recorder = Recorder(files, results, later, descriptor, origin, state, warn, listen, logs)
     one = config.model_copy(update={"training": training})
     trainer = Trainer(learner, one, data, recorder, team, steps, workers, seconds)
     summary = {

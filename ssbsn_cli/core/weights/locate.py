@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,11 +79,6 @@ def _file_of_run(directory: Path) -> Path:
     if best.is_file():
         return best
     files = sorted(directory.glob("*.safetensors"))
-    if not files and (directory / "round-1").is_dir():
-        raise WeightsError(
-            f"{directory} is a training that has not reached its last round.",
-            f"Finish it: ssbsn train --out {shlex.quote(str(directory))} --resume.",
-        )
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
         raise WeightsError(
