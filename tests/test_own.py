@@ -96,6 +96,20 @@ def test_recorrupted_pairs_have_independent_noise():
     assert one.std() < other.std()
 
 
+def test_recorrupted_pairs_have_independent_noise_where_it_differs_across_and_down():
+    rng = np.random.default_rng(0)
+    noise = cv2.GaussianBlur(rng.normal(0, 1, (256, 256, 3)), (9, 1), 1.5)
+    noisy = np.clip(np.rint(120 + 14 * noise / noise.std()), 0, 255).astype(np.uint8)
+    striped = Part(noisy, np.full(noisy.shape, 120 * 257, np.uint16), (0, 0))
+    known = {(0, 0): measure_noise(cut(noisy), cut(striped.denoised))}
+    draws = OwnSource([striped], known, [1], 96, Batching(64, 0), 1)
+    one, other, _ = draws.validation()[0]
+    one, other = (side - side.mean(axis=(2, 3), keepdims=True) for side in (one, other))
+    limit = 0.2 * one.std() * other.std()
+    assert abs((one[..., 1:] * other[..., :-1]).mean()) < limit
+    assert abs((one[..., 1:, :] * other[..., :-1, :]).mean()) < limit
+
+
 @pytest.mark.parametrize("level", [4, 60, 200])
 def test_recorrupted_pairs_ask_for_the_brightness_of_the_result(level):
     """Clipped noise brightens the noisy photo near black, and noise in light darkens the rest."""

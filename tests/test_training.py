@@ -26,6 +26,7 @@ from ssbsn_cli.core.model.unet import UNet
 from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
 from ssbsn_cli.core.training.batches import distance, mix_batches, noisy_batches
 from ssbsn_cli.core.training.config import load_config
+from ssbsn_cli.core.training.log import StepDone
 from ssbsn_cli.core.training.validation import psnr
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint
 
@@ -196,7 +197,8 @@ def test_epochs_of_real_pairs_are_counted_by_their_photos(tiny):
         data=[],
         pairs=[str(tiny.place / "pairs")],
         options={"training.epochs": 3},
-        changes=["pairs.real=true"],
+        # Real pairs get no noise, so none is lifted.
+        changes=["pairs.real=true", "pairs.lifted=0.5"],
     )
     prepared.close()
     assert prepared.summary["steps"] == 6
@@ -471,10 +473,39 @@ def test_weights_of_data_say_how_often_they_are_drawn(tiny):
     from PIL import Image
 
     Image.fromarray(np.zeros((30, 30, 3), np.uint8)).save(dark / "a.png")
-    prepared = tiny.prepare(data=[f"{dark}=3", str(tiny.photos)])
+    empty = tiny.place / "empty"
+    empty.mkdir()
+    prepared = tiny.prepare(data=[f"{dark}=3", str(tiny.photos), f"{empty}=0"])
     crops = np.concatenate([prepared.trainer.data.batches(s).noisy for s in range(200)])
     prepared.close()
     assert (crops.max(axis=(1, 2, 3)) == 0).mean() == pytest.approx(0.75, abs=0.07)
+
+
+def test_a_cache_with_little_room_keeps_windows_as_large_as_what_is_drawn(tiny):
+    write_photos(tiny.photos, 2, (1300, 1200))
+    changes = ["training.objectives={pairs=1}", "data.cache_gb=0.004"]
+    options = {"training.crop": 300, "training.batch_size": 1, "training.validation_crops": 1}
+    prepared = tiny.prepare(data=[], pairs=[str(tiny.photos)], changes=changes, options=options)
+    prepared.close()
+    assert prepared.trainer.data.batches(0).noisy.shape == (1, 3, 300, 300)
+
+
+def test_what_is_too_small_to_be_held_out_is_named(tiny):
+    small = write_photos(tiny.place / "small", 1, (30, 30))
+    changes = ["training.hold_out=0.3"]
+    tiny.prepare(data=[str(small), str(tiny.photos)], changes=changes).close()
+    (warning,) = (line for line in tiny.said if "hold a part" in line)
+    assert warning.startswith(str(small))
+
+
+def test_two_processes_never_train_one_run(tiny):
+    first, second = tiny.prepare(), tiny.prepare()
+    first.recorder.log_step(StepDone(1, 0.0, 0.0, 0.0, 0.0, 0.0))
+    with pytest.raises(OptionError, match="Another process"):
+        second.trainer.train()
+    first.close()
+    second.trainer.train()
+    second.close()
 
 
 def refusals():

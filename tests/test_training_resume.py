@@ -15,6 +15,7 @@ from training_runs import Tiny, state
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError
 from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
 from ssbsn_cli.core.training import loop
+from ssbsn_cli.core.training.log import read_metrics
 from ssbsn_cli.core.training.recorder import Recorder
 from ssbsn_cli.core.training.validation import Score
 
@@ -207,7 +208,9 @@ def test_a_start_that_fails_leaves_no_run(tiny, monkeypatch):
 def test_a_kill_before_the_first_checkpoint_does_not_block_the_same_command(tiny, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(Recorder, "save", lambda self, *_: self._begin())
-        tiny.prepare().trainer._save()
+        killed = tiny.prepare()
+        killed.trainer._save()
+        killed.close()
     assert (tiny.place / "run" / "config.toml").exists()
     tiny.train()
 
@@ -243,6 +246,14 @@ def test_a_validation_that_is_not_finite_is_called_that(tiny):
     with pytest.raises(SsbsnError, match="validation after step 0 is nan"):
         prepared.trainer.train()
     prepared.close()
+
+
+def test_a_run_that_stopped_at_step_0_keeps_its_best_mark(tiny):
+    interrupted = tiny.prepare()
+    interrupted.trainer._save()
+    interrupted.close()
+    run = tiny.train(resume=True, options={"training.steps": 1})
+    assert [each["step"] for each in read_metrics(run / "metrics.jsonl") if each.get("best")]
 
 
 def test_a_log_that_cannot_be_written_is_told_once(tiny):

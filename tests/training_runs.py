@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from ssbsn_cli.core.training.log import StepDone
-from ssbsn_cli.core.training.request import TrainingOptions, make_request, rounds
+from ssbsn_cli.core.training.request import TrainingOptions, make_request
+from ssbsn_cli.core.training.rounds import rounds
 from ssbsn_cli.core.training.run import Prepared, prepare_training
 
 TINY = """

@@ -18,20 +18,13 @@ from ssbsn_cli.core.types import (
     RefineKind,
 )
 
-DeviceOption = Annotated[
-    str,
-    typer.Option(
-        help="auto, cpu, cuda, cuda:N or mps. If you name a device that is missing, the command "
-        "fails."
-    ),
-]
-CompileOption = Annotated[
-    CompileKind,
-    typer.Option(
-        help="Compile the network for the processor. auto: a blind-spot network in bf16 on a CPU, "
-        "if there are minutes of work."
-    ),
-]
+DEVICE = typer.Option(
+    help="auto, cpu, cuda, cuda:N or mps. If you name a device that is missing, the command fails."
+)
+COMPILE = typer.Option(
+    help="Compile the network for the processor. auto: a blind-spot network in bf16 on a CPU, if "
+    "there are minutes of work."
+)
 MaxPixelsOption = Annotated[
     int | None,
     typer.Option(min=1, help="Refuse photos of more pixels; by default, 512 megapixels."),
@@ -39,7 +32,7 @@ MaxPixelsOption = Annotated[
 
 
 def _make_settings(
-    device: DeviceOption = "auto",
+    device: Annotated[str, DEVICE] = "auto",
     refine: Annotated[
         RefineKind | None,
         typer.Option(
@@ -83,7 +76,7 @@ def _make_settings(
         AttentionKind,
         typer.Option(help="Form of SS-Attention: linear is fast, exact is the paper's."),
     ] = "linear",
-    compile: CompileOption = "auto",
+    compile: Annotated[CompileKind, COMPILE] = "auto",
 ) -> Settings:
     return Settings(
         device=device,

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ssbsn_cli.cli.options import CompileOption, DeviceOption
+from ssbsn_cli.cli.options import COMPILE, DEVICE
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.types import count_of
+from ssbsn_cli.core.types import CompileKind, count_of
 
 if TYPE_CHECKING:
-    from ssbsn_cli.core.training.log import StepDone
+    from ssbsn_cli.core.training.log import RunFiles, StepDone
     from ssbsn_cli.core.training.request import TrainingRequest
     from ssbsn_cli.core.training.run import Prepared
 
@@ -68,11 +68,11 @@ def train(
     batch_size: Annotated[int | None, _changes(help="Crops per step.")] = None,
     crop: Annotated[int | None, _changes(help="Side of the crops, a multiple of pd_a.")] = None,
     lr: Annotated[float | None, _changes(help="Highest learning rate.")] = None,
-    device: DeviceOption = "auto",
+    device: Annotated[str | None, DEVICE] = None,
     precision: Annotated[
         Literal["auto", "fp32", "bf16"] | None, _changes(help="Precision of the forward pass.")
     ] = None,
-    compile: CompileOption = "auto",
+    compile: Annotated[CompileKind | None, COMPILE] = None,
     seed: Annotated[
         int | None, _changes(help="Seed of the initial weights, crops and noise.")
     ] = None,
@@ -109,8 +109,6 @@ def train(
     ] = None,
 ) -> None:
     """Train on noisy photos of your own; no clean ones are needed."""
-    from ssbsn_cli.core.training.request import TrainingOptions, make_request
-
     out.leave_to_leader()
     options = {
         "training.steps": steps,
@@ -118,9 +116,9 @@ def train(
         "training.max_minutes": max_minutes,
         "training.batch_size": batch_size,
         "training.crop": crop,
-        "training.device": None if device == "auto" else device,
+        "training.device": device,
         "training.precision": precision,
-        "training.compile": None if compile == "auto" else compile,
+        "training.compile": compile,
         "training.seed": seed,
         "optimizer.learning_rate": lr,
         "distill.teacher": distill_from,
@@ -129,6 +127,16 @@ def train(
         raise OptionError(
             "--steps, --epochs and --max-minutes contradict each other.", "Use one of them."
         )
+    if report:
+        others = (data, out_dir, config, init, val_data, changes, pairs, cache, *options.values())
+        if resume or tensorboard or any(value is not None for value in others):
+            raise OptionError("--report takes no other options.", "Drop them, or --report.")
+        _report(out, report)
+        return
+
+    # Imported here, since PyTorch takes seconds.
+    from ssbsn_cli.core.training.request import TrainingOptions, make_request
+
     asked = TrainingOptions(
         data=data or (),
         pairs=pairs or (),
@@ -142,12 +150,7 @@ def train(
         cache=cache,
         tensorboard=tensorboard,
     )
-    if report:
-        if asked != TrainingOptions(options=dict.fromkeys(options)):
-            raise OptionError("--report takes no other options.", "Drop them, or --report.")
-        _report(out, report)
-    else:
-        _train(out, make_request(asked, out.say))
+    _train(out, make_request(asked, out.say))
 
 
 def _report(out: Output, run: Path) -> None:
@@ -159,13 +162,12 @@ def _report(out: Output, run: Path) -> None:
 
 
 def _train(out: Output, request: TrainingRequest) -> None:
-    # Imported here, since PyTorch takes seconds.
     from ssbsn_cli.core.training.log import RunFiles
-    from ssbsn_cli.core.training.request import rounds, usual_cache
+    from ssbsn_cli.core.training.request import usual_cache
+    from ssbsn_cli.core.training.rounds import train_rounds
 
     try:
-        for _, each in rounds(request, out.say):
-            prepared = _train_round(out, each)
+        prepared = train_rounds(request, partial(_train_round, out), out.say, out.warn)
     except KeyboardInterrupt:
         if RunFiles(request.run).begun:
             again = ["ssbsn", "train", "--out", str(request.run), "--resume"]
@@ -173,10 +175,10 @@ def _train(out: Output, request: TrainingRequest) -> None:
                 again += ["--cache", str(request.cache)]
             out.say(f"Everything is saved in {request.run}. Continue with: {shlex.join(again)}")
         raise
-    _conclude(out, prepared)
+    _conclude(out, prepared, RunFiles(request.run))
 
 
-def _train_round(out: Output, request: TrainingRequest) -> Prepared:
+def _train_round(out: Output, _number: int, request: TrainingRequest) -> Prepared:
     from ssbsn_cli.core.training.run import prepare_training
 
     def listen(record: Mapping[str, Any]) -> None:
@@ -234,10 +236,9 @@ def _score(record: Mapping[str, Any]) -> str:
     return f"Step {record['step']}, {record['seconds'] / 60:.1f} min: {score}{best}."
 
 
-def _conclude(out: Output, prepared: Prepared) -> None:
+def _conclude(out: Output, prepared: Prepared, files: RunFiles) -> None:
     if prepared.recorder is None:
         return
-    files = prepared.recorder.files
     out.record(
         {
             "event": "done",

@@ -24,9 +24,9 @@ from ssbsn_cli.core.training.request import (
     TrainingRequest,
     adapting_config,
     make_request,
-    rounds,
     usual_cache,
 )
+from ssbsn_cli.core.training.rounds import train_rounds
 from ssbsn_cli.core.training.run import prepare_training
 from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
@@ -81,8 +81,7 @@ def adapt_weights(
             request = replace(request, noisy=[named], resume=run.exists())
         count = request.config.training.rounds
         try:
-            for number, each in rounds(request, say):
-                _train_round(each, say, warn, partial(_listen_to_round, listen, number, count))
+            train_rounds(request, partial(_train_round, count, listen, say, warn), say, warn)
         except (NoNoiseError, DivergedError) as error:
             warn(f"Adapting was given up. {error}")
         original, files = load_weights(name), RunFiles(run)
@@ -95,15 +94,25 @@ def adapt_weights(
 
 
 def _train_round(
-    request: TrainingRequest, say: Notify, warn: Notify, listen: Callable[[StepDone], None]
+    count: int,
+    listen: Callable[[StepDone], None],
+    say: Notify,
+    warn: Notify,
+    number: int,
+    request: TrainingRequest,
 ) -> None:
+    """Train one of `count` rounds, and report each step with the progress of all rounds."""
+
+    def report(done: StepDone) -> None:
+        listen(replace(done, progress=(number - 1 + done.progress) / count))
+
     prepared = prepare_training(request, say, warn)
     try:
         if prepared.recorder is None:
             raise OptionError(
                 "Photos are not denoised by several processes.", "Start ssbsn without torchrun."
             )
-        prepared.trainer.train(listen)
+        prepared.trainer.train(report)
     finally:
         prepared.close()
 
@@ -111,13 +120,6 @@ def _train_round(
 def _same(one: Network, other: Network) -> bool:
     weights = (network.state_dict().values() for network in (one, other))
     return all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
-
-
-def _listen_to_round(
-    listen: Callable[[StepDone], None], number: int, count: int, done: StepDone
-) -> None:
-    """Report a step, with the progress of all rounds."""
-    listen(replace(done, progress=(number - 1 + done.progress) / count))
 
 
 def _refuse_others(request: TrainingRequest, photos: Sequence[Path]) -> None:

@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from ssbsn_cli import __version__
+from ssbsn_cli.core.model.descriptor import ARCHITECTURES
 from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.types import count_of
 
@@ -92,9 +93,6 @@ Refinement that suits these weights: {_code(descriptor["refine"])}.
 
 def describe(architecture: str, parameters: Mapping[str, Any]) -> str:
     """Describe in words the network of a `Descriptor` with these fields."""
-    # This imports PyTorch, which takes seconds.
-    from ssbsn_cli.core.model.descriptor import ARCHITECTURES
-
     parts = [ARCHITECTURES[architecture].title]
     if "widths" in parameters:
         parts.append(f"widths {', '.join(map(str, parameters['widths']))}")

@@ -164,6 +164,13 @@ class Config(_Section):
     parts: PartsConfig = PartsConfig()
     pairs: PairsConfig = PairsConfig()
 
+    @property
+    def uses_noisy(self) -> bool:
+        """Whether the objectives use noisy photos, if only to lift their noise."""
+        synthetic = {"synthetic"} if self.pairs.real else {"synthetic", "pairs"}
+        used = {"self", "own", "distill"} | (synthetic if self.pairs.lifted else set())
+        return not used.isdisjoint(self.training.kinds)
+
     def to_toml(self) -> str:
         """Return the whole configuration as TOML, defaults included."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))

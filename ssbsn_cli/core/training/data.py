@@ -88,7 +88,7 @@ def open_data(
     photos = _Photos(request, team, network.size_multiple, say, warn)
     objectives = {kind: photos.batches(kind) for kind in training.kinds}
     checks = [
-        (training.objectives[kind], batch)
+        (training.objectives[kind] / len(batches), batch)
         for kind, (_, batches) in objectives.items()
         for batch in batches
     ]
@@ -109,6 +109,12 @@ def open_data(
     mixed = mix_batches(each, training.objectives, training.seed)
     record = {"key": short_digest(photos.keys), "sources": photos.records, **photos.noise}
     return TrainingData(mixed, validation, picture, photos.pixels, record, photos.trust)
+
+
+def _drawn(folders: Sequence[DataPath]) -> list[DataPath]:
+    """Return those that are ever drawn; refuse weights that make no sense."""
+    Shares([data.weight for data in folders])
+    return [data for data in folders if data.weight]
 
 
 class _Photos:
@@ -133,12 +139,9 @@ class _Photos:
             team.batching(training.batch_size, training.seed),
             Batching(training.validation_crops, _VALIDATION_SEED),
         )
-        self._shares = [data.weight for data in request.noisy]
-        self.noisy: list[CropCache] = []
-        if set(training.kinds) & {"self", "own", "distill"} or self._config.pairs.lifted:
-            folders = request.needed("data")
-            Shares(self._shares)
-            self.noisy = [self._open(path, "noisy") for path in folders]
+        self._folders = _drawn(request.needed("data")) if self._config.uses_noisy else []
+        self._shares = [data.weight for data in self._folders]
+        self.noisy = [self._open(data, "noisy") for data in self._folders]
 
     def batches(self, kind: ObjectiveKind) -> tuple[Batches, list[Batch]]:
         """Return an objective's training batches and its validation batches."""
@@ -169,10 +172,9 @@ class _Photos:
         if not training.hold_out:
             return self.noisy, self.noisy
         splits = [hold_out(cache, training.hold_out, training.crop) for cache in self.noisy]
-        if not any(rest.windows for _, rest in splits):
-            self._warn("The photos are too small to hold a part of them out of training.")
-            return self.noisy, self.noisy
-        # Where nothing could be held out, validate on the training photos.
+        for data, (_, rest) in zip(self._folders, splits, strict=True):
+            if not rest.windows:
+                self._warn(f"{data.path}: no photo is large enough to hold a part out of training.")
         held = [rest if rest.windows else kept for kept, rest in splits]
         return [kept for kept, _ in splits], held
 
@@ -181,14 +183,16 @@ class _Photos:
         precision = config.training.precision
         settings = Settings(device=self._device, precision=precision, ensemble=True)
         # The initial weights are part of the result, too.
-        named = [each for each in (self._request.denoiser, self._request.init) if each]
-        self.keys += [load_weights(each).digest for each in named]
-        weights = named[0] if named else None
+        initial = load_weights(str(self._request.init))
+        weights = load_weights(self._request.denoiser) if self._request.denoiser else initial
+        self.keys += [weights.digest, initial.digest]
         splits = denoise_splits(self._splits(), config.parts, crop, weights, settings, self._say)
         noises = measure_parts(splits[0], weights, settings)
         noise = describe_parts(splits[0], noises, self.noisy)
         self._say(noise["summary"])
-        self.noise, self.trust = {"noise": noise}, noise["trust"]
+        self.noise = {"noise": noise}
+        if config.training.kinds == ["own"]:
+            self.trust = noise["trust"]
         self.pictures = [to_unit(part.noisy) for part in spread(splits[0], _PICTURES)]
         used = splits[0], held_parts(splits, noises)
         source, checks = (
@@ -217,10 +221,10 @@ class _Photos:
     @cached_property
     def _synthetic(self) -> list[DrawPairs]:
         """The functions that draw pairs for training and for validation."""
-        paths = self._request.needed("pairs")
-        shares = [path.weight for path in paths]
+        folders = _drawn(self._request.needed("pairs"))
+        shares = [data.weight for data in folders]
         recipe = make_recipe(self._config.pairs, self.noisy, self._shares, self._say)
-        caches = [self._open(path, "clean") for path in paths]
+        caches = [self._open(data, "clean") for data in folders]
         # A recipe takes crops of twice the size, so that it can halve them.
         side = 2 * self._config.training.crop
         crops = [CropSampler(caches, shares, side, batching) for batching in self._batchings]
@@ -266,8 +270,7 @@ class _Photos:
                 self._say(f"{data.path}: {others} passed over.")
         cache = self._decode(photos, kind, data, f"{what} photo")
         self.keys.append((cache.content, data.weight))
-        if data.weight > 0:
-            self._count(cache)
+        self._count(cache)
         return cache
 
     def _count(self, cache: CropCache) -> None:
@@ -280,7 +283,7 @@ class _Photos:
         cache = open_cache(
             photos,
             self._request.cache,
-            side=max(self._config.training.crop, 512),
+            side=max(2 * self._config.training.crop, self._config.parts.side, 512),
             limit_bytes=round(self._config.data.cache_gb * 1e9),
             notify=self._say,
         )

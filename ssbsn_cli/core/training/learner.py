@@ -94,7 +94,7 @@ class Learner:
     def learn(self, batch: Batch, rate: float, pixels: float) -> float:
         """Take one step at a learning rate, and return the loss of this process's part.
 
-        `pixels`, the number in the whole training, decides whether compiling pays.
+        `pixels`, the number in all such batches of the training, decides whether compiling pays.
         """
         work = partial(self._learn, batch, rate)
         loss = self._compiler.run(work, (batch.noisy.shape, batch.stride), pixels)

@@ -61,9 +61,8 @@ class Trainer:
             A signal asked to stop; everything is saved.
         """
         training = self.config.training
-        if self.learner.step == 0:
-            # The initial weights compete, too: if fine-tuning only makes them worse, they are kept.
-            self._save()
+        # The initial weights compete, too: if fine-tuning only makes them worse, they are kept.
+        self._save()
         start, first, earlier = time.monotonic(), self.learner.step, self.seconds
         saved = start
         pixels = self._pixels()
@@ -93,8 +92,7 @@ class Trainer:
                 if time.monotonic() - saved > 60 * training.save_minutes:
                     self._save(needed=False)
                     saved = time.monotonic()
-            if self.recorder and self.learner.step > self.recorder.saved_step:
-                self._save()
+            self._save()
             interrupt.raise_again()
 
     def _progress(self) -> float:
@@ -106,10 +104,10 @@ class Trainer:
         return max(self.seconds / (60 * training.max_minutes), self.learner.step / most)
 
     def _pixels(self) -> float:
-        """Return how many pixels the training sees; 0 or infinity if time limits it."""
+        """Return how many pixels it sees at each stride; 0 or infinity if time limits it."""
         training = self.config.training
         if self.steps is not None:
-            return self.steps * training.batch_size * training.crop**2
+            return self.steps * training.batch_size * training.crop**2 / len(training.pd_a)
         assert training.max_minutes is not None
         return math.inf if training.max_minutes >= _WORTH_MINUTES else 0
 
@@ -144,8 +142,11 @@ class Trainer:
             ) from None
 
     def _save(self, *, needed: bool = True) -> None:
-        """Score the network and write a checkpoint; unless it is needed, only warn on failure."""
-        if not self.recorder:
+        """Score the network and write a checkpoint, unless there is one of this step.
+
+        If it is not needed, failure is only a warning.
+        """
+        if not self.recorder or self.learner.step == self.recorder.saved_step:
             return
         with self._explained(), self.learner.result() as network:
             score = self.data.validation(network)

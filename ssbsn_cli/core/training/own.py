@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,10 +97,10 @@ class OwnSource:
         top, left = (int(rng.integers(size - self._crop + 1)) for size in part.noisy.shape[:2])
         turns, mirrored = int(rng.integers(4)), rng.random() < 0.5
         place = slice(top, top + self._crop), slice(left, left + self._crop)
-        clean = _turned(part.denoised[place], turns, mirrored)
+        clean = to_unit(part.denoised[place])
         # Only noise as strong as the photo's own makes the two versions independent.
         if rng.random() < recorrupted and known:
-            noisy = _turned(part.noisy[place], turns, mirrored)
+            noisy = to_unit(part.noisy[place])
             # Noise changes the mean in proportion to its variance. The target has none of this.
             mean = noise.cautious.mean(clean)
             more = noise.cautious.add(clean, rng, factor=1) - mean
@@ -110,11 +109,13 @@ class OwnSource:
             pair = np.clip(more_noisy, 0, 1), noisy - more / _ALPHA - change
         else:
             pair = noise[int(rng.integers(2))].add(clean, rng), clean
-        one, other = (np.ascontiguousarray(side.transpose(2, 0, 1)) for side in pair)
+        # Noise is added before, since it may differ across and down.
+        one, other = (_turned(side, turns, mirrored) for side in pair)
         return one, other
 
 
-def _turned(pixels: NDArray[Any], turns: int, mirrored: bool) -> _Floats:
+def _turned(pixels: _Floats, turns: int, mirrored: bool) -> _Floats:
+    """Turn and mirror (H, W, 3), and put the channels first."""
     if mirrored:
         pixels = pixels[:, ::-1]
-    return to_unit(np.ascontiguousarray(np.rot90(pixels, turns)))
+    return np.ascontiguousarray(np.rot90(pixels, turns).transpose(2, 0, 1))

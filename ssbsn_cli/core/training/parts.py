@@ -22,7 +22,7 @@ from ssbsn_cli.core.noise.measured import Measured, measure_noise, summarise
 from ssbsn_cli.core.noise.texture import measure_texture
 from ssbsn_cli.core.training.config import PartsConfig
 from ssbsn_cli.core.types import Notify, count_of, spread, to_unit
-from ssbsn_cli.core.weights.locate import load_weights
+from ssbsn_cli.core.weights.locate import LoadedWeights
 
 # More photos would make a report too long.
 _DESCRIBED = 12
@@ -60,7 +60,7 @@ def denoise_splits(
     splits: tuple[Sequence[CropCache], Sequence[CropCache]],
     config: PartsConfig,
     crop: int,
-    weights: str | None,
+    weights: LoadedWeights,
     settings: Settings,
     say: Notify,
 ) -> tuple[list[Part], list[Part]]:
@@ -75,21 +75,16 @@ def denoise_splits(
         the same photos. Each photo has at least one, unless there are more photos than parts.
     crop : int
         The least height and width of a part. Photos without such parts are left out.
-    weights, settings : str, Settings
+    weights, settings : LoadedWeights, Settings
         The weights that denoise the parts, and their settings.
     say : callable
         Is told how many parts there are.
 
     Raises
     ------
-    OptionError, WeightsError, DeviceError
-        No photo is as large as a crop, or the weights do not exist or do not allow the settings.
+    OptionError, DeviceError
+        No photo is as large as a crop, or the weights do not allow the settings.
     """
-    if weights is None:
-        raise OptionError(
-            "The objective 'own' needs weights that denoise the photos.",
-            "Name them with --init NAME|PATH.",
-        )
     photos, held = (_find_photos(caches, crop) for caches in splits)
     if not photos:
         raise OptionError(
@@ -105,7 +100,7 @@ def denoise_splits(
     validation = _choose(held, max(config.count // 4, 1), side)
     parts = count_of(len(training) + len(validation), "part")
     say(f"Denoising {parts} of the photos to learn from.")
-    denoise = partial(_denoise, Denoiser(load_weights(weights), settings))
+    denoise = partial(_denoise, Denoiser(weights, settings))
     return list(map(denoise, training)), list(map(denoise, validation))
 
 
@@ -141,7 +136,7 @@ def _denoise(denoiser: Denoiser, chosen: tuple[tuple[int, int], NDArray[Any]]) -
 
 
 def measure_parts(
-    parts: Sequence[Part], weights: str | None, settings: Settings
+    parts: Sequence[Part], weights: LoadedWeights, settings: Settings
 ) -> dict[tuple[int, int], Measured]:
     """Measure the noise of each photo that shows enough of it, with the same weights.
 
@@ -150,7 +145,7 @@ def measure_parts(
     NoNoiseError
         No photo does, or what most show may be texture.
     """
-    denoiser = Denoiser(load_weights(weights), replace(settings, ensemble=False))
+    denoiser = Denoiser(weights, replace(settings, ensemble=False))
     cuts = ((photo, _cut(parts, photo)) for photo in dict.fromkeys(part.photo for part in parts))
     found = {
         photo: noise

@@ -9,9 +9,11 @@ from dataclasses import InitVar, dataclass, replace
 from typing import Any
 
 from ssbsn_cli import __version__
+from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.storage import write_atomically
+from ssbsn_cli.core.runtime.temporary import claim, give_up_claim
 from ssbsn_cli.core.training.card import Origin, model_card
 from ssbsn_cli.core.training.log import Log, RunFiles, StepDone
 from ssbsn_cli.core.training.state import TrainingState
@@ -29,7 +31,8 @@ class Recorder:
 
     Nothing is written before the first checkpoint or step, so a training that fails to start leaves
     no run behind. The run continues from `state`, if given. `listen` and the logs get each line of
-    the metrics. `saved_step` and `best_step` are the steps of the last and of the best checkpoint.
+    the metrics. `saved_step` and `best_step` are the steps of the last and of the best checkpoint;
+    without one, they are -1 and 0.
 
     `results` are where the best weights go: the run, and the whole run if it is a round of one.
     Those from before the first step go there, too, unless the round is a `later` one: then the
@@ -47,7 +50,7 @@ class Recorder:
     logs: Sequence[Log]
 
     def __post_init__(self, state: TrainingState | None) -> None:
-        self.saved_step = state.step if state else 0
+        self.saved_step = state.step if state else -1
         self.best_step = state.best_step if state else 0
         self._best = state.best if state else None
         self._resumed = state is not None
@@ -56,7 +59,8 @@ class Recorder:
         self._unwritable: set[Log] = set()
 
     def close(self) -> None:
-        """Close the logs."""
+        """Close the logs, and let other processes train the run."""
+        give_up_claim(self.files.state)
         for log in self.logs:
             with contextlib.suppress(OSError):
                 log.close()
@@ -115,12 +119,20 @@ class Recorder:
             old.unlink(missing_ok=True)
 
     def _begin(self) -> None:
-        """Make the run's directory, and remove files of later steps that a kill may have left."""
+        """Make the run's directory, and remove files of later steps that a kill may have left.
+
+        Raises an OptionError if another process is training the run.
+        """
         if self._begun:
             return
         files = self.files
         files.directory.mkdir(parents=True, exist_ok=True)
-        for directory in (files.directory, files.checkpoints, files.previews):
+        if not claim(files.state):
+            raise OptionError(
+                f"Another process is training {files.directory}.",
+                "Wait until it ends, or train in another folder.",
+            )
+        for directory in (files.checkpoints, files.previews):
             directory.mkdir(exist_ok=True)
         if self._resumed:
             # The state is written last, so files of later steps belong to no state.

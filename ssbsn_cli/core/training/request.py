@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -164,40 +164,8 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
         resume=asked.resume,
         tensorboard=asked.tensorboard,
     )
-    _refuse_unused(request)
+    _refuse_nonsense(request)
     return request
-
-
-def rounds(request: TrainingRequest, say: Notify) -> Iterator[tuple[int, TrainingRequest]]:
-    """Yield the rounds of a training, one after the other, with their numbers from 1.
-
-    Each starts from the initial weights, which denoise the photos in the first round. In a later
-    one, the result of the rounds before does. A resumed run goes on with the last round that has
-    begun.
-
-    Raises
-    ------
-    OptionError
-        The run exists and should not be resumed, or weights without their state are there.
-    """
-    files, count = RunFiles(request.run), request.config.training.rounds
-    if not request.resume or (files.trained and not files.begun):
-        files.refuse_run()
-    runs = [*map(files.round, range(1, count)), files]
-    first = max((n for n, run in enumerate(runs) if run.state.is_file()), default=0)
-    for n in range(first, count):
-        if count > 1:
-            say(f"Round {n + 1} of {count}.")
-        # A later round has weights only if it helped.
-        helped = [run.weights for run in runs[:n] if run.weights.is_file()]
-        each = replace(
-            request,
-            run=runs[n].directory,
-            denoiser=str(helped[-1]) if helped else None,
-            whole=None if runs[n] is files else request.run,
-            resume=request.resume and n == first,
-        )
-        yield n + 1, each
 
 
 def adapting_config(init: str) -> str:
@@ -234,19 +202,23 @@ def _objective(config: str, asked: TrainingOptions) -> dict[str, Any]:
     return {"training.objectives": {missing[0]: 1.0}}
 
 
-def _refuse_unused(request: TrainingRequest) -> None:
-    """Refuse photos that no objective uses."""
+def _refuse_nonsense(request: TrainingRequest) -> None:
+    """Refuse photos that no objective uses, and learning from results without weights."""
     config = request.config
-    of_pairs = ("pairs", "synthetic")
-    of_noisy = ("self", "own", "distill", *(of_pairs if config.pairs.lifted else ()))
-    for option, given, kinds in (
-        ("data", request.noisy, of_noisy),
-        ("pairs", request.pairs, of_pairs),
+    if "own" in config.training.kinds and request.init is None:
+        raise OptionError(
+            "The objective 'own' needs weights that denoise the photos.",
+            "Name them with --init NAME|PATH.",
+        )
+    uses_pairs = bool({"pairs", "synthetic"} & set(config.training.kinds))
+    for option, given, used, kind in (
+        ("data", request.noisy, config.uses_noisy, "self"),
+        ("pairs", request.pairs, uses_pairs, "pairs"),
     ):
-        if given and not set(kinds).intersection(config.training.kinds):
+        if given and not used:
             raise OptionError(
                 f"No objective of the configuration uses --{option}.",
-                f"Leave it out, or give {kinds[0]!r} a share in training.objectives.",
+                f"Leave it out, or give {kind!r} a share in training.objectives.",
             )
 
 

@@ -64,7 +64,7 @@ def prepare_training(
 ) -> Prepared:
     """Check everything, decode the photos, make or load the network.
 
-    The request comes from `ssbsn_cli.core.training.request.rounds`. `listen` gets each line of the
+    The request comes from `ssbsn_cli.core.training.rounds.rounds`. `listen` gets each line of the
     metrics.
 
     Raises
@@ -144,7 +144,7 @@ def _make_network(
     config, init = request.config, request.init
     precision = config.training.precision
     if before:
-        # The state has the weights; the initial ones may be gone.
+        # The state has the weights.
         config, init = config.model_copy(update={"model": config.model or before.model}), None
         if precision == "auto":
             precision = before.training.precision

@@ -1,0 +1,76 @@
+"""Training in rounds: in a later one, the result of those before denoises the photos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TypeVar
+
+from ssbsn_cli.core.training.log import RunFiles
+from ssbsn_cli.core.training.loop import DivergedError
+from ssbsn_cli.core.training.parts import NoNoiseError
+from ssbsn_cli.core.training.request import TrainingRequest
+from ssbsn_cli.core.types import Notify
+
+_Trained = TypeVar("_Trained")
+
+
+def train_rounds(
+    request: TrainingRequest,
+    train: Callable[[int, TrainingRequest], _Trained],
+    say: Notify,
+    warn: Notify,
+) -> _Trained:
+    """Call `train` with each of `rounds`, and return the result of the last one that succeeded.
+
+    A later round may find no noise or diverge. Then the result of those before is that of the
+    training, and a warning tells so.
+
+    Raises
+    ------
+    NoNoiseError, DivergedError
+        The first round failed, or the one with which a training went on.
+    OptionError
+        As by `rounds`.
+    """
+    done: list[_Trained] = []
+    for number, each in rounds(request, say):
+        try:
+            done.append(train(number, each))
+        except (NoNoiseError, DivergedError) as error:
+            if not done:
+                raise
+            warn(f"Round {number} was given up. {error}")
+    return done[-1]
+
+
+def rounds(request: TrainingRequest, say: Notify) -> Iterator[tuple[int, TrainingRequest]]:
+    """Yield the rounds of a training, one after the other, with their numbers from 1.
+
+    Each starts from the initial weights, which denoise the photos in the first round. In a later
+    one, the result of the rounds before does. A resumed run goes on with the last round that has
+    begun.
+
+    Raises
+    ------
+    OptionError
+        The run exists and should not be resumed, or weights without their state are there.
+    """
+    files, count = RunFiles(request.run), request.config.training.rounds
+    if not request.resume or (files.trained and not files.begun):
+        files.refuse_run()
+    runs = [*map(files.round, range(1, count)), files]
+    first = max((n for n, run in enumerate(runs) if run.state.is_file()), default=0)
+    for n in range(first, count):
+        if count > 1:
+            say(f"Round {n + 1} of {count}.")
+        # A later round has weights only if it helped.
+        helped = [run.weights for run in runs[:n] if run.weights.is_file()]
+        each = replace(
+            request,
+            run=runs[n].directory,
+            denoiser=str(helped[-1]) if helped else None,
+            whole=None if runs[n] is files else request.run,
+            resume=request.resume and n == first,
+        )
+        yield n + 1, each
