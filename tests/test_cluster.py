@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from ssbsn_cli.core.inference import cluster, connecting, denoiser
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import FileOptions, Settings
 from ssbsn_cli.core.runtime import device
+from ssbsn_cli.core.weights.locate import find_weights
+from ssbsn_cli.core.weights.registry import entries
 
 COMMAND = [sys.executable, "-m", "ssbsn_cli", "denoise", "in", "-ro", "out"]
 
@@ -169,8 +172,39 @@ def test_each_worker_has_a_gpu_of_its_own(monkeypatch):
     for name in (0, 1, 2):
         here = SimpleNamespace(name=name)
         monkeypatch.setattr("distributed.get_worker", lambda here=here: here)
-        cluster._load.__wrapped__("photo", Settings(device="cuda:all"))
+        cluster._load.__wrapped__("photo", Settings(device="cuda:all"), "")
     assert chosen == ["cuda:0", "cuda:1", "cuda:0"]
+
+
+def test_a_worker_notices_new_weights_in_the_same_file(tmp_path, monkeypatch):
+    here = SimpleNamespace(state=SimpleNamespace(nthreads=1), name=0)
+    monkeypatch.setattr("distributed.get_worker", lambda: here)
+    work = cluster.Work(str(tmp_path / "w.safetensors"), Settings(device="cpu"), FileOptions())
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "a.png")
+    digests = []
+    for name in ("photo", "photo-next"):
+        shutil.copy(find_weights(name)[0], tmp_path / "w.safetensors")
+        job = Job(tmp_path / "a.png", tmp_path / f"{name}.png")
+        ((outcome,), _) = cluster.denoise_task(work, [job])
+        digests.append(outcome["weights"]["sha256"])
+    assert digests == [entries()[name].sha256 for name in ("photo", "photo-next")]
+
+
+def test_weights_go_by_their_name_even_beside_a_folder_of_that_name(photos, monkeypatch):
+    Path("photo").mkdir()
+    sent = []
+
+    def dispatch(_client, work):
+        sent.append(work.weights)
+        return SimpleNamespace(run=lambda _: ())
+
+    client = contextlib.nullcontext(SimpleNamespace(ncores=lambda: [1]))
+    monkeypatch.setattr(cluster, "connect", lambda *_: client)
+    monkeypatch.setattr(cluster, "check_versions", lambda _: None)
+    monkeypatch.setattr(cluster, "_Dispatch", dispatch)
+    for weights in ("photo", "in"):
+        ssbsn("--cluster", "local:1", "--weights", weights, code=0)
+    assert sent == ["photo", str(photos / "in")]
 
 
 def test_a_missing_package_is_named(photos, monkeypatch):

@@ -175,6 +175,39 @@ def test_a_comparison_that_an_interruption_left_out_is_drawn_later(folder):
         assert picture.read_bytes() == drawn
 
 
+def test_the_result_of_a_grey_photo_is_compared_even_if_its_format_has_colours(folder):
+    Image.fromarray(noisy(24, 40)[..., 0]).save("grey.png")
+    options = ["-o", "out/", "--format", "webp", "--compare", "seen/", *QUICK]
+    ssbsn("denoise", "grey.png", *options)
+    Path("seen/grey.png_compare.png").unlink()
+    ssbsn("denoise", "grey.png", "--skip-existing", *options)
+    assert names("seen") == ["grey.png_compare.png"]
+
+
+def test_results_and_comparisons_among_the_photos_are_no_photos(folder):
+    options = ["-r", "-o", "out", "--compare", "seen/", *QUICK]
+    for code in ("--overwrite", "--skip-existing"):
+        ssbsn("denoise", ".", code, *options)
+    assert names("out") == ["photo.png"]
+    assert names("seen") == ["photo.png_compare.png"]
+
+
+def test_a_read_only_result_is_replaced_and_stays_read_only(folder):
+    Path("old.png").touch(0o444)
+    ssbsn("denoise", "photo.png", "-o", "old.png", "--overwrite", *QUICK)
+    assert pixels("old.png").shape == (24, 40, 3)
+    assert Path("old.png").stat().st_mode & 0o777 == 0o444
+
+
+def test_a_photo_is_denoised_while_the_list_goes_on(folder):
+    command = [sys.executable, "-m", "ssbsn_cli", "denoise", "--inputs-from", "-", *QUICK]
+    with subprocess.Popen([*command, "--json"], stdin=-1, stdout=-1, text=True) as process:
+        print("photo.png", file=process.stdin, flush=True)
+        assert json.loads(process.stdout.readline())["output"] == "photo_denoised.png"
+        process.communicate()
+    assert process.returncode == 0
+
+
 def test_a_photo_itself_is_not_taken_for_its_finished_result(folder):
     for options in ([], ["--adapt", "1"]):
         result = ssbsn("denoise", ".", "-o", ".", "--skip-existing", *options, *QUICK, code=1)

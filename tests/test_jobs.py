@@ -33,7 +33,7 @@ def photos(tmp_path, monkeypatch):
 def plan(inputs, output=None, suffix=None, format=None, compare=None, **options):
     """Return the jobs, and what is passed over."""
     naming = Naming(output=output, suffix=suffix, format=format, compare=compare)
-    told = list(Plan(inputs, naming, **options))
+    told = [each for each in Plan(inputs, naming, **options) if each]
     jobs = [each for each in told if isinstance(each, Job)]
     return jobs, [each for each in told if isinstance(each, PassedOver)]
 

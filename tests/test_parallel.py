@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
+from itertools import zip_longest
 
 import numpy as np
 import pytest
@@ -78,6 +79,17 @@ def test_jobs_that_nobody_waits_for_end():
     next(results)
     results.close()
     assert time.monotonic() - start < 10
+
+
+def test_one_denoiser_takes_several_photos_at_once():
+    denoise = load_denoiser("ssbsn-photo", device="cpu", refine="none", tile=64)
+    rng = np.random.default_rng(0)
+    photos = [rng.integers(60, 190, (90, side, 3), dtype=np.uint8) for side in (80, 120)]
+    expected = [denoise(photo) for photo in photos]
+    bands = zip_longest(*map(denoise.stream, photos))
+    for each, parts in zip(expected, zip(*bands, strict=True), strict=True):
+        rows = [part for part in parts if part is not None]
+        np.testing.assert_array_equal(np.concatenate(rows), each)
 
 
 def test_an_interrupted_photo_does_not_wait_for_its_tiles(monkeypatch):

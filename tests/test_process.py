@@ -110,3 +110,16 @@ def test_a_pipe_that_is_empty_for_a_while_is_not_at_its_end():
         os.close(writing)
         assert process.stdout.read() == b"5\n"
     os.close(reading)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes there are different")
+def test_a_pipe_that_is_full_for_a_while_gets_everything():
+    code = "from ssbsn_cli.core.runtime.process import stdout; stdout().write(bytes(10**6))"
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with subprocess.Popen([sys.executable, "-c", code], stdout=writing) as process:
+        os.close(writing)
+        time.sleep(0.2)
+        with os.fdopen(reading, "rb") as stream:
+            assert len(stream.read()) == 10**6
+    assert process.returncode == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -132,10 +131,19 @@ def _fill_closed_streams() -> None:
 
 def _refuse_file_as_command(words: list[str]) -> None:
     names = [command.name for command in app.registered_commands]
-    if words and words[0] not in names and Path(words[0]).exists():
+    if words and words[0] not in names and os.path.exists(words[0]):  # noqa: PTH110 - raises nothing
         file = visible(words[0])
         typer.echo(f"Error: {file} is no command.\nDenoise it: ssbsn denoise {file}", err=True)
         sys.exit(USAGE)
+
+
+def _spell_out(word: str) -> str:
+    """Make an option's name printable, since usage errors repeat unknown ones."""
+    if not word.startswith("-"):
+        return word
+    # Values stay as they are: --output=FILE, -oFILE.
+    name, sign, value = (word[:2], "", word[2:]) if word[1:2] == "o" else word.partition("=")
+    return visible(name) + sign + value
 
 
 def main() -> None:
@@ -153,8 +161,7 @@ def main() -> None:
         # Some programs start others with 0, which leaves no room for text.
         os.environ.pop("COLUMNS", None)
     end_on_signals()
-    # Usage errors repeat unknown words, such as a file name that begins with a dash.
-    sys.argv[1:] = [visible(word) if word.startswith("-") else word for word in sys.argv[1:]]
+    sys.argv[1:] = map(_spell_out, sys.argv[1:])
     try:
         _refuse_file_as_command(sys.argv[1:])
         app()

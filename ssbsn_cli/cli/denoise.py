@@ -145,16 +145,16 @@ def denoise(
     counts: Counter[str] = Counter()
     todo = find_todo(out, plan, files, counts)
     # Nothing is loaded if there is nothing to do.
-    if first := next(todo, None):
-        jobs: Iterable[Job] = chain([first], todo)
+    if first := next(filter(None, todo), None):
+        jobs: Iterable[Job | None] = chain([first], todo)
         chosen: str | LoadedWeights | None = weights
         if adapt:
             if keep_adapted:
                 _refuse_place(keep_adapted, files.skip_existing)
             # Weights adapt to all photos, so all of them must be known.
-            jobs = list(find_possible(out, jobs, files, counts))
-            if jobs:
-                chosen = _adapt(out, weights, settings, jobs, adapt, keep_adapted)
+            jobs = possible = list(find_possible(out, filter(None, jobs), files, counts))
+            if possible:
+                chosen = _adapt(out, weights, settings, possible, adapt, keep_adapted)
         if jobs:
             denoise = _prepare(out, chosen, settings, files, cluster)
             denoise_all(out, denoise, jobs, plan, counts)

@@ -19,16 +19,20 @@ if TYPE_CHECKING:
 
     # Denoises jobs; calls back when each begins, and for its tiles.
     Denoise = Callable[
-        [Iterable[Job], Callable[[Job], None], Progress], Generator[tuple[Job, Outcome]]
+        [Iterable[Job | None], Callable[[Job], None], Progress], Generator[tuple[Job, Outcome]]
     ]
 
 
-def find_todo(out: Output, plan: Plan, files: FileOptions, counts: Counter[str]) -> Iterator[Job]:
-    """Yield the photos to denoise; report and count the others."""
+def find_todo(
+    out: Output, plan: Plan, files: FileOptions, counts: Counter[str]
+) -> Iterator[Job | None]:
+    """Yield the photos to denoise, and None as `Plan` does; report and count the others."""
     from ssbsn_cli.core.inference.finding import PassedOver
 
     for each in plan:
-        if isinstance(each, PassedOver):
+        if each is None:
+            yield None
+        elif isinstance(each, PassedOver):
             out.say(f"Passed over {each.path}: {each.reason}.")
         elif isinstance(each, OSError):
             counts["failed"] += 1
@@ -60,7 +64,7 @@ def find_possible(
 
 
 def denoise_all(
-    out: Output, denoise: Denoise, jobs: Iterable[Job], plan: Plan, counts: Counter[str]
+    out: Output, denoise: Denoise, jobs: Iterable[Job | None], plan: Plan, counts: Counter[str]
 ) -> None:
     """Denoise one photo after the other; report and count them."""
     left_out: Counter[str] = Counter()

@@ -46,7 +46,7 @@ class Work:
 
 
 def denoise_on_cluster(
-    address: str, jobs: Iterable[Job], work: Work, notify: Notify
+    address: str, jobs: Iterable[Job | None], work: Work, notify: Notify
 ) -> Generator[tuple[Job, Outcome]]:
     """Denoise photos on a cluster whose workers see the same files.
 
@@ -55,7 +55,7 @@ def denoise_on_cluster(
 
     The address is that of a Dask scheduler, such as ``tcp://host:8786``, a file that a scheduler
     wrote, "local", or "local:N" for N new workers on this machine. Jobs go from file to file; they
-    are taken shortly before their turn.
+    are taken shortly before their turn. None means that the next one is not known yet.
 
     Yields
     ------
@@ -72,6 +72,7 @@ def denoise_on_cluster(
         There is no such scheduler, it is gone, or a worker lacks the device.
     """
     from ssbsn_cli.core.runtime.device import count_gpus
+    from ssbsn_cli.core.weights.locate import absolute
 
     local = count_workers_here(address) is not None
     if local and work.settings.device in ("auto", "cuda") and count_gpus():
@@ -82,7 +83,7 @@ def denoise_on_cluster(
             notify("The cluster has no workers yet: photos wait for the first.")
         told: set[str] = set()
         if work.weights and Path(work.weights).exists():
-            work = replace(work, weights=os.path.abspath(work.weights))  # noqa: PTH100 - not resolved
+            work = replace(work, weights=absolute(work.weights))
         for job, outcome, notices in _Dispatch(client, work).run(jobs):
             for notice in notices:
                 if notice not in told:
@@ -106,17 +107,22 @@ class _Dispatch:
         self._done = as_completed(loop=client.loop)
         self._tasks: dict[Future[Any], list[Job]] = {}
 
-    def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Outcome, Sequence[str]]]:
+    def run(self, jobs: Iterable[Job | None]) -> Iterator[tuple[Job, Outcome, Sequence[str]]]:
         jobs = iter(jobs)
         ready: list[Job] = []
+        ended = False
         try:
-            while True:
+            while not ended or ready or self._tasks:
                 workers = max(1, len(self._client.ncores()))
                 room = workers * _TASKS - len(self._tasks)
-                if room > 0:
-                    ready += islice(jobs, max(0, workers * _TASKS * _TOGETHER - len(ready)))
-                if not ready and not self._tasks:
-                    return
+                most = workers * _TASKS * _TOGETHER
+                if room > 0 and not ended:
+                    for job in islice(jobs, max(0, most - len(ready))):
+                        if job is None:
+                            break
+                        ready.append(job)
+                    else:
+                        ended = len(ready) < most
                 # A few photos are spread over all workers.
                 size = max(1, min(_TOGETHER, len(ready) // (workers * _TASKS)))
                 while ready and room > 0:
@@ -213,6 +219,8 @@ _notices: list[str] = []
 def denoise_task(work: Work, jobs: Sequence[Job]) -> tuple[list[Outcome], list[str]]:
     """Denoise photos on a worker; return their outcomes, and notices for the user."""
     from ssbsn_cli.core.inference.files import denoise_files
+    from ssbsn_cli.core.runtime.storage import file_digest
+    from ssbsn_cli.core.weights.locate import find_weights
 
     if work.version != __version__:
         raise OptionError(
@@ -221,7 +229,9 @@ def denoise_task(work: Work, jobs: Sequence[Job]) -> tuple[list[Outcome], list[s
         )
     with _turn:
         _use_cores()
-        denoiser = _load(work.weights, work.settings)
+        # A run may be trained on while its worker lives.
+        digest = file_digest(find_weights(work.weights)[0])
+        denoiser = _load(work.weights, work.settings, digest)
         outcomes = dict(denoise_files(denoiser, jobs, work.files))
         notices = _notices.copy()
         _notices.clear()
@@ -240,7 +250,7 @@ def _use_cores() -> None:
 
 
 @lru_cache(1)
-def _load(weights: str | None, settings: Settings) -> Denoiser:
+def _load(weights: str | None, settings: Settings, _digest: str) -> Denoiser:
     from distributed import get_worker
 
     from ssbsn_cli.core.inference.denoiser import load_denoiser

@@ -178,7 +178,7 @@ class Denoiser:
         return max(1, min(self._engine.tiling.room // (height * width), _MAX_BATCH))
 
     def denoise_batch(self, images: Sequence[Pixels]) -> list[Pixels]:
-        """Denoise images of one size that are no larger than a tile, all at once.
+        """Denoise images of one size together, each as one tile; meant for small ones.
 
         Parameters
         ----------
@@ -272,12 +272,12 @@ def load_denoiser(
     Parameters
     ----------
     weights : str or LoadedWeights, optional
-        A name from ``ssbsn fetch-weights --list`` or a path; by default the default weights.
+        A name from ``ssbsn fetch-weights --list`` or a path; by default the default weights. Loaded
+        ones belong to the denoiser from then on.
     notify : callable, optional
         Called with sentences that a user should read.
     **settings
-        Fields of `Settings`: device, precision, attention, compile, refine, detail, refine_passes,
-        tile, overlap, ensemble, strength, seed.
+        Fields of `Settings`, such as device or tile.
 
     Raises
     ------

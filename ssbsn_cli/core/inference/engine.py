@@ -23,7 +23,7 @@ from ssbsn_cli.core.runtime.device import is_out_of_memory
 from ssbsn_cli.core.runtime.threads import map_in_order
 from ssbsn_cli.core.types import Notify, Progress, from_unit, to_unit
 
-_MEMORY_ERRORS = (torch.OutOfMemoryError, MemoryError, RuntimeError)
+_MEMORY_ERRORS = (MemoryError, RuntimeError)
 
 
 @dataclass
@@ -54,11 +54,8 @@ class Engine:
     notify: Notify = lambda _: None
 
     def __post_init__(self) -> None:
-        #: The tiling of the current image, with smaller tiles if memory ran out.
+        #: The tiling of the latest image, with smaller tiles if memory ran out.
         self.current = self.tiling
-        self._noise: NoiseSpectrum | None = None
-        self._pixels = 0
-        self._shrinking = threading.Lock()
 
     def run(self, image: Pixels, out: Pixels, progress: Progress = lambda _done, _of: None) -> None:
         """Denoise an image in memory into `out`, which may be `image` itself; see `stream`."""
@@ -97,9 +94,9 @@ class Engine:
             return
         fitted = fit_image(image)
         source = fitted or image
-        self._noise = estimate_noise(source) if self.detail else None
-        self._pixels = image.shape[0] * image.shape[1]
-        for top, band in self._bands(source, progress, self.seed, self.tiling.workers):
+        noise = estimate_noise(source) if self.detail else None
+        tiles = _Tiles(self, noise, image.shape[0] * image.shape[1])
+        for top, band in tiles.bands(source, progress, self.seed, self.tiling.workers):
             # Copies of a whole wide band would take most of the memory.
             for rows in pixel_rows(band):
                 part = band[rows]
@@ -119,14 +116,14 @@ class Engine:
         batch = np.stack(
             [to_unit((fit or image)[:, :]) for fit, image in zip(fitted, images, strict=True)]
         )
-        self._noise = None
-        self._pixels = batch[..., 0].size
+        pixels = batch[..., 0].size
         try:
-            results = self.predictor(batch, self.seed, self._pixels)
+            results = self.predictor(batch, self.seed, pixels)
         except _MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
-            results = np.stack([self._denoise_tile(image, self.seed) for image in batch])
+            tiles = _Tiles(self, None, pixels)
+            results = np.stack([tiles.denoise(image, self.seed) for image in batch])
         if self.detail:
             for image, result in zip(batch, results, strict=True):
                 if noise := estimate_noise(image):
@@ -137,7 +134,17 @@ class Engine:
             for fit, result in zip(fitted, results, strict=True)
         ]
 
-    def _bands(
+
+class _Tiles:
+    """The tiles of one image: they become smaller if memory runs out."""
+
+    def __init__(self, engine: Engine, noise: NoiseSpectrum | None, pixels: int) -> None:
+        self._engine, self._predictor = engine, engine.predictor
+        self._noise, self._pixels = noise, pixels
+        self._tiling = engine.tiling
+        self._shrinking = threading.Lock()
+
+    def bands(
         self, image: Image, progress: Progress, seed: int, workers: int
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield finished rows from top to bottom, as (first row, float32 rows).
@@ -145,7 +152,7 @@ class Engine:
         The tiles have the seeds `seed`, `seed` + 1 and so on.
         """
         height, width, channels = image.shape
-        rows, columns = (self.current.along(size) for size in (height, width))
+        rows, columns = (self._tiling.along(size) for size in (height, width))
         band = np.zeros((max(r.stop - r.start for r in rows), width, channels), np.float32)
         done, total = 0, len(rows) * len(columns)
         progress(done, total)
@@ -156,7 +163,7 @@ class Engine:
             for column in columns
         )
         results = map_in_order(
-            lambda job: self._denoise_tile(*job),
+            lambda job: self.denoise(*job),
             zip(tiles, itertools.count(seed)),
             workers if total >= 2 * workers else 1,
         )
@@ -173,17 +180,17 @@ class Engine:
                 band[: len(band) - finished] = band[finished:]
                 band[len(band) - finished :] = 0
 
-    def _denoise_tile(self, tile: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    def denoise(self, tile: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
         """Denoise (h, w, C) in float32; split it if memory runs out."""
-        if self.current.tile and max(tile.shape[:2]) > self.current.tile:
+        if self._tiling.tile and max(tile.shape[:2]) > self._tiling.tile:
             return self._split(tile, seed)
         try:
-            result: NDArray[np.float32] = self.predictor(tile[None], seed, self._pixels)[0]
+            result: NDArray[np.float32] = self._predictor(tile[None], seed, self._pixels)[0]
             return recover_detail(tile, result, self._noise) if self._noise else result
         except _MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
-        device = self.predictor.device
+        device = self._predictor.device
         side = max(tile.shape[:2]) // 2
         if side < MIN_TILE:
             raise DeviceError(
@@ -194,16 +201,19 @@ class Engine:
             torch.cuda.empty_cache()
         # If several tiles run out of memory at once, only one reports it.
         with self._shrinking:
-            if not self.current.tile or side < self.current.tile:
-                overlap = min(self.current.overlap, side // 2)
-                self.current = replace(self.current, tile=side, overlap=overlap)
-                self.notify(f"Out of memory on {device}: going on with tiles of {side} pixels.")
+            if not self._tiling.tile or side < self._tiling.tile:
+                overlap = min(self._tiling.overlap, side // 2)
+                self._tiling = replace(self._tiling, tile=side, overlap=overlap)
+                self._engine.current = self._tiling
+                self._engine.notify(
+                    f"Out of memory on {device}: going on with tiles of {side} pixels."
+                )
         return self._split(tile, seed)
 
     def _split(self, tile: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
         result = np.empty_like(tile)
         # No other tile has this seed.
         seed = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1))
-        for top, rows in self._bands(tile, lambda _done, _of: None, seed, workers=1):
+        for top, rows in self.bands(tile, lambda _done, _of: None, seed, workers=1):
             result[top : top + len(rows)] = rows
         return result

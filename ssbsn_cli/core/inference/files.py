@@ -36,7 +36,7 @@ from ssbsn_cli.core.types import Progress
 
 def denoise_files(
     denoiser: Denoiser,
-    jobs: Iterable[Job],
+    jobs: Iterable[Job | None],
     options: FileOptions,
     begin: Callable[[Job], None] = lambda _: None,
     progress: Progress = lambda _done, _of: None,
@@ -49,8 +49,8 @@ def denoise_files(
     ----------
     denoiser : Denoiser
         The network.
-    jobs : iterable of Job
-        From file to file; taken shortly before their turn.
+    jobs : iterable of Job or None
+        From file to file; taken shortly before their turn. None: the next is not known yet.
     options : FileOptions
         How to write.
     begin : callable, optional
@@ -75,7 +75,7 @@ def denoise_files(
         for group in open_groups(jobs, options, denoiser.batch_size):
             for job, _ in group:
                 begin(job)
-            outcomes = _compute(denoiser, group, options, progress, writer)
+            outcomes = _compute(denoiser, group, options, progress, writer) if group else []
             for job, outcome in last:
                 yield job, _conclude(job, outcome, options)
             last = [(job, outcome) for (job, _), outcome in zip(group, outcomes, strict=True)]

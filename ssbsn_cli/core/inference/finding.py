@@ -57,13 +57,13 @@ class PassedOver:
 
 @dataclass(frozen=True)
 class Finder:
-    """Searches inputs for photos; if `recursive`, also in subfolders, except for `skip`.
+    """Searches inputs for photos; if `recursive`, also in subfolders, except for those in `skip`.
 
-    Links to folders are never followed.
+    Links to folders are only followed if they are inputs.
     """
 
     recursive: bool
-    skip: Path | None
+    skip: Sequence[Path]
 
     def find(
         self, inputs: Sequence[str], listed: Iterable[str] = ()
@@ -156,11 +156,7 @@ class Finder:
                 yield Found(path, below, is_unusual, beside=lambda: names)
 
     def _is_skipped(self, path: str) -> bool:
-        try:
-            return self.skip is not None and self.skip.samefile(path)
-        except OSError:
-            # It does not exist yet.
-            return False
+        return any(os.path.exists(each) and os.path.samefile(each, path) for each in self.skip)
 
 
 def _names_in(folder: str) -> list[str]:

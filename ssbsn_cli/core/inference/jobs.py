@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any
 
@@ -20,6 +20,7 @@ from ssbsn_cli.core.inference.placing import Naming, Placing
 # So contradictions among the first photos are found before any work is done.
 _FIRST = 10_000
 _SECONDS = 1.0
+_SECONDS_BETWEEN_LOOKS = 0.2
 _FOLDERS = 1024
 
 
@@ -81,7 +82,8 @@ class Plan:
     """The jobs of a command, which a separate thread finds and names; iterate once.
 
     Iterating yields a `Job` for each photo, in the order of the inputs and by name in directories.
-    In between, it yields `PassedOver` for other files and OSError for unreadable directories. It
+    In between, it yields `PassedOver` for other files, OSError for unreadable directories, and None
+    whenever nothing is known yet, so that nobody waits for photos that are still to be listed. It
     raises OptionError as soon as it knows that a file would be written twice, or over a photo.
 
     Parameters
@@ -119,7 +121,7 @@ class Plan:
         overwrite: bool = False,
     ) -> None:
         self._placing = Placing(naming, inputs, listed is not None)
-        self._found = Finder(recursive, self._placing.into).find(inputs, listed or ())
+        self._found = Finder(recursive, self._placing.folders).find(inputs, listed or ())
         self._shard, self._overwrite = shard, overwrite
         # Paths are kept as 64-bit hashes, since there may be millions: a map from each file that is
         # written to its photo, and the set of all photos.
@@ -142,10 +144,14 @@ class Plan:
         """The number of photos; None while they are still being found."""
         return self._count if self._all.is_set() else None
 
-    def __iter__(self) -> Iterator[Job | PassedOver | OSError]:
+    def __iter__(self) -> Iterator[Job | PassedOver | OSError | None]:
         self._enough.wait(None if self._overwrite else _SECONDS)
         while True:
-            each = self._waiting.get() if not self._failure else None
+            try:
+                each = None if self._failure else self._waiting.get(timeout=_SECONDS_BETWEEN_LOOKS)
+            except Empty:
+                yield None
+                continue
             if self._failure:
                 raise self._failure
             if each is None:

@@ -57,11 +57,12 @@ Opening = tuple[Job, Opened | TiffImage | Outcome]
 
 
 def open_groups(
-    jobs: Iterable[Job], options: FileOptions, together: Callable[[int, int], int]
+    jobs: Iterable[Job | None], options: FileOptions, together: Callable[[int, int], int]
 ) -> Iterator[list[Opening]]:
     """Open photos, and yield them: a single one of any kind, or several of one size and type.
 
-    Jobs are taken shortly before their turn. With `skip_existing`, photos that other processes work
+    Jobs are taken shortly before their turn. None means that the next one is not known yet; then an
+    empty list is yielded, too. With `skip_existing`, photos that other processes work
     on come last: by then, their results exist or those processes have ended. `together` takes a
     height and a width, and returns how many such images are best computed together.
     """
@@ -70,11 +71,13 @@ def open_groups(
     postponed: list[Job] = []
     with background_thread() as reader:
         run = next(runs, None)
-        while run:
+        while run is not None:
             openings = ahead.result() if ahead else _open_all(run, options, postponed)
             # Keep no reference to a photo while it is computed.
             ahead = None
             following = next(runs, None)
+            if following == []:
+                yield []
             if following and _size(following[0]) < _SMALL:
                 ahead = reader.submit(_open_all, following, options, postponed)
             while openings:
@@ -92,10 +95,16 @@ def open_groups(
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def _runs(jobs: Iterable[Job]) -> Iterator[list[Job]]:
-    """Group tiny files into runs; every other file is a run of its own."""
+def _runs(jobs: Iterable[Job | None]) -> Iterator[list[Job]]:
+    """Group tiny files into runs; every other file is a run of its own, and None an empty one."""
     run: list[Job] = []
     for job in jobs:
+        if job is None:
+            if run:
+                yield run
+            run = []
+            yield run
+            continue
         tiny = _size(job) < _TINY
         if run and not (tiny and len(run) < _MANY):
             yield run
@@ -241,7 +250,8 @@ def _compare_existing(job: Job, options: FileOptions) -> dict[str, Any]:
     with ExitStack() as stack:
         before, metadata = _pixels_of(job.source, lambda: _read(job, options), stack)
         after, _ = _pixels_of(job.target, result, stack)
-        if before.shape != after.shape:
+        # The format of the result may have made grey to colours.
+        if before.shape[:2] != after.shape[:2]:
             raise ImageError(
                 f"{job.target} cannot be compared with its photo: their sizes differ.",
                 "Use --overwrite to make it anew.",

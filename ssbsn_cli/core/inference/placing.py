@@ -89,6 +89,11 @@ class Placing:
         if compare and not self._compare_into:
             _check_file(Path(compare), None)
 
+    @property
+    def folders(self) -> list[Path]:
+        """The directories for results and comparisons, if there are such."""
+        return [folder for folder in (self.into, self._compare_into) if folder]
+
     def check(self, found: Found) -> None:
         """Raise OptionError if a photo has no name that its result could take."""
         if self.to_stdout or self._file:

@@ -90,7 +90,9 @@ def _devices() -> list[torch.device]:
 
 def _describe_device(device: torch.device) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    return f"{device} {name}".strip() + f", {free_memory(device) / 2**30:.1f} GiB free"
+    free = free_memory(device)
+    memory = "free memory unknown" if free is None else f"{free / 2**30:.1f} GiB free"
+    return f"{f'{device} {name}'.strip()}, {memory}"
 
 
 def _version(package: str) -> str:

@@ -20,6 +20,8 @@ _SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64)
 _OVERLAP = 32
 # More tiles at once would take much memory, and photos do not have that many.
 _MOST_WORKERS = 16
+# Where the system does not tell how much is free.
+_ASSUMED_MEMORY = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def choose_tile(weights: LoadedWeights, device: torch.device, dtype: torch.dtype
         # tiles, so with other tiles their results would depend on the device.
         best *= 2
     bytes_per_pixel = weights.network.live_features * dtype.itemsize
-    budget = free_memory(device) / 2
+    budget = _budget(device)
     for tile in _SIDES:
         if tile <= best and tile * tile * bytes_per_pixel <= budget:
             return tile
@@ -156,7 +158,7 @@ def choose_workers(
 
     On a CPU with at most 16 cores: one for each core if the architecture is faster that way, since
     no core then waits for others after each layer. On an NVIDIA GPU: two, so that one is computed
-    while the next is read and copied. Otherwise, or if more exceed half of the free memory: one.
+    while the next is read and copied. Otherwise one. Half of the free memory may allow fewer.
     """
     cores = torch.get_num_threads()
     workers = 1
@@ -164,5 +166,12 @@ def choose_workers(
         workers = 2
     elif device.type == "cpu" and weights.architecture.tile_per_core and cores <= _MOST_WORKERS:
         workers = cores
-    needed = workers * tile * tile * weights.network.live_features * dtype.itemsize
-    return workers if needed <= free_memory(device) / 2 else 1
+    bytes_per_tile = tile * tile * weights.network.live_features * dtype.itemsize
+    fitting = _budget(device) // bytes_per_tile if bytes_per_tile else 1
+    return max(1, min(workers, fitting))
+
+
+def _budget(device: torch.device) -> int:
+    """Return the bytes that tiles may take: half of the free memory."""
+    free = free_memory(device)
+    return (_ASSUMED_MEMORY if free is None else free) // 2

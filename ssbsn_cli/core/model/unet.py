@@ -70,8 +70,9 @@ class UNet(Network):
         folded = 3 * _FOLD**2
         finer = list(pairwise(widths))
         self.size_multiple = _FOLD * 2 ** len(finer)
-        # Three maps of the finest level, and the skips.
-        self.live_features = 6 * widths[0] // _FOLD**2
+        # Three maps of the finest level, the skips, and as much again for copies that convolutions
+        # make.
+        self.live_features = 12 * widths[0] // _FOLD**2
         self.head = Conv2d(folded, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(_blocks(*level) for level in zip(widths, depths, strict=True))
         self.down = nn.ModuleList(Conv2d(fine, coarse, 2, stride=2) for fine, coarse in finer)

@@ -17,7 +17,6 @@ from ssbsn_cli.core.types import PrecisionKind
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-_UNKNOWN_FREE_MEMORY = 2 << 30
 # Of the CPU's allocator, and of that of Apple's GPUs.
 _OUT_OF_MEMORY = (
     "can't allocate memory",
@@ -90,8 +89,8 @@ def resolve_precision(precision: PrecisionKind, device: torch.device) -> str:
     return "bf16" if device.type == "cpu" and bf16_is_fast() else "fp32"
 
 
-def free_memory(device: torch.device) -> int:
-    """Return how many bytes can be allocated on a device, as far as the system reports it."""
+def free_memory(device: torch.device) -> int | None:
+    """Return how many bytes can be allocated on a device; None if the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps":
@@ -104,7 +103,7 @@ def free_memory(device: torch.device) -> int:
             # Cached file contents, which the system drops when memory is needed.
             cached = re.search(r"^inactive_file (\d+)$", _read(group / "memory.stat"), re.MULTILINE)
             limits.append(max(most - used + (int(cached[1]) if cached else 0), 0))
-    return min(limits, default=_UNKNOWN_FREE_MEMORY)
+    return min(limits, default=None)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -24,10 +24,7 @@ def stdin() -> BinaryIO:
     """Return standard input; raise OptionError if it is closed."""
     if sys.stdin is None:
         raise OptionError("Standard input is closed.", "Send a photo through a pipe.")
-    if sys.platform != "win32":
-        # A parent may have made the pipe non-blocking: reading would end whenever it is empty.
-        with contextlib.suppress(OSError):
-            os.set_blocking(sys.stdin.fileno(), True)
+    _block(sys.stdin)
     return sys.stdin.buffer
 
 
@@ -35,7 +32,18 @@ def stdout() -> BinaryIO:
     """Return standard output; raise OptionError if it is closed."""
     if sys.stdout is None:
         raise OptionError("Standard output is closed.", "Write to a file with -o FILE.")
+    _block(sys.stdout)
     return sys.stdout.buffer
+
+
+def _block(stream: TextIO) -> None:
+    """Let a pipe that is empty or full be waited for, whatever a parent has asked for.
+
+    Otherwise, reading would end whenever it is empty, and writing would cut off what is too much.
+    """
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):
+            os.set_blocking(stream.fileno(), True)
 
 
 def give_up(stream: TextIO) -> None:

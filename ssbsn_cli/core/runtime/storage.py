@@ -12,7 +12,6 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +138,14 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
     with _explained_as_unwritable(path):
         target = Path(os.path.realpath(path))
         old = _check_target(path, target, overwrite)
-        check = partial(_check_target, path, target, overwrite)
-        with _appearing(target, check, 0o600 if old else 0o666) as temporary:
-            yield temporary
+
+        def finish(temporary: Path) -> None:
+            _check_target(path, target, overwrite)
             if old:
                 _take_over(temporary, old)
+
+        with _appearing(target, finish, 0o600 if old else 0o666) as temporary:
+            yield temporary
 
 
 def write_output(path: Path, content: bytes, overwrite: bool) -> None:
@@ -225,16 +227,16 @@ def _take_over(new: Path, old: os.stat_result) -> None:
 
 @contextmanager
 def _appearing(
-    path: Path, check: Callable[[], object] = lambda: None, mode: int = 0o666
+    path: Path, finish: Callable[[Path], None] = lambda _: None, mode: int = 0o666
 ) -> Iterator[Path]:
-    """Yield an empty file to write to, and move it to `path` at the end unless `check` raises."""
+    """Yield an empty file to write to, and move it to `path` at the end unless `finish` raises."""
     # Not in a temporary folder: an interrupt while removing that can appear as an OSError.
     with temporary_file(path.parent, mode) as temporary:
         yield temporary
         # Without this, a power cut could leave an empty file under the new name.
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-        check()
+        finish(temporary)
         move_into_place(temporary, path)
 
 

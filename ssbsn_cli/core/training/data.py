@@ -17,7 +17,7 @@ from ssbsn_cli.core.data.layouts import Pair, find_pairs, find_photos
 from ssbsn_cli.core.data.sampler import CropSampler, PairSampler
 from ssbsn_cli.core.data.store import CropCache, checksum, hold_out
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.inference.settings import Settings
+from ssbsn_cli.core.inference.denoiser import load_denoiser
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.storage import short_digest
 from ssbsn_cli.core.training.batches import (
@@ -181,13 +181,13 @@ class _Photos:
     def _own(self) -> tuple[Batches, list[Batch]]:
         config, crop = self._config, self._config.training.crop
         precision = config.training.precision
-        settings = Settings(device=self._device, precision=precision, ensemble=True)
+        weights = self._request.denoiser or self._request.init
+        load = partial(load_denoiser, weights, device=self._device, precision=precision)
+        thorough, plain = load(ensemble=True), load()
         # The initial weights are part of the result, too.
-        initial = load_weights(str(self._request.init))
-        weights = load_weights(self._request.denoiser) if self._request.denoiser else initial
-        self.keys += [weights.digest, initial.digest]
-        splits = denoise_splits(self._splits(), config.parts, crop, weights, settings, self._say)
-        noises = measure_parts(splits[0], weights, settings)
+        self.keys += [plain.weights.digest, load_weights(self._request.init).digest]
+        splits = denoise_splits(self._splits(), config.parts, crop, thorough, self._say)
+        noises = measure_parts(splits[0], plain)
         noise = describe_parts(splits[0], noises, self.noisy)
         self._say(noise["summary"])
         self.noise = {"noise": noise}

@@ -15,14 +15,12 @@ from ssbsn_cli.core.data.store import CropCache, Window
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.inspecting import noise_facts, shows_noise
-from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.noise.darkening import measure_darkening
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.measured import Measured, measure_noise, summarise
 from ssbsn_cli.core.noise.texture import measure_texture
 from ssbsn_cli.core.training.config import PartsConfig
 from ssbsn_cli.core.types import Notify, count_of, spread, to_unit
-from ssbsn_cli.core.weights.locate import LoadedWeights
 
 # More photos would make a report too long.
 _DESCRIBED = 12
@@ -60,8 +58,7 @@ def denoise_splits(
     splits: tuple[Sequence[CropCache], Sequence[CropCache]],
     config: PartsConfig,
     crop: int,
-    weights: LoadedWeights,
-    settings: Settings,
+    denoiser: Denoiser,
     say: Notify,
 ) -> tuple[list[Part], list[Part]]:
     """Denoise parts of photos, about the same number from each photo.
@@ -75,15 +72,15 @@ def denoise_splits(
         the same photos. Each photo has at least one, unless there are more photos than parts.
     crop : int
         The least height and width of a part. Photos without such parts are left out.
-    weights, settings : LoadedWeights, Settings
-        The weights that denoise the parts, and their settings.
+    denoiser : Denoiser
+        Denoises the parts.
     say : callable
         Is told how many parts there are.
 
     Raises
     ------
-    OptionError, DeviceError
-        No photo is as large as a crop, or the weights do not allow the settings.
+    OptionError
+        No photo is as large as a crop.
     """
     photos, held = (_find_photos(caches, crop) for caches in splits)
     if not photos:
@@ -100,7 +97,7 @@ def denoise_splits(
     validation = _choose(held, max(config.count // 4, 1), side)
     parts = count_of(len(training) + len(validation), "part")
     say(f"Denoising {parts} of the photos to learn from.")
-    denoise = partial(_denoise, Denoiser(weights, settings))
+    denoise = partial(_denoise, denoiser)
     return list(map(denoise, training)), list(map(denoise, validation))
 
 
@@ -135,17 +132,14 @@ def _denoise(denoiser: Denoiser, chosen: tuple[tuple[int, int], NDArray[Any]]) -
     return Part(noisy, denoised.astype(np.uint16), photo)
 
 
-def measure_parts(
-    parts: Sequence[Part], weights: LoadedWeights, settings: Settings
-) -> dict[tuple[int, int], Measured]:
-    """Measure the noise of each photo that shows enough of it, with the same weights.
+def measure_parts(parts: Sequence[Part], denoiser: Denoiser) -> dict[tuple[int, int], Measured]:
+    """Measure the noise of each photo that shows enough of it, with a denoiser of the same weights.
 
     Raises
     ------
     NoNoiseError
         No photo does, or what most show may be texture.
     """
-    denoiser = Denoiser(weights, replace(settings, ensemble=False))
     cuts = ((photo, _cut(parts, photo)) for photo in dict.fromkeys(part.photo for part in parts))
     found = {
         photo: noise

@@ -16,8 +16,8 @@ from ssbsn_cli.core.runtime.storage import cache_dir, parse_json
 from ssbsn_cli.core.training.config import Config, load_config
 from ssbsn_cli.core.training.log import RunFiles
 from ssbsn_cli.core.types import Notify
-from ssbsn_cli.core.weights.locate import load_weights
-from ssbsn_cli.core.weights.registry import default_name, entries
+from ssbsn_cli.core.weights.locate import absolute, load_weights
+from ssbsn_cli.core.weights.registry import default_name
 
 ADAPT = "adapt"
 
@@ -80,7 +80,7 @@ class TrainingRequest:
     def to_dict(self) -> dict[str, Any]:
         """Return where everything comes from, for resuming and the record, as values for JSON."""
         return {
-            "init": self.init and _absolute(self.init),
+            "init": self.init and absolute(self.init),
             "denoiser": self.denoiser,
             "noisy": [path.to_dict() for path in self.noisy],
             "pairs": [path.to_dict() for path in self.pairs],
@@ -140,7 +140,7 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
         if asked.config is None:
             chosen = str(files.config)
     first = told.get("init")
-    if asked.init and first and _absolute(asked.init) != _absolute(first):
+    if asked.init and first and absolute(asked.init) != absolute(first):
         raise OptionError(
             f"{run} began with the weights {first}, not {asked.init}.",
             "Go on with those weights, or start another run.",
@@ -220,13 +220,6 @@ def _refuse_nonsense(request: TrainingRequest) -> None:
                 f"No objective of the configuration uses --{option}.",
                 f"Leave it out, or give {kind!r} a share in training.objectives.",
             )
-
-
-def _absolute(weights: str) -> str:
-    """Return the name of weights as it is, and a path to them as one that holds everywhere."""
-    if weights in entries():
-        return weights
-    return os.path.realpath(os.path.expanduser(weights))
 
 
 def _parse_data(text: str) -> DataPath:

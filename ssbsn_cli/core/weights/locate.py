@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,14 +48,24 @@ def load_weights(name_or_path: str | None = None) -> LoadedWeights:
     WeightsError
         If there are no such weights, or they are not fetched, have a wrong digest, or do not load.
     """
-    path, entry = _find(name_or_path)
+    path, entry = find_weights(name_or_path)
     network, descriptor = load_checkpoint(path, entry.usage if entry else None)
     name = entry.name if entry else str(name_or_path)
     return LoadedWeights(network, descriptor, name, file_digest(path))
 
 
-def _find(name_or_path: str | None) -> tuple[Path, Entry | None]:
-    """Return the file of some weights, and their entry if they were found by name."""
+def absolute(name_or_path: str) -> str:
+    """Return the name of weights as it is, and a path as one that holds in every folder."""
+    if name_or_path in entries():
+        return name_or_path
+    return os.path.abspath(os.path.expanduser(name_or_path))  # noqa: PTH100 - links stay as they are
+
+
+def find_weights(name_or_path: str | None) -> tuple[Path, Entry | None]:
+    """Return the file of some weights, and their entry if they were found by name.
+
+    The errors are those of `load_weights`.
+    """
     known = entries()
     name = default_name() if name_or_path is None else name_or_path
     if name in known:
