@@ -145,7 +145,7 @@ def test_an_empty_name_is_refused():
     def read(
         out: Output,
         *,
-        photos: Annotated[list[str] | None, typer.Argument(metavar="PHOTO...")] = None,
+        photos: Annotated[list[str] | None, typer.Argument(metavar="PHOTO")] = None,
         weights: Annotated[str | None, typer.Option("--from", metavar="PATH")] = None,
         folder: Annotated[Path | None, typer.Option(metavar="DIR")] = None,
         suffix: str | None = None,

@@ -33,7 +33,7 @@ def denoise(
     *,
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="INPUT...", help="Photos, directories, or - for standard input."),
+        typer.Argument(metavar="INPUT", help="Photos, folders, or - for standard input."),
     ] = None,
     output: Annotated[
         str | None,
@@ -41,7 +41,7 @@ def denoise(
             "--output",
             "-o",
             metavar="PATH",
-            help="Where results go: a file, a directory (made if missing), or - for standard "
+            help="Where results go: a file, a folder (made if missing), or - for standard "
             "output. Without it, photo_denoised.png beside photo.png.",
         ),
     ] = None,
@@ -54,7 +54,7 @@ def denoise(
     ] = None,
     settings: SettingsOptions,
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Go into subdirectories, too.")
+        bool, typer.Option("--recursive", "-r", help="Go into subfolders, too.")
     ] = False,
     suffix: Annotated[
         str | None,
@@ -65,7 +65,7 @@ def denoise(
         str | None,
         typer.Option(
             metavar="PATH",
-            help="Also write a picture of before and after; a directory for several inputs.",
+            help="Also write a picture of before and after; a folder for several inputs.",
         ),
     ] = None,
     adapt: Annotated[
@@ -76,7 +76,7 @@ def denoise(
         ),
     ] = None,
     keep_adapted: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Directory to keep the adapted weights in.")
+        Path | None, typer.Option(metavar="RUN", help="Folder to keep the adapted weights in.")
     ] = None,
     inputs_from: Annotated[
         Path | None,
@@ -102,7 +102,7 @@ def denoise(
         ),
     ] = None,
 ) -> None:
-    """Remove noise from photos: files, whole directories, or a pipe."""
+    """Remove noise from photos: files, whole folders, or a pipe."""
     from ssbsn_cli.core.inference.jobs import Plan
     from ssbsn_cli.core.inference.placing import Naming
 
@@ -223,7 +223,7 @@ def _refuse_place(run: Path, go_on: bool) -> None:
     if run.exists() and (not run.is_dir() or (any(run.iterdir()) and not files.started)):
         raise OptionError(
             f"{run} holds something other than adapted weights.",
-            "Name a new or an empty directory with --keep-adapted.",
+            "Name a new or an empty folder with --keep-adapted.",
         )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssbsn_cli.cli.failures import UNAVAILABLE
+from ssbsn_cli.cli.failures import explain
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError, WeightsError
 
@@ -35,7 +35,7 @@ def fetch_weights(
     ] = None,
     dest: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Directory to use in place of the cache."),
+        typer.Option(metavar="DIR", help="Folder to use in place of the cache."),
     ] = None,
 ) -> None:
     """Download weights once, check them, and keep them for --weights NAME."""
@@ -70,7 +70,7 @@ def fetch_weights(
 
     from ssbsn_cli.core.weights.fetch import fetch
 
-    failed = 0
+    codes = [0]
     with out.progress() as bars:
         for entry in chosen:
             task = bars.add_task(f"{entry.name} (MB)", total=None, visible=False)
@@ -78,7 +78,7 @@ def fetch_weights(
                 show = partial(_show, bars, task)
                 fetched = fetch(entry, dest=dest, source=from_file, progress=show)
             except WeightsError as error:
-                failed += 1
+                codes.append(explain(error)[0])
                 out.error(error, name=entry.name)
             else:
                 out.say(_sentence(entry, fetched))
@@ -92,8 +92,8 @@ def fetch_weights(
                     }
                 )
             bars.remove_task(task)
-    if failed:
-        raise typer.Exit(UNAVAILABLE)
+    if code := max(codes):
+        raise typer.Exit(code)
 
 
 def _sentence(entry: Entry, fetched: Fetched) -> str:

@@ -21,7 +21,7 @@ def info(
     *,
     photos: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PHOTO...", help="Photos whose noise is to be measured."),
+        typer.Argument(metavar="PHOTO", help="Photos whose noise is to be measured."),
     ] = None,
     report: Annotated[
         Path | None,

@@ -32,7 +32,7 @@ MaxPixelsOption = Annotated[
 
 
 def _make_settings(
-    device: Annotated[str, DEVICE] = "auto",
+    device: Annotated[str, DEVICE] = Settings.device,
     refine: Annotated[
         RefineKind | None,
         typer.Option(
@@ -50,15 +50,17 @@ def _make_settings(
             help="auto: give back detail that a blind-spot network took for noise, if the weights "
             "recommend it. off: leave its result as it is."
         ),
-    ] = "auto",
+    ] = Settings.detail,
     strength: Annotated[
         float,
         typer.Option(help="Blend with the original: 0 leaves it unchanged, 1 denoises fully."),
-    ] = 1.0,
+    ] = Settings.strength,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Average 8 flips and rotations: 8 times slower.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of R3's masks, the same for each photo.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of R3's masks, and of the noise that eval adds.")
+    ] = Settings.seed,
     tile: Annotated[
         str,
         typer.Option(
@@ -71,12 +73,12 @@ def _make_settings(
     ] = None,
     precision: Annotated[
         PrecisionKind, typer.Option(help="Precision of the network's arithmetic.")
-    ] = "auto",
+    ] = Settings.precision,
     attention: Annotated[
         AttentionKind,
         typer.Option(help="Form of SS-Attention: linear is fast, exact is the paper's."),
-    ] = "linear",
-    compile: Annotated[CompileKind, COMPILE] = "auto",
+    ] = Settings.attention,
+    compile: Annotated[CompileKind, COMPILE] = Settings.compile,
 ) -> Settings:
     return Settings(
         device=device,
@@ -120,7 +122,7 @@ def _make_file_options(
     quality: Annotated[
         int,
         typer.Option(min=1, max=100, help="Quality of JPEG, WebP, HEIC, AVIF and JPEG XL results."),
-    ] = 95,
+    ] = FileOptions.quality,
     strip_metadata: Annotated[
         bool,
         typer.Option(
@@ -145,7 +147,7 @@ def _make_file_options(
     max_pixels: MaxPixelsOption = None,
     raw_space: Annotated[
         RawSpace, typer.Option(help="Colour space that camera raw files are developed to.")
-    ] = "srgb",
+    ] = FileOptions.raw_space,
 ) -> FileOptions:
     if overwrite and skip_existing:
         raise OptionError("--overwrite and --skip-existing contradict each other.", "Use one.")

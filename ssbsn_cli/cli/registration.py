@@ -74,7 +74,7 @@ def _names_something(option: inspect.Parameter) -> str | None:
     """Return an option's spelling in help if its value names a file, weights or the like."""
     for each in getattr(option.annotation, "__metadata__", ()):
         if isinstance(each, ArgumentInfo) and each.metavar:
-            return each.metavar.rstrip(".")
+            return each.metavar
         if isinstance(each, OptionInfo) and each.metavar:
             # Inside Annotated, the first spelling takes the place of the default.
             spellings = [each.default, *(each.param_decls or ())]

@@ -38,7 +38,7 @@ def train(
     ] = None,
     out_dir: Annotated[
         Path | None,
-        typer.Option("--out", metavar="RUN", help="The run's directory; by default runs/CONFIG."),
+        typer.Option("--out", metavar="RUN", help="The run's folder; by default runs/CONFIG."),
     ] = None,
     config: Annotated[
         str | None,
@@ -251,5 +251,5 @@ def _conclude(out: Output, prepared: Prepared, files: RunFiles) -> None:
     found = f"The weights of step {best} are the best" if best else "The earlier weights stay best"
     out.say(
         f"{found}: {files.weights}. Use them with: ssbsn denoise PHOTO --weights "
-        f"{shlex.quote(str(files.directory))}"
+        f"{shlex.quote(str(files.folder))}"
     )

@@ -42,7 +42,7 @@ _LOSSY_GAIN = 8
 
 def open_cache(
     photos: Sequence[Path],
-    directory: Path,
+    folder: Path,
     *,
     side: int = 512,
     limit_bytes: int = 4 << 30,
@@ -57,7 +57,7 @@ def open_cache(
     ----------
     photos : sequence of Path
         One photograph or more, or DND's ``images_srgb/*.mat``.
-    directory : Path
+    folder : Path
         Where caches are kept; created if it is missing.
     side : int
         Size of the windows that represent photographs if `limit_bytes` is too little for all of
@@ -80,14 +80,14 @@ def open_cache(
         No photograph can be read or fits the limit, or the cache cannot be written.
     """
     sizes, key = _identify(photos, side, limit_bytes)
-    path = directory / f"crops-{key}"
+    path = folder / f"crops-{key}"
     cache = load(path, key, reused=True)
     if cache is None:
         builder = _Builder(photos, sizes, side, limit_bytes, notify)
         try:
             cache = _load_or_build(path, key, builder)
         except OSError as error:
-            raise _unwritable(directory, error) from error
+            raise _unwritable(folder, error) from error
     state = "Reused" if cache.reused else "Built"
     notify(
         f"{state} the crop cache {path}: {cache.size_bytes / 1e6:.1f} of at most "
@@ -113,10 +113,10 @@ def _identify(photos: Sequence[Path], side: int, limit_bytes: int) -> tuple[list
 
 def _load_or_build(path: Path, key: str, builder: _Builder) -> CropCache:
     """Build a cache, or wait for another process that is building it."""
-    directory, notify = path.parent, builder.notify
-    directory.mkdir(parents=True, exist_ok=True)
-    wait = f"Waiting for another process that builds a crop cache in {directory}."
-    with locked(directory, lambda: notify(wait)):
+    folder, notify = path.parent, builder.notify
+    folder.mkdir(parents=True, exist_ok=True)
+    wait = f"Waiting for another process that builds a crop cache in {folder}."
+    with locked(folder, lambda: notify(wait)):
         if cache := load(path, key, reused=True):
             return cache
         if path.exists():
@@ -232,9 +232,9 @@ def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
-def _unwritable(directory: Path, error: OSError) -> OptionError:
+def _unwritable(folder: Path, error: OSError) -> OptionError:
     reason, hint = error.strerror or str(error), "Choose another place with --cache."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         reason = "the disk is full"
         hint = "Free some space, keep the cache on another disk, or allow it less room."
-    return OptionError(f"The crop cache in {directory} cannot be written: {reason}.", hint)
+    return OptionError(f"The crop cache in {folder} cannot be written: {reason}.", hint)

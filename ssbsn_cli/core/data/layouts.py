@@ -69,8 +69,8 @@ def find_photos(path: Path) -> NoisyPhotos:
     Parameters
     ----------
     path : Path
-        A directory, which is searched recursively except for hidden files: SIDD Medium, NIND, DND
-        or AP-BSN's ``dataset/prep``, or any part of one of them. In any other directory, every
+        A folder, which is searched recursively except for hidden files: SIDD Medium, NIND, DND
+        or AP-BSN's ``dataset/prep``, or any part of one of them. In any other folder, every
         photograph counts as noisy, except for results beside it. So does a single file.
 
     Returns
@@ -105,12 +105,12 @@ def _refuse_missing(path: Path) -> None:
 
 
 def survey(path: Path) -> tuple[str, list[Path], list[Path]]:
-    """Recognise the data set in a directory, which is searched recursively except for hidden files.
+    """Recognise the data set in a folder, which is searched recursively except for hidden files.
 
     Returns its kind as in `NoisyPhotos`, the files of that kind, noisy or not, and all files. Both
     lists are sorted, and their paths are absolute.
 
-    Raises OptionError if a directory cannot be read, or there are several data sets.
+    Raises OptionError if a folder cannot be read, or there are several data sets.
     """
     files = sorted(_walk(absolute(path)))
     by_kind: dict[str, list[Path]] = {}
@@ -139,14 +139,14 @@ def _walk(root: Path) -> Iterator[Path]:
 
     seen = set()
     # Data sets are often assembled from links, which may be circular.
-    for directory, below, names in os.walk(root, onerror=refuse, followlinks=True):
-        real = os.path.realpath(directory)
+    for folder, below, names in os.walk(root, onerror=refuse, followlinks=True):
+        real = os.path.realpath(folder)
         if real in seen:
             below.clear()
             continue
         seen.add(real)
         below[:] = sorted(name for name in below if not name.startswith("."))
-        yield from (Path(directory, name) for name in names if not name.startswith("."))
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
 
 
 def _kind(file: Path) -> str | None:
@@ -210,9 +210,9 @@ def find_pairs(path: Path) -> list[Pair]:
     Parameters
     ----------
     path : Path
-        A directory, which is searched recursively except for hidden files: SIDD Medium; NIND, where
+        A folder, which is searched recursively except for hidden files: SIDD Medium; NIND, where
         the lowest ISO of a scene is the clean counterpart of all others; AP-BSN's ``dataset/prep``;
-        or any other directory, where two folders called ``noisy`` and ``clean``, ``gt`` or
+        or any other folder, where two folders called ``noisy`` and ``clean``, ``gt`` or
         ``reference`` hold files of the same names, or where names end in ``_noisy`` and ``_clean``
         or ``_gt``, ``_real`` and ``_mean``, or ``_N`` and ``_CL``.
 

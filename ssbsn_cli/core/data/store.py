@@ -52,7 +52,7 @@ class Window:
 class CropCache:
     """Decoded photographs in a memory-mapped file.
 
-    `path` is its directory, and `reused` is whether it existed already. Photographs that are not in
+    `path` is its folder, and `reused` is whether it existed already. Photographs that are not in
     it are `skipped`, each with a reason. `pixels` are all bytes, read-only.
     """
 
@@ -99,30 +99,30 @@ def checksum(pixels: NDArray[Any]) -> int:
 
 
 def write_index(
-    directory: Path, key: str, windows: Sequence[Window], skipped: Sequence[tuple[Path, str]]
+    folder: Path, key: str, windows: Sequence[Window], skipped: Sequence[tuple[Path, str]]
 ) -> None:
     """Write everything that `load` needs in addition to the pixels, which must exist."""
     content = {
         "version": VERSION,
         "key": key,
-        "bytes": (directory / PIXELS).stat().st_size,
+        "bytes": (folder / PIXELS).stat().st_size,
         "windows": [asdict(window) for window in windows],
         "skipped": [(str(path), reason) for path, reason in skipped],
     }
-    (directory / INDEX).write_text(json.dumps(content), encoding="ascii")
+    (folder / INDEX).write_text(json.dumps(content), encoding="ascii")
 
 
-def load(directory: Path, key: str, *, reused: bool) -> CropCache | None:
+def load(folder: Path, key: str, *, reused: bool) -> CropCache | None:
     """Open a cache; return None if it is missing, cut short, damaged, or has another key."""
     try:
-        content = parse_json((directory / INDEX).read_bytes())
+        content = parse_json((folder / INDEX).read_bytes())
         if (content["version"], content["key"]) != (VERSION, key):
             return None
         windows = [_window(entry) for entry in content["windows"]]
         skipped = [(Path(path), str(reason)) for path, reason in content["skipped"]]
-        pixels = np.memmap(directory / PIXELS, np.uint8, "r")
+        pixels = np.memmap(folder / PIXELS, np.uint8, "r")
         # A plain array over the same memory: slicing a memmap is several times slower.
-        cache = CropCache(directory, reused, windows, skipped, pixels.view(np.ndarray))
+        cache = CropCache(folder, reused, windows, skipped, pixels.view(np.ndarray))
         whole = pixels.size == content["bytes"] and windows
         if whole and all(checksum(cache.view(window)) == window.checksum for window in windows):
             return cache

@@ -19,7 +19,7 @@ from ssbsn_cli.core.imaging.raw import RAW, develop
 from ssbsn_cli.core.types import RawSpace
 
 # Users must ask for larger photos: decoding 512 megapixels takes about 3 GB.
-MAX_PIXELS = 1 << 29
+MAX_PIXELS = 512_000_000
 
 
 def read_photo(

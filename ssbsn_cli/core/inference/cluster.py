@@ -198,8 +198,8 @@ class _Dispatch:
             ) from error
         for job, outcome in zip(jobs, outcomes, strict=True):
             if isinstance(outcome, dict):
-                names = job.skipped
-                outcome |= {key: names[key] for key in ("input", "output")}
+                names = {**job.skipped, "comparison": str(job.comparison)}
+                outcome |= {key: names[key] for key in names.keys() & outcome.keys()}
             yield job, outcome, notices
             notices = ()
 

@@ -63,12 +63,13 @@ def denoise_files(
     job : Job
         Each job after its result is written; in order, except for photos that others had claimed.
     outcome : dict or Exception
-        What was done, as plain values for JSON: ``input``, ``output``, ``width``, ``height``,
-        ``channels``, ``dtype`` (of the output), ``left_out`` (metadata of the photo that the result
-        lacks), everything from `Denoiser.describe`, ``seconds`` and ``megapixels_per_second``. If
-        the result existed, only ``input``, ``output`` and ``skipped``, and ``comparison`` if that
-        was missing. Or what went wrong: ImageError if the photo cannot be read or the result cannot
-        be written, DeviceError if the device's memory is too small; other errors are defects.
+        What was done, as plain values for JSON: ``input``, ``output``, ``comparison`` (if there is
+        one), ``width``, ``height``, ``channels``, ``dtype`` (of the output), ``left_out`` (metadata
+        of the photo that the result lacks), everything from `Denoiser.describe`, ``seconds`` and
+        ``megapixels_per_second``. If the result existed, only ``input``, ``output`` and
+        ``skipped``, and ``comparison`` if that was missing. Or what went wrong: ImageError if the
+        photo cannot be read or the result cannot be written, DeviceError if the device's memory is
+        too small; other errors are defects.
     """
     with background_thread() as writer:
         last: list[tuple[Job, Outcome | Future[Outcome]]] = []

@@ -81,21 +81,21 @@ _Record = tuple[str | None, str, bool]
 class Plan:
     """The jobs of a command, which a separate thread finds and names; iterate once.
 
-    Iterating yields a `Job` for each photo, in the order of the inputs and by name in directories.
-    In between, it yields `PassedOver` for other files, OSError for unreadable directories, and None
+    Iterating yields a `Job` for each photo, in the order of the inputs and by name in folders.
+    In between, it yields `PassedOver` for other files, OSError for unreadable folders, and None
     whenever nothing is known yet, so that nobody waits for photos that are still to be listed. It
     raises OptionError as soon as it knows that a file would be written twice, or over a photo.
 
     Parameters
     ----------
     inputs : sequence of str
-        Files, directories, or "-" for standard input.
+        Files, folders, or "-" for standard input.
     naming : Naming
         Where results go.
     listed : iterable of str, optional
-        More files and directories. The thread takes each when it is its turn.
+        More files and folders. The thread takes each when it is its turn.
     recursive : bool
-        Whether to include subdirectories, whose tree is kept below the output.
+        Whether to include subfolders, whose tree is kept below the output.
     shard : (int, int)
         The number of a shard, from 1, and the number of shards: only photos in that shard count. A
         photo is in the same shard on every machine, whatever other photos there are: its path below

@@ -28,15 +28,15 @@ class Naming:
     Parameters
     ----------
     output : str, optional
-        A file, a directory, or "-" for standard output. By default, results go into the folders of
+        A file, a folder, or "-" for standard output. By default, results go into the folders of
         their photos, or to standard output if the photo comes from standard input.
     suffix : str, optional
         Goes between a result's stem and its extension. By default "_denoised" in the folders of the
-        photos, and nothing in an output directory.
+        photos, and nothing in an output folder.
     format : str, optional
         Format of the results; by default that of the extension.
     compare : str, optional
-        A file for the comparison (before and after); a directory if there are several inputs.
+        A file for the comparison (before and after); a folder if there are several inputs.
     """
 
     output: str | None = None
@@ -48,7 +48,7 @@ class Naming:
 class Placing:
     """Names the results of photos: the inputs, and those that a list names.
 
-    A list counts as several inputs, even if it names only one. All results go into the directory
+    A list counts as several inputs, even if it names only one. All results go into the folder
     `into`, if there is one, or to standard output if `to_stdout` is set. Their stems end with
     `suffix`.
 
@@ -66,10 +66,8 @@ class Placing:
             )
         many = listed or len(inputs) > 1 or any(map(os.path.isdir, inputs))
         if many and output == STREAM:
-            raise OptionError(
-                "Several photos cannot go to one stream.", "Name a directory with -o."
-            )
-        self.into = _directory(output, many)
+            raise OptionError("Several photos cannot go to one stream.", "Name a folder with -o.")
+        self.into = _folder(output, many)
         if output not in (None, STREAM) and not self.into:
             if suffix is not None:
                 raise OptionError(
@@ -78,20 +76,20 @@ class Placing:
             _check_file(Path(str(output)), naming.format)
         self.suffix = suffix if suffix is not None else "" if output else DEFAULT_SUFFIX
         if os.sep in self.suffix or (os.altsep and os.altsep in self.suffix):
-            raise OptionError(f"The suffix {suffix!r} names another directory.", "Use -o for that.")
+            raise OptionError(f"The suffix {suffix!r} names another folder.", "Use -o for that.")
         self.to_stdout = output == STREAM or (output is None and STREAM in inputs)
         if self.to_stdout and suffix is not None:
             raise OptionError("Standard output has no name for a suffix.", "Drop --suffix.")
         self._file = _named(output) if output and not self.into and output != STREAM else None
         self._extension = cache(lambda own: result_extension(f"photo{own}", naming.format))
-        self._compare_into = _directory(compare, many)
+        self._compare_into = _folder(compare, many)
         self._compare_file = _named(compare) if compare and not self._compare_into else None
         if compare and not self._compare_into:
             _check_file(Path(compare), None)
 
     @property
     def folders(self) -> list[Path]:
-        """The directories for results and comparisons, if there are such."""
+        """The folders for results and comparisons, if there are such."""
         return [folder for folder in (self.into, self._compare_into) if folder]
 
     def check(self, found: Found) -> None:
@@ -148,8 +146,8 @@ class Placing:
         return f"{name if keep_extension else stem}{self.suffix}{self._extension(extension)}"
 
 
-def _directory(text: str | None, many: bool) -> Path | None:
-    """Return an output as a path if it is a directory for results."""
+def _folder(text: str | None, many: bool) -> Path | None:
+    """Return an output as a path if it is a folder for results."""
     if text is None or text == STREAM:
         return None
     path = Path(text)
@@ -158,7 +156,7 @@ def _directory(text: str | None, many: bool) -> Path | None:
     if not many:
         return None
     if path.is_file() or is_photo_name(path):
-        raise OptionError(f"Several photos cannot go to one file, {path}.", "Name a directory.")
+        raise OptionError(f"Several photos cannot go to one file, {path}.", "Name a folder.")
     return path
 
 

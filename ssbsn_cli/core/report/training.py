@@ -29,7 +29,7 @@ Record = Mapping[str, Any]
 def write_report(run: Path) -> Path:
     """Write one self-contained HTML page about a training run, finished or not.
 
-    Returns the page, ``report.html`` in the run's directory, which is replaced if it exists.
+    Returns the page, ``report.html`` in the run's folder, which is replaced if it exists.
 
     Raises
     ------
@@ -38,15 +38,13 @@ def write_report(run: Path) -> Path:
     """
     files = RunFiles(run)
     if not files.config.is_file() and not files.metrics.is_file():
-        first = files.round(1).directory
+        first = files.round(1).folder
         if files.started:
             raise OptionError(f"{run} is still in its first round.", f"Name {first} instead.")
-        wrong = (
-            "has neither config.toml nor metrics.jsonl" if run.is_dir() else "is not a directory"
-        )
+        wrong = "has neither config.toml nor metrics.jsonl" if run.is_dir() else "is not a folder"
         raise OptionError(
             f"{run} is not a training run: it {wrong}.",
-            "Give the directory that ssbsn train wrote.",
+            "Give the folder that ssbsn train wrote.",
         )
     records = read_metrics(files.metrics)
     steps = [record for record in records if record["event"] == "step"]
@@ -68,7 +66,7 @@ def write_report(run: Path) -> Path:
     except OSError as error:
         raise OptionError(
             f"{path} cannot be written: {error.strerror}.",
-            "Check the permissions of the directory.",
+            "Check the permissions of the folder.",
         ) from None
     return path
 

@@ -1,4 +1,4 @@
-"""Files: the cache directory, atomic writing, digests, locks; parsing of JSON and TOML."""
+"""Files: the cache folder, atomic writing, digests, locks; parsing of JSON and TOML."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ _LARGEST = 2**63
 
 
 @contextmanager
-def locked(directory: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Keep other processes from building caches in a directory; wait for one that does.
+def locked(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Keep other processes from building caches in a folder; wait for one that does.
 
-    The directory must exist. `waiting` is called if another process has the lock, which the system
+    The folder must exist. `waiting` is called if another process has the lock, which the system
     frees when that process ends for any reason. If the disk has no locks, nobody waits.
 
     Raises
     ------
     OSError
-        The directory cannot be written to.
+        The folder cannot be written to.
     """
     from filelock import FileLock, Timeout
 
-    path = directory / _LOCK
+    path = folder / _LOCK
     # Some releases of filelock would empty the file that a link points to.
     if path.is_symlink():
         raise OSError(errno.ELOOP, f"{path} is a link")
@@ -68,7 +68,7 @@ def locked(directory: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 
 def cache_dir() -> Path:
-    """Return the directory of fetched weights and of all caches, created for this user only.
+    """Return the folder of fetched weights and of all caches, created for this user only.
 
     ``SSBSN_CACHE`` names it; otherwise, it is a folder in the system's place for caches. If it
     cannot be created, writing to it fails later.

@@ -128,5 +128,5 @@ def _refuse_others(request: TrainingRequest, photos: Sequence[Path]) -> None:
     if others := [photo for photo in photos if photo.absolute() not in known]:
         raise OptionError(
             f"{request.run} was adapted to other photos than {others[0]}.",
-            f"Use it as it is with --weights {request.run}, or choose another directory.",
+            f"Use it as it is with --weights {request.run}, or choose another folder.",
         )

@@ -49,7 +49,7 @@ def model_card(
 ) -> str:
     """Describe trained weights to other people, in Markdown that UTF-8 can encode.
 
-    `name` is that of the run's directory. The descriptor comes from `Descriptor.to_dict`, and the
+    `name` is that of the run's folder. The descriptor comes from `Descriptor.to_dict`, and the
     scores have the names that they have in the run's log.
     """
     how = "on noisy photographs alone, without clean ones"

@@ -18,17 +18,17 @@ from ssbsn_cli.core.runtime.storage import parse_json
 class RunFiles:
     """The paths of a run's files; docs/train.md says what each of them holds."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.config = directory / "config.toml"
-        self.data = directory / "data.json"
-        self.metrics = directory / "metrics.jsonl"
-        self.state = directory / "state.pt"
-        self.weights = directory / "weights.safetensors"
-        self.card = directory / "weights.md"
-        self.checkpoints = directory / "checkpoints"
-        self.previews = directory / "previews"
-        self.tensorboard = directory / "tensorboard"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "config.toml"
+        self.data = folder / "data.json"
+        self.metrics = folder / "metrics.jsonl"
+        self.state = folder / "state.pt"
+        self.weights = folder / "weights.safetensors"
+        self.card = folder / "weights.md"
+        self.checkpoints = folder / "checkpoints"
+        self.previews = folder / "previews"
+        self.tensorboard = folder / "tensorboard"
 
     @property
     def begun(self) -> bool:
@@ -50,15 +50,15 @@ class RunFiles:
 
     def round(self, number: int) -> RunFiles:
         """Return the files of a round, from 1, before the last one: a run in a subfolder."""
-        return RunFiles(self.directory / f"round-{number}")
+        return RunFiles(self.folder / f"round-{number}")
 
     def refuse_links(self) -> None:
         """Raise an OptionError if writing to the run could change anything outside it.
 
-        The run may come from somebody else and contain links. The directory itself may be a link,
+        The run may come from somebody else and contain links. The folder itself may be a link,
         since the user named it.
         """
-        rounds = self.directory.glob("round-*")
+        rounds = self.folder.glob("round-*")
         folders = (self.checkpoints, self.previews, self.tensorboard, *rounds)
         files = (self.config, self.data, self.metrics, self.state, self.weights, self.card)
         for path in (*folders, *files):
@@ -68,22 +68,22 @@ class RunFiles:
                 continue
             except NotADirectoryError:
                 raise OptionError(
-                    f"{self.directory} is a file, not a folder.", "Name another folder."
+                    f"{self.folder} is a file, not a folder.", "Name another folder."
                 ) from None
             kind = "folder" if path in folders else "file"
             if not (stat.S_ISDIR(mode) if kind == "folder" else stat.S_ISREG(mode)):
                 raise OptionError(
                     f"{path} is not a {kind} but a link or something else, and training writes to "
-                    f"nothing outside of {self.directory}.",
+                    f"nothing outside of {self.folder}.",
                     f"Put a real {kind} in its place, or train in another folder.",
                 )
 
     def refuse_run(self, way: str = "let ssbsn train --resume go on with it") -> None:
-        """Raise an OptionError if the directory holds a run; its hint suggests `way`."""
+        """Raise an OptionError if the folder holds a run; its hint suggests `way`."""
         if self.begun or self.weights.exists():
             raise OptionError(
-                f"{self.directory} holds a run already.",
-                f"Choose another directory, or {way}.",
+                f"{self.folder} holds a run already.",
+                f"Choose another folder, or {way}.",
             )
 
     def checkpoint(self, step: int) -> Path:
@@ -180,7 +180,7 @@ class MetricsLog:
 class TensorBoardLog:
     """Writes the same as `MetricsLog` for TensorBoard; the first record creates its files."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -188,7 +188,7 @@ class TensorBoardLog:
                 "TensorBoard is not installed.",
                 f"{how_to_install('tensorboard')} Or leave --tensorboard out.",
             ) from None
-        self._make_writer = partial(SummaryWriter, str(directory))
+        self._make_writer = partial(SummaryWriter, str(folder))
         self._writer: Any = None
 
     def write(self, record: Mapping[str, Any]) -> None:

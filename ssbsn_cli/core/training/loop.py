@@ -123,7 +123,7 @@ class Trainer:
             return ""
         return (
             f"; the last good checkpoint is that of step {self.recorder.saved_step}, in "
-            f"{self.recorder.files.directory}"
+            f"{self.recorder.files.folder}"
         )
 
     @contextlib.contextmanager

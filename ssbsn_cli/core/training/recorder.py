@@ -98,7 +98,7 @@ class Recorder:
         write_atomically(preview, picture)
         for result in self.results if better and (step or not self.later) else ():
             save_checkpoint(result.weights, weights, self.descriptor, about)
-            name, descriptor = result.directory.name, self.descriptor.to_dict()
+            name, descriptor = result.folder.name, self.descriptor.to_dict()
             minutes = state.seconds / 60
             card = model_card(name, descriptor, self.origin, step, minutes, score.figures)
             write_atomically(result.card, card.encode())
@@ -111,7 +111,7 @@ class Recorder:
                 "seconds": round(state.seconds, 3),
                 **score.figures,
                 "best": better,
-                "picture": preview.relative_to(self.files.directory).as_posix(),
+                "picture": preview.relative_to(self.files.folder).as_posix(),
             }
         )
         checkpoints = sorted(self.files.checkpoints.glob("step-*.safetensors"))
@@ -119,21 +119,21 @@ class Recorder:
             old.unlink(missing_ok=True)
 
     def _begin(self) -> None:
-        """Make the run's directory, and remove files of later steps that a kill may have left.
+        """Make the run's folder, and remove files of later steps that a kill may have left.
 
         Raises an OptionError if another process is training the run.
         """
         if self._begun:
             return
         files = self.files
-        files.directory.mkdir(parents=True, exist_ok=True)
+        files.folder.mkdir(parents=True, exist_ok=True)
         if not claim(files.state):
             raise OptionError(
-                f"Another process is training {files.directory}.",
+                f"Another process is training {files.folder}.",
                 "Wait until it ends, or train in another folder.",
             )
-        for directory in (files.checkpoints, files.previews):
-            directory.mkdir(exist_ok=True)
+        for folder in (files.checkpoints, files.previews):
+            folder.mkdir(exist_ok=True)
         if self._resumed:
             # The state is written last, so files of later steps belong to no state.
             for last in (files.checkpoint(self.saved_step), files.preview(self.saved_step)):

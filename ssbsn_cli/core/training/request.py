@@ -24,7 +24,7 @@ ADAPT = "adapt"
 
 @dataclass(frozen=True)
 class DataPath:
-    """The photos in a directory or a file, or `photos` instead.
+    """The photos in a folder or a file, or `photos` instead.
 
     `weight` is how often they are drawn, relative to the others.
     """
@@ -246,7 +246,7 @@ def _recall(files: RunFiles, needed: bool) -> dict[str, Any]:
         if not needed:
             return {}
         raise OptionError(
-            f"{files.directory} does not say which photos it was trained on.",
+            f"{files.folder} does not say which photos it was trained on.",
             "Name them with --data.",
         ) from None
 

@@ -68,7 +68,7 @@ def rounds(request: TrainingRequest, say: Notify) -> Iterator[tuple[int, Trainin
         helped = [run.weights for run in runs[:n] if run.weights.is_file()]
         each = replace(
             request,
-            run=runs[n].directory,
+            run=runs[n].folder,
             denoiser=str(helped[-1]) if helped else None,
             whole=None if runs[n] is files else request.run,
             resume=request.resume and n == first,

@@ -100,9 +100,9 @@ def prepare_training(
     if before:
         _compare_records(files, data, before, config, team, warn)
         state = learner.resume(files.state)
-        say(f"Going on after step {state.step} of {files.directory}.")
+        say(f"Going on after step {state.step} of {files.folder}.")
     elif request.resume:
-        say(f"There is nothing to resume in {files.directory}: starting from the beginning.")
+        say(f"There is nothing to resume in {files.folder}: starting from the beginning.")
     resumed_at, seconds = (state.step, state.seconds) if state else (0, 0.0)
     steps = training.steps
     if training.epochs:
@@ -123,7 +123,7 @@ def prepare_training(
     one = config.model_copy(update={"training": training})
     trainer = Trainer(learner, one, data, recorder, team, steps, workers, seconds)
     summary = {
-        "run": str(files.directory),
+        "run": str(files.folder),
         "architecture": descriptor.architecture,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "device": str(team.device),
@@ -220,7 +220,7 @@ def _refuse_other_config(files: RunFiles, before: Config, now: Config) -> None:
         for key, value in values.items():
             if key not in _FREE.get(section, ()) and old[section].get(key) != value:
                 raise OptionError(
-                    f"{files.directory} is a run of another configuration: its {section}.{key} is "
+                    f"{files.folder} is a run of another configuration: its {section}.{key} is "
                     f"{old[section].get(key)!r}, not {value!r}.",
                     "Resume it with the same options, or start another run with --out.",
                 )
@@ -237,7 +237,7 @@ def _compare_records(
         key = device = None
     if key != data.record["key"]:
         raise OptionError(
-            f"{files.directory} was trained or scored on other photos or began with other "
+            f"{files.folder} was trained or scored on other photos or began with other "
             "weights, or they have changed since.",
             "Resume it with the same ones, or start another run from its weights with --init.",
         )

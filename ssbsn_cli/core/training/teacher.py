@@ -27,18 +27,18 @@ def teach(
     caches: Sequence[CropCache],
     shares: Sequence[float],
     config: Config,
-    directory: Path,
+    cache: Path,
     device: str,
     notify: Notify,
 ) -> Path:
-    """Let a teacher denoise parts of noisy photos, or reuse its earlier results in a directory.
+    """Let a teacher denoise parts of noisy photos, or reuse its earlier results in the cache.
 
     The photos are given as for `CropSampler`. After an interruption, only missing parts are added.
 
     Returns
     -------
     Path
-        A directory of pairs with 16 bits per channel.
+        A folder of pairs with 16 bits per channel.
 
     Raises
     ------
@@ -51,12 +51,12 @@ def teach(
             "Distillation needs a teacher.", "Name its weights with --distill-from NAME|PATH."
         )
     teacher = load_weights(distill.teacher)
-    keys = [(cache.content, share) for cache, share in zip(caches, shares, strict=True)]
+    keys = [(each.content, share) for each, share in zip(caches, shares, strict=True)]
     key = short_digest((teacher.digest, distill.refine, parts.side, keys))
-    folder = directory / f"taught-{key}"
+    folder = cache / f"taught-{key}"
     crops = CropSampler(caches, shares, parts.side, Batching(1, _SEED))
-    wait = f"Waiting for another process, whose teacher writes to {directory}."
-    with locked(directory, lambda: notify(wait)):
+    wait = f"Waiting for another process, whose teacher writes to {cache}."
+    with locked(cache, lambda: notify(wait)):
         for each in (folder, folder / "noisy", folder / "clean"):
             if each.is_symlink():
                 raise OptionError(

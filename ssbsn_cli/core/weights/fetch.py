@@ -74,7 +74,7 @@ def fetch(
     entry : Entry
         The weights.
     dest : Path, optional
-        Directory to use instead of the cache.
+        Folder to use instead of the cache.
     source : Path, optional
         A file to copy, which was downloaded by hand.
     progress : callable
@@ -120,8 +120,8 @@ def fetch(
         where = source if error.filename == str(source) else target.parent
         raise WeightsError(
             f"{where}: {error.strerror or error}.",
-            f"{way_out(error)}, or choose another directory with --dest or {CACHE}.",
-        ) from None
+            f"{way_out(error)}, or choose another folder with --dest or {CACHE}.",
+        ) from error
     return Fetched(target, digest, "copied" if source else "downloaded", expected is None)
 
 

@@ -40,7 +40,7 @@ def load_weights(name_or_path: str | None = None) -> LoadedWeights:
     Parameters
     ----------
     name_or_path : str, optional
-        A name in the registry, whose file is checked against its digest; a file; or a directory
+        A name in the registry, whose file is checked against its digest; a file; or a folder
         with one, such as a training run. By default the default weights.
 
     Raises
@@ -85,15 +85,15 @@ def find_weights(name_or_path: str | None) -> tuple[Path, Entry | None]:
     raise WeightsError(f"There are no weights {name[:200]}.", suggest(name, known))
 
 
-def _file_of_run(directory: Path) -> Path:
-    best = directory / "weights.safetensors"
+def _file_of_run(folder: Path) -> Path:
+    best = folder / "weights.safetensors"
     if best.is_file():
         return best
-    files = sorted(directory.glob("*.safetensors"))
+    files = sorted(folder.glob("*.safetensors"))
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
         raise WeightsError(
-            f"{directory} holds no single file of weights; found *.safetensors: {found}.",
+            f"{folder} holds no single file of weights; found *.safetensors: {found}.",
             "Name the file itself.",
         )
     return files[0]

@@ -19,7 +19,7 @@ _OVERRIDE = "SSBSN_WEIGHTS_TOML"
 PACKAGE = Path(__file__).parents[2]
 
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-# It becomes a path in the cache directory, so it has no separators and is not hidden.
+# It becomes a path in the cache folder, so it has no separators and is not hidden.
 _FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 _Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

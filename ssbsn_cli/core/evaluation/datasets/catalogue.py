@@ -182,5 +182,5 @@ def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
         raise SsbsnError(
             f"{home}: {error.strerror or error}.",
             f"{way_out(error)}, or choose another place with SSBSN_CACHE.",
-        ) from None
+        ) from error
     progress(len(address.files), len(address.files))
