@@ -33,7 +33,7 @@ from ssbsn_cli.core.model.convolution import Conv2d
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.runtime import operations
 from ssbsn_cli.core.runtime.device import PeakMemory, is_out_of_memory, resolve_precision
-from ssbsn_cli.core.runtime.process import keep_freed_memory
+from ssbsn_cli.core.runtime.heap import keep_freed_memory
 
 CHANNELS = 128
 WAYS = {

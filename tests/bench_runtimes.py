@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.ssbsn import SSBSN
-from ssbsn_cli.core.runtime.process import keep_freed_memory
+from ssbsn_cli.core.runtime.heap import keep_freed_memory
 from ssbsn_cli.core.weights.locate import load_weights
 
 Run = Callable[[Tensor], np.ndarray]

@@ -32,6 +32,7 @@ from weights_files import (
 
 from ssbsn_cli.core.errors import OptionError, WeightsError
 from ssbsn_cli.core.runtime.storage import cache_dir
+from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
 from ssbsn_cli.core.weights import download, registry
 from ssbsn_cli.core.weights.fetch import fetch, local_path, verified_path
 from ssbsn_cli.core.weights.locate import load_weights
@@ -273,7 +274,7 @@ def refused(entry: Entry, cache: Path, **options) -> WeightsError:
     with pytest.raises(WeightsError) as caught:
         fetch(entry, **options)
     assert names(cache) == set()
-    assert ".fetch-" not in str(caught.value)
+    assert HALF_WRITTEN not in str(caught.value)
     assert local_path(entry) is None
     return caught.value
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssbsn_cli.core.runtime.process import give_back_freed_memory, keep_freed_memory
+from ssbsn_cli.core.runtime.heap import give_back_freed_memory, keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -10,7 +10,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssbsn_cli.core.runtime.storage import parse_json, parse_toml
+from ssbsn_cli.core.runtime.parsing import parse_json, parse_toml
 from ssbsn_cli.core.types import count_of
 
 HOSTILE = {

@@ -39,7 +39,8 @@ def fetch_weights(
     ] = None,
 ) -> None:
     """Download weights once, check them, and keep them for --weights NAME."""
-    from ssbsn_cli.core.weights.registry import entries, suggest
+    from ssbsn_cli.core.errors import suggest
+    from ssbsn_cli.core.weights.registry import entries
 
     if names and all_entries:
         raise OptionError("Names and --all contradict each other.", "Use one.")

@@ -7,10 +7,21 @@ line prints both and chooses the exit code by class; Python callers catch `Ssbsn
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 def how_to_install(extra: str) -> str:
     """Return the sentence that says how to install one of this package's extras."""
     return f'Install it with pip install "ssbsn[{extra}]".'
+
+
+def suggest(name: str, names: Iterable[str]) -> str:
+    """Return a hint for a misspelt one of `names`."""
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=2)
+    question = f"Did you mean {' or '.join(close)}? " if close else ""
+    return f"{question}The names are: {', '.join(names)}."
 
 
 class SsbsnError(Exception):

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.runtime.storage import parse_json, short_digest
+from ssbsn_cli.core.runtime.parsing import parse_json
+from ssbsn_cli.core.runtime.storage import short_digest
 
 # A part of the keys of caches.
 VERSION = 2

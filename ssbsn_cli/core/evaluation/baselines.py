@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from skimage.color import rgb2ycbcr
 from skimage.restoration import denoise_tv_chambolle, denoise_wavelet
 
-from ssbsn_cli.core.errors import OptionError, how_to_install
+from ssbsn_cli.core.errors import OptionError, how_to_install, suggest
 from ssbsn_cli.core.evaluation.methods import LEAST_DETAIL, Classical, Floats, estimate_sigmas
 from ssbsn_cli.core.types import from_unit, to_unit
-from ssbsn_cli.core.weights.registry import suggest
 
 
 class _Nlm(Classical):

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.errors import OptionError, suggest
 from ssbsn_cli.core.evaluation.methods import estimate_sigmas
-from ssbsn_cli.core.weights.registry import suggest
 
 #: The largest possible PSNR, in dB.
 MAX_PSNR = 100.0

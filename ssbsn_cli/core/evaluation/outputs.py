@@ -20,9 +20,8 @@ from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result
 from ssbsn_cli.core.evaluation.methods import NOISY, Method
 from ssbsn_cli.core.evaluation.metrics import ROUNDING, Metric, quantise, to_picture
 from ssbsn_cli.core.imaging import Photo, encode_photo
-from ssbsn_cli.core.inference.opening import refuse_links
 from ssbsn_cli.core.runtime.device import available_cores
-from ssbsn_cli.core.runtime.storage import write_output
+from ssbsn_cli.core.runtime.storage import refuse_links, write_output
 from ssbsn_cli.core.types import spread
 
 # Nobody would read a table with more sections.

@@ -255,7 +255,7 @@ def _load(weights: str | None, settings: Settings, _digest: str) -> Denoiser:
 
     from ssbsn_cli.core.inference.denoiser import load_denoiser
     from ssbsn_cli.core.runtime.device import count_gpus
-    from ssbsn_cli.core.runtime.process import keep_freed_memory
+    from ssbsn_cli.core.runtime.heap import keep_freed_memory
 
     keep_freed_memory()
     if settings.device == ALL_GPUS:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssbsn_cli.core.errors import DeviceError, OptionError, how_to_install
 from ssbsn_cli.core.inference.settings import ALL_GPUS, whole_number
-from ssbsn_cli.core.runtime.storage import parse_json
+from ssbsn_cli.core.runtime.parsing import parse_json
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster

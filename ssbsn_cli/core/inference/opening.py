@@ -26,7 +26,7 @@ from ssbsn_cli.core.imaging.tiff_stream import TiffImage, open_large_tiff
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import FileOptions
 from ssbsn_cli.core.runtime.process import silenced_libraries, stdin
-from ssbsn_cli.core.runtime.storage import check_folder_of, make_folder_of
+from ssbsn_cli.core.runtime.storage import check_folder_of, make_folder_of, refuse_links
 from ssbsn_cli.core.runtime.temporary import claim
 from ssbsn_cli.core.runtime.threads import background_thread
 
@@ -169,7 +169,7 @@ def _claim(job: Job) -> bool:
 def _open(job: Job, options: FileOptions) -> Opened | TiffImage | dict[str, Any]:
     _refuse_links(job)
     if options.skip_existing and job.target and job.target.exists() and not job.is_in_place:
-        return _compare_existing(job, options)
+        return _compare_existing(job, options) if job.comparison else job.skipped
     refuse_existing(job, options)
     format = options.format or _format_of_target(job.target)
     if job.source and job.target and format in (None, "tiff"):
@@ -205,16 +205,6 @@ def _format_of_target(target: Path | None) -> str | None:
 def _refuse_links(job: Job) -> None:
     for path in job.written:
         refuse_links(path, 1 + len(job.below.parts))
-
-
-def refuse_links(path: Path, unnamed: int) -> None:
-    """Raise ImageError if one of the last parts, `unnamed` by the user, of a path is a link."""
-    for part in (path, *path.parents)[:unnamed]:
-        if part.is_symlink():
-            raise ImageError(
-                f"{path} cannot be written: {part} is a link, and might lead anywhere.",
-                "Remove it, or name the place that it leads to.",
-            )
 
 
 def refuse_existing(job: Job, options: FileOptions) -> None:

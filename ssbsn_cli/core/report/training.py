@@ -15,7 +15,8 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.report.pages import encode, render, show
 from ssbsn_cli.core.report.photos import draw_noise
 from ssbsn_cli.core.report.plots import Curve, Point, plot_curves, smooth
-from ssbsn_cli.core.runtime.storage import parse_json, parse_toml, write_atomically
+from ssbsn_cli.core.runtime.parsing import parse_json, parse_toml
+from ssbsn_cli.core.runtime.storage import write_atomically
 from ssbsn_cli.core.training.log import RunFiles, read_metrics
 from ssbsn_cli.core.types import count_of, spread
 

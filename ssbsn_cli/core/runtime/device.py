@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from ssbsn_cli.core.errors import DeviceError, OptionError
+from ssbsn_cli.core.runtime.heap import give_back_freed_memory
 from ssbsn_cli.core.runtime.operations import bf16_is_fast
-from ssbsn_cli.core.runtime.process import give_back_freed_memory
 from ssbsn_cli.core.types import PrecisionKind
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

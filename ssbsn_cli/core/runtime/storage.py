@@ -1,19 +1,16 @@
-"""Files: the cache folder, atomic writing, digests, locks; parsing of JSON and TOML."""
+"""Files: the cache folder, atomic writing, digests, locks, and which places are refused."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import stat
 import sys
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from ssbsn_cli.core.errors import ImageError, OptionError, SsbsnError
 from ssbsn_cli.core.runtime.temporary import move_into_place, temporary_file
@@ -30,8 +27,6 @@ _REASONS = {
     errno.ENAMETOOLONG: ("its name is too long", "Choose a shorter name."),
 }
 _LOCK = ".lock"
-_DEEPEST = 32
-_LARGEST = 2**63
 
 
 @contextmanager
@@ -250,42 +245,11 @@ def refuse_output(path: Path, overwrite: bool) -> None:
         raise OptionError(f"The folder of {path} does not exist.", "Make it first.")
 
 
-def parse_json(content: str | bytes) -> Any:
-    """Parse JSON, with bytes in UTF-8, and check that its values are harmless.
-
-    Values may be nested at most 32 levels deep, and integers may have at most 64 bits. All errors
-    are a ValueError, whose message is a part of a sentence.
-    """
-    return _parse(json.loads, content)
-
-
-def parse_toml(content: bytes) -> dict[str, Any]:
-    """Parse TOML in UTF-8 with the same limits and errors as `parse_json`."""
-    table: dict[str, Any] = _parse(lambda each: tomllib.loads(each.decode("utf-8")), content)
-    return table
-
-
-def _parse(parse: Callable[[Any], Any], content: str | bytes) -> Any:
-    try:
-        value = parse(content)
-    except UnicodeDecodeError:
-        raise ValueError("it is not text in UTF-8") from None
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError):
-        raise
-    except RecursionError:
-        raise ValueError("its values are nested too deeply") from None
-    # Python refuses to parse numbers with thousands of digits.
-    except ValueError:
-        raise ValueError("it holds a number that is too large") from None
-    _refuse_harmful(value, _DEEPEST)
-    return value
-
-
-def _refuse_harmful(value: object, deepest: int) -> None:
-    if isinstance(value, dict | list):
-        if not deepest:
-            raise ValueError("its values are nested too deeply")
-        for part in (*value, *value.values()) if isinstance(value, dict) else value:
-            _refuse_harmful(part, deepest - 1)
-    elif isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
-        raise ValueError("it holds a number that is too large")
+def refuse_links(path: Path, unnamed: int) -> None:
+    """Raise ImageError if one of the last parts, `unnamed` by the user, of a path is a link."""
+    for part in (path, *path.parents)[:unnamed]:
+        if part.is_symlink():
+            raise ImageError(
+                f"{path} cannot be written: {part} is a link, and might lead anywhere.",
+                "Remove it, or name the place that it leads to.",
+            )

@@ -46,11 +46,8 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
     Windows does not lock folders, so there no other process removes it.
     """
     _sweep(parent)
-    path = _unused_name(parent)
-    path.mkdir(mode=0o700)
-    if sys.platform != "win32":
-        _made[path] = os.open(path, os.O_RDONLY)
-        _lock(_made[path], wait=True)
+    while not _create_folder(path := _unused_name(parent)):
+        pass
     try:
         yield path
     finally:
@@ -122,6 +119,24 @@ def _create(path: Path, mode: int) -> bool:
         _made[path] = descriptor
         return True
     # Another process found the file before it was locked, and removed it.
+    os.close(descriptor)
+    return False
+
+
+def _create_folder(path: Path) -> bool:
+    """Make a folder and lock it; return whether that worked."""
+    path.mkdir(mode=0o700)
+    if sys.platform == "win32":
+        return True
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        # Another process found the folder before it was locked, and removed it.
+        return False
+    _lock(descriptor, wait=True)
+    if os.fstat(descriptor).st_nlink:
+        _made[path] = descriptor
+        return True
     os.close(descriptor)
     return False
 

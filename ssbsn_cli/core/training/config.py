@@ -13,7 +13,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.runtime.storage import parse_toml
+from ssbsn_cli.core.runtime.parsing import parse_toml
 from ssbsn_cli.core.types import CompileKind, RefineKind
 
 _SHIPPED = Path(__file__).parent / "configs"

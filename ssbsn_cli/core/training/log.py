@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ssbsn_cli.core.errors import OptionError, how_to_install
-from ssbsn_cli.core.runtime.storage import parse_json
+from ssbsn_cli.core.runtime.parsing import parse_json
 
 
 class RunFiles:

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.runtime.device import resolve_device
-from ssbsn_cli.core.runtime.storage import cache_dir, parse_json
+from ssbsn_cli.core.runtime.parsing import parse_json
+from ssbsn_cli.core.runtime.storage import cache_dir
 from ssbsn_cli.core.training.config import Config, load_config
 from ssbsn_cli.core.training.log import RunFiles
 from ssbsn_cli.core.types import Notify

@@ -11,7 +11,7 @@ from ssbsn_cli.core.errors import OptionError, WeightsError
 from ssbsn_cli.core.model.descriptor import ARCHITECTURES, Descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.device import resolve_precision
-from ssbsn_cli.core.runtime.storage import parse_json
+from ssbsn_cli.core.runtime.parsing import parse_json
 from ssbsn_cli.core.training.card import Origin, describe
 from ssbsn_cli.core.training.config import HINT, Config, ModelConfig, load_config
 from ssbsn_cli.core.training.data import TrainingData, open_data

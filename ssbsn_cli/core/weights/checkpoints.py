@@ -18,7 +18,8 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from ssbsn_cli.core.errors import WeightsError
 from ssbsn_cli.core.model.descriptor import Descriptor, deduce_descriptor
 from ssbsn_cli.core.model.network import Network
-from ssbsn_cli.core.runtime.storage import parse_json, write_atomically
+from ssbsn_cli.core.runtime.parsing import parse_json
+from ssbsn_cli.core.runtime.storage import write_atomically
 from ssbsn_cli.core.weights.pickles import load_pickle
 
 _METADATA_KEY = "ssbsn"

@@ -6,13 +6,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssbsn_cli.core.errors import WeightsError
+from ssbsn_cli.core.errors import WeightsError, suggest
 from ssbsn_cli.core.model.descriptor import ARCHITECTURES, Architecture, Descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.storage import file_digest
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint
 from ssbsn_cli.core.weights.fetch import verified_path
-from ssbsn_cli.core.weights.registry import Entry, default_name, entries, suggest
+from ssbsn_cli.core.weights.registry import Entry, default_name, entries
 
 
 @dataclass(frozen=True)

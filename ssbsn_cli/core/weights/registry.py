@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ssbsn_cli.core.errors import WeightsError
-from ssbsn_cli.core.runtime.storage import parse_toml
+from ssbsn_cli.core.runtime.parsing import parse_toml
 from ssbsn_cli.core.types import RefineKind
 
 _OVERRIDE = "SSBSN_WEIGHTS_TOML"
@@ -143,14 +141,6 @@ def read_registry(path: Path) -> tuple[str | None, dict[str, Entry]]:
     except ValueError as error:
         raise WeightsError(f"{path} is not TOML: {error}.", hint) from None
     return default, found
-
-
-def suggest(name: str, names: Iterable[str]) -> str:
-    """Return a hint for a misspelt one of `names`."""
-    names = list(names)
-    close = difflib.get_close_matches(name, names, n=2)
-    question = f"Did you mean {' or '.join(close)}? " if close else ""
-    return f"{question}The names are: {', '.join(names)}."
 
 
 def _read_all() -> tuple[str, dict[str, Entry]]:

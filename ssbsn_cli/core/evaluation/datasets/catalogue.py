@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from ssbsn_cli.core.errors import OptionError, SsbsnError, WeightsError
+from ssbsn_cli.core.errors import OptionError, SsbsnError, WeightsError, suggest
 from ssbsn_cli.core.evaluation.datasets import added_noise, dnd, photo_files, sidd
 from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result
@@ -17,7 +17,6 @@ from ssbsn_cli.core.runtime.storage import cache_dir, file_digest, way_out
 from ssbsn_cli.core.runtime.temporary import move_into_place, temporary_file
 from ssbsn_cli.core.types import Notify, Progress
 from ssbsn_cli.core.weights.download import download
-from ssbsn_cli.core.weights.registry import suggest
 
 _FETCHED_NEEDS = "Add --fetch to download it, or give --data its folder of pairs X_real and X_mean."
 

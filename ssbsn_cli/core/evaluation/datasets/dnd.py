@@ -26,8 +26,7 @@ from ssbsn_cli.core.evaluation.datasets.samples import (
     find_file,
     whole_benchmark,
 )
-from ssbsn_cli.core.inference.opening import refuse_links
-from ssbsn_cli.core.runtime.storage import atomic_output, refuse_output
+from ssbsn_cli.core.runtime.storage import atomic_output, refuse_links, refuse_output
 
 NEEDS = (
     "Give --data the folder dnd_2017 with info.mat and images_srgb/0001.mat to 0050.mat, from "
