@@ -180,6 +180,16 @@ REFUSALS = {
     "report over a photo": (("--dataset", "demo", "--report", "r.png"), "another name", 2),
     "overwrite nothing": (("--dataset", "demo", "--overwrite"), "--overwrite", 2),
     "report in no folder": (("--dataset", "demo", "--report", "no/r.html"), "Make it first", 2),
+    "one place twice": (
+        ("--dataset", "demo", "--csv", "x.csv", "--save-images", "x.csv"),
+        "one file",
+        2,
+    ),
+    "no pictures": (
+        ("--dataset", "demo", "--weights", "none", "--save-images", "x"),
+        "baseline",
+        2,
+    ),
     "one file twice": (("--dataset", "demo", "--report", "r", "--csv", "r"), "one file", 2),
     "no submission": (("--dataset", "demo", "--submission", "s.csv"), "takes no submissions", 2),
     "device": (("--dataset", "demo", "--device", "cuda:99"), "--device auto", 3),

@@ -215,6 +215,17 @@ def test_the_second_round_denoises_by_the_first_and_can_be_interrupted_between_t
     assert "began with other weights" in changed.stderr
 
 
+def test_photos_that_cannot_be_read_fail_alone_where_nothing_else_is_left_to_adapt_to(tiny):
+    save(tiny.place / "done/a.png", np.full((8, 8, 3), 90, np.uint8))
+    shutil.copytree(tiny.place / "done", tiny.place / "left")
+    (tiny.place / "left/b.png").write_text("no photo")
+    arguments = ("denoise", "left", "-o", "done", "--adapt", "1", "--skip-existing", "--json")
+    result = tiny.ssbsn(*arguments)
+    assert result.returncode == 1
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [each["input"] for each in records] == ["left/a.png", "left/b.png"]
+
+
 def test_photos_without_noise_are_denoised_by_the_weights_as_they_are(tiny):
     save(tiny.place / "clean/a.png", np.full((256, 256, 3), 90, np.uint8))
     save(tiny.place / "clean/b.png", cv2.resize(data.astronaut(), (256, 256), interpolation=3))

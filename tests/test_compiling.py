@@ -66,6 +66,14 @@ def broken_compiler():
 
 
 @needs_compiler
+def test_a_network_that_has_a_faster_way_uncompiled_is_compiled_if_asked(place, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    compiled = load_denoiser(device="cpu", precision="fp32", tile=64, compile="on")
+    compiled(noisy(64, 64, 3))
+    assert compiled.describe()["compiled"]
+
+
+@needs_compiler
 def test_results_are_those_of_the_network_as_it_is(place):
     image = noisy(90, 70, 3).astype(np.float32) / 255
     as_it_is, _ = denoiser(precision="fp32", tile=64, compile="off")

@@ -302,6 +302,10 @@ def test_a_list_names_photos_and_results_keep_their_time(folder):
     ssbsn("denoise", *options, "--shard", "1/1", *QUICK)
     assert names("out") == ["a b.png", "photo.png"]
     assert Path("out/a b.png").stat().st_mtime == 1e9
+    shards = [
+        ssbsn("denoise", "photo.png", "-o", "x/", "--shard", f"{i}/2", *QUICK) for i in (1, 2)
+    ]
+    assert sum("No photos found in this shard, and 1 in others" in s.stderr for s in shards) == 1
     ssbsn("denoise", "--inputs-from", "-", "-o", "more/", *QUICK, stdin=b"photo.png\n")
     assert names("more") == ["photo.png"]
 

@@ -196,6 +196,15 @@ def endless(ended, *names):
     assert ended.wait(60)
 
 
+def test_lists_of_other_systems_are_read_or_named():
+    assert list(read_names(io.BytesIO(b"\xef\xbb\xbfa.png\r\nb.png\r\n"), b"\n")) == [
+        "a.png",
+        "b.png",
+    ]
+    with pytest.raises(OptionError, match="UTF-16"):
+        list(read_names(io.BytesIO("a.png\r\n".encode("utf-16")), b"\0"))
+
+
 def test_photos_are_denoised_before_the_list_has_ended():
     ended = Event()
     planned = Plan([], Naming(output="out"), listed=endless(ended, "a.png", "b.png"))

@@ -16,7 +16,7 @@ import torch
 from training_runs import Tiny, assert_same, losses, state, write_config, write_photos
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.core.data.cache import open_cache
+from ssbsn_cli.core.data.cache import UnreadableError, open_cache
 from ssbsn_cli.core.data.store import hold_out
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
 from ssbsn_cli.core.model.descriptor import ARCHITECTURES, Architecture
@@ -642,7 +642,7 @@ def refusals():
         (linked_lessons, OptionError, "is a link"),
         (empty, OptionError, "no photos in"),
         (too_small, OptionError, "200x200"),
-        (none_readable, OptionError, "photo0.png"),
+        (none_readable, UnreadableError, "photo0.png"),
         (no_data, OptionError, "--data"),
         (no_pairs, OptionError, "--pairs"),
         (senseless_weight, OptionError, "how often"),

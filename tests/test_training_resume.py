@@ -143,10 +143,10 @@ def test_weights_without_their_state_are_not_replaced(tiny):
     run = tiny.train(options={"training.steps": 2})
     (run / "state.pt").unlink()
     kept = (run / "weights.safetensors").read_bytes()
-    with pytest.raises(OptionError, match="holds a run already"):
+    with pytest.raises(OptionError, match=r"no state\.pt, so it cannot"):
         tiny.train(resume=True)
     shutil.rmtree(run / "checkpoints")
-    with pytest.raises(OptionError, match="holds a run already"):
+    with pytest.raises(OptionError, match=r"no state\.pt, so it cannot"):
         tiny.train(resume=True)
     assert (run / "weights.safetensors").read_bytes() == kept
 
@@ -182,11 +182,32 @@ def test_a_cache_that_a_run_names_is_only_used_if_it_is_named_again(tiny, monkey
         '{"request": {"init": null, "noisy": [{"path": "\\u0000", "weight": 1, "photos": []}]}}',
     ],
 )
-def test_a_damaged_list_of_photos_asks_for_them(tiny, content):
+def test_a_damaged_list_of_photos_ends_a_run(tiny, content):
     run = tiny.train(options={"training.steps": 1})
     (run / "data.json").write_text(content)
-    with pytest.raises(OptionError, match="does not say which photos"):
-        tiny.train(config=None, data=[], resume=True)
+    for data in ([], [str(tiny.photos)]):
+        with pytest.raises(OptionError, match=r"no readable data\.json, so it cannot") as caught:
+            tiny.train(config=None, data=data, resume=True)
+        assert f"--init {run}" in caught.value.hint
+
+
+def test_a_run_without_its_configuration_does_not_go_on(tiny):
+    run = tiny.train(options={"training.steps": 1})
+    (run / "config.toml").unlink()
+    with pytest.raises(OptionError, match=r"no config\.toml, so it cannot go on"):
+        tiny.train(resume=True, options={"training.steps": 2})
+
+
+def test_a_run_that_began_at_random_does_not_take_weights_later(tiny):
+    tiny.train(options={"training.steps": 1})
+    with pytest.raises(OptionError, match="began with random weights, not photo"):
+        tiny.train(resume=True, init="photo", options={"training.steps": 2})
+
+
+def test_pairs_for_a_run_without_pairs_are_another_configuration(tiny):
+    tiny.train(options={"training.steps": 1})
+    with pytest.raises(OptionError, match="another configuration"):
+        tiny.train(resume=True, config=None, data=[], pairs=[str(tiny.photos)])
 
 
 def test_a_start_that_fails_leaves_no_run(tiny, monkeypatch):

@@ -159,7 +159,8 @@ def denoise(
             denoise = _prepare(out, chosen, settings, files, cluster)
             denoise_all(out, denoise, jobs, plan, counts)
     if not counts["photos"]:
-        out.say("No photos found.")
+        others = f" in this shard, and {plan.elsewhere:,} in others" if plan.elsewhere else ""
+        out.say(f"No photos found{others}.")
     if failed := counts["failed"]:
         out.say(f"{failed} failed.")
         raise typer.Exit(FAILED)

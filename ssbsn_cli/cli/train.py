@@ -123,10 +123,6 @@ def train(
         "optimizer.learning_rate": lr,
         "distill.teacher": distill_from,
     }
-    if sum(value is not None for value in (steps, epochs, max_minutes)) > 1:
-        raise OptionError(
-            "--steps, --epochs and --max-minutes contradict each other.", "Use one of them."
-        )
     if report:
         others = (data, out_dir, config, init, val_data, changes, pairs, cache, *options.values())
         if resume or tensorboard or any(value is not None for value in others):

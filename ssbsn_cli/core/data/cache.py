@@ -125,6 +125,10 @@ def _load_or_build(path: Path, key: str, builder: _Builder) -> CropCache:
         return builder.build(path, key)
 
 
+class UnreadableError(OptionError):
+    """None of the photos can be read."""
+
+
 @dataclass(frozen=True)
 class _Builder:
     photos: Sequence[Path]
@@ -142,7 +146,7 @@ class _Builder:
                 os.fsync(file.fileno())
             if not windows:
                 photo, reason = skipped[0]
-                raise OptionError(
+                raise UnreadableError(
                     f"No photo of {len(self.photos)} can be used; the first is {photo}: {reason}",
                     "Name a folder of readable photos.",
                 )

@@ -73,6 +73,8 @@ class EvaluationRequest:
             raise OptionError(
                 "No option of networks affects --weights none.", "Drop them, or name weights."
             )
+        if self.pictures and list(self.weights) == [NO_WEIGHTS] and not self.baselines:
+            raise OptionError("Nothing makes pictures to save.", "Name weights or a baseline.")
         files = [path for path in (self.csv, self.report) if path]
         # The name of a folder, which some submissions are, may have a dot.
         if self.submission and self.submission.suffix and not self.submission.is_dir():
@@ -80,7 +82,8 @@ class EvaluationRequest:
         # Refuse these before hours are spent on their contents.
         for path in files:
             refuse_report(path, self.overwrite, self.data)
-        if len({path.absolute() for path in files}) < len(files):
+        places = [*files, *([self.pictures] if self.pictures else [])]
+        if len({path.absolute() for path in places}) < len(places):
             raise OptionError("Two results would go into one file.", "Name different files.")
         if self.overwrite and not (files or self.pictures or self.submission):
             raise OptionError("--overwrite needs a file to write.", "Name one, or drop it.")

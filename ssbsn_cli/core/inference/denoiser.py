@@ -40,7 +40,7 @@ class Denoiser:
     Parameters
     ----------
     weights : LoadedWeights
-        The network. It is moved to the device and owned by this object.
+        The network, which is this object's from then on.
     settings : Settings
         How to run it.
     notify : callable, optional
@@ -72,8 +72,9 @@ class Denoiser:
             notify(f"The weights {weights.name} have no attention, exact or linear.")
         network.to(self.device).use_dtype(dtype)
         on_cpu = self.device.type == "cpu"
-        fp32_on_cpu = on_cpu and dtype == torch.float32
-        winograd = fp32_on_cpu and winograd_is_fast() and use_winograd(network)
+        # Compilers do not know Winograd's algorithm.
+        fitting = on_cpu and dtype == torch.float32 and settings.compile != "on"
+        winograd = fitting and winograd_is_fast() and use_winograd(network)
         if not winograd:
             # PyTorch's type hints miss this form.
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -272,8 +273,7 @@ def load_denoiser(
     Parameters
     ----------
     weights : str or LoadedWeights, optional
-        A name from ``ssbsn fetch-weights --list`` or a path; by default the default weights. Loaded
-        ones belong to the denoiser from then on.
+        A name or a path; by default the default weights. Loaded ones become the denoiser's own.
     notify : callable, optional
         Called with sentences that a user should read.
     **settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from collections import defaultdict
@@ -18,6 +19,8 @@ STREAM = "-"
 # How many bytes of a list are read at once, and of how many folders the names are remembered.
 _CHUNK = 1 << 16
 _FOLDERS = 8
+# How the lists of PowerShell begin.
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +188,18 @@ def read_names(stream: BinaryIO, separator: bytes) -> Iterator[str]:
     Raises
     ------
     OptionError
-        A name contains a NUL, is too long, or stands for standard input.
+        A name contains a NUL, is too long, or stands for standard input; or the list is in UTF-16.
     """
     # On Windows, lines end with a carriage return and a line feed.
     ending = b"\r" if separator == b"\n" else b""
     rest = b""
+    begun = False
     while chunk := stream.read(_CHUNK):
+        if not begun and chunk.startswith(_UTF16):
+            raise OptionError("The list of inputs is in UTF-16.", "Save it as UTF-8.")
+        if not begun:
+            chunk = chunk.removeprefix(codecs.BOM_UTF8)
+        begun = True
         *names, rest = (rest + chunk).split(separator)
         names = [name.removesuffix(ending) for name in names]
         yield from map(_check_name, filter(None, names))

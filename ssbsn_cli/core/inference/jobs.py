@@ -129,6 +129,8 @@ class Plan:
         self._read: set[int] = set()
         self._real_folder = lru_cache(_FOLDERS)(os.path.realpath)
         self._count = 0
+        #: The number of photos in other shards, so far.
+        self.elsewhere = 0
         self._enough, self._all = Event(), Event()
         self._failure: Exception | None = None
         self._waiting: SimpleQueue[_Record | PassedOver | OSError | None] = SimpleQueue()
@@ -188,8 +190,11 @@ class Plan:
                 yield PassedOver(Path(found.path or ""), "a link, and results replace no links")
             elif self._is_of_this_command(found):
                 yield PassedOver(Path(found.path or ""), "a result of this command")
-            elif self._is_new(found, record) and self._is_in_shard(found):
-                yield record
+            elif self._is_new(found, record):
+                if self._is_in_shard(found):
+                    yield record
+                else:
+                    self.elsewhere += 1
 
     def _job(self, source: str | None, below: str, keep_extension: bool) -> Job:
         target = self._placing.target(source, below, keep_extension)

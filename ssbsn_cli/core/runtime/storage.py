@@ -81,6 +81,8 @@ def cache_dir() -> Path:
         path = Path(os.path.expanduser(chosen or pooch.os_cache("ssbsn")))
     except RuntimeError:
         path = Path("~")
+    if chosen and str(path).startswith("~"):
+        raise SsbsnError(f"{CACHE} is {chosen}, and there is no such user.", "Name a folder.")
     if not chosen and not path.is_absolute():
         raise SsbsnError(
             "There is no place for the cache, because this user has no home folder.",

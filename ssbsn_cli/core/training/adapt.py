@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from ssbsn_cli.core.data.cache import UnreadableError
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.model.network import Network
@@ -82,7 +83,7 @@ def adapt_weights(
         count = request.config.training.rounds
         try:
             train_rounds(request, partial(_train_round, count, listen, say, warn), say, warn)
-        except (NoNoiseError, DivergedError) as error:
+        except (NoNoiseError, DivergedError, UnreadableError) as error:
             warn(f"Adapting was given up. {error}")
         original, files = load_weights(name), RunFiles(run)
         adapted = load_weights(str(files.weights)) if files.weights.exists() else original

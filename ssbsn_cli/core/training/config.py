@@ -188,8 +188,6 @@ def load_config(
 ) -> Config:
     """Read one of `config_names`, or a TOML file, and change it.
 
-    Of steps, epochs and max_minutes, the last one given counts.
-
     Parameters
     ----------
     settings : sequence of str
@@ -202,6 +200,12 @@ def load_config(
     OptionError
         It cannot be read, or a key or value makes no sense, which the message names.
     """
+    keys = [setting.partition("=")[0].strip() for setting in settings]
+    keys += [key for key, value in (options or {}).items() if value is not None]
+    if len([key for key in keys if key.removeprefix("training.") in _LENGTHS]) > 1:
+        raise OptionError(
+            "Steps, epochs and minutes contradict each other.", "Say only once how long to train."
+        )
     content = _read(name_or_path)
     for key, now in _RENAMED.items():
         section, name = key.split(".")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -85,6 +86,14 @@ class RunFiles:
                 f"{self.folder} holds a run already.",
                 f"Choose another folder, or {way}.",
             )
+
+    def cannot_go_on(self, why: str) -> OptionError:
+        """Make the error for a run that has lost what it needs to be resumed."""
+        again = shlex.quote(str(self.folder))
+        return OptionError(
+            f"{self.folder} has {why}, so it cannot go on.",
+            f"Start another run from its weights: ssbsn train --init {again} --out NEW.",
+        )
 
     def checkpoint(self, step: int) -> Path:
         """Return the file of the weights after some steps."""

@@ -141,10 +141,11 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
         if asked.config is None:
             chosen = str(files.config)
     first = told.get("init")
-    if asked.init and first and absolute(asked.init) != absolute(first):
+    if asked.init and told and (not first or absolute(asked.init) != absolute(first)):
+        began = f"the weights {first}" if first else "random weights"
         raise OptionError(
-            f"{run} began with the weights {first}, not {asked.init}.",
-            "Go on with those weights, or start another run.",
+            f"{run} began with {began}, not {asked.init}.",
+            "Go on without --init, or start another run.",
         )
     cache = asked.cache or usual_cache()
     if told and not asked.cache and told["cache"] != cache.absolute():
@@ -165,7 +166,7 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
         resume=asked.resume,
         tensorboard=asked.tensorboard,
     )
-    _refuse_nonsense(request)
+    _refuse_nonsense(asked, request)
     return request
 
 
@@ -203,7 +204,7 @@ def _objective(config: str, asked: TrainingOptions) -> dict[str, Any]:
     return {"training.objectives": {missing[0]: 1.0}}
 
 
-def _refuse_nonsense(request: TrainingRequest) -> None:
+def _refuse_nonsense(asked: TrainingOptions, request: TrainingRequest) -> None:
     """Refuse photos that no objective uses, and learning from results without weights."""
     config = request.config
     if "own" in config.training.kinds and request.init is None:
@@ -213,8 +214,8 @@ def _refuse_nonsense(request: TrainingRequest) -> None:
         )
     uses_pairs = bool({"pairs", "synthetic"} & set(config.training.kinds))
     for option, given, used, kind in (
-        ("data", request.noisy, config.uses_noisy, "self"),
-        ("pairs", request.pairs, uses_pairs, "pairs"),
+        ("data", asked.data, config.uses_noisy, "self"),
+        ("pairs", asked.pairs, uses_pairs, "pairs"),
     ):
         if given and not used:
             raise OptionError(
@@ -244,6 +245,8 @@ def _recall(files: RunFiles, needed: bool) -> dict[str, Any]:
             "cache": _path_told(told["cache"]),
         }
     except (OSError, ValueError, KeyError, TypeError):
+        if files.state.is_file():
+            raise files.cannot_go_on("no readable data.json") from None
         if not needed:
             return {}
         raise OptionError(

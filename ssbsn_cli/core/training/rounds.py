@@ -57,7 +57,9 @@ def rounds(request: TrainingRequest, say: Notify) -> Iterator[tuple[int, Trainin
         The run exists and should not be resumed, or weights without their state are there.
     """
     files, count = RunFiles(request.run), request.config.training.rounds
-    if not request.resume or (files.trained and not files.begun):
+    if request.resume and files.trained and not files.begun:
+        raise files.cannot_go_on("weights but no state.pt")
+    if not request.resume:
         files.refuse_run()
     runs = [*map(files.round, range(1, count)), files]
     first = max((n for n, run in enumerate(runs) if run.state.is_file()), default=0)

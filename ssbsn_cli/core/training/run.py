@@ -85,6 +85,8 @@ def prepare_training(
             "Several processes cannot train in rounds.",
             "Start ssbsn without torchrun, or add --set training.rounds=1.",
         )
+    if resuming and not files.config.is_file():
+        raise files.cannot_go_on("no config.toml")
     before = load_config(str(files.config)) if resuming else None
     network, descriptor, config = _make_network(request, before, team)
     if before:

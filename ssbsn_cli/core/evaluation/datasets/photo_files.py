@@ -22,6 +22,7 @@ from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Sample, number_alike
 from ssbsn_cli.core.imaging import is_photo_name
+from ssbsn_cli.core.types import count_of
 
 FOLDER_NEEDS = "Give --data photos or folders of noisy photos."
 PAIRS_NEEDS = (
@@ -112,11 +113,13 @@ def open_pairs(
     """
     if len(data) == 1 and "*" in data[0].name and not data[0].exists():
         raise OptionError(f"{data[0]} is a pattern for one side of pairs only.", PAIRS_NEEDS)
-    files = _found(data[0]) if len(data) == 1 else _given(data)
+    files, photos = _found(data[0]) if len(data) == 1 else _given(data)
     protocol = (
         "Every noisy photo as a whole against the clean one, or against the mean of several clean "
         "ones."
     )
+    if alone := len(photos - {path for file in files for path in (file.noisy, *file.references)}):
+        protocol += f" Left out: {count_of(alone, 'photo')} without a partner."
     return Dataset(name, title, protocol, True, len(files), partial(_read, files))
 
 
@@ -153,15 +156,16 @@ def _flat_names(files: Sequence[_Files]) -> list[str]:
     )
 
 
-def _found(path: Path) -> list[_Files]:
-    """Find pairs in one folder, and the other clean photos of each scene."""
+def _found(path: Path) -> tuple[list[_Files], set[Path]]:
+    """Find pairs in one folder, with the other clean photos of each scene, and all its photos."""
     pairs = find_pairs(path)
     root = absolute(path)
     index = _index((key_of(root, file), file) for file in survey(path)[2])
-    return [
+    files = [
         _Files(root, pair.noisy, (pair.clean, *_others(root, pair.noisy, pair.clean, index)))
         for pair in pairs
     ]
+    return files, {photo for photos in index.values() for photo in photos}
 
 
 def _others(root: Path, noisy: Path, clean: Path, index: _Index) -> list[Path]:
@@ -175,11 +179,11 @@ def _others(root: Path, noisy: Path, clean: Path, index: _Index) -> list[Path]:
     return []
 
 
-def _given(data: Sequence[Path]) -> list[_Files]:
-    """Pair the photos of the first side with those of the others."""
+def _given(data: Sequence[Path]) -> tuple[list[_Files], set[Path]]:
+    """Pair the photos of the first side with those of the others; return all photos, too."""
     if len({absolute(path) for path in data}) < len(data):
         raise OptionError("The same photos are given as --data twice.", PAIRS_NEEDS)
-    (root, noisy), *clean = [_side(path) for path in data]
+    (root, noisy), *clean = sides = [_side(path) for path in data]
     files = []
     for key, photos in noisy.items():
         for photo in photos:
@@ -189,7 +193,8 @@ def _given(data: Sequence[Path]) -> list[_Files]:
     if not files:
         names = " and ".join(str(path) for path in data)
         raise OptionError(f"No photos in {names} have the same names.", PAIRS_NEEDS)
-    return sorted(files, key=lambda file: file.noisy)
+    every = {photo for _, side in sides for photos in side.values() for photo in photos}
+    return sorted(files, key=lambda file: file.noisy), every
 
 
 def _side(path: Path) -> tuple[Path, _Index]:
