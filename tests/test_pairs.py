@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,6 +143,14 @@ def assert_related(noisy, clean):
 @pytest.fixture
 def pairs(tmp_path):
     return related(tmp_path / "photos", [(40, 50), (20, 30), (31, 33)])
+
+
+def test_the_clean_photo_of_several_pairs_is_kept_once(tmp_path):
+    pair, other, _ = related(tmp_path / "photos", [(40, 50), (40, 50), (20, 30)])
+    _, once = open_both([pair], tmp_path / "cache")
+    noisy, several = open_both([pair, other, replace(other, clean=pair.clean)], tmp_path / "cache")
+    assert several.size_bytes == once.size_bytes * 2
+    assert sorted(several.by_number()) == sorted(noisy.by_number()) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

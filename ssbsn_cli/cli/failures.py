@@ -12,6 +12,7 @@ import typer
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
 from ssbsn_cli.core.runtime.process import give_up
+from ssbsn_cli.core.runtime.storage import is_full
 
 FAILED = 1
 USAGE = 2
@@ -61,8 +62,7 @@ def explain(error: Exception) -> tuple[int, SsbsnError]:
         case _:
             raise error
     # Using the command differently would not help.
-    cause = error.__cause__
-    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error.__cause__):
         code = FAILED
     if explained is not error:
         explained.__cause__ = error

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,7 +28,7 @@ from ssbsn_cli.core.data.store import (
 )
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.imaging.formats import CODECS
-from ssbsn_cli.core.runtime.storage import locked
+from ssbsn_cli.core.runtime.storage import is_full, locked
 from ssbsn_cli.core.runtime.temporary import temporary_folder
 from ssbsn_cli.core.types import Notify, count_of
 
@@ -56,7 +56,7 @@ def open_cache(
     Parameters
     ----------
     photos : sequence of Path
-        One photograph or more, or DND's ``images_srgb/*.mat``.
+        One photograph or more, or DND's ``images_srgb/*.mat``; some may occur several times.
     folder : Path
         Where caches are kept; created if it is missing.
     side : int
@@ -164,6 +164,8 @@ class _Builder:
     def _decode(self, file: BinaryIO) -> tuple[list[Window], list[tuple[Path, str]]]:
         windows: list[Window] = []
         skipped: dict[int, str] = {}
+        # Clean photos may be those of several pairs.
+        whole: dict[Path, Window] = {}
         noted = time.monotonic()
         # Small photos first, so that large ones share all the remaining room.
         for done, number in enumerate(sorted(range(len(self.photos)), key=self._expected_size)):
@@ -171,6 +173,9 @@ class _Builder:
                 self.notify(f"Decoded {done} of {count_of(len(self.photos), 'photo')}.")
                 noted = time.monotonic()
             photo = self.photos[number]
+            if photo in whole:
+                windows.append(replace(whole[photo], number=number))
+                continue
             try:
                 pixels = read_pixels(photo)
             except OptionError:
@@ -200,6 +205,8 @@ class _Builder:
                     checksum=checksum(part),
                 )
                 windows.append(window)
+                if part.shape == pixels.shape:
+                    whole[photo] = window
                 file.write(part.data)
                 file.write(bytes(-file.tell() % _ALIGNMENT))
         windows.sort(key=lambda window: window.number)
@@ -238,7 +245,7 @@ def _aligned(size: int) -> int:
 
 def _unwritable(folder: Path, error: OSError) -> OptionError:
     reason, hint = error.strerror or str(error), "Choose another place with --cache."
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         reason = "the disk is full"
         hint = "Free some space, keep the cache on another disk, or allow it less room."
     return OptionError(f"The crop cache in {folder} cannot be written: {reason}.", hint)

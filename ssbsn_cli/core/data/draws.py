@@ -80,7 +80,7 @@ class Shares:
     def __init__(self, shares: Sequence[float]) -> None:
         if not all(0 <= share < math.inf for share in shares) or not any(shares):
             raise OptionError(
-                f"The weights {', '.join(map(str, shares))} do not say how often to draw.",
+                f"Shares of {', '.join(map(str, shares))} do not say how often to draw each.",
                 "Give numbers from 0, at least one of them above 0.",
             )
         ends = list(accumulate(shares))

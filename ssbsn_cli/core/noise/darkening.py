@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ssbsn_cli.core.noise.flat import neither_black_nor_white
+from ssbsn_cli.core.noise.kinds import Floats
 from ssbsn_cli.core.noise.lifted import LiftedNoise
-
-_Floats = NDArray[np.float32]
 
 # Darkening by less than this, as a root mean square, does no harm.
 _LITTLE = 0.5 / 255
@@ -21,8 +19,8 @@ _TEXTURED = 0.65
 
 
 def measure_darkening(
-    photos: Iterable[tuple[LiftedNoise, Iterable[tuple[_Floats, _Floats]]]],
-    denoise: Callable[[_Floats], _Floats],
+    photos: Iterable[tuple[LiftedNoise, Iterable[tuple[Floats, Floats]]]],
+    denoise: Callable[[Floats], Floats],
 ) -> list[float]:
     """Measure how much the noise of photographs darkens them.
 
@@ -62,8 +60,8 @@ def measure_darkening(
 
 def _brightened(
     noise: LiftedNoise,
-    parts: Iterable[tuple[_Floats, _Floats]],
-    denoise: Callable[[_Floats], _Floats],
+    parts: Iterable[tuple[Floats, Floats]],
+    denoise: Callable[[Floats], Floats],
 ) -> list[float]:
     """Return how much real noise, even noise and noise in light are brightened, where they darken.
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from ssbsn_cli.core.imaging.photo import Image
 from ssbsn_cli.core.noise.flat import cut, find_flat
-
-_Floats = NDArray[np.float32]
+from ssbsn_cli.core.noise.kinds import Floats
 
 # Spectra are taken in windows of this size, this far apart.
 _SIDE, _STEP = 16, 8
@@ -47,9 +46,9 @@ class NoiseSpectrum:
     """
 
     levels: NDArray[np.float64]
-    power: _Floats
+    power: Floats
 
-    def at(self, brightness: _Floats) -> _Floats:
+    def at(self, brightness: Floats) -> Floats:
         """Return the power at brightness (...), as (..., C, 16, 16)."""
         place = np.interp(brightness, self.levels, np.arange(len(self.levels)))
         below = np.minimum(place.astype(int), max(len(self.levels) - 2, 0))
@@ -84,7 +83,7 @@ def estimate_noise(image: Image) -> NoiseSpectrum | None:
     )
 
 
-def recover_detail(noisy: _Floats, denoised: _Floats, noise: NoiseSpectrum) -> _Floats:
+def recover_detail(noisy: Floats, denoised: Floats, noise: NoiseSpectrum) -> Floats:
     """Give back the part of the residual that noise does not explain.
 
     The network's result is the prior, and the noisy pixel is the observation. Where the residual,
@@ -131,24 +130,24 @@ def recover_detail(noisy: _Floats, denoised: _Floats, noise: NoiseSpectrum) -> _
     return np.asarray(recovered + missing, np.float32)
 
 
-def _split_colors(values: _Floats) -> _Floats:
+def _split_colors(values: Floats) -> Floats:
     """Turn (..., 3) colours into brightness and two differences; return (..., 1) unchanged."""
     return np.asarray(values @ _COLORS.T if values.shape[-1] == 3 else values)
 
 
-def _windows(values: NDArray[np.float32], step: int) -> _Floats:
+def _windows(values: NDArray[np.float32], step: int) -> Floats:
     """Return windows of (..., H, W) `step` pixels apart, as (..., rows, columns, 16, 16)."""
     views = np.lib.stride_tricks.sliding_window_view(values, (_SIDE, _SIDE), axis=(-2, -1))
     return views[..., ::step, ::step, :, :]
 
 
-def _spectra(values: _Floats, step: int) -> _Floats:
+def _spectra(values: Floats, step: int) -> Floats:
     """Return cosine coefficients of the windows of (..., H, W, C), with channels before windows."""
     windows = np.moveaxis(_windows(np.moveaxis(values, -1, -3), step), -5, -3)
     return np.asarray(scipy.fft.dctn(windows, axes=(-2, -1), norm="ortho"))
 
 
-def _overlap(spectra: _Floats, shape: tuple[int, ...]) -> _Floats:
+def _overlap(spectra: Floats, shape: tuple[int, ...]) -> Floats:
     """Undo `_spectra` for one image: average the windows where they overlap."""
     windows = scipy.fft.idctn(spectra, axes=(-2, -1), norm="ortho") * _WINDOW
     total = np.zeros(shape, np.float32)

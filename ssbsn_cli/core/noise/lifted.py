@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from ssbsn_cli.core.noise.flat import SIDE, find_flat
+from ssbsn_cli.core.noise.kinds import Floats
 from ssbsn_cli.core.noise.tone import beyond_range, srgb_slope
 from ssbsn_cli.core.types import from_srgb, to_srgb
-
-_Floats = NDArray[np.float32]
 
 # In patches that vary less than this, in [0, 1], noise was clipped or removed.
 NO_NOISE = 0.2 / 255
@@ -55,18 +54,18 @@ class LiftedNoise:
 
     levels: NDArray[np.float64]
     strengths: NDArray[np.float64]
-    kernels: _Floats
+    kernels: Floats
     texture: NDArray[np.float64] = field(default_factory=lambda: np.ones((2, 1)))
     darkens: float = 1.0
 
     def add(
         self,
-        photo: _Floats,
+        photo: Floats,
         rng: np.random.Generator,
         factor: float | None = None,
         *,
         beyond: bool = False,
-    ) -> _Floats:
+    ) -> Floats:
         """Return an sRGB photograph (H, W, 3) with the noise.
 
         Parameters
@@ -101,7 +100,7 @@ class LiftedNoise:
             light = beyond_range(light, photo, rng)
         return self._shown(photo, light, slope, factor * strength * noise)
 
-    def mean(self, photo: _Floats) -> _Floats:
+    def mean(self, photo: Floats) -> Floats:
         """Return the mean of what `add` returns with factor 1, over all noise.
 
         Parameters
@@ -125,16 +124,14 @@ class LiftedNoise:
         )
         return np.asarray(mean, np.float32)
 
-    def _strength(self, photo: _Floats) -> _Floats:
+    def _strength(self, photo: Floats) -> Floats:
         """Return the standard deviation of the noise at each pixel, (H, W, 1)."""
         strength = np.interp(photo.mean(axis=2), self.levels, self.strengths)
         if (self.texture[1] != 1).any():
             strength *= np.interp(activity(photo), *self.texture)
         return np.asarray(strength[..., None], np.float32)
 
-    def _shown(
-        self, photo: _Floats, light: _Floats, slope: _Floats, noise: NDArray[Any]
-    ) -> _Floats:
+    def _shown(self, photo: Floats, light: Floats, slope: Floats, noise: NDArray[Any]) -> Floats:
         """Return a photograph, which shows this light, with this noise in sRGB values, clipped."""
         # In linear light, where it arises, noise darkens dark parts as in reality.
         shown = to_srgb(light + noise / slope)
@@ -143,7 +140,7 @@ class LiftedNoise:
         return np.asarray(shown, np.float32)
 
 
-def activity(photo: _Floats) -> _Floats:
+def activity(photo: Floats) -> Floats:
     """Return how much the brightness of a photograph (H, W, 3) varies around each pixel, (H, W)."""
     grey = photo.mean(axis=2)
     detail = grey - cv2.GaussianBlur(grey, (0, 0), _AROUND)
@@ -197,7 +194,7 @@ def spectrum(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np
     return np.asarray(fft.fft2(covariance, axes=(0, 1)))
 
 
-def filters(power: NDArray[np.complex128]) -> tuple[_Floats, float]:
+def filters(power: NDArray[np.complex128]) -> tuple[Floats, float]:
     """Return filters (3, 3, 25, 25) that give white noise this spectrum at strength 1.
 
     Also return the strength of the spectrum.

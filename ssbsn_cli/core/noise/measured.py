@@ -19,7 +19,7 @@ from ssbsn_cli.core.noise.flat import (
 from ssbsn_cli.core.noise.lifted import NO_NOISE, LiftedNoise, filters, lift_from, spectrum
 from ssbsn_cli.core.types import count_of
 
-_Floats = NDArray[np.float64]
+_Doubles = NDArray[np.float64]
 
 # In a denoised photograph, texture stands out, so more of the patches can be taken for flat.
 _FLATTEST = 0.25
@@ -52,7 +52,7 @@ class Measured(NamedTuple):
     whole: LiftedNoise
 
 
-def measure_noise(noisy: _Floats, denoised: _Floats) -> Measured | None:
+def measure_noise(noisy: _Doubles, denoised: _Doubles) -> Measured | None:
     """Measure the noise of one photograph.
 
     The residual ``r``, which the denoiser removed, contains no texture but is weaker than the noise
@@ -128,12 +128,12 @@ class NoiseFigures:
         (C, C) correlation of the noise between channels. The unit matrix if there is no noise.
     """
 
-    deviations: tuple[_Floats, ...]
-    neighbours: _Floats
-    channels: _Floats
+    deviations: tuple[_Doubles, ...]
+    neighbours: _Doubles
+    channels: _Doubles
 
 
-def describe_noise(noisy: _Floats, denoised: _Floats) -> NoiseFigures | None:
+def describe_noise(noisy: _Doubles, denoised: _Doubles) -> NoiseFigures | None:
     """Describe the noise of one photograph in figures.
 
     The deviations include the noise that the denoiser left. So do the correlations, unless it may
@@ -179,9 +179,9 @@ class _Compared(NamedTuple):
     `shown` and `left` are the noisy and the denoised patches without gradients.
     """
 
-    denoised: _Floats
-    shown: _Floats
-    left: _Floats
+    denoised: _Doubles
+    shown: _Doubles
+    left: _Doubles
 
 
 class _Level(NamedTuple):
@@ -189,11 +189,11 @@ class _Level(NamedTuple):
 
     brightness: float
     strength: float
-    shown: _Floats
-    removed: _Floats
+    shown: _Doubles
+    removed: _Doubles
 
 
-def _compare(noisy: _Floats, denoised: _Floats) -> _Compared | None:
+def _compare(noisy: _Doubles, denoised: _Doubles) -> _Compared | None:
     inside = neither_black_nor_white(denoised.mean(axis=(1, 2, 3)))
     if np.count_nonzero(inside) < FEWEST:
         return None
@@ -213,7 +213,7 @@ def _levels(compared: _Compared) -> Iterator[_Level]:
             yield _Level(float(brightness[chosen].mean()), strength, shown, removed)
 
 
-def _deviations(compared: _Compared, channel: int, factor: float) -> _Floats:
+def _deviations(compared: _Compared, channel: int, factor: float) -> _Doubles:
     """Return the brightness and the standard deviation of one channel's noise, (n, 2).
 
     `factor` is the ratio of the noise to the residual.
@@ -236,7 +236,7 @@ def _spectra(found: list[_Level]) -> tuple[NDArray[np.complex128], NDArray[np.co
     return removed, _coherent(spectrum(y, r), removed)
 
 
-def _variances(correlation: _Floats) -> _Floats:
+def _variances(correlation: _Doubles) -> _Doubles:
     """Return the variance of each channel, and almost 0 if there is none."""
     return np.maximum(np.diag(correlation[0, 0]), 1e-12)
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-_Floats = NDArray[np.float32]
+from ssbsn_cli.core.noise.kinds import Floats
 
 # The number of levels between black and white in the measured 14-bit cameras.
 _LEVELS = 15583
@@ -84,7 +83,7 @@ class Sensor:
         return math.exp(low), math.exp(self.slope * low + self.offset)
 
 
-def sample(colors: _Floats, pattern: int) -> _Floats:
+def sample(colors: Floats, pattern: int) -> Floats:
     """Return the mosaic (H, W) that a colour filter array makes of (H, W, 3)."""
     mosaic = np.empty(colors.shape[:2], np.float32)
     for i in (0, 1):
@@ -93,7 +92,7 @@ def sample(colors: _Floats, pattern: int) -> _Floats:
     return mosaic
 
 
-def demosaic_noise(noisy: _Floats, signal: _Floats, pattern: int, way: int) -> _Floats:
+def demosaic_noise(noisy: Floats, signal: Floats, pattern: int, way: int) -> Floats:
     """Return the noise, (H, W, 3), that a noisy mosaic has after demosaicing.
 
     `noisy` and `signal` are (H, W) mosaics with and without noise, with white at 1. `way` is 0 for
@@ -112,14 +111,12 @@ def demosaic_noise(noisy: _Floats, signal: _Floats, pattern: int, way: int) -> _
     return _interpolated(noisy, code) - _interpolated(signal, code)
 
 
-def _interpolated(mosaic: _Floats, code: int) -> _Floats:
+def _interpolated(mosaic: Floats, code: int) -> Floats:
     counts = np.clip(mosaic * _WHITE + _BLACK, 0, 65535).astype(np.uint16)
     return np.asarray((cv2.cvtColor(counts, code).astype(np.float32) - _BLACK) / _WHITE, np.float32)
 
 
-def _gradient_corrected(
-    mosaic: _Floats, places: tuple[tuple[int, int], tuple[int, int]]
-) -> _Floats:
+def _gradient_corrected(mosaic: Floats, places: tuple[tuple[int, int], tuple[int, int]]) -> Floats:
     green, row, column, across = (
         cv2.filter2D(mosaic, -1, kernel / 8, borderType=cv2.BORDER_REFLECT_101)
         for kernel in (_GREEN, _BESIDE, _BESIDE.T, _ACROSS)

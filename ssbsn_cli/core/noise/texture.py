@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.noise.flat import neither_black_nor_white
+from ssbsn_cli.core.noise.kinds import Floats
 from ssbsn_cli.core.noise.lifted import LiftedNoise, activity
-
-_Floats = NDArray[np.float32]
 
 # The number of activities that are told apart, and the fewest pixels for that.
 _ACTIVITIES, _FEWEST = 6, 2000
@@ -22,8 +21,8 @@ _NOTHING = 1e-4
 
 def measure_texture(
     noise: LiftedNoise,
-    parts: Iterable[tuple[_Floats, _Floats]],
-    denoise: Callable[[_Floats], _Floats],
+    parts: Iterable[tuple[Floats, Floats]],
+    denoise: Callable[[Floats], Floats],
 ) -> NDArray[np.float64]:
     """Measure how much stronger the noise of a photograph is in its texture.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ssbsn_cli.core.types import SRGB_BEND, from_srgb, to_srgb
 
-_Floats = NDArray[Any]
+_Array = NDArray[Any]
 
 _VALUES = np.linspace(0, 1, 1025)
 # Looking values up in a table of this size is much faster than interpolating each.
@@ -41,13 +41,13 @@ class Tone:
         self._gamma = gamma
         self._curve = self._bend(_VALUES)
 
-    def __call__(self, light: _Floats) -> _Floats:
+    def __call__(self, light: _Array) -> _Array:
         """Return the values of light, clipped to [0, 1]."""
         if self._gamma is None:
             return self._bend(to_srgb(light))
         return self._bend(np.clip(light, 0, 1) ** (1 / self._gamma))
 
-    def undo(self, values: _Floats) -> _Floats:
+    def undo(self, values: _Array) -> _Array:
         """Return the light in [0, 1] of values in [0, 1], to within 1e-4."""
         if self._contrast == 0:
             shown = np.clip(values, 0, 1)
@@ -56,7 +56,7 @@ class Tone:
             shown = np.interp(_PLACES, self._curve, _VALUES).astype(values.dtype)[places]
         return from_srgb(shown) if self._gamma is None else np.asarray(shown**self._gamma)
 
-    def slope(self, light: _Floats) -> _Floats:
+    def slope(self, light: _Array) -> _Array:
         """Return the derivative at light in [0, 1].
 
         With a gamma, light below the bend of sRGB's curve gets the derivative at the bend.
@@ -69,18 +69,18 @@ class Tone:
             slope = shown / light / self._gamma
         return np.asarray(slope * (1 + self._contrast * (6 * shown * (1 - shown) - 1)))
 
-    def _bend(self, shown: _Floats) -> _Floats:
+    def _bend(self, shown: _Array) -> _Array:
         smooth = shown * shown * (3 - 2 * shown)
         return np.asarray(shown + self._contrast * (smooth - shown))
 
 
-def srgb_slope(light: _Floats) -> _Floats:
+def srgb_slope(light: _Array) -> _Array:
     """Return the derivative of `to_srgb` at light in [0, 1]."""
     curved = np.maximum(light, SRGB_BEND) ** (1 / 2.4 - 1) * (1.055 / 2.4)
     return np.where(light <= SRGB_BEND, np.float32(12.92), curved)
 
 
-def beyond_range(light: _Floats, photo: _Floats, rng: np.random.Generator) -> _Floats:
+def beyond_range(light: _Array, photo: _Array, rng: np.random.Generator) -> _Array:
     """Move the light of black and white values beyond what a photograph can show.
 
     Saturated and overexposed colours lie there. Such a channel has hardly any noise, while the

@@ -153,8 +153,12 @@ def write_output(path: Path, content: bytes, overwrite: bool) -> None:
 
 def way_out(error: OSError) -> str:
     """Return what to do first, without a full stop, if a file cannot be written."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return "Free some space" if full else "Check the path and its permissions"
+    return "Free some space" if is_full(error) else "Check the path and its permissions"
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Return whether an error means that a disk or its quota is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def make_folder_of(path: Path) -> None:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ssbsn_cli.core.data.draws import STEP, Shares, philox
@@ -17,6 +16,7 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.noise.edits import Edits
 from ssbsn_cli.core.noise.flat import cut
+from ssbsn_cli.core.noise.kinds import Floats
 from ssbsn_cli.core.noise.lifted import LiftedNoise, lift_from
 from ssbsn_cli.core.noise.scenes import Scenes
 from ssbsn_cli.core.noise.wide import Wide
@@ -28,8 +28,6 @@ from ssbsn_cli.core.training.config import (
     PairsConfig,
 )
 from ssbsn_cli.core.types import Notify, count_of
-
-_Floats = NDArray[np.float32]
 
 # At most this many patches of a window are searched for noise.
 _MOST_PATCHES = 4096
@@ -48,15 +46,15 @@ class Batch(NamedTuple):
         PD stride for the network.
     """
 
-    noisy: _Floats
-    target: _Floats
+    noisy: Floats
+    target: Floats
     stride: int
 
 
 # Makes the batch of a step; steps count from 0.
 Batches = Callable[[int], Batch]
 # Draws the noisy and the clean crops of a step.
-DrawPairs = Callable[[int], tuple[_Floats, _Floats]]
+DrawPairs = Callable[[int], tuple[Floats, Floats]]
 
 
 def distance(output: Tensor, target: Tensor, kind: LossKind) -> Tensor:
@@ -76,7 +74,7 @@ def distance(output: Tensor, target: Tensor, kind: LossKind) -> Tensor:
     return 0.5 * (errors + _FLOOR).log().mean()
 
 
-def noisy_batches(crops: Callable[[int], _Floats], strides: Sequence[int], seed: int) -> Batches:
+def noisy_batches(crops: Callable[[int], Floats], strides: Sequence[int], seed: int) -> Batches:
     """Make batches of noisy crops that are their own targets, each with a random PD stride.
 
     References
@@ -109,7 +107,7 @@ def _random(seed: int, step: int, which: int) -> int:
     return int(philox(seed, step, STEP).random_raw(which + 1)[which])
 
 
-def synthetic_pairs(crops: CropSampler, recipe: Wide, step: int) -> tuple[_Floats, _Floats]:
+def synthetic_pairs(crops: CropSampler, recipe: Wide, step: int) -> tuple[Floats, Floats]:
     """Draw clean crops, and make noisy and clean pictures of them, half as high and wide.
 
     A pair depends only on the seed and the number of its crop, so resuming a training or splitting

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.draws import Batching, Shares
@@ -19,6 +18,7 @@ from ssbsn_cli.core.data.store import CropCache, checksum, hold_out
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.denoiser import load_denoiser
 from ssbsn_cli.core.model.network import Network
+from ssbsn_cli.core.noise.kinds import Floats
 from ssbsn_cli.core.runtime.storage import short_digest
 from ssbsn_cli.core.training.batches import (
     Batch,
@@ -47,8 +47,6 @@ from ssbsn_cli.core.training.validation import (
 from ssbsn_cli.core.types import Notify, count_of, spread, to_unit
 from ssbsn_cli.core.weights.locate import load_weights
 
-_Floats = NDArray[np.float32]
-
 # The same for all trainings, so that trainings with different seeds can be compared.
 _VALIDATION_SEED = 2**64 - 1
 # How many parts of photos are searched for blotches.
@@ -66,7 +64,7 @@ class TrainingData:
 
     batches: Batches
     validation: Validation
-    picture: _Floats
+    picture: Floats
     pixels: int
     record: dict[str, Any]
     trust: float = 1.0
@@ -132,7 +130,7 @@ class _Photos:
         self.keys: list[object] = []
         self.pixels, self.trust = 0, 1.0
         # Noisy parts on which networks that learn from measured noise are compared.
-        self.pictures: list[_Floats] = []
+        self.pictures: list[Floats] = []
         training = self._config.training
         # The crops to train on, and to validate on.
         self._batchings = (
@@ -249,7 +247,7 @@ class _Photos:
         return self._of_pairs(sampler.batch for sampler in samplers)
 
     def _of_noisy(
-        self, crops: Callable[[int], _Floats], checks: Callable[[int], _Floats]
+        self, crops: Callable[[int], Floats], checks: Callable[[int], Floats]
     ) -> tuple[Batches, list[Batch]]:
         strides, noisy = self._config.training.pd_a, checks(0)
         held = [Batch(noisy, noisy, stride) for stride in strides]

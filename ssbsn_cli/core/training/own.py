@@ -6,15 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ssbsn_cli.core.data.draws import Batching, Shares
+from ssbsn_cli.core.noise.kinds import Floats
 from ssbsn_cli.core.noise.measured import Measured
 from ssbsn_cli.core.training.batches import Batch
 from ssbsn_cli.core.training.parts import Part
 from ssbsn_cli.core.types import to_unit
-
-_Floats = NDArray[np.float32]
 
 # The fraction of pairs that are recorrupted (two noisy versions of a photo), and how much noise is
 # added to the first version, relative to the measured noise.
@@ -90,7 +88,7 @@ class OwnSource:
         noisy, target = (np.stack(side) for side in zip(*pairs, strict=True))
         return Batch(noisy, target, self._stride)
 
-    def _pair(self, rng: np.random.Generator, recorrupted: float) -> tuple[_Floats, _Floats]:
+    def _pair(self, rng: np.random.Generator, recorrupted: float) -> tuple[Floats, Floats]:
         part = self._parts[self._shares.pick(int(rng.bit_generator.random_raw()))]
         known = self._noises.get(part.photo)
         noise = known or self._any[rng.integers(len(self._any))]
@@ -114,7 +112,7 @@ class OwnSource:
         return one, other
 
 
-def _turned(pixels: _Floats, turns: int, mirrored: bool) -> _Floats:
+def _turned(pixels: Floats, turns: int, mirrored: bool) -> Floats:
     """Turn and mirror (H, W, 3), and put the channels first."""
     if mirrored:
         pixels = pixels[:, ::-1]
