@@ -208,7 +208,10 @@ def test_the_second_round_denoises_by_the_first_and_can_be_interrupted_between_t
     shutil.copy(first / "weights.safetensors", tiny.place / "halted/round-1")
     shutil.copy(others, tiny.place / "began.safetensors")
     begun = ("train", "--out", "begun", "--steps", "2")
-    tiny.ssbsn(*begun, "--config", "adapt", "--data", "rounds", "--init", "began.safetensors")
+    first = tiny.ssbsn(
+        *begun, "--config", "adapt", "--data", "rounds", "--init", "began.safetensors"
+    )
+    assert first.returncode == 0, first.stderr
     shutil.copy(others.with_name("photo.safetensors"), tiny.place / "began.safetensors")
     changed = tiny.ssbsn(*begun, "--resume")
     assert changed.returncode == 2

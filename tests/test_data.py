@@ -553,17 +553,6 @@ def test_senseless_weights_are_refused(numbered, weights):
         CropSampler(numbered, weights, 4, Batching(2, seed=0))
 
 
-def test_a_step_is_drawn_fast(tmp_path):
-    cache = open_cache([save(tmp_path / "p.png", noise(600, 600))], tmp_path / "cache")
-    sampler = CropSampler([cache], [1], 120, Batching(4, 0))
-    times = []
-    for step in range(50):
-        begin = time.perf_counter()
-        sampler.batch(step)
-        times.append(time.perf_counter() - begin)
-    assert min(times) < 2e-3
-
-
 # Ahead of time
 
 

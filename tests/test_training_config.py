@@ -161,7 +161,7 @@ def test_warm_up_rises_from_the_first_step():
 
 
 @pytest.mark.parametrize("name", config_names())
-def test_shipped_files_hold_only_what_is_meant(name):
+def test_only_configurations_that_adapt_name_no_network(name):
     folder = Path(__file__).parents[1] / "ssbsn_cli" / "core" / "training" / "configs"
     sections = tomllib.loads((folder / f"{name}.toml").read_text())
     assert ("model" in sections) == (not name.startswith("adapt"))

@@ -104,11 +104,11 @@ def test_a_training_is_the_same_with_and_without_workers(tmp_path):
     tiny = Tiny(tmp_path)
     seen = []
     for count in (0, 2):
-        prepared = tiny.prepare(f"run{count}", changes=[f"training.workers={count}"])
-        prepared.close()
+        prepared = tiny.prepare(f"with{count}", changes=[f"training.workers={count}"])
         assert prepared.summary["workers"] == count
-        run = tiny.train(f"with{count}", changes=[f"training.workers={count}"])
-        seen.append(losses(run))
+        prepared.trainer.train()
+        prepared.close()
+        seen.append(losses(tiny.place / f"with{count}"))
     assert len(seen[0]) == 6
     assert seen[0] == seen[1]
 
