@@ -126,9 +126,9 @@ def test_a_limit_takes_the_first_samples_and_says_so(sidd_files):
     assert names(part) == names(whole)[:4]
     assert len(part) == 4
     assert (part.name, part.title) == (whole.name, whole.title)
-    assert "first 4 of 6" in part.protocol
+    assert "first 4 of 6" in part.comparison
     for limit in (6, 100):
-        assert open_dataset("sidd-val", [root], limit).protocol == whole.protocol
+        assert open_dataset("sidd-val", [root], limit).comparison == whole.comparison
 
 
 @pytest.mark.parametrize(
@@ -357,9 +357,9 @@ def test_pairs_of_other_layouts_keep_their_one_reference(tmp_path):
     flat(tmp_path / "deep/clean/b_mean.png", 3)
     expected = [("a_noisy", 0, 1), ("deep_noisy_b_real", 2, 3)]
     assert compared(open_dataset("pairs", [tmp_path])) == expected
-    assert "Left out" not in open_dataset("pairs", [tmp_path]).protocol
+    assert "Left out" not in open_dataset("pairs", [tmp_path]).comparison
     flat(tmp_path / "deep/noisy/lonely.png", 9)
-    assert "Left out: 1 photo without" in open_dataset("pairs", [tmp_path]).protocol
+    assert "Left out: 1 photo without" in open_dataset("pairs", [tmp_path]).comparison
 
 
 def test_folders_may_be_named_one_by_one(tmp_path):
@@ -373,7 +373,7 @@ def test_folders_may_be_named_one_by_one(tmp_path):
     assert compared(open_dataset("pairs", data[:2])) == [("x", 0, 1), ("y_z", 3, 4)]
     assert compared(open_dataset("pairs", data)) == [("x", 0, 1, 2), ("y_z", 3, 4)]
     assert compared(open_dataset("pairs", data, 1)) == [("x", 0, 1, 2)]
-    assert "Left out: 1 photo without a partner." in open_dataset("pairs", data).protocol
+    assert "Left out: 1 photo without a partner." in open_dataset("pairs", data).comparison
 
 
 def test_of_two_formats_the_same_one_is_taken(tmp_path):

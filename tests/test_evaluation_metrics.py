@@ -13,7 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.samples import Sample
-from ssbsn_cli.core.evaluation.metrics import MAX_PSNR, METRICS, quantise
+from ssbsn_cli.core.evaluation.metrics import MAX_PSNR, METRICS, ROUNDING, quantise
 
 psnr, ssim, ssim_gaussian = (METRICS[name].compute for name in ("psnr", "ssim", "ssim_gaussian"))
 WINDOWS = {"psnr": 1, "ssim": 7, "ssim_gaussian": 11}
@@ -194,11 +194,7 @@ def test_scores_are_symmetric_and_best_for_equal_pictures(seed, name, channels):
 
 
 def test_the_registry_says_what_each_score_is():
-    assert [metric.digits for metric in METRICS.values()] == [2, 3, 3]
-    for name, metric in METRICS.items():
-        assert metric.name == name
-        assert metric.title
-        assert "8 bits" in metric.description
+    assert "8 bits" in ROUNDING
     assert "7x7" in METRICS["ssim"].description
     assert "11x11" in METRICS["ssim_gaussian"].description
 

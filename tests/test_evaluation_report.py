@@ -39,7 +39,7 @@ def evaluation(names=("one", "two"), groups=("", ""), referenced=True):
     results = {m: {"scores": {"psnr": s}, "seconds": 1} for m, s in scores.items()}
     sections = [g for g in dict.fromkeys(groups) if g] + [""]
     return {
-        "dataset": {"name": "pairs", "title": "Pairs", "protocol": "All.", "samples": len(names)},
+        "dataset": {"name": "pairs", "title": "Pairs", "comparison": "All.", "samples": len(names)},
         "protocol": "tiled",
         "rounding": "Rounded.",
         "metrics": [{**metric, "higher_is_better": True}],

@@ -14,6 +14,7 @@ import torch
 from conftest import make_network
 
 from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.evaluation import scoring
 from ssbsn_cli.core.evaluation.datasets.samples import Sample
 from ssbsn_cli.core.evaluation.methods import Learned, Method, Noisy, name_rows
 from ssbsn_cli.core.evaluation.metrics import METRICS, NO_REFERENCE, choose_metrics
@@ -36,7 +37,7 @@ class Samples:
     groups: tuple[str, ...] = ("",)
     name: str = "pairs"
     title: str = "Pairs"
-    protocol: str = "Everything."
+    comparison: str = "Everything."
     alive: weakref.WeakSet = field(default_factory=weakref.WeakSet)
     most: int = 0
 
@@ -191,6 +192,18 @@ def test_what_is_kept_is_used_only_if_it_answers_the_question(tmp_path, change):
             path.write_bytes(path.read_bytes()[:50] if number else b"")
     run(Samples(sizes), [method], metrics, cache, lambda name: pixels)
     assert len(method.calls) == 1
+    if change == "metric":
+        # Scores that were kept before are still there.
+        run(Samples(sizes), [Shift(batch=2, fail_after=0)], ("psnr", "ssim"), cache)
+
+
+def test_times_of_another_machine_are_not_used(tmp_path, monkeypatch):
+    cache = ResultCache(tmp_path, pytest.fail)
+    for cpu in ("slow", "fast", "fast"):
+        monkeypatch.setattr(scoring, "describe_machine", lambda cpu=cpu: {"cpu": cpu})
+        method = Shift(batch=2)
+        run(Samples([(20, 24)] * 2), [method], cache=cache)
+    assert method.calls == []
 
 
 def told(scores=None, seconds=1.0, peak=1):

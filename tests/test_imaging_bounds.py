@@ -20,6 +20,7 @@ from PIL import Image
 from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo, read_photo
 from ssbsn_cli.core.imaging.codec import Codec
+from ssbsn_cli.core.imaging.exif import parse_exif
 from ssbsn_cli.core.imaging.formats import CODECS
 from ssbsn_cli.core.imaging.tiff import TIFF
 
@@ -161,6 +162,29 @@ def test_exif_whose_directories_multiply_is_read_quickly() -> None:
     exif = tiff_of(pointers)
     start = time.process_time()
     read_photo(encode_photo(Photo(np.asarray(SMALL), Metadata(exif)), "png"))
+    assert time.process_time() - start < 5
+
+
+def test_values_that_overlap_take_no_more_room_than_the_block_has() -> None:
+    block = tiff_of([(40092 + i % 3, 7, 50_000, 0) for i in range(3)]) + bytes(50_000)
+    found = parse_exif(block)[1]
+    assert sum(len(item.data) for item in found.values()) <= len(block)
+
+
+@pytest.mark.parametrize(
+    "xmp",
+    [
+        b"<?xpacket " * 200_000,
+        b'<x xmlns:G="http://ns.google.com/photos/1.0/camera/">'
+        + b"<G:MotionPhoto>1</G:MotionPhoto>" * 60_000
+        + b"</x>",
+    ],
+)
+def test_hostile_xmp_is_read_and_written_quickly(xmp: bytes) -> None:
+    start = time.process_time()
+    photo = Photo(np.asarray(SMALL), Metadata(xmp=xmp))
+    encode_photo(photo, "jpeg")
+    read_photo(encode_photo(photo, "png"))
     assert time.process_time() - start < 5
 
 

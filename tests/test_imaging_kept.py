@@ -391,7 +391,8 @@ def jpeg_with(xmp: bytes, tail: bytes = b"") -> bytes:
 
 @pytest.mark.parametrize("source", ["jpeg", "png", "webp"])
 def test_xmp_claims_nothing_that_is_gone(source: str) -> None:
-    camera = b'xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" '
+    # An attribute without a prefix hides none that follow.
+    camera = b'about="" xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" '
     title = b' xmlns:dc="http://purl.org/dc/elements/1.1/" dc:title="A > hill" '
     container = b'xmlns:C="http://ns.google.com/photos/1.0/container/" '
     items = (

@@ -361,3 +361,41 @@ def test_turning_exchanges_the_resolutions() -> None:
     turned = opened(encode_photo(photo, "jpeg"))
     assert turned.info["dpi"] == (150, 300)
     assert (turned.getexif()[282], turned.getexif()[283]) == (150, 300)
+
+
+def test_colours_that_only_exif_states_get_a_profile() -> None:
+    exif = Image.Exif()
+    exif.get_ifd(EXIF_IFD).update({40961: 65535, 40965: {1: "R03"}})
+    data = io.BytesIO()
+    Image.fromarray(picture()).save(data, "JPEG", exif=exif)
+    result = encode_photo(read_photo(data.getvalue()), "png", strip_metadata=True)
+    profile = ImageCms.ImageCmsProfile(
+        io.BytesIO(Image.open(io.BytesIO(result)).info["icc_profile"])
+    )
+    assert profile.profile.green_primary[1][:2] == pytest.approx((0.23, 0.70), abs=0.02)
+
+
+def test_text_of_exif_3_survives() -> None:
+    exif = bytearray(exif_block())
+    at = exif.index(struct.pack("<HH", 33432, 2))
+    struct.pack_into("<H", exif, at + 2, 129)
+    for format in FORMATS:
+        assert b"Someone" in encode_photo(Photo(picture(), Metadata(bytes(exif))), format)
+    data = encode_photo(Photo(picture(), Metadata(bytes(exif))), "tiff")
+    # The types of TIFF do not include that of UTF-8.
+    assert Image.open(io.BytesIO(data)).getexif()[33432] == "Someone"
+
+
+def test_unicode_comments_keep_their_byte_order_legible() -> None:
+    exif = Image.Exif()
+    exif.endian = ">"
+    exif.get_ifd(EXIF_IFD)[37510] = b"UNICODE\0" + "Grüße".encode("utf-16-be")
+    block = exif.tobytes().removeprefix(b"Exif\0\0")
+    data = encode_photo(Photo(picture(), Metadata(block)), "tiff")
+    comment = Image.open(io.BytesIO(data)).getexif().get_ifd(EXIF_IFD)[37510]
+    assert comment == b"UNICODE\0" + "Grüße".encode("utf-16-le")
+
+
+def test_comments_that_fit_are_written_however_many() -> None:
+    texts = tuple(("Comment", letter * 40_000) for letter in "ab")
+    assert list_losses(Photo(picture(), Metadata(text=texts)), "jpeg") == ()

@@ -79,6 +79,17 @@ def test_noise_that_is_stronger_in_texture_is_told_from_noise_that_is_not(folder
     assert even["noise"]["texture"] < 1.3
     assert 1.5 < smoothed["noise"]["texture"] < 2.6
     assert "In texture" in smoothed["finding"]
+    Image.open("smoothed.png").convert("L").save("grey.png")
+    (grey,) = facts("grey.png")
+    assert 1.4 < grey["noise"]["texture"] < 2.6
+
+
+def test_what_is_wrong_with_a_registry_does_not_keep_the_other_facts(folder, monkeypatch):
+    (folder / "wrong.toml").write_text("default = 3")
+    monkeypatch.setenv("SSBSN_WEIGHTS_TOML", str(folder / "wrong.toml"))
+    told = json.loads(ssbsn("info", "--json").stdout)
+    assert told["weights_present"].startswith("none: ")
+    assert told["threads"] > 0
 
 
 def test_what_correlates_is_told_from_what_does_not(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -131,7 +132,7 @@ def evaluate(
     request = EvaluationRequest(
         dataset=dataset,
         added=None if noise is None else AddedNoise(noise, settings.seed, clipped=not unclipped),
-        data=[Path(path).expanduser() for path in data or []],
+        data=[Path(os.path.expanduser(path)) for path in data or []],
         limit=limit,
         weights=weights or [],
         baselines=baseline or [],
@@ -224,7 +225,8 @@ def _result_table(found: Mapping[str, Any]) -> Table:
                 score = row["scores"][metric["name"]]
                 style = "bold" if compared and score == best else ""
                 cells.append(Text(f"{score:.{metric['digits']}f}", style))
-            keys = [("worse", "d"), ("least_gain", "+.2f")] if compared else []
+            digits = metrics[0]["digits"]
+            keys = [("worse", "d"), ("least_gain", f"+.{digits}f")] if compared else []
             for key, form in (*keys, ("seconds_per_megapixel", ".3g"), ("peak_mib", ".0f")):
                 cells.append(Text("" if row[key] is None else format(row[key], form)))
             table.add_row(*cells)
@@ -233,7 +235,7 @@ def _result_table(found: Mapping[str, Any]) -> Table:
 
 def _footnotes(found: Mapping[str, Any]) -> Iterator[str]:
     # The meaning of the figures in the table.
-    yield f"Protocol: {found['dataset']['protocol']}"
+    yield f"{found['dataset']['comparison']} Protocol: {found['protocol']}."
     for metric in found["metrics"]:
         yield f"{metric['title']}: {metric['description']}"
     yield found["rounding"]

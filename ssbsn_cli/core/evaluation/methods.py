@@ -34,8 +34,6 @@ class Method(ABC):
     name: str
     #: For tables.
     title: str
-    #: The kind's name in the cache; methods of one kind with equal settings give equal results.
-    kind: ClassVar[str]
     #: Whether its time is measured.
     timed: ClassVar[bool] = True
 
@@ -70,7 +68,6 @@ class Noisy(Method):
 
     name = NOISY
     title = "noisy input"
-    kind = "Noisy"
     timed = False
     description = "The photographs as they are."
     settings: Mapping[str, Any] = {}
@@ -82,8 +79,6 @@ class Noisy(Method):
 
 class Learned(Method):
     """Weights and how they are run; `name` is the name of its row in tables."""
-
-    kind = "Learned"
 
     def __init__(self, denoiser: Denoiser, name: str) -> None:
         self.name = self.title = name
@@ -147,7 +142,6 @@ class Classical(Method):
     between pixels, so the estimate is too low and much of the noise remains. This is not corrected.
     """
 
-    kind = "Classical"
     #: What it is, with its settings.
     about: str
     #: Every constant, and the versions of the libraries, as plain JSON values.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,13 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ssbsn_cli import __version__
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result
 from ssbsn_cli.core.evaluation.methods import NOISY, Method
 from ssbsn_cli.core.evaluation.metrics import ROUNDING, Metric, quantise, to_picture
 from ssbsn_cli.core.imaging import Photo, encode_photo
-from ssbsn_cli.core.runtime.device import available_cores
+from ssbsn_cli.core.inference.system import describe_machine
 from ssbsn_cli.core.runtime.storage import refuse_links, write_output
 from ssbsn_cli.core.types import spread
 
@@ -69,7 +66,7 @@ class Findings:
             "dataset": {
                 "name": self.dataset.name,
                 "title": self.dataset.title,
-                "protocol": self.dataset.protocol,
+                "comparison": self.dataset.comparison,
                 "samples": len(images),
             },
             "protocol": self.protocol,
@@ -91,7 +88,7 @@ class Findings:
                 self._row(method.name, group) for group in (*groups, "") for method in self.methods
             ],
             "images": images,
-            "machine": _describe_machine(),
+            "machine": describe_machine(),
         }
 
     def _row(self, method: str, group: str) -> dict[str, Any]:
@@ -122,31 +119,6 @@ class Findings:
             "seconds_per_megapixel": float(f"{sum(seconds) / megapixels:.4g}") if seconds else None,
             "peak_mib": max(peaks, default=None),
         }
-
-
-def _describe_machine() -> dict[str, Any]:
-    """Describe the machine on which times were measured, and the software versions."""
-    machine: dict[str, Any] = {
-        "cpu": _cpu_name(),
-        "cores": available_cores(),
-        "threads": torch.get_num_threads(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "ssbsn": __version__,
-    }
-    if torch.cuda.is_available():
-        machine["gpu"] = torch.cuda.get_device_name()
-    return machine
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, "")
 
 
 def to_csv(summary: Mapping[str, Any]) -> bytes:

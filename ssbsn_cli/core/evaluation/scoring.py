@@ -20,6 +20,7 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result, Sample
 from ssbsn_cli.core.evaluation.methods import Method
 from ssbsn_cli.core.evaluation.metrics import Metric, to_picture
+from ssbsn_cli.core.inference.system import describe_machine
 from ssbsn_cli.core.runtime.device import PeakMemory
 from ssbsn_cli.core.runtime.storage import write_atomically
 from ssbsn_cli.core.types import Notify
@@ -63,28 +64,32 @@ class ResultCache:
         """Return the result under a key with these metrics, in their order, or None."""
         if self.folder is None:
             return None
-        sample = todo.sample
+        kept, pixels = self._read(key, todo.sample)
+        if kept is None or not kept.scores.keys() >= set(metrics) or not _fit(pixels, todo):
+            return None
+        scores = {name: kept.scores[name] for name in metrics}
+        return Result(method, todo.sample, scores, kept.seconds, kept.peak, pixels)
+
+    def _read(self, key: str, sample: Sample) -> tuple[_Kept | None, NDArray[Any] | None]:
+        """Return what is kept under a key, with the pixels, if any."""
         try:
             # NumPy does not close files that it cannot read.
             with self._path(key).open("rb") as stream, np.load(stream) as file:
                 size = sum(entry.file_size for entry in file.zip.infolist())
                 if size > sample.noisy.size * 4 + _MOST_TOLD:
-                    return None
-                kept = _Kept.model_validate_json(file["told"].tobytes())
-                pixels = file.get("pixels")
-            scores = {name: kept.scores[name] for name in metrics}
+                    return None, None
+                return _Kept.model_validate_json(file["told"].tobytes()), file.get("pixels")
         # A damaged or hostile file can raise almost anything, and only costs time.
         except Exception:
-            return None
-        if not _fit(pixels, todo):
-            return None
-        return Result(method, sample, scores, kept.seconds, kept.peak, pixels)
+            return None, None
 
     def put(self, key: str, result: Result) -> None:
-        """Keep a result."""
+        """Keep a result, and other scores of it that are kept already."""
         if self.folder is None:
             return
-        told = {"scores": result.scores, "seconds": result.seconds, "peak": result.peak}
+        kept, _ = self._read(key, result.sample)
+        scores = {**(kept.scores if kept else {}), **result.scores}
+        told = {"scores": scores, "seconds": result.seconds, "peak": result.peak}
         arrays: dict[str, Any] = {"told": np.frombuffer(json.dumps(told).encode(), np.uint8)}
         if result.pixels is not None:
             arrays["pixels"] = result.pixels
@@ -167,7 +172,9 @@ def _run(
     height, width = batch[0].sample.noisy.shape[:2]
 
     def key(todo: _Todo) -> str:
-        told = [_VERSION, todo.digest, method.kind, method.settings_for(height, width)]
+        # Times are those of the machine, and results those of the versions.
+        told = [_VERSION, describe_machine(), todo.digest, type(method).__name__]
+        told.append(method.settings_for(height, width))
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     kept = [cache.get(key(todo), method.name, todo, names) for todo in batch]

@@ -16,9 +16,9 @@ ORIENTATION, XMP, ICC = 274, 700, 34675
 IPTC, RESOURCES = 33723, 34377
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 EXIF_IFD, MAKER_NOTE = 34665, 37500
-GPS_IFD, _INTEROP_IFD = 34853, 40965
+GPS_IFD, INTEROP_IFD = 34853, 40965
 SUB_DIRECTORIES, DNG_VERSION = 330, 50706
-_POINTERS = {EXIF_IFD, GPS_IFD, _INTEROP_IFD}
+_POINTERS = {EXIF_IFD, GPS_IFD, INTEROP_IFD}
 
 # The tags of a first directory that describe the photo, not the layout of its bytes: titles,
 # camera, software, dates, people, white and primaries, resolution, rating, the XP tags of Windows,
@@ -28,11 +28,14 @@ DESCRIPTIVE |= {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
 DESCRIPTIVE |= {50341, 40091, 40092, 40093, 40094, 40095, *_POINTERS}
 DESCRIPTIVE |= {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}
 
+# Text in ASCII, and in UTF-8 as of EXIF 3.
+ASCII, UTF8 = 2, 129
 # Bytes per value, by TIFF type.
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+SIZES = {1: 1, ASCII: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+SIZES[UTF8] = 1
 _BIG_SIZES = SIZES | {16: 8, 17: 8, 18: 8}
 _LONG, _LONG8 = 4, 16
-# The most bytes that all values of a directory may take.
+# The most bytes that all values of a block may take.
 _MAX_VALUES = 64 << 20
 _MAX_DEPTH = 2
 
@@ -90,16 +93,25 @@ def read_header(stream: BinaryIO) -> tuple[Layout, int]:
 
 
 def read_directory(
-    stream: BinaryIO, layout: Layout, position: int, wanted: set[int] | None = None, depth: int = 0
+    stream: BinaryIO, layout: Layout, position: int, wanted: set[int] | None = None
 ) -> Directory:
     """Read a directory and those that its EXIF, GPS and interoperability tags point to.
 
     Tags that point outside the file or have an unknown type are left out, and so are values that
-    exceed 64 MiB per directory. If `wanted` is given, only those tags are read, but directories
-    below them are read completely. Raises one of `BROKEN` if the directory itself is broken.
+    together exceed 64 MiB or the size of the file. If `wanted` is given, only those tags are read,
+    but directories below them are read completely. Raises one of `BROKEN` if the directory itself
+    is broken.
     """
+    # Values of an honest file do not overlap.
+    room = min(_MAX_VALUES, stream.seek(0, 2))
+    return _read(stream, layout, position, wanted, room, depth=0)[0]
+
+
+def _read(
+    stream: BinaryIO, layout: Layout, position: int, wanted: set[int] | None, room: int, depth: int
+) -> tuple[Directory, int]:
+    """Return a directory, and the room that its values leave."""
     found: Directory = {}
-    room = _MAX_VALUES
     for tag, kind, count, place in list_tags(stream, layout, position):
         size = layout.sizes.get(kind, 0) * count
         # The first of repeated tags counts, so a bomb cannot repeat a tag many times.
@@ -115,10 +127,10 @@ def read_directory(
         elif depth < _MAX_DEPTH:
             below = int.from_bytes(data, layout.endian)
             try:
-                found[tag] = read_directory(stream, layout, below, depth=depth + 1)
+                found[tag], room = _read(stream, layout, below, None, room, depth + 1)
             except BROKEN:
                 continue
-    return found
+    return found, room
 
 
 def take(directory: Directory, tag: int) -> bytes:

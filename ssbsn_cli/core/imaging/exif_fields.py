@@ -11,6 +11,7 @@ import struct
 from ssbsn_cli.core.imaging.exif import (
     BROKEN,
     EXIF_IFD,
+    INTEROP_IFD,
     MAKER_NOTE,
     ORIENTATION,
     RESOLUTION_UNIT,
@@ -27,6 +28,7 @@ from ssbsn_cli.core.imaging.exif import (
 )
 
 _DIMENSIONS = (40962, 40963)
+_INTEROP_INDEX = 1
 _ENTRY_SIZE = 12
 _ORIENTATION_KINDS = (1, 3, 4)
 _SHORT, _RATIONAL = 3, 5
@@ -101,6 +103,20 @@ def _swap_values(
     if len(fields) == len(pair):
         one, other = fields
         blob[one], blob[other] = blob[other], blob[one]
+
+
+def is_adobe_rgb(blob: bytes) -> bool:
+    """Return whether an EXIF block says that the colours are those of Adobe RGB.
+
+    Cameras embed no profile then, but mark the block as a "DCF option file" (DCF 2.0).
+    """
+    try:
+        item: Entry | Directory | None = parse_exif(blob)[1]
+    except BROKEN:
+        return False
+    for tag in (EXIF_IFD, INTEROP_IFD, _INTEROP_INDEX):
+        item = item.get(tag) if isinstance(item, dict) else None
+    return isinstance(item, Entry) and item.data.startswith(b"R03")
 
 
 def resolution_of(blob: bytes) -> tuple[float, float] | None:

@@ -115,9 +115,10 @@ def metadata_of(items: Items, turned: bool) -> Metadata:
     nclx = items.find(b"colr", b"nclx")
     cicp = b""
     if len(nclx) >= 4 and not icc:
-        cicp = bytes([nclx[1], nclx[3], 0, 1])
-        # Unspecified colours are taken for sRGB.
-        if cicp == SRGB or cicp[0] in _UNSPECIFIED or cicp[1] in _UNSPECIFIED:
+        # What is unspecified is taken for that of sRGB.
+        stated = zip((nclx[1], nclx[3]), SRGB, strict=False)
+        cicp = bytes([usual if own in _UNSPECIFIED else own for own, usual in stated]) + SRGB[2:]
+        if cicp == SRGB:
             cicp = b""
     lost = [
         next(word for part, word in _MAPS.items() if part in name)

@@ -15,13 +15,15 @@ _WORDS = {
     "xmp": "XMP",
     "xmp_extension": "the extended XMP",
     "icc": "the colour profile",
-    "cicp": "the HDR colour space",
+    "cicp": "the colour space",
     "iptc": "the IPTC captions",
     "resolution": "the print resolution",
     "text": "comments",
 }
 # In other formats, a profile for viewers that do not know the numbers would override them.
 _NUMBERS_FIRST = ("png",)
+# The numbers of PQ and HLG in ITU-T H.273.
+_HDR_CURVES = (16, 18)
 # The most pixels per inch that JPEG holds.
 _MAX_RESOLUTION = 65535
 
@@ -69,7 +71,8 @@ def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
         value = getattr(kept, field)
         if value and _size(value) > codec.keeps.get(field, 0):
             kept = replace(kept, **{field: getattr(Metadata(), field)})
-            lost.append(word)
+            hdr = field == "cicp" and value[1] in _HDR_CURVES
+            lost.append("the HDR colour space" if hdr else word)
     return replace(kept, lost=tuple(dict.fromkeys(lost)))
 
 
@@ -92,8 +95,8 @@ def _sane(resolution: tuple[float, float] | None) -> tuple[float, float] | None:
 
 
 def _size(value: bytes | tuple[object, ...]) -> int:
-    """Return the size of a `Metadata` value in bytes; 1 for a resolution."""
+    """Return the size of a `Metadata` value in bytes: of the longest text; 1 for a resolution."""
     if isinstance(value, bytes):
         return len(value)
-    texts = [text.encode() for pair in value if isinstance(pair, tuple) for text in pair]
-    return max(1, sum(map(len, texts)))
+    texts = [": ".join(pair).encode() for pair in value if isinstance(pair, tuple)]
+    return max([1, *map(len, texts)])

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from ssbsn_cli.core.imaging.codec import Codec, Refusal
 from ssbsn_cli.core.imaging.exif import EXIF_IFD, Directory, Entry, build_exif
 from ssbsn_cli.core.imaging.photo import Photo, Pixels
-from ssbsn_cli.core.imaging.profile import PRIMARIES, SRGB_CURVE, encode_light, make_profile
+from ssbsn_cli.core.imaging.profile import (
+    ADOBE_CURVE,
+    ADOBE_RGB,
+    PRIMARIES,
+    SRGB_CURVE,
+    encode_light,
+    make_profile,
+)
 from ssbsn_cli.core.imaging.raw_tags import check_whole, read_dng_exposure, read_raw_metadata
 from ssbsn_cli.core.types import RawSpace
 
@@ -44,7 +51,7 @@ _KNEE = 0.8
 _SPACES: dict[RawSpace, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
     "srgb": ("sRGB", PRIMARIES[1], SRGB_CURVE),
     "p3": ("P3D65", PRIMARIES[12], SRGB_CURVE),
-    "adobe": ("Adobe", (0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06), (563 / 256,)),
+    "adobe": ("Adobe", ADOBE_RGB, ADOBE_CURVE),
     "prophoto": (
         "ProPhoto", (0.3457, 0.3585, 0.7347, 0.2653, 0.1596, 0.8404, 0.0366, 0.0001), (1.8,)
     ),

@@ -6,15 +6,18 @@ import errno
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging.adjust import upright
 from ssbsn_cli.core.imaging.codec import Refusal, damaged
+from ssbsn_cli.core.imaging.exif_fields import is_adobe_rgb
 from ssbsn_cli.core.imaging.formats import sniff
 from ssbsn_cli.core.imaging.keeping import without_claims
-from ssbsn_cli.core.imaging.photo import Photo
+from ssbsn_cli.core.imaging.photo import Metadata, Photo
+from ssbsn_cli.core.imaging.profile import ADOBE_CURVE, ADOBE_RGB, make_profile
 from ssbsn_cli.core.imaging.raw import RAW, develop
 from ssbsn_cli.core.types import RawSpace
 
@@ -79,12 +82,21 @@ def _read(stream: BinaryIO, name: str, max_pixels: int, raw_space: RawSpace) -> 
                     )
                 stream.seek(0)
             photo = develop(stream, raw_space) if codec is RAW else codec.decode(stream)
-        photo.metadata = without_claims(photo.metadata)
+        photo.metadata = without_claims(_with_profile(photo))
         return upright(photo)
     except MemoryError as error:
         raise ImageError(
             f"{name} does not fit into memory.", "Close other programs, or cut it into parts."
         ) from error
+
+
+def _with_profile(photo: Photo) -> Metadata:
+    """Return the metadata with a profile for colours that only EXIF states: few programs look."""
+    metadata = photo.metadata
+    stated = metadata.icc or metadata.cicp
+    if stated or photo.color.shape[2] == 1 or not is_adobe_rgb(metadata.exif):
+        return metadata
+    return replace(metadata, icc=make_profile(ADOBE_RGB, ADOBE_CURVE, False, "Adobe RGB"))
 
 
 @contextmanager

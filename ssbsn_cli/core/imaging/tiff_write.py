@@ -10,11 +10,13 @@ import numpy as np
 import tifffile
 
 from ssbsn_cli.core.imaging.exif import (
+    ASCII,
     BROKEN,
     DESCRIPTIVE,
     ICC,
     IPTC,
     SIZES,
+    UTF8,
     XMP,
     Directory,
     Entry,
@@ -28,6 +30,7 @@ from ssbsn_cli.core.imaging.photo import Alpha, Metadata, Photo, Pixels
 _RESOLUTION = {282, 283, 296}
 _BYTE, _LONG, _UNDEFINED = 1, 4, 7
 _RATIONALS = (5, 10)
+_USER_COMMENT, _UTF16 = 37510, b"UNICODE\0"
 _ALPHA_CODES: dict[Alpha, str] = {
     "unspecified": "unspecified",
     "associated": "assocalpha",
@@ -129,7 +132,7 @@ def _as_directory(metadata: Metadata) -> Directory:
         if metadata.exif:
             layout, exif = parse_exif(metadata.exif)
             exif = {tag: item for tag, item in exif.items() if tag in DESCRIPTIVE}
-            found = exif if layout.order == "<" else _swap_bytes(exif)
+            found = _for_tiff(exif, swap=layout.order != "<")
     except BROKEN:
         pass
     if metadata.icc:
@@ -143,17 +146,24 @@ def _as_directory(metadata: Metadata) -> Directory:
     return found
 
 
-def _swap_bytes(directory: Directory) -> Directory:
-    """Return the same values in the other byte order; maker notes and the like do not change."""
-    swapped: Directory = {}
+def _for_tiff(directory: Directory, swap: bool) -> Directory:
+    """Return the same values in types of TIFF, and if `swap`, in the other byte order.
+
+    Maker notes and the like do not change.
+    """
+    found: Directory = {}
     for tag, item in directory.items():
         if isinstance(item, dict):
-            swapped[tag] = _swap_bytes(item)
+            found[tag] = _for_tiff(item, swap)
             continue
-        word = 4 if item.kind in _RATIONALS else SIZES[item.kind]
-        values = np.frombuffer(item.data, f"u{word}")
-        swapped[tag] = replace(item, data=values.byteswap().tobytes())
-    return swapped
+        kind = ASCII if item.kind == UTF8 else item.kind
+        word, head = 4 if kind in _RATIONALS else SIZES[kind], b""
+        if tag == _USER_COMMENT and item.data.startswith(_UTF16) and len(item.data) % 2 == 0:
+            word, head = 2, _UTF16
+        values = np.frombuffer(item.data[len(head) :], f"u{word}")
+        values = values.byteswap() if swap else values
+        found[tag] = replace(item, kind=kind, data=head + values.tobytes())
+    return found
 
 
 def _add_metadata(stream: BinaryIO, metadata: Metadata) -> None:

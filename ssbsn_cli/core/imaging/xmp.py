@@ -26,8 +26,13 @@ CLAIMS: Claims = (
 SETTINGS: Claims = (
     ("http://ns.adobe.com/camera-raw-settings/1.0/", "", "settings of the raw converter"),
 )
-# The claim that the packet has an extension, which is identified by its digest.
-EXTENSION: Claims = (("http://ns.adobe.com/xmp/note/", "HasExtendedXMP", None),)
+# The claim that the packet has an extension, which is identified by its digest, and claims about
+# the pictures that phones put there.
+EXTENSION: Claims = (
+    ("http://ns.adobe.com/xmp/note/", "HasExtendedXMP", None),
+    ("http://ns.google.com/photos/1.0/depthmap/", "", None),
+    ("http://ns.google.com/photos/1.0/image/", "", None),
+)
 _EXTENSION_ID = re.compile(rb"""\bHasExtendedXMP\s*(?:=\s*["']|>)\s*([0-9A-Fa-f]{32})""")
 _ONLY_EXTENSION = (
     b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'
@@ -36,8 +41,8 @@ _ONLY_EXTENSION = (
     b'xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmpNote:HasExtendedXMP="%s"/>'
     b"</rdf:RDF></x:xmpmeta><?xpacket end='w'?>"
 )
-_WRAPPER = re.compile(rb"<\?xpacket.*?\?>\s*")
-_ATTRIBUTE = re.compile(rb"""\s+([\w.-]+):([\w.-]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
+_WRAPPER = re.compile(rb"<\?xpacket[^<]*?\?>\s*")
+_ATTRIBUTE = re.compile(rb"""\s+(?:([^\s:=/>]+):)?([^\s:=/>]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
 
 
 def extension_id(xmp: bytes) -> bytes:
@@ -70,9 +75,11 @@ def without(xmp: bytes, claims: Claims) -> tuple[bytes, tuple[str, ...]]:
         cuts, found = _find(xmp.rstrip(b"\0"), claims)
     except (expat.ExpatError, ValueError):
         return b"", ("XMP, which is damaged",)
-    for start, end in sorted(cuts, reverse=True):
-        xmp = xmp[:start] + xmp[end:]
-    return xmp, tuple(what for what in found if what)
+    kept, at = [], 0
+    for start, end in sorted(cuts):
+        kept.append(xmp[at:start])
+        at = end
+    return b"".join([*kept, xmp[at:]]), tuple(what for what in found if what)
 
 
 def _find(xmp: bytes, claims: Claims) -> tuple[list[tuple[int, int]], list[str | None]]:
@@ -107,7 +114,8 @@ def _find(xmp: bytes, claims: Claims) -> tuple[list[tuple[int, int]], list[str |
             at += 1
         while attribute := _ATTRIBUTE.match(xmp, at):
             at = attribute.end()
-            if claim(prefixes.get(attribute[1], ""), attribute[2].decode()):
+            # Attributes without a prefix are in no namespace.
+            if attribute[1] and claim(prefixes.get(attribute[1], ""), attribute[2].decode()):
                 cuts.append(attribute.span())
 
     def end(_: str) -> None:

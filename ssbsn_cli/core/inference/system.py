@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -41,16 +43,13 @@ _PACKAGES = (
 
 
 def describe_system() -> dict[str, Any]:
-    """Return versions, devices, memory, precision, tile, cache and weights as plain values."""
+    """Return versions, devices, memory, precision, tile, cache and weights as plain values.
+
+    What cannot be found out is a text that begins with "none".
+    """
     use_available_cores()
     auto = resolve_device("auto")
     precision = resolve_precision("auto", auto)
-    try:
-        cache = str(cache_dir())
-        present = [name for name, entry in entries().items() if local_path(entry) is not None]
-    except SsbsnError as error:
-        cache = f"none: {error} {error.hint}"
-        present = [name for name, entry in entries().items() if entry.bundled]
     return {
         "ssbsn": __version__,
         "python": platform.python_version(),
@@ -63,11 +62,23 @@ def describe_system() -> dict[str, Any]:
         "devices": [_describe_device(device) for device in _devices()],
         "device": str(auto),
         "precision": precision,
-        "tile": choose_tile(load_weights(), auto, DTYPES[precision]),
-        "cache": cache,
-        "default_weights": default_name(),
-        "weights_present": present,
+        "tile": _try(lambda: choose_tile(load_weights(), auto, DTYPES[precision])),
+        "cache": _try(lambda: str(cache_dir())),
+        "default_weights": _try(default_name),
+        "weights_present": _try(_present),
     }
+
+
+def _try(find: Callable[[], Any]) -> Any:
+    try:
+        return find()
+    except SsbsnError as error:
+        return f"none: {error} {error.hint}"
+
+
+def _present() -> list[str]:
+    """Return the names of the weights that are here."""
+    return [name for name, entry in entries().items() if entry.bundled or local_path(entry)]
 
 
 def _describe_format(codec: Codec) -> str:
@@ -100,3 +111,28 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def describe_machine() -> dict[str, Any]:
+    """Describe the machine on which times were measured, and the software versions."""
+    machine: dict[str, Any] = {
+        "cpu": _cpu_name(),
+        "cores": available_cores(),
+        "threads": torch.get_num_threads(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "ssbsn": __version__,
+    }
+    if torch.cuda.is_available():
+        machine["gpu"] = torch.cuda.get_device_name()
+    return machine
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, "")

@@ -84,7 +84,7 @@ class Poisson:
     def add(self, photo: Floats, rng: np.random.Generator) -> Floats:
         """Return (H, W, 3) with noise."""
         peak = log_uniform(self.peak, rng)
-        return photons(np.clip(photo, 0, 1), np.float32(1 / peak), rng)
+        return (rng.poisson(np.clip(photo, 0, 1) * peak) / peak).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ class LiftedNoise:
     strengths : array
         (n,) standard deviation of the noise at each, over all colours, in [0, 1].
     kernels : array
-        (3, 3, k, k) filters from white noise to the photograph's noise at strength 1.
+        (C, C, k, k) filters from white noise to the photograph's noise at strength 1; C is 3, or 1
+        for grey photographs.
     texture : array
         (2, m) activities, ascending, and the factor by which the noise is stronger at each.
     darkens : float
@@ -87,7 +88,7 @@ class LiftedNoise:
         height, width = photo.shape[:2]
         # The filters must fit even if the photograph is small.
         size = max(height, self.kernels.shape[2]), max(width, self.kernels.shape[3])
-        white = rng.standard_normal((3, *size), np.float32)
+        white = rng.standard_normal((self.kernels.shape[1], *size), np.float32)
         filters = fft.rfft2(self.kernels, size)
         noise = fft.irfft2(np.einsum("ijhw,jhw->ihw", filters, fft.rfft2(white)), size)
         noise = noise[:, :height, :width].transpose(1, 2, 0)
@@ -195,7 +196,7 @@ def spectrum(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np
 
 
 def filters(power: NDArray[np.complex128]) -> tuple[Floats, float]:
-    """Return filters (3, 3, 25, 25) that give white noise this spectrum at strength 1.
+    """Return filters (C, C, 25, 25) that give white noise this spectrum at strength 1.
 
     Also return the strength of the spectrum.
     """
@@ -206,5 +207,5 @@ def filters(power: NDArray[np.complex128]) -> tuple[Floats, float]:
     kernels = fft.fftshift(fft.ifft2(root, axes=(0, 1)).real, axes=(0, 1))
     middle = slice(SIDE - _REACH, SIDE + _REACH + 1)
     kernels = kernels[middle, middle]
-    strength = float(np.sqrt((kernels**2).sum() / 3))
+    strength = float(np.sqrt((kernels**2).sum() / kernels.shape[-1]))
     return np.ascontiguousarray((kernels / strength).transpose(2, 3, 0, 1), np.float32), strength

@@ -54,7 +54,7 @@ NOISES = {
     "banding": _Entry("deviation", 0.001, 255, _of(Banding)),
     "poisson": _Entry("photons at white", 0.1, 1e6, _of(Poisson)),
     "speckle": _Entry("deviation of the factor", 0.001, 4, _of(Speckle)),
-    "impulses": _Entry("part of the pixels", 1e-6, 1, _of(lambda d: Impulses(d, 1.0))),
+    "impulses": _Entry("part of the pixels", 1e-6, 1, _of(lambda d: Impulses(d, 1.0, 1.0))),
     "jpeg": _Entry("quality", 1, 100, _saved(".jpg")),
     "webp": _Entry("quality", 1, 100, _saved(".webp")),
 }

@@ -48,7 +48,7 @@ class Tone:
         return self._bend(np.clip(light, 0, 1) ** (1 / self._gamma))
 
     def undo(self, values: _Array) -> _Array:
-        """Return the light in [0, 1] of values in [0, 1], to within 1e-4."""
+        """Return the light in [0, 1] of values in [0, 1], to within 1e-3."""
         if self._contrast == 0:
             shown = np.clip(values, 0, 1)
         else:

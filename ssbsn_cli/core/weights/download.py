@@ -94,7 +94,7 @@ def _receive(url: str) -> Generator[_Part]:
     A thread waits for the server. The timeout of requests restarts with every byte, so a server
     that only sends a byte from time to time would never be given up.
     """
-    parts: _Parts = queue.Queue(maxsize=2)
+    parts: _Parts = queue.Queue(maxsize=3)
     unwanted = threading.Event()
     threading.Thread(target=_fill, args=(url, parts, unwanted), daemon=True).start()
     try:

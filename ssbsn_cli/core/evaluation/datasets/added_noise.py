@@ -72,12 +72,12 @@ def open_synthetic(data: Sequence[Path], added: AddedNoise) -> Dataset:
     NamedNoise(added.text)
     photos = open_folder(data)
     how = "clipped and rounded after that" if added.clipped else "not clipped or rounded after that"
-    protocol = (
+    comparison = (
         f"Every photo with noise {added.text} of seed {added.seed}, {how}, against the photo "
         "without it; not to be compared with results on real noise."
     )
     title = f"Synthetic noise {added.text}"
-    return Dataset("synthetic", title, protocol, True, len(photos), partial(_read, photos, added))
+    return Dataset("synthetic", title, comparison, True, len(photos), partial(_read, photos, added))
 
 
 def _read(photos: Dataset, added: AddedNoise) -> Iterator[Sample]:
@@ -103,12 +103,12 @@ def open_demo(data: Sequence[Path] = ()) -> Dataset:
     """
     if data:
         raise OptionError("The data set demo brings its own photos.", "Drop --data.")
-    protocol = (
+    comparison = (
         "Parts of 256x256 pixels of four photos, each with synthetic noise of a camera, weak, "
         "medium, strong and without colours, and with white noise of deviation 25, against the "
         "parts without it; not to be compared with results on real noise."
     )
-    return Dataset("demo", "Demo", protocol, True, len(_PHOTOS) * len(_NOISES), _read_demo)
+    return Dataset("demo", "Demo", comparison, True, len(_PHOTOS) * len(_NOISES), _read_demo)
 
 
 def _read_demo() -> Iterator[Sample]:

@@ -61,12 +61,12 @@ def open_dnd(data: Sequence[Path]) -> Dataset:
     for photo in photos:
         if not photo.is_file():
             raise OptionError(f"There is no {photo}.", NEEDS)
-    protocol = (
+    comparison = (
         "Each of 1000 crops, 20 of each photo, denoised by itself; only the benchmark's server can "
         "score them."
     )
     read = partial(_read, photos, corners.tolist())
-    return Dataset("dnd", "DND", protocol, False, _IMAGES * _BOXES, read)
+    return Dataset("dnd", "DND", comparison, False, _IMAGES * _BOXES, read)
 
 
 def _read(photos: Sequence[Path], boxes: Sequence[Sequence[Sequence[int]]]) -> Iterator[Sample]:

@@ -62,8 +62,8 @@ def open_folder(data: Sequence[Path]) -> Dataset:
     for path in data:
         root = absolute(path) if path.is_dir() else path.parent
         files += [_Files(root, photo) for photo in find_photos(path).photos]
-    protocol = "Every photo as a whole; there is nothing to compare it with."
-    return Dataset("folder", "Noisy photos", protocol, False, len(files), partial(_read, files))
+    comparison = "Every photo as a whole; there is nothing to compare it with."
+    return Dataset("folder", "Noisy photos", comparison, False, len(files), partial(_read, files))
 
 
 def open_nind(data: Sequence[Path]) -> Dataset:
@@ -86,8 +86,8 @@ def open_nind(data: Sequence[Path]) -> Dataset:
             raise OptionError(f"There are no photos of NIND in {path}.", NIND_NEEDS)
         root = absolute(path)
         files += [_Files(root, pair.noisy, (pair.clean,)) for pair in find_pairs(path)]
-    protocol = "Every photo as a whole against the one of its scene at the lowest ISO."
-    return Dataset("nind", "NIND", protocol, True, len(files), partial(_read, files))
+    comparison = "Every photo as a whole against the one of its scene at the lowest ISO."
+    return Dataset("nind", "NIND", comparison, True, len(files), partial(_read, files))
 
 
 def open_pairs(
@@ -114,13 +114,13 @@ def open_pairs(
     if len(data) == 1 and "*" in data[0].name and not data[0].exists():
         raise OptionError(f"{data[0]} is a pattern for one side of pairs only.", PAIRS_NEEDS)
     files, photos = _found(data[0]) if len(data) == 1 else _given(data)
-    protocol = (
+    comparison = (
         "Every noisy photo as a whole against the clean one, or against the mean of several clean "
         "ones."
     )
     if alone := len(photos - {path for file in files for path in (file.noisy, *file.references)}):
-        protocol += f" Left out: {count_of(alone, 'photo')} without a partner."
-    return Dataset(name, title, protocol, True, len(files), partial(_read, files))
+        comparison += f" Left out: {count_of(alone, 'photo')} without a partner."
+    return Dataset(name, title, comparison, True, len(files), partial(_read, files))
 
 
 def _read(all_files: Sequence[_Files]) -> Iterator[Sample]:

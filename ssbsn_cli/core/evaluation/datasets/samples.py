@@ -71,7 +71,7 @@ class Dataset:
     ----------
     name, title : str
         Its names on the command line and in texts.
-    protocol : str
+    comparison : str
         A sentence that says what is compared with what.
     referenced : bool
         Whether its samples have references; either all or none have.
@@ -83,7 +83,7 @@ class Dataset:
 
     name: str
     title: str
-    protocol: str
+    comparison: str
     referenced: bool
     size: int
     read: Callable[[], Iterator[Sample]]
@@ -98,8 +98,10 @@ class Dataset:
         """Return a data set of the first `limit` samples, or this one if it has no more."""
         if limit is None or limit >= self.size:
             return self
-        protocol = f"{self.protocol} Only the first {limit} of {self.size}."
-        return replace(self, protocol=protocol, size=limit, read=lambda: islice(self.read(), limit))
+        comparison = f"{self.comparison} Only the first {limit} of {self.size}."
+        return replace(
+            self, comparison=comparison, size=limit, read=lambda: islice(self.read(), limit)
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,25 +51,25 @@ def open_validation(data: Sequence[Path]) -> Dataset:
         find_file(data, f"Validation{kind}BlocksSrgb.mat", VALIDATION_NEEDS)
         for kind in ("Noisy", "Gt")
     ]
-    protocol = "Each of 1280 blocks of 256x256 pixels, denoised by itself, against its truth."
-    return _open("sidd-val", "SIDD validation", protocol, paths, VALIDATION_NEEDS)
+    comparison = "Each of 1280 blocks of 256x256 pixels, denoised by itself, against its truth."
+    return _open("sidd-val", "SIDD validation", comparison, paths, VALIDATION_NEEDS)
 
 
 def open_benchmark(data: Sequence[Path]) -> Dataset:
     """Open SIDD's benchmark like `open_validation`; its references are secret."""
     path = find_file(data, "BenchmarkNoisyBlocksSrgb.mat", BENCHMARK_NEEDS)
-    protocol = (
+    comparison = (
         "Each of 1280 blocks of 256x256 pixels, denoised by itself; only the benchmark's server "
         "can score them."
     )
-    return _open("sidd-benchmark", "SIDD benchmark", protocol, [path], BENCHMARK_NEEDS)
+    return _open("sidd-benchmark", "SIDD benchmark", comparison, [path], BENCHMARK_NEEDS)
 
 
-def _open(name: str, title: str, protocol: str, paths: Sequence[Path], needs: str) -> Dataset:
+def _open(name: str, title: str, comparison: str, paths: Sequence[Path], needs: str) -> Dataset:
     for path in paths:
         _check(path, needs)
     read = partial(_read, paths, needs)
-    return Dataset(name, title, protocol, len(paths) > 1, SHAPE[0] * SHAPE[1], read)
+    return Dataset(name, title, comparison, len(paths) > 1, SHAPE[0] * SHAPE[1], read)
 
 
 def _check(path: Path, needs: str) -> None:
