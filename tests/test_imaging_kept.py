@@ -18,11 +18,12 @@ from pictures import pillow_bytes, png_chunk, tiff_bytes
 from PIL import Image, ImageCms, IptcImagePlugin
 
 from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo, list_losses, read_photo
-from ssbsn_cli.core.imaging.boxes import Items
+from ssbsn_cli.core.imaging.boxes import build_box
 from ssbsn_cli.core.imaging.codec import Codec
 from ssbsn_cli.core.imaging.exif_fields import resolution_of
 from ssbsn_cli.core.imaging.formats import CODECS
 from ssbsn_cli.core.imaging.heif import metadata_of
+from ssbsn_cli.core.imaging.items import Items
 from ssbsn_cli.core.imaging.photo import BEYOND, NOT_SQUARE
 from ssbsn_cli.core.imaging.profile import SRGB, profile_of_cicp
 
@@ -459,3 +460,23 @@ def test_stripping_names_what_the_file_held_beside_its_metadata() -> None:
     assert list_losses(photo, "png", strip_metadata=True) == ("the depth map",)
     assert read_photo(encode_photo(photo, "png", strip_metadata=True)).metadata == Metadata()
     assert list_losses(replace(photo, metadata=Metadata()), "pnm") == ()
+
+
+@pytest.mark.parametrize(
+    ("beside", "word"),
+    [
+        (build_box(b"mpvd", bytes(5000)), "the video of a motion photo"),
+        (
+            build_box(b"uuid", bytes.fromhex("d8fec3d61b0e483c92975828877ec481") + bytes(50)),
+            "content credentials",
+        ),
+        (build_box(b"sefd", bytes(5000)), "private data of the camera or an editor"),
+        (b"\xff" * 5000, "data after the picture's end"),
+        (build_box(b"free", bytes(5000)), None),
+        (build_box(b"sefd", bytes(50)), None),
+    ],
+)
+def test_what_lies_beside_the_picture_of_an_avif_is_named(beside: bytes, word: str | None) -> None:
+    found = read_photo(encode_photo(Photo(PIXELS), "avif") + beside)
+    assert found.metadata.lost == ((word,) if word else ())
+    assert "avif" in found.format

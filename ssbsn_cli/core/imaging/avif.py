@@ -10,16 +10,10 @@ import imagecodecs
 import numpy as np
 
 from ssbsn_cli.core.imaging.adjust import rescale
-from ssbsn_cli.core.imaging.boxes import (
-    XMP_TYPE,
-    Items,
-    build_box,
-    hide_texts,
-    read_boxes,
-    read_items,
-)
+from ssbsn_cli.core.imaging.boxes import build_box, read_boxes
 from ssbsn_cli.core.imaging.codec import Codec, Refusal, animation
 from ssbsn_cli.core.imaging.heif import KEEPS, codec_of_brands, coded_pixels, measure, metadata_of
+from ssbsn_cli.core.imaging.items import XMP_TYPE, Items, hide_texts, read_items
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
 from ssbsn_cli.core.imaging.profile import SRGB
 

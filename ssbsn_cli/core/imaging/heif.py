@@ -9,8 +9,8 @@ from typing import BinaryIO
 import numpy as np
 
 from ssbsn_cli.core.imaging.adjust import rescale, settle_upright, widen_range
-from ssbsn_cli.core.imaging.boxes import Items, hide_texts, read_items
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, Refusal
+from ssbsn_cli.core.imaging.items import Items, hide_texts, read_items
 from ssbsn_cli.core.imaging.photo import (
     BEYOND,
     BRIGHTNESS,
@@ -134,6 +134,7 @@ def metadata_of(items: Items, turned: bool) -> Metadata:
         lost.append(DAMAGED)
     if items.others:
         lost.append(OTHER_PICTURES)
+    lost += items.beside
     metadata = Metadata(items.exif, items.xmp, icc, cicp=cicp, lost=tuple(lost))
     return settle_upright(metadata, turned)
 

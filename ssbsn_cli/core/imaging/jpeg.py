@@ -22,7 +22,7 @@ from ssbsn_cli.core.imaging.jpeg_segments import (
     only_metadata,
     write_segments,
 )
-from ssbsn_cli.core.imaging.photo import LITTLE, OTHER_PICTURES, Photo, Pixels
+from ssbsn_cli.core.imaging.photo import AFTER_THE_END, LITTLE, OTHER_PICTURES, Photo, Pixels
 from ssbsn_cli.core.imaging.pillow import save_array, to_array
 from ssbsn_cli.core.imaging.xmp import LOST_VIDEO
 
@@ -81,7 +81,7 @@ def _name_rest(rest: bytes) -> list[str]:
         return [LOST_VIDEO]
     if rest.startswith(b"\xff\xd8"):
         return [OTHER_PICTURES]
-    return ["data after the picture's end"] if len(rest.strip(b"\0\xff")) > LITTLE else []
+    return [AFTER_THE_END] if len(rest.strip(b"\0\xff")) > LITTLE else []
 
 
 def _pixels(parts: list[bytes]) -> Pixels:
