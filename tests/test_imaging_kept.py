@@ -462,6 +462,13 @@ def test_stripping_names_what_the_file_held_beside_its_metadata() -> None:
     assert list_losses(replace(photo, metadata=Metadata()), "pnm") == ()
 
 
+def test_what_follows_a_jpeg_xl_is_named() -> None:
+    data = encode_photo(Photo(PIXELS, Metadata(xmp=HEAD + b">" + TAIL)), "jxl")
+    found = read_photo(data + b"\xff" * 5000)
+    assert found.metadata.lost == ("data after the picture's end",)
+    assert found.pixels.shape == PIXELS.shape
+
+
 @pytest.mark.parametrize(
     ("beside", "word"),
     [

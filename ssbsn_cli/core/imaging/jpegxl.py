@@ -18,6 +18,7 @@ from ssbsn_cli.core.imaging.boxes import build_box, read_boxes, strip_exif
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, Refusal, animation
 from ssbsn_cli.core.imaging.jpegxl_header import ALPHA, CODESTREAM, deepen, read_header
 from ssbsn_cli.core.imaging.photo import (
+    AFTER_THE_END,
     CREDENTIALS,
     DAMAGED,
     GAIN_MAP,
@@ -45,17 +46,24 @@ def _split(data: bytes) -> tuple[bytes, Metadata]:
     if data.startswith(CODESTREAM):
         return data[:_HEADER_BYTES], Metadata()
     found: dict[bytes, bytes] = {}
-    for box in read_boxes(data):
-        kind, start, end = box.kind, box.start, box.end
-        if kind in (b"jxlc", b"jxlp"):
-            # Each part starts with its number.
-            start += 4 * (kind == b"jxlp")
-            found.setdefault(b"jxlc", data[start : min(end, start + _HEADER_BYTES)])
-        elif kind == b"brob":
-            found.setdefault(data[start : start + 4], _decompress(data[start + 4 : end]))
-        elif kind in (b"Exif", b"xml ", *_LOST):
-            found.setdefault(kind, data[start:end])
-    lost = [word for kind, word in _LOST.items() if kind in found]
+    lost: list[str] = []
+    try:
+        for box in read_boxes(data):
+            kind, start, end = box.kind, box.start, box.end
+            if kind in (b"jxlc", b"jxlp"):
+                # Each part starts with its number.
+                start += 4 * (kind == b"jxlp")
+                found.setdefault(b"jxlc", data[start : min(end, start + _HEADER_BYTES)])
+            elif kind == b"brob":
+                found.setdefault(data[start : start + 4], _decompress(data[start + 4 : end]))
+            elif kind in (b"Exif", b"xml ", *_LOST):
+                found.setdefault(kind, data[start:end])
+    except Refusal:
+        # What follows the last box is no box. If it was cut, libjxl says so.
+        if b"jxlc" not in found:
+            raise
+        lost.append(AFTER_THE_END)
+    lost += [word for kind, word in _LOST.items() if kind in found]
     exif, xmp = strip_exif(found.get(b"Exif", b"")), found.get(b"xml ", b"")
     if (b"Exif" in found and not exif) or (b"xml " in found and not xmp):
         lost.append(DAMAGED)
