@@ -24,7 +24,7 @@ CONTENT = {f"{name}.png": name.encode() * 1000 for name in ("a_real", "a_mean", 
 @pytest.fixture
 def server(monkeypatch):
     # Try again at once.
-    monkeypatch.setattr("ssbsn_cli.core.weights.download._PAUSE", 0)
+    monkeypatch.setattr("ssbsn_cli.core.runtime.download._PAUSE", 0)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with Server().running() as server:
         server.answers.update({f"/{name}": content for name, content in CONTENT.items()})

@@ -31,9 +31,10 @@ from weights_files import (
 )
 
 from ssbsn_cli.core.errors import OptionError, WeightsError
+from ssbsn_cli.core.runtime import download
 from ssbsn_cli.core.runtime.storage import cache_dir
 from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
-from ssbsn_cli.core.weights import download, registry
+from ssbsn_cli.core.weights import registry
 from ssbsn_cli.core.weights.fetch import fetch, local_path, verified_path
 from ssbsn_cli.core.weights.locate import load_weights
 from ssbsn_cli.core.weights.registry import Entry, default_name, entries, read_registry
@@ -51,7 +52,7 @@ def server(monkeypatch):
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """Try again at once."""
-    monkeypatch.setattr("ssbsn_cli.core.weights.download._PAUSE", 0)
+    monkeypatch.setattr("ssbsn_cli.core.runtime.download._PAUSE", 0)
 
 
 @pytest.fixture

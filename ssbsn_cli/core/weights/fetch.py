@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ssbsn_cli.core.errors import OptionError, WeightsError
+from ssbsn_cli.core.errors import OptionError, SsbsnError, WeightsError
+from ssbsn_cli.core.runtime.download import download
 from ssbsn_cli.core.runtime.storage import CACHE, cache_dir, file_digest, way_out, write_atomically
 from ssbsn_cli.core.runtime.temporary import move_into_place, temporary_file
 from ssbsn_cli.core.types import Progress
-from ssbsn_cli.core.weights.download import download
 from ssbsn_cli.core.weights.registry import Entry
 
 _BUNDLED = Path(__file__).parent / "bundled"
@@ -163,12 +163,12 @@ def _by_hand(entry: Entry) -> str:
 
 def _first_that_works(entry: Entry, new: Path, target: Path, progress: Progress) -> str:
     hint = _by_hand(entry)
-    problems: list[WeightsError] = []
+    problems: list[SsbsnError] = []
     for url in entry.urls:
         try:
             download(url, new, hint, largest=entry.largest_size, progress=progress)
             return _check(entry, new, target, url)
-        except WeightsError as error:
+        except SsbsnError as error:
             problems.append(error)
     reasons = " ".join(dict.fromkeys(map(str, problems)))
     raise WeightsError(f"{entry.name} cannot be fetched. {reasons}", problems[-1].hint)

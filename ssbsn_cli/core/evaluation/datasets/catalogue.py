@@ -9,14 +9,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from ssbsn_cli.core.errors import OptionError, SsbsnError, WeightsError, suggest
+from ssbsn_cli.core.errors import OptionError, SsbsnError, suggest
 from ssbsn_cli.core.evaluation.datasets import added_noise, dnd, photo_files, sidd
 from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result
+from ssbsn_cli.core.runtime.download import download
 from ssbsn_cli.core.runtime.storage import cache_dir, file_digest, way_out
 from ssbsn_cli.core.runtime.temporary import move_into_place, temporary_file
 from ssbsn_cli.core.types import Notify, Progress
-from ssbsn_cli.core.weights.download import download
 
 _FETCHED_NEEDS = "Add --fetch to download it, or give --data its folder of pairs X_real and X_mean."
 
@@ -175,8 +175,6 @@ def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
                         f"See {address.page}; if the file changed, give your own with --data.",
                     )
                 move_into_place(new, place)
-    except WeightsError as error:
-        raise SsbsnError(str(error), error.hint) from None
     except OSError as error:
         raise SsbsnError(
             f"{home}: {error.strerror or error}.",

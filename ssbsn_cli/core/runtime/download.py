@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
-from ssbsn_cli.core.errors import WeightsError
+from ssbsn_cli.core.errors import SsbsnError
 from ssbsn_cli.core.types import Progress
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def download(
 
     Raises
     ------
-    WeightsError
+    SsbsnError
         If the server cannot be reached, does not send the file, or sends too much or too slowly.
     OSError
         If the file cannot be written.
@@ -66,7 +66,7 @@ def download(
             with path.open("wb") as file, contextlib.closing(_receive(url)) as parts:
                 for part, total in parts:
                     if max(total, file.tell() + len(part)) > largest:
-                        raise WeightsError(
+                        raise SsbsnError(
                             f"{url} is larger than {largest:,} bytes, which is what it may have.",
                             hint,
                         )
@@ -77,7 +77,7 @@ def download(
             problem = error
             if not error.may_pass:
                 break
-    raise WeightsError(f"{problem}.", hint)
+    raise SsbsnError(f"{problem}.", hint)
 
 
 class _TransferError(Exception):
