@@ -76,7 +76,7 @@ def test_a_report_is_drawn(tiny, run):
 
 def test_wrong_use_ends_with_two_and_says_why(tiny, run):
     for arguments, said in (
-        (["--data", tiny.photos, "--config", tiny.config, "--out", "run"], "holds a run"),
+        (["--data", tiny.photos, "--config", tiny.config, "--out", "run"], "holds a training run"),
         (["--config", tiny.config, "--out", "new"], "--data"),
         (["--data", "nowhere", "--config", tiny.config, "--out", "new"], "nowhere"),
         (["--data", tiny.photos, "--config", "smal", "--out", "new"], "smal"),
@@ -195,7 +195,7 @@ def test_the_second_round_denoises_by_the_first_and_can_be_interrupted_between_t
     shutil.copytree(first, tiny.place / "halted/round-1")
     refused = tiny.ssbsn(*arguments, "--data", "rounds", "--out", "halted")
     assert refused.returncode == 2
-    assert "holds a run already" in refused.stderr
+    assert "already holds a training run" in refused.stderr
     resumed = tiny.ssbsn("train", "--out", "halted", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert_same(state(tiny.place / "halted")["network"], state(second)["network"])

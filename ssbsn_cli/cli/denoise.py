@@ -41,15 +41,16 @@ def denoise(
             "--output",
             "-o",
             metavar="PATH",
-            help="Where results go: a file, a folder (made if missing), or - for standard "
-            "output. Without it, photo_denoised.png beside photo.png.",
+            help="Where results go: a file; a folder (for one photo, end the name of a new one "
+            "with /); or - for standard output. Without it, photo_denoised.png beside photo.png.",
         ),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
             metavar="NAME|PATH",
-            help="Weights to use: a name (see ssbsn fetch-weights --list) or a file.",
+            help="Weights to use: a name (see ssbsn fetch-weights --list), a file, or a "
+            "training run.",
         ),
     ] = None,
     settings: SettingsOptions,
@@ -72,7 +73,8 @@ def denoise(
         float | None,
         typer.Option(
             metavar="MINUTES",
-            help="First train the weights on these photos; use the result only if it is better.",
+            help="First train the weights on these photos, for at most this long plus preparation; "
+            "use the result only if it is better.",
         ),
     ] = None,
     keep_adapted: Annotated[
@@ -87,7 +89,7 @@ def denoise(
     ] = None,
     nul: Annotated[
         bool,
-        typer.Option("--null", "-0", help="The list is separated by NULs, as by find -print0."),
+        typer.Option("--null", "-0", help="Names in the list end with NUL, as by find -print0."),
     ] = False,
     shard: Annotated[
         str | None,

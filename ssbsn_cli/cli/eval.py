@@ -56,10 +56,13 @@ def evaluate(
         ),
     ] = None,
     unclipped: Annotated[
-        bool, typer.Option("--unclipped", help="Neither clip nor round that noise, as papers do.")
+        bool,
+        typer.Option(
+            "--unclipped", help="Do not clip or round the noisy photo; most papers do not."
+        ),
     ] = False,
     fetch: Annotated[
-        bool, typer.Option("--fetch", help="Download the data set, if it is published openly.")
+        bool, typer.Option("--fetch", help="Download the data set, if it has a public address.")
     ] = False,
     weights: Annotated[
         list[str] | None,

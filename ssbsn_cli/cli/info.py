@@ -32,7 +32,7 @@ def info(
     ] = False,
     max_pixels: MaxPixelsOption = None,
 ) -> None:
-    """Show versions, devices, memory, chosen precision and tile, cache and weights.
+    """Show the noise of photos; without photos, the facts that a bug report needs.
 
     Paste this into a bug report. With photos, show what they are and how strong their noise is.
     """

@@ -36,8 +36,8 @@ def _make_settings(
     refine: Annotated[
         RefineKind | None,
         typer.Option(
-            help="r3: refine the first result by 8 passes of the papers' random replacing "
-            "refinement. stratified: the same by 4. once: by one pass. none: not at all. By "
+            help="Blind-spot networks only. r3: 8 passes of the papers' refinement. stratified: 4 "
+            "such passes with complementary masks. once: one pass. none: no refinement. By "
             "default what the weights recommend."
         ),
     ] = None,
@@ -56,7 +56,8 @@ def _make_settings(
         typer.Option(help="Blend with the original: 0 leaves it unchanged, 1 denoises fully."),
     ] = Settings.strength,
     ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Average 8 flips and rotations: 8 times slower.")
+        bool,
+        typer.Option("--ensemble", help="Average 8 flips and rotations: takes 8 times as long."),
     ] = False,
     seed: Annotated[
         int, typer.Option(help="Seed of R3's masks, and of the noise that eval adds.")

@@ -62,7 +62,8 @@ def train(
     ] = None,
     steps: Annotated[int | None, _length(help="Number of steps.")] = None,
     epochs: Annotated[
-        float | None, _length(help="Epochs: a crop per 384x384 pixels of data.")
+        float | None,
+        _length(help="Number of epochs; each draws one crop per 384x384 pixels of data."),
     ] = None,
     max_minutes: Annotated[float | None, _length(help="Minutes to train for.")] = None,
     batch_size: Annotated[int | None, _changes(help="Crops per step.")] = None,
@@ -104,7 +105,7 @@ def train(
     report: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN", help="Only draw a run's curves and pictures, into RUN/report.html."
+            metavar="RUN", help="Write a page about this run to RUN/report.html; do not train."
         ),
     ] = None,
 ) -> None:
@@ -227,7 +228,9 @@ def _score(record: Mapping[str, Any]) -> str:
     else:
         score = f"validation loss {record['loss']:.5f}"
         if "blotches" in record:
-            score += f", blotches of colour {record['blotches']:.2f} times as strong"
+            score += (
+                f", colour blotches {record['blotches']:.2f} times those of the original weights"
+            )
     best = ", the best so far" if record["best"] else ""
     return f"Step {record['step']}, {record['seconds'] / 60:.1f} min: {score}{best}."
 

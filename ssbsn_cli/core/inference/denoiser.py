@@ -40,7 +40,7 @@ class Denoiser:
     Parameters
     ----------
     weights : LoadedWeights
-        The network, which is this object's from then on.
+        The network; nothing else must use it afterwards.
     settings : Settings
         How to run it.
     notify : callable, optional
@@ -122,7 +122,7 @@ class Denoiser:
         ----------
         image : array
             (H, W) or (H, W, C) with C = 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGB and
-            alpha); uint8, uint16, or floating with white at 1.
+            alpha); uint8, uint16, or a float type with white at 1.
         progress : callable, optional
             Called with the number of tiles done and their total.
 
@@ -273,7 +273,7 @@ def load_denoiser(
     Parameters
     ----------
     weights : str or LoadedWeights, optional
-        A name or a path; by default the default weights. Loaded ones become the denoiser's own.
+        A name or a path; by default the default weights. Loaded ones must not be used elsewhere.
     notify : callable, optional
         Called with sentences that a user should read.
     **settings

@@ -259,4 +259,4 @@ def _path(text: str | None) -> Path | None:
 
 
 def _read_and_written(path: str) -> OptionError:
-    return OptionError(f"{path} is to be read and to be written.", "Name another output.")
+    return OptionError(f"{path} is both an input and an output.", "Name another output.")

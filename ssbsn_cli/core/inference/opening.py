@@ -220,7 +220,8 @@ def refuse_existing(job: Job, options: FileOptions) -> None:
                 "Use --overwrite to allow that, or name another output with -o.",
             )
         raise ImageError(
-            f"{path} exists already.", "Use --overwrite to replace it or --skip-existing."
+            f"{path} exists already.",
+            "Use --overwrite to replace it, or --skip-existing to keep it.",
         )
 
 

@@ -36,7 +36,7 @@ class Settings:
         Precision of the network's weights and features. "auto" is the fastest one on the device
         that costs no visible quality.
     attention : {"linear", "exact"}
-        Form of SS-Attention.
+        Form of SS-Attention: the fast one, or the paper's. Other networks ignore it.
     compile : {"auto", "on", "off"}
         Whether to compile the network for the processor. "auto" does if an image takes minutes and
         compiling is known to be faster.

@@ -106,8 +106,8 @@ def summarise(noises: Iterable[Measured]) -> str:
     textured = [noise.texture[1].max() for noise in whole]
     return (
         f"Measured the noise of {count_of(len(whole), 'photo')}: standard deviation "
-        f"{strengths.min():.1f} to {strengths.max():.1f} grey levels of 255, "
-        f"{np.median(textured):.1f} times that in texture, neighbours correlate by "
+        f"{strengths.min():.1f} to {strengths.max():.1f} of 255 grey levels, "
+        f"{np.median(textured):.1f} times as strong in texture; neighbours correlate by "
         f"{np.median(neighbours):z.2f}."
     )
 

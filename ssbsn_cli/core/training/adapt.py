@@ -88,7 +88,7 @@ def adapt_weights(
         original, files = load_weights(name), RunFiles(run)
         adapted = load_weights(str(files.weights)) if files.weights.exists() else original
     if _same(adapted.network, original.network):
-        say(f"Adapting did not help: {name} is used as it is.")
+        say(f"Adapting did not help. The weights {name} are used unchanged.")
         return original
     say(f"Adapted {name} to the photos{f': {files.weights}' if keep else ''}.")
     return replace(adapted, name=f"{name}, adapted")

@@ -83,7 +83,7 @@ class RunFiles:
         """Raise an OptionError if the folder holds a run; its hint suggests `way`."""
         if self.begun or self.weights.exists():
             raise OptionError(
-                f"{self.folder} holds a run already.",
+                f"{self.folder} already holds a training run.",
                 f"Choose another folder, or {way}.",
             )
 

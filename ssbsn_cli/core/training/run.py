@@ -170,7 +170,7 @@ def _make_or_load(config: Config, init: str | None) -> tuple[Network, Descriptor
     if init is None:
         if model is None:
             raise OptionError(
-                "This configuration trains on from given weights, and none are given.",
+                "This configuration needs weights to start from.",
                 "Name them with --init NAME|PATH.",
             )
         return _make(model, config.training.seed)

@@ -80,7 +80,7 @@ def open_dataset(
         raise OptionError(f"A limit of {limit} leaves no photo.", "Give a number above 0.")
     if (added is None) == (name == "synthetic"):
         raise OptionError(
-            "--noise and the data set synthetic go together.",
+            "--dataset synthetic and --noise need each other.",
             added_noise.SYNTHETIC_NEEDS
             if added is None
             else "Add --dataset synthetic, or drop --noise.",
@@ -92,7 +92,7 @@ def open_dataset(
         data = [_home_of(name)]
         if not data[0].is_dir():
             raise OptionError(
-                f"The data set {name} is not in {data[0]}, and --data names no other place.",
+                f"The data set {name} is not in {data[0]}, and --data was not given.",
                 entry.needs,
             )
     dataset = entry.open(data, added) if added else entry.open(data)
