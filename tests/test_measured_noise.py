@@ -126,7 +126,7 @@ def test_a_sentence_sums_up_what_was_measured():
     scene = textured(512, rng)
     noise = rng.normal(0, 12 / 255, scene.shape)
     line = summarise([measure_noise(cut(scene + noise), cut(scene + 0.2 * noise))])
-    low, high = map(float, re.search(r"deviation ([\d.]+) to ([\d.]+) grey", line).groups())
+    low, high = map(float, re.search(r"deviation ([\d.]+) to ([\d.]+) of", line).groups())
     assert low == pytest.approx(12, rel=0.1)
     assert high == pytest.approx(12, rel=0.1)
     assert abs(float(line.rstrip(".").rsplit(maxsplit=1)[1])) < 0.1
