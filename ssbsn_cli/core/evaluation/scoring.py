@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -138,13 +138,14 @@ def evaluate(
     SsbsnError
         A sample cannot be read or scored, or a method fails.
     """
+    machine = describe_machine()
     for samples in _batches(dataset, methods):
         height, width = samples[0].noisy.shape[:2]
         todo = [_Todo(each, _digest(each), wants_pixels(each.name)) for each in samples]
         for method in methods:
             size = method.batch_size(height, width)
             for start in range(0, len(todo), size):
-                yield from _run(method, todo[start : start + size], metrics, cache)
+                yield from _run(method, todo[start : start + size], metrics, cache, machine)
 
 
 def _batches(dataset: Dataset, methods: Sequence[Method]) -> Iterator[list[Sample]]:
@@ -165,7 +166,11 @@ def _digest(sample: Sample) -> str:
 
 
 def _run(
-    method: Method, batch: Sequence[_Todo], metrics: Sequence[Metric], cache: ResultCache
+    method: Method,
+    batch: Sequence[_Todo],
+    metrics: Sequence[Metric],
+    cache: ResultCache,
+    machine: Mapping[str, Any],
 ) -> Iterator[Result]:
     """Look up a batch in the cache, and denoise the missing samples."""
     names = sorted(metric.name for metric in metrics)
@@ -173,7 +178,7 @@ def _run(
 
     def key(todo: _Todo) -> str:
         # Times are those of the machine, and results those of the versions.
-        told = [_VERSION, describe_machine(), todo.digest, type(method).__name__]
+        told = [_VERSION, machine, todo.digest, type(method).__name__]
         told.append(method.settings_for(height, width))
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 

@@ -156,14 +156,16 @@ def _for_tiff(directory: Directory, swap: bool) -> Directory:
         if isinstance(item, dict):
             found[tag] = _for_tiff(item, swap)
             continue
-        kind = ASCII if item.kind == UTF8 else item.kind
-        word, head = 4 if kind in _RATIONALS else SIZES[kind], b""
-        if tag == _USER_COMMENT and item.data.startswith(_UTF16) and len(item.data) % 2 == 0:
-            word, head = 2, _UTF16
-        values = np.frombuffer(item.data[len(head) :], f"u{word}")
-        values = values.byteswap() if swap else values
-        found[tag] = replace(item, kind=kind, data=head + values.tobytes())
+        data = _swapped(tag, item) if swap else item.data
+        found[tag] = replace(item, kind=ASCII if item.kind == UTF8 else item.kind, data=data)
     return found
+
+
+def _swapped(tag: int, item: Entry) -> bytes:
+    word, head = 4 if item.kind in _RATIONALS else SIZES[item.kind], b""
+    if tag == _USER_COMMENT and item.data.startswith(_UTF16) and len(item.data) % 2 == 0:
+        word, head = 2, _UTF16
+    return head + np.frombuffer(item.data[len(head) :], f"u{word}").byteswap().tobytes()
 
 
 def _add_metadata(stream: BinaryIO, metadata: Metadata) -> None:

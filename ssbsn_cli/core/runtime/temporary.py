@@ -114,13 +114,7 @@ def _create(path: Path, mode: int) -> bool:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
     except FileExistsError:
         return False
-    _lock(descriptor, wait=True)
-    if os.fstat(descriptor).st_nlink:
-        _made[path] = descriptor
-        return True
-    # Another process found the file before it was locked, and removed it.
-    os.close(descriptor)
-    return False
+    return _hold(path, descriptor)
 
 
 def _create_folder(path: Path) -> bool:
@@ -131,8 +125,13 @@ def _create_folder(path: Path) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
-        # Another process found the folder before it was locked, and removed it.
+        # Another process has found and removed it.
         return False
+    return _hold(path, descriptor)
+
+
+def _hold(path: Path, descriptor: int) -> bool:
+    """Lock what was just made, unless another process found it before that, and removed it."""
     _lock(descriptor, wait=True)
     if os.fstat(descriptor).st_nlink:
         _made[path] = descriptor

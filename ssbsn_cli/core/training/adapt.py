@@ -90,7 +90,7 @@ def adapt_weights(
     if _same(adapted.network, original.network):
         say(f"Adapting did not help. The weights {name} are used unchanged.")
         return original
-    say(f"Adapted {name} to the photos{f': {files.weights}' if keep else ''}.")
+    say(f"Adapted the weights {name} to the photos{f': {files.weights}' if keep else ''}.")
     return replace(adapted, name=f"{name}, adapted")
 
 
