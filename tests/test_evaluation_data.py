@@ -176,7 +176,7 @@ def test_what_may_not_be_read_is_not_called_damaged(sidd_files, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", forbid)
-    refusal("sidd-val", [root], "cannot be read: Permission denied")
+    refusal("sidd-val", [root], "You may not read")
 
 
 # DND

@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.report.plots import CURVES, Curve, plot_curves, smooth
 from ssbsn_cli.core.report.training import write_report
 from ssbsn_cli.core.training.card import Origin, model_card
@@ -129,7 +129,7 @@ def test_numbers_that_json_does_not_have_become_null(tmp_path):
 
 def test_missing_log_is_empty_and_an_unreadable_one_is_an_error(tmp_path):
     assert read_metrics(tmp_path / "none") == []
-    with pytest.raises(OptionError, match="cannot be read"):
+    with pytest.raises(OptionError, match="is a folder"):
         read_metrics(tmp_path)
 
 
@@ -473,7 +473,7 @@ def test_what_is_no_run_is_refused(tmp_path):
 
 def test_a_page_that_cannot_be_written_is_told(run):
     (run / "report.html").mkdir()
-    with pytest.raises(OptionError, match="cannot be written"):
+    with pytest.raises(ImageError, match="is a folder"):
         write_report(run)
 
 

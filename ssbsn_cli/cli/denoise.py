@@ -15,7 +15,7 @@ from ssbsn_cli.cli.failures import FAILED
 from ssbsn_cli.cli.options import FileOptionsGroup, SettingsOptions
 from ssbsn_cli.cli.outcomes import denoise_all, find_possible, find_todo
 from ssbsn_cli.cli.output import Output
-from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.errors import OptionError, explain_unreadable
 from ssbsn_cli.core.inference.settings import ALL_GPUS, FileOptions, Settings, whole_number
 from ssbsn_cli.core.runtime.process import stdin, stdout, undeferred_interrupts
 
@@ -194,9 +194,7 @@ def _read_list(path: Path, nul: bool) -> Iterator[str]:
         try:
             opened = path.open("rb", buffering=0)
         except OSError as error:
-            raise OptionError(
-                f"The list {path} cannot be read: {error.strerror}.", "Check its path."
-            ) from None
+            raise OptionError(*explain_unreadable(f"The list {path}", error)) from None
 
     def names() -> Iterator[str]:
         with opened as stream:

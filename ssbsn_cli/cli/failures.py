@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import sys
 from collections.abc import Iterator
 
@@ -12,7 +11,7 @@ import typer
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
 from ssbsn_cli.core.runtime.process import give_up
-from ssbsn_cli.core.runtime.storage import is_full
+from ssbsn_cli.core.runtime.storage import is_full, way_out
 
 FAILED = 1
 USAGE = 2
@@ -23,19 +22,10 @@ EXIT_CODES = (
     "3 no device or weights, 130 interrupted."
 )
 
-_HINTS = {
-    errno.ENOSPC: "Free some space and run the same command again.",
-    errno.EDQUOT: "Free some space and run the same command again.",
-    errno.EACCES: "Check the permissions, or choose another place.",
-    errno.EROFS: "Choose a place that can be written to.",
-    errno.EPERM: "Check the permissions, or choose another place.",
-    errno.ENAMETOOLONG: "Choose a shorter name.",
-}
-
 
 def _of_the_system(error: OSError) -> SsbsnError:
     where = f"{error.filename}: " if error.filename else ""
-    hint = _HINTS.get(error.errno or 0, "Check the path and the disk it is on.")
+    hint = f"{way_out(error)}, then run the same command again."
     return SsbsnError(f"{where}{error.strerror or error}.", hint)
 
 

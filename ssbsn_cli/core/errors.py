@@ -8,6 +8,7 @@ line prints both and chooses the exit code by class; Python callers catch `Ssbsn
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -22,6 +23,18 @@ def suggest(name: str, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=2)
     question = f"Did you mean {' or '.join(close)}? " if close else ""
     return f"{question}The names are: {', '.join(names)}."
+
+
+def explain_unreadable(name: object, error: OSError) -> tuple[str, str]:
+    """Return the message and the hint for a file that the system does not let us read."""
+    match error.errno:
+        case errno.ENOENT | errno.ENOTDIR:
+            return f"{name} does not exist.", "Check the spelling of the path."
+        case errno.EISDIR:
+            return f"{name} is a folder.", "Name a file in it."
+        case errno.EACCES | errno.EPERM:
+            return f"You may not read {name}.", "Change its permissions first."
+    return f"{name} cannot be read: {error.strerror or error}.", "Check the disk it is on."
 
 
 class SsbsnError(Exception):

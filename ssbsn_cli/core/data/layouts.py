@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.errors import OptionError, explain_unreadable
 from ssbsn_cli.core.imaging import is_photo_name
 from ssbsn_cli.core.imaging.names import without_results
 
@@ -133,9 +133,7 @@ def absolute(path: Path) -> Path:
 
 def _walk(root: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
-        raise OptionError(
-            f"{error.filename} cannot be read: {error.strerror}.", "Change its permissions first."
-        ) from error
+        raise OptionError(*explain_unreadable(error.filename, error)) from error
 
     seen = set()
     # Data sets are often assembled from links, which may be circular.

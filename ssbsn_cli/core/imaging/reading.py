@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from ssbsn_cli.core.errors import ImageError
+from ssbsn_cli.core.errors import ImageError, explain_unreadable
 from ssbsn_cli.core.imaging.adjust import upright
 from ssbsn_cli.core.imaging.codec import Refusal, damaged
 from ssbsn_cli.core.imaging.exif_fields import is_adobe_rgb
@@ -64,7 +64,7 @@ def read_photo(
             seekable = stream if stream.seekable() else io.BytesIO(stream.read())
             return _read(seekable, name, max_pixels, raw_space)
     except OSError as error:
-        raise _unreadable(error, name) from error
+        raise ImageError(*explain_unreadable(name, error)) from error
 
 
 def _read(stream: BinaryIO, name: str, max_pixels: int, raw_space: RawSpace) -> Photo:
@@ -114,19 +114,7 @@ def explained(name: str, label: str | None = None) -> Iterator[None]:
     except Exception as error:
         # Most OSErrors of a decoder are about the bytes; only this one is about the disk.
         if isinstance(error, OSError) and (label is None or error.errno == errno.EIO):
-            raise _unreadable(error, name) from error
+            raise ImageError(*explain_unreadable(name, error)) from error
         # Libraries raise various errors for broken bytes.
         answer = damaged(label or "photograph")
         raise ImageError(f"{name} {answer}.", answer.hint) from error
-
-
-def _unreadable(error: OSError, name: str) -> ImageError:
-    match error.errno:
-        case errno.ENOENT | errno.ENOTDIR:
-            return ImageError(f"{name} does not exist.", "Check the spelling of the path.")
-        case errno.EISDIR:
-            return ImageError(f"{name} is a folder.", "Name a file in it.")
-        case errno.EACCES | errno.EPERM:
-            return ImageError(f"You may not read {name}.", "Change its permissions first.")
-    reason = error.strerror or str(error)
-    return ImageError(f"{name} cannot be read: {reason}.", "Check the disk it is on.")

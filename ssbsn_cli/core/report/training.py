@@ -16,7 +16,7 @@ from ssbsn_cli.core.report.pages import encode, render, show
 from ssbsn_cli.core.report.photos import draw_noise
 from ssbsn_cli.core.report.plots import Curve, Point, plot_curves, smooth
 from ssbsn_cli.core.runtime.parsing import parse_json, parse_toml
-from ssbsn_cli.core.runtime.storage import write_atomically
+from ssbsn_cli.core.runtime.storage import write_output
 from ssbsn_cli.core.training.log import RunFiles, read_metrics
 from ssbsn_cli.core.types import count_of, spread
 
@@ -35,7 +35,9 @@ def write_report(run: Path) -> Path:
     Raises
     ------
     OptionError
-        `run` is not a training run, or the page cannot be written.
+        `run` is not a training run.
+    ImageError
+        The page cannot be written.
     """
     files = RunFiles(run)
     if not files.config.is_file() and not files.metrics.is_file():
@@ -62,13 +64,7 @@ def write_report(run: Path) -> Path:
         configuration=_configuration(files.config),
     )
     path = run / "report.html"
-    try:
-        write_atomically(path, encode(page))
-    except OSError as error:
-        raise OptionError(
-            f"{path} cannot be written: {error.strerror}.",
-            "Check the permissions of the folder.",
-        ) from None
+    write_output(path, encode(page), overwrite=True)
     return path
 
 

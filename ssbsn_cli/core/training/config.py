@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.errors import OptionError, explain_unreadable
 from ssbsn_cli.core.runtime.parsing import parse_toml
 from ssbsn_cli.core.types import CompileKind, RefineKind
 
@@ -249,9 +249,7 @@ def _read(name_or_path: str) -> dict[str, Any]:
     try:
         return parse_toml(path.read_bytes())
     except OSError as error:
-        raise OptionError(
-            f"{path} cannot be read: {error.strerror}.", "Name another file."
-        ) from None
+        raise OptionError(*explain_unreadable(path, error)) from None
     except ValueError as error:
         raise OptionError(f"{path} is not TOML: {error}.", "Correct the file.") from None
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ssbsn_cli.core.errors import OptionError, how_to_install
+from ssbsn_cli.core.errors import OptionError, explain_unreadable, how_to_install
 from ssbsn_cli.core.runtime.parsing import parse_json
 
 
@@ -137,9 +137,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise OptionError(
-            f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions."
-        ) from None
+        raise OptionError(*explain_unreadable(path, error)) from None
     kept: list[dict[str, Any]] = []
     for line in content.split(b"\n"):
         record = _parse(line)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from ssbsn_cli.core.errors import WeightsError
+from ssbsn_cli.core.errors import WeightsError, explain_unreadable
 from ssbsn_cli.core.model.descriptor import Descriptor, deduce_descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.parsing import parse_json
@@ -146,9 +146,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Descriptor | None]:
             start = file.read(512)
             size = path.stat().st_size
     except OSError as error:
-        raise WeightsError(
-            f"{path} cannot be read: {error.strerror}.", "Check the path of the weights."
-        ) from None
+        raise WeightsError(*explain_unreadable(path, error)) from None
     if not start:
         raise WeightsError(f"{path} is empty.", _DAMAGED_HINT)
     if size > _LARGEST:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ssbsn_cli.core.errors import WeightsError
+from ssbsn_cli.core.errors import WeightsError, explain_unreadable
 from ssbsn_cli.core.runtime.parsing import parse_toml
 from ssbsn_cli.core.types import RefineKind
 
@@ -129,10 +129,8 @@ def read_registry(path: Path) -> tuple[str | None, dict[str, Entry]]:
                 raise WeightsError(f"{path}: {name} should be a table.", hint)
             found[name] = Entry.model_validate({**table, "name": name})
     except OSError as error:
-        raise WeightsError(
-            f"{path} cannot be read: {error.strerror}.",
-            f"Check {_OVERRIDE}, or install ssbsn again.",
-        ) from None
+        message, _ = explain_unreadable(path, error)
+        raise WeightsError(message, f"Check {_OVERRIDE}, or install ssbsn again.") from None
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))

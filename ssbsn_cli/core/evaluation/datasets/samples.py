@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.errors import OptionError, explain_unreadable
 from ssbsn_cli.core.types import white_of
 
 
@@ -156,10 +156,7 @@ def find_file(data: Sequence[Path], name: str, hint: str) -> Path:
                 try:
                     found[0].open("rb").close()
                 except OSError as error:
-                    raise OptionError(
-                        f"{found[0]} cannot be read: {error.strerror}.",
-                        "Check its permissions and its disk.",
-                    ) from error
+                    raise OptionError(*explain_unreadable(found[0], error)) from error
                 return found[0]
     places = ", ".join(str(path) for path in data)
     raise OptionError(f"There is no {name} in {places}.", hint)
