@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -162,6 +163,50 @@ def test_turning_changes_nothing_else_in_the_exif(order: str) -> None:
     inner = exif.get_ifd(EXIF_IFD)
     assert (inner[40962], inner[40963]) == (24, 40)
     assert inner[37500] == MAKER_NOTE
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("form", ["attributes", "elements"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_marked_areas_turn_with_the_photo(orientation: int, form: str, order: str) -> None:
+    # One bright pixel, 4 wide and 2 high as the marks say, in a photo that is stored on its side.
+    pixels = np.zeros((24, 40, 3), np.uint8)
+    pixels[5, 10] = 255
+    exif = Image.Exif()
+    exif.endian = order
+    exif[274] = orientation
+    marks = {40962: 40, 40963: 24, 37396: (10, 5, 4, 2), 41492: (10, 5)}
+    exif.get_ifd(EXIF_IFD).update(marks)
+    area = {"x": 10.5 / 40, "y": 5.5 / 24, "w": 4 / 40, "h": 2 / 24}
+    if form == "attributes":
+        face = "<Area " + " ".join(f'stArea:{name}="{at}"' for name, at in area.items()) + "/>"
+        size = '<Size stDim:h="24" stDim:unit="pixel" stDim:w="40"/>'
+        other = f'<a MPReg:Rectangle="{8.5 / 40}, {4.5 / 24}, {4 / 40}, {2 / 24}"/>'
+    else:
+        face = "".join(f"<stArea:{name}>{at}</stArea:{name}>" for name, at in area.items())
+        size = "<stDim:w>40</stDim:w><stDim:h>24</stDim:h>"
+        values = f"{8.5 / 40},{4.5 / 24},{4 / 40},{2 / 24}"
+        other = f"<MPReg:Rectangle>{values}</MPReg:Rectangle>"
+    kept = Metadata(exif.tobytes().removeprefix(b"Exif\0\0"), (face + size + other).encode())
+    photo = read_photo(encode_photo(Photo(pixels, kept), "png"))
+    height, width, _ = photo.pixels.shape
+    y, x = (int(at) for at in np.argwhere(photo.pixels[..., 0])[0])
+    wide, high = (2, 4) if orientation > 4 else (4, 2)
+    turned = Image.Exif()
+    turned.load(photo.metadata.exif)
+    inner = turned.get_ifd(EXIF_IFD)
+    assert inner[37396] == (x, y, wide, high)
+    assert inner[41492] == (x, y)
+    xmp = photo.metadata.xmp.decode()
+    found = dict(re.findall(r"stArea:([a-z])(?:=\"|>)([0-9.]+)", xmp))
+    expected = [(x + 0.5) / width, (y + 0.5) / height, wide / width, high / height]
+    assert [float(found[name]) for name in "xywh"] == pytest.approx(expected, abs=1e-6)
+    found = dict(re.findall(r"stDim:([wh])(?:=\"|>)([0-9.]+)", xmp))
+    assert found == {"w": str(width), "h": str(height)}
+    _, _, rest = xmp.partition("MPReg:Rectangle")
+    corner = [float(value) for value in re.findall(r"[0-9.]+", rest)[:4]]
+    left, top = (x + 0.5 - wide / 2) / width, (y + 0.5 - high / 2) / height
+    assert corner == pytest.approx([left, top, *expected[2:]], abs=1e-6)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -24,10 +24,10 @@ from ssbsn_cli.core.imaging import (
     result_extension,
     write_photo,
 )
-from ssbsn_cli.core.imaging.adjust import upright
 from ssbsn_cli.core.imaging.boxes import build_box
 from ssbsn_cli.core.imaging.codec import Refusal
 from ssbsn_cli.core.imaging.exif import Entry, Layout, pack
+from ssbsn_cli.core.imaging.orientation import upright
 from ssbsn_cli.core.imaging.raw_tags import check_whole, read_raw_metadata
 from ssbsn_cli.core.types import RawSpace
 

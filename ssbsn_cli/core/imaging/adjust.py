@@ -1,32 +1,16 @@
-"""Conversions of photos: bit depth, range, alpha, orientation."""
+"""Conversions of photos: bit depth, range, alpha."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from ssbsn_cli.core.imaging.exif_fields import mark_upright, orientation_of
-from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels, color_of, pixel_rows
+from ssbsn_cli.core.imaging.photo import Photo, Pixels, color_of, pixel_rows
 from ssbsn_cli.core.types import white_of
 
-_XMP_ORIENTATION = re.compile(rb"(\btiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])(?!\d)")
-
-_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
-    2: lambda p: p[:, ::-1],
-    3: lambda p: p[::-1, ::-1],
-    4: lambda p: p[::-1],
-    5: lambda p: p.swapaxes(0, 1),
-    6: lambda p: p.swapaxes(0, 1)[:, ::-1],
-    7: lambda p: p.swapaxes(0, 1)[::-1, ::-1],
-    8: lambda p: p.swapaxes(0, 1)[::-1],
-}
 # Values may exceed black and white by this much without a notice.
 BARELY = 0.01
-# From this orientation on, width and height are exchanged.
-_FIRST_ON_SIDE = 5
 
 
 def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
@@ -99,36 +83,3 @@ def is_opaque(photo: Photo) -> bool:
     """Return whether a photo's alpha channel is opaque everywhere, so that it can be left out."""
     alpha = photo.pixels[..., -1]
     return bool((alpha == white_of(alpha.dtype)).all())
-
-
-def upright(photo: Photo) -> Photo:
-    """Turn a photo as its metadata say, and make them say that it is upright."""
-    orientation, metadata = settle_turn(photo.metadata)
-    if orientation not in _TURNS:
-        return replace(photo, metadata=metadata)
-    pixels = np.ascontiguousarray(_TURNS[orientation](photo.pixels))
-    turned = orientation >= _FIRST_ON_SIDE
-    metadata = replace(metadata, exif=mark_upright(metadata.exif, turned))
-    if turned and metadata.resolution:
-        metadata = replace(metadata, resolution=metadata.resolution[::-1])
-    return replace(photo, pixels=pixels, metadata=metadata)
-
-
-def settle_upright(metadata: Metadata, turned: bool = False) -> Metadata:
-    """Make metadata say that the pixels are upright, whatever EXIF said before.
-
-    `turned` is whether turning them exchanged width and height.
-    """
-    _, metadata = settle_turn(metadata)
-    return replace(metadata, exif=mark_upright(metadata.exif, turned))
-
-
-def settle_turn(metadata: Metadata) -> tuple[int, Metadata]:
-    """Return the orientation of a photo, 1 to 8 as in EXIF or 0 if unknown, and reset it in XMP.
-
-    EXIF decides, and does not change. XMP counts only if EXIF does not state an orientation.
-    """
-    orientation = orientation_of(metadata.exif)
-    if not orientation and (stated := _XMP_ORIENTATION.search(metadata.xmp)):
-        orientation = int(stated[2])
-    return orientation, replace(metadata, xmp=_XMP_ORIENTATION.sub(rb"\g<1>1", metadata.xmp))

@@ -28,10 +28,16 @@ from ssbsn_cli.core.imaging.exif import (
 )
 
 _DIMENSIONS = (40962, 40963)
+# SubjectArea and SubjectLocation.
+_AREAS = (37396, 41492)
 _INTEROP_INDEX = 1
 _ENTRY_SIZE = 12
+# From this orientation on, width and height are exchanged.
+FIRST_ON_SIDE = 5
+# The directions in which an orientation mirrors a photo, once that is done.
+MIRRORED = {2: "x", 3: "xy", 4: "y", 6: "x", 7: "xy", 8: "y"}
 _ORIENTATION_KINDS = (1, 3, 4)
-_SHORT, _RATIONAL = 3, 5
+_SHORT, _LONG, _RATIONAL = 3, 4, 5
 _INCH, _CENTIMETRE = 2, 3
 _CM_PER_INCH = 2.54
 # The entry in `Metadata.lost` if maker notes refer to positions.
@@ -72,6 +78,7 @@ def mark_upright(blob: bytes, turned: bool) -> bytes:
     except BROKEN:
         return blob
     upright = bytearray(blob)
+    orientation = orientation_of(blob)
     # The position of the next directory, the thumbnail's, follows the tags.
     end = position + layout.count.size + len(tags) * _ENTRY_SIZE
     upright[end : end + layout.offset.size] = bytes(layout.offset.size)
@@ -79,16 +86,48 @@ def mark_upright(blob: bytes, turned: bool) -> bytes:
         if tag == ORIENTATION and kind in _ORIENTATION_KINDS:
             size = SIZES[kind]
             upright[place : place + size] = int.to_bytes(1, size, layout.endian)
-        elif tag == EXIF_IFD and turned:
+        elif tag == EXIF_IFD:
             try:
                 below = list_tags(stream, layout, layout.read_offset(stream, place))
             except BROKEN:
                 # The pointer is invalid, so no viewer finds dimensions there either.
                 continue
-            _swap_values(upright, below, _DIMENSIONS)
+            # Otherwise, it is not known how the pixels were turned.
+            if turned == (orientation >= FIRST_ON_SIDE):
+                _turn_areas(upright, below, orientation, layout)
+            if turned:
+                _swap_values(upright, below, _DIMENSIONS)
     if turned:
         _swap_values(upright, tags, (X_RESOLUTION, Y_RESOLUTION))
     return bytes(upright)
+
+
+def _turn_areas(
+    blob: bytearray, tags: list[tuple[int, int, int, int]], orientation: int, layout: Layout
+) -> None:
+    """Turn areas that the camera focused on: the middle, and perhaps the width and height."""
+    sizes = {}
+    for tag, kind, _, place in tags:
+        if tag in _DIMENSIONS and kind in (_SHORT, _LONG):
+            sizes[tag] = int.from_bytes(blob[place : place + SIZES[kind]], layout.endian)
+    if orientation < 2 or len(sizes) < 2:
+        return
+    for tag, kind, count, place in tags:
+        if tag not in _AREAS or kind != _SHORT or not 2 <= count <= 4:
+            continue
+        codec = struct.Struct(f"{layout.order}{count}H")
+        at = place if count == 2 else int.from_bytes(blob[place : place + 4], layout.endian)
+        if at + codec.size > len(blob):
+            continue
+        x, y, *extent = codec.unpack_from(blob, at)
+        right, bottom = (sizes[each] - 1 for each in _DIMENSIONS)
+        if orientation >= FIRST_ON_SIDE:
+            x, y, right, bottom = y, x, bottom, right
+            extent.reverse()
+        mirrored = MIRRORED.get(orientation, "")
+        x = max(0, right - x) if "x" in mirrored else x
+        y = max(0, bottom - y) if "y" in mirrored else y
+        codec.pack_into(blob, at, x, y, *extent)
 
 
 def _swap_values(

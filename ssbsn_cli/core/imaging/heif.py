@@ -8,9 +8,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ssbsn_cli.core.imaging.adjust import rescale, settle_upright, widen_range
+from ssbsn_cli.core.imaging.adjust import rescale, widen_range
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, Refusal
 from ssbsn_cli.core.imaging.items import Items, hide_texts, read_items
+from ssbsn_cli.core.imaging.orientation import settle_upright
 from ssbsn_cli.core.imaging.photo import (
     BEYOND,
     BRIGHTNESS,

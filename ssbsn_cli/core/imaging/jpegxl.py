@@ -13,10 +13,11 @@ import imagecodecs
 import numpy as np
 
 from ssbsn_cli.core.errors import ImageError
-from ssbsn_cli.core.imaging.adjust import convert_depth, settle_upright
+from ssbsn_cli.core.imaging.adjust import convert_depth
 from ssbsn_cli.core.imaging.boxes import build_box, read_boxes, strip_exif
 from ssbsn_cli.core.imaging.codec import UNLIMITED, Codec, Refusal, animation
 from ssbsn_cli.core.imaging.jpegxl_header import ALPHA, CODESTREAM, deepen, read_header
+from ssbsn_cli.core.imaging.orientation import settle_upright
 from ssbsn_cli.core.imaging.photo import (
     AFTER_THE_END,
     CREDENTIALS,

@@ -11,7 +11,6 @@ from typing import BinaryIO
 
 from PIL.JpegImagePlugin import JpegImageFile
 
-from ssbsn_cli.core.imaging.adjust import settle_upright
 from ssbsn_cli.core.imaging.boxes import read_boxes
 from ssbsn_cli.core.imaging.codec import Refusal, cut_short
 from ssbsn_cli.core.imaging.exif import (
@@ -37,12 +36,14 @@ from ssbsn_cli.core.imaging.exif import (
     take,
 )
 from ssbsn_cli.core.imaging.exif_fields import LOST_NOTES
+from ssbsn_cli.core.imaging.orientation import settle_upright
 from ssbsn_cli.core.imaging.photo import Metadata
 from ssbsn_cli.core.imaging.photoshop import order_iptc
 from ssbsn_cli.core.imaging.xmp import SETTINGS, without
 
-# Maker notes mean nothing without the raw data, and often refer to positions in its file.
-_NOT_KEPT = {ORIENTATION, MAKER_NOTE, 40961, 40962, 40963, 40965}
+# Orientation, sizes, colours and positions are no longer true of a developed photo. Maker notes
+# mean nothing without the raw data, and often refer to positions in its file.
+_NOT_KEPT = {ORIENTATION, MAKER_NOTE, 40961, 40962, 40963, 40965, 37396, 41492}
 # A DNG that was made from another raw file has maker notes here.
 _PRIVATE_NOTES = 50740
 # Fields that LibRaw reads from old formats are kept.

@@ -11,11 +11,11 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from ssbsn_cli.core.errors import ImageError, explain_unreadable
-from ssbsn_cli.core.imaging.adjust import upright
 from ssbsn_cli.core.imaging.codec import Refusal, damaged
 from ssbsn_cli.core.imaging.exif_fields import is_adobe_rgb
 from ssbsn_cli.core.imaging.formats import sniff
 from ssbsn_cli.core.imaging.keeping import without_claims
+from ssbsn_cli.core.imaging.orientation import upright
 from ssbsn_cli.core.imaging.photo import Metadata, Photo
 from ssbsn_cli.core.imaging.profile import ADOBE_CURVE, ADOBE_RGB, make_profile
 from ssbsn_cli.core.imaging.raw import RAW, develop

@@ -9,10 +9,10 @@ from typing import Any, Self
 import numpy as np
 from tifffile import PHOTOMETRIC, TiffPage
 
-from ssbsn_cli.core.imaging.adjust import settle_turn
 from ssbsn_cli.core.imaging.codec import cut_short, damaged
 from ssbsn_cli.core.imaging.formats import sniff
 from ssbsn_cli.core.imaging.keeping import without_claims
+from ssbsn_cli.core.imaging.orientation import settle_turn
 from ssbsn_cli.core.imaging.photo import Metadata, Pixels
 from ssbsn_cli.core.imaging.reading import explained
 from ssbsn_cli.core.imaging.tiff import TIFF, normalise, read_metadata
