@@ -118,7 +118,7 @@ def bench(title: str, make: Callable[[], Network], side: int, repeat: int) -> Ta
 
 def blind_spot_network() -> Network:
     # PD of stride 1 is none.
-    network = SSBSN(128, pd_a=1, pd_pad=0)
+    network = SSBSN(128, pd_b=1, pd_pad=0)
     network.initialise(0)
     return network.eval()
 

@@ -20,6 +20,8 @@ from ssbsn_cli.core.weights.checkpoints import load_checkpoint
 GOLDEN = os.environ.get("SSBSN_GOLDEN")
 pytestmark = pytest.mark.skipif(GOLDEN is None, reason="SSBSN_GOLDEN names no directory")
 
+# The PD stride in training.
+PD_A = 5
 PARITY = 1e-2
 LINEAR_BOUND = 1.4
 
@@ -90,7 +92,7 @@ def test_training_loss_and_gradient_agree(golden):
     network, arrays, _ = golden
     network.use_attention("exact")
     x = torch.from_numpy(arrays["x0"]) / 255
-    loss = (network(x) - x).abs().mean() * 255
+    loss = (network(x, PD_A) - x).abs().mean() * 255
     loss.backward()
     assert abs(loss.item() - arrays["loss"]) < PARITY
     gradient = network.bsn.head[0].weight.grad.numpy()

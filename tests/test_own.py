@@ -141,7 +141,7 @@ class Leaves(Network):
     def forward(self, x, stride=None):
         return self.denoise(x)
 
-    def denoise(self, x):
+    def denoise(self, x, **_):
         return torch.lerp(x.mean(dim=(2, 3), keepdim=True), x, self.fraction)
 
 

@@ -31,7 +31,7 @@ class Local:
     def float(self):
         return self
 
-    def denoise(self, x):
+    def denoise(self, x, **_):
         self.calls += 1
         self.largest = max(self.largest, *x.shape[-2:])
         x = F.pad(x, (self.radius,) * 4, mode="reflect")
@@ -47,7 +47,7 @@ def engine(network, **settings):
     parts = [
         {key: settings.pop(key) for key in keys if key in settings}
         for keys in (
-            ("denoise", "ensemble", "fall_back"),
+            ("ensemble", "fall_back"),
             ("tile", "overlap", "multiple", "halo", "workers"),
         )
     ]
@@ -155,7 +155,7 @@ def test_the_ensemble_of_an_even_handed_network_changes_nothing():
 
 def test_the_ensemble_averages_all_eight_views():
     class Shift(Local):
-        def denoise(self, x):
+        def denoise(self, x, **_):
             return torch.roll(x, (1, 0), (-2, -1)) + torch.roll(x, (0, 2), (-2, -1))
 
     image = photo(32, 40)
@@ -170,7 +170,7 @@ def test_the_ensemble_averages_all_eight_views():
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
 def test_strength_blends_with_the_original(dtype):
     class White(Local):
-        def denoise(self, x):
+        def denoise(self, x, **_):
             return torch.ones_like(x)
 
     image = photo(40, 33, dtype=dtype)
@@ -187,7 +187,7 @@ def test_every_value_survives_the_way_to_unit_range_and_back(dtype):
 
 def test_float_highlights_above_white_are_kept():
     class Same(Local):
-        def denoise(self, x):
+        def denoise(self, x, **_):
             return x
 
     image = photo(8, 8) * 4
@@ -202,7 +202,7 @@ class Small(Local):
         self.limit = limit
         self.error = error
 
-    def denoise(self, x):
+    def denoise(self, x, **_):
         if max(x.shape[-2:]) > self.limit:
             raise self.error
         return super().denoise(x)
@@ -241,12 +241,13 @@ def test_what_memory_forces_on_one_image_does_not_bind_the_next():
 def test_no_two_tiles_have_the_same_random_numbers_where_memory_runs_out():
     seeds = []
 
-    def denoise(network, x, generator):
-        y = network.denoise(x)
-        seeds.append(generator.initial_seed())
-        return y
+    class Remembering(Small):
+        def denoise(self, x, *, generator, **_):
+            y = super().denoise(x)
+            seeds.append(generator.initial_seed())
+            return y
 
-    run(Small(70, MemoryError()), photo(200, 150), tile=128, overlap=16, denoise=denoise)
+    run(Remembering(70, MemoryError()), photo(200, 150), tile=128, overlap=16)
     assert len(seeds) > 8
     assert len(set(seeds)) == len(seeds)
 
@@ -277,7 +278,7 @@ class Overflowing(Local):
         self.precise = True
         return self
 
-    def denoise(self, x):
+    def denoise(self, x, **_):
         y = super().denoise(x)
         return y if self.precise else y * float("inf")
 
@@ -296,15 +297,15 @@ def test_a_precision_asked_for_by_name_does_not_fall_back():
 
 
 def test_each_tile_draws_its_own_masks_and_each_image_the_same():
-    def draw(_network, x, generator):
-        return torch.rand(x.shape, generator=generator)
+    class Random(Local):
+        def denoise(self, x, *, generator, **_):
+            return torch.rand(x.shape, generator=generator)
 
     image = photo(64, 64)
-    settings = {"tile": 32, "seed": 7, "denoise": draw}
-    first, again = (run(Local(), image, **settings) for _ in range(2))
+    first, again, other = (run(Random(), image, tile=32, seed=seed) for seed in (7, 7, 8))
     assert np.array_equal(first, again)
     assert not np.array_equal(first[:32, :32], first[32:, 32:])
-    assert not np.array_equal(first, run(Local(), image, **{**settings, "seed": 8}))
+    assert not np.array_equal(first, other)
 
 
 def test_progress_counts_every_tile():

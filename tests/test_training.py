@@ -8,7 +8,6 @@ import resource
 import shutil
 import signal
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -380,10 +379,10 @@ def test_an_architecture_needs_nothing_but_its_registration(tiny, monkeypatch):
         def forward(self, x, stride=None):
             return self.layer(x)
 
-        def denoise(self, x):
+        def denoise(self, x, **_):
             return self(x)
 
-    how = {"best_tile": 64, "tile_per_core": True, "precisions": ("fp32",)}
+    how = {"best_tile": 64, "tile_per_core": True}
     toy = Architecture(name="toy", title="Toy", build=Toy, **how)
     monkeypatch.setitem(ARCHITECTURES, "toy", toy)
     changes = ['model={architecture="toy", refine="none"}', "pairs.noise={white=1.0}"]
@@ -393,15 +392,6 @@ def test_an_architecture_needs_nothing_but_its_registration(tiny, monkeypatch):
     assert "Toy" in (run / "weights.md").read_text("utf-8")
     photo = np.full((40, 30, 3), 128, np.uint8)
     assert load_denoiser(str(run), device="cpu")(photo).shape == photo.shape
-
-
-def test_an_architecture_trains_in_a_precision_that_it_supports(tiny, monkeypatch):
-    monkeypatch.setattr("ssbsn_cli.core.training.run.resolve_precision", lambda *_: "bf16")
-    options = {"training.precision": "auto"}
-    assert tiny.prepare("one", options=options).summary["precision"] == "bf16"
-    exact = replace(ARCHITECTURES["ssbsn"], precisions=("fp32",))
-    monkeypatch.setitem(ARCHITECTURES, "ssbsn", exact)
-    assert tiny.prepare("two", options=options).summary["precision"] == "fp32"
 
 
 def test_both_precisions_learn_the_same(tiny):

@@ -89,9 +89,9 @@ class Learned(Method):
     def description(self) -> str:
         """How the weights are run."""
         now = self.settings
-        words = [str(now["precision"])]
-        if now["attention"]:
-            words = [f"refine {now['refine']}", f"{now['attention']} attention", *words]
+        words = [f"refine {now['refine']}"] if self._denoiser.weights.network.blind else []
+        words += [f"{now['attention']} attention"] if now["attention"] else []
+        words.append(str(now["precision"]))
         words.append(f"tiles of {now['tile']}" if now["tile"] else "whole images")
         words += [word for word in ("detail", "ensemble", "compiled") if now[word]]
         return f"{', '.join(words)}, on {now['device']}."

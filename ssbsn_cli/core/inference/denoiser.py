@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging.photo import Image, Pixels, check_image, color_of
@@ -17,7 +15,6 @@ from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.settings import MASKED, Settings, passes_without_r3
 from ssbsn_cli.core.inference.tiles import plan_tiles
 from ssbsn_cli.core.model.convolution import use_winograd
-from ssbsn_cli.core.model.network import BlindNetwork, Network
 from ssbsn_cli.core.runtime.compiling import Compiler
 from ssbsn_cli.core.runtime.device import (
     DTYPES,
@@ -60,15 +57,12 @@ class Denoiser:
         self.settings = settings
         self.device = resolve_device(settings.device)
         use_available_cores()
-        self.precision = _choose_precision(weights, settings, self.device)
+        self.precision = resolve_precision(settings.precision, self.device)
         self.refine = _choose_refinement(weights, settings)
         self.detail = settings.detail == "auto" and weights.descriptor.detail
         network, dtype = weights.network, DTYPES[self.precision]
-        passes = 1
-        if isinstance(network, BlindNetwork):
-            network.use_attention(settings.attention)
-            passes = network.count_passes(self.refine, settings.refine_passes)
-        elif settings.attention == "exact":
+        network.use_attention(settings.attention)
+        if settings.attention == "exact" and not network.attends:
             notify(f"The weights {weights.name} have no attention, exact or linear.")
         network.to(self.device).use_dtype(dtype)
         on_cpu = self.device.type == "cpu"
@@ -83,7 +77,8 @@ class Denoiser:
             settings.compile,
             # From measurements; other cases gain a tenth at best.
             pays=network.blind and on_cpu and dtype == torch.bfloat16,
-            passes=passes * (8 if settings.ensemble else 1),
+            passes=network.count_passes(self.refine, settings.refine_passes)
+            * (8 if settings.ensemble else 1),
             notify=notify,
         )
         tiling = plan_tiles(weights, settings, self.device, dtype)
@@ -94,7 +89,8 @@ class Denoiser:
         predictor = Predictor(
             network,
             self.device,
-            denoise=partial(_denoise, refine=self.refine, passes=settings.refine_passes),
+            refine=self.refine,
+            passes=settings.refine_passes,
             ensemble=settings.ensemble,
             fall_back=settings.precision == "auto" and dtype != torch.float32,
             winograd=winograd,
@@ -211,7 +207,7 @@ class Denoiser:
             "weights": {"name": self.weights.name, "sha256": self.weights.digest},
             "device": str(self.device),
             "precision": "fp32" if self._engine.predictor.fell_back else self.precision,
-            "attention": self.settings.attention if self.weights.network.blind else None,
+            "attention": self.settings.attention if self.weights.network.attends else None,
             "compiled": self._compiler.compiled,
             "refine": self.refine,
             "detail": self.detail,
@@ -221,19 +217,6 @@ class Denoiser:
             "strength": self.settings.strength,
             "seed": self.settings.seed,
         }
-
-
-def _choose_precision(weights: LoadedWeights, settings: Settings, device: torch.device) -> str:
-    precision = resolve_precision(settings.precision, device)
-    known = weights.architecture.precisions
-    if precision in known:
-        return precision
-    if settings.precision == "auto":
-        return "fp32"
-    raise OptionError(
-        f"The weights {weights.name} do not keep their quality in {precision}.",
-        f"Use --precision {' or '.join(known)}.",
-    )
 
 
 def _choose_refinement(weights: LoadedWeights, settings: Settings) -> RefineKind:
@@ -247,19 +230,6 @@ def _choose_refinement(weights: LoadedWeights, settings: Settings) -> RefineKind
     if settings.refine_passes is not None and refine not in MASKED:
         raise passes_without_r3(refine)
     return refine
-
-
-def _denoise(
-    network: Network,
-    x: Tensor,
-    generator: torch.Generator,
-    *,
-    refine: RefineKind,
-    passes: int | None,
-) -> Tensor:
-    if isinstance(network, BlindNetwork):
-        return network.denoise(x, refine=refine, passes=passes, generator=generator)
-    return network.denoise(x)
 
 
 def load_denoiser(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +17,7 @@ from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.pd import mirror_pad
 from ssbsn_cli.core.model.refine import eightfold
 from ssbsn_cli.core.runtime.compiling import Compiler
-from ssbsn_cli.core.types import Notify
+from ssbsn_cli.core.types import Notify, RefineKind
 
 
 @dataclass
@@ -31,8 +30,8 @@ class Predictor:
         Takes and returns images in [0, 1]; already on its device.
     device : torch.device
         The network's device.
-    denoise : callable, optional
-        Calls the network: takes it, images (N, 3, H, W) and a random generator.
+    refine, passes
+        As for `Network.denoise`.
     ensemble : bool
         Whether to average the results of the eight flips and rotations.
     fall_back : bool
@@ -47,9 +46,8 @@ class Predictor:
 
     network: Network
     device: torch.device
-    denoise: Callable[[Network, Tensor, torch.Generator], Tensor] = lambda network, x, _: (
-        network.denoise(x)
-    )
+    refine: RefineKind = "none"
+    passes: int | None = None
     ensemble: bool = False
     fall_back: bool = False
     winograd: bool = False
@@ -122,6 +120,9 @@ class Predictor:
 
     def _pass(self, x: Tensor, seed: int, pixels: float) -> Tensor:
         def denoise() -> Tensor:
-            return self.denoise(self.network, x, torch.Generator().manual_seed(seed))
+            generator = torch.Generator().manual_seed(seed)
+            return self.network.denoise(
+                x, refine=self.refine, passes=self.passes, generator=generator
+            )
 
         return self.compiler.run(denoise, x.shape, pixels) if self.compiler else denoise()

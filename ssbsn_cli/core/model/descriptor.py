@@ -40,8 +40,6 @@ class Architecture:
         Side in pixels of the tiles on which it is fastest, if they fit into memory.
     tile_per_core : bool
         Whether a CPU is faster with a tile on each core than with one tile on all cores.
-    precisions : tuple of str
-        The precisions that keep its quality.
     """
 
     name: str
@@ -50,7 +48,6 @@ class Architecture:
     detect: Callable[[Mapping[str, Tensor]], dict[str, Any] | None] = lambda _: None
     best_tile: int
     tile_per_core: bool
-    precisions: tuple[str, ...] = ("fp32", "bf16", "fp16")
 
 
 def register(architecture: Architecture) -> None:

@@ -1,4 +1,4 @@
-"""The interfaces of networks and of blind-spot networks."""
+"""The interface of networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ class Network(nn.Module, ABC):
     Attributes
     ----------
     blind : bool
-        Whether it never sees the pixel it predicts, so that it can learn from noisy photos alone.
+        Whether it never sees the pixel it predicts. Such a network can learn from noisy photos
+        alone, and refinement improves its results.
+    attends : bool
+        Whether it uses SS-Attention.
     size_multiple : int
         Sides of images are padded to multiples of this, and tiles start at multiples of it:
         shifting an image by this much only shifts the result.
@@ -25,6 +28,7 @@ class Network(nn.Module, ABC):
     """
 
     blind = False
+    attends = False
     size_multiple: int
     live_features: int
 
@@ -42,7 +46,7 @@ class Network(nn.Module, ABC):
         x : Tensor
             Noisy images, (B, 3, H, W); H and W are multiples of `stride`.
         stride : int, optional
-            PD stride, for networks that use PD.
+            PD stride, for networks that use PD; by default that of `denoise`.
 
         Returns
         -------
@@ -51,8 +55,39 @@ class Network(nn.Module, ABC):
         """
 
     @abstractmethod
-    def denoise(self, x: Tensor) -> Tensor:
-        """Map noisy images (B, 3, H, W) of any size to clean ones, which are not clipped."""
+    def denoise(
+        self,
+        x: Tensor,
+        *,
+        refine: RefineKind = "none",
+        passes: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Denoise, then refine. Only blind-spot networks take more than `x`.
+
+        Parameters
+        ----------
+        x : Tensor
+            Noisy images, (B, 3, H, W), of any size.
+        refine : {"r3", "stratified", "once", "none"}
+            R3, R3 with stratified masks, one full-resolution pass over the first result, or none.
+        passes : int, optional
+            Passes of R3; if not given, the network's own number, or half of it if stratified.
+        generator : torch.Generator, optional
+            CPU generator of the masks of R3; seeded with 0 if not given.
+
+        Returns
+        -------
+        Tensor
+            (B, 3, H, W), not clipped.
+        """
+
+    def count_passes(self, _refine: RefineKind, _passes: int | None = None) -> int:
+        """Return how often `denoise` runs the bulk."""
+        return 1
+
+    def use_attention(self, _kind: AttentionKind) -> None:
+        """Choose the form of SS-Attention, if the network attends."""
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
@@ -85,45 +120,3 @@ class Network(nn.Module, ABC):
     def use_dtype(self, dtype: torch.dtype) -> None:
         """Choose the precision of most of the arithmetic. Images may stay float32."""
         self.to(dtype)
-
-
-class BlindNetwork(Network):
-    """A network that never sees the pixel it predicts, and that refinement improves."""
-
-    blind = True
-
-    @abstractmethod
-    def denoise(
-        self,
-        x: Tensor,
-        *,
-        refine: RefineKind = "none",
-        passes: int | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Denoise, then refine.
-
-        Parameters
-        ----------
-        x : Tensor
-            Noisy images, (B, 3, H, W), of any size.
-        refine : {"r3", "stratified", "once", "none"}
-            R3, R3 with stratified masks, one full-resolution pass over the first result, or none.
-        passes : int, optional
-            Passes of R3; if not given, the network's own number, or half of it if stratified.
-        generator : torch.Generator, optional
-            CPU generator of the masks of R3; seeded with 0 if not given.
-
-        Returns
-        -------
-        Tensor
-            (B, 3, H, W), not clipped.
-        """
-
-    @abstractmethod
-    def count_passes(self, refine: RefineKind, passes: int | None = None) -> int:
-        """Return how often `denoise` runs the bulk."""
-
-    @abstractmethod
-    def use_attention(self, kind: AttentionKind) -> None:
-        """Choose the form of SS-Attention."""

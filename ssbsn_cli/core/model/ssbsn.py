@@ -24,7 +24,7 @@ from ssbsn_cli.core.model.blocks import (
 )
 from ssbsn_cli.core.model.convolution import Layers
 from ssbsn_cli.core.model.descriptor import Architecture, register
-from ssbsn_cli.core.model.network import BlindNetwork
+from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.pd import mirror_pad, pd_down, pd_up
 from ssbsn_cli.core.model.refine import random_replacing_refinement, refine_once
 from ssbsn_cli.core.types import AttentionKind, BlockKind, RefineKind
@@ -115,15 +115,15 @@ class BlindSpotNetwork(nn.Module):
         return out
 
 
-class SSBSN(BlindNetwork):
+class SSBSN(Network):
     """A blind-spot network that trains on coarse PD mosaics and denoises finer ones.
 
     Parameters
     ----------
     channels, blocks, f_scale
         See `BlindSpotNetwork`.
-    pd_a, pd_b : int
-        PD stride in training and in inference.
+    pd_b : int
+        PD stride of `denoise`.
     pd_pad : int
         Pad of each sub-image of the mosaic, and of the whole image in refinement.
     r3_passes : int
@@ -142,12 +142,13 @@ class SSBSN(BlindNetwork):
     .. [2] Lee, Son & Lee, "AP-BSN", CVPR 2022. https://arxiv.org/abs/2203.11799
     """
 
+    blind = True
+
     def __init__(
         self,
         channels: int = 128,
         blocks: Sequence[BlockKind] = ("plain",) * 6 + ("ss",) * 3,
         f_scale: int = 2,
-        pd_a: int = 5,
         pd_b: int = 2,
         pd_pad: int = 2,
         r3_passes: int = 8,
@@ -160,13 +161,13 @@ class SSBSN(BlindNetwork):
             raise ValueError(
                 f"blocks must be some of {', '.join(get_args(BlockKind))}, not {blocks}"
             )
-        if min(f_scale, pd_a, pd_b, r3_passes) < 1 or pd_pad < 0 or not 0 <= r3_probability <= 1:
+        if min(f_scale, pd_b, r3_passes) < 1 or pd_pad < 0 or not 0 <= r3_probability <= 1:
             raise ValueError("strides and passes must be positive, the probability within 0..1")
         self.bsn = BlindSpotNetwork(channels, blocks, f_scale)
         self.size_multiple = pd_b
         # The maps within SS-Attention, from the measured peak of memory, rounded up.
         self.live_features = 24 * channels
-        self.pd_a = pd_a
+        self.attends = "ss" in blocks
         self.pd_b = pd_b
         self.pd_pad = pd_pad
         self.r3_passes = r3_passes
@@ -224,8 +225,8 @@ class SSBSN(BlindNetwork):
         return 1 + (passes or max(self.r3_passes // (2 if refine == "stratified" else 1), 1))
 
     def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
-        """Denoise (B, 3, H, W) through PD of `stride`, by default `pd_a`, without refinement."""
-        stride = self.pd_a if stride is None else stride
+        """Denoise (B, 3, H, W) through PD of `stride`, by default `pd_b`, without refinement."""
+        stride = self.pd_b if stride is None else stride
         return pd_up(self.bsn(pd_down(x, stride, self.pd_pad)), stride, self.pd_pad)
 
     def denoise(
@@ -236,13 +237,13 @@ class SSBSN(BlindNetwork):
         passes: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Denoise through PD of stride `pd_b`, then refine; see `BlindNetwork.denoise`.
+        """Denoise through PD of stride `pd_b`, then refine; see `Network.denoise`.
 
         By default, R3 takes `r3_passes` passes, or half as many if it is stratified.
         """
         height, width = x.shape[-2:]
         x = mirror_pad(x, 0, -width % self.pd_b, 0, -height % self.pd_b)
-        y: Tensor = self(x, self.pd_b)
+        y: Tensor = self(x)
         if refine == "once":
             y = refine_once(self.bsn, y, self.pd_pad)
         elif refine != "none":

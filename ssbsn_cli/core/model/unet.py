@@ -106,7 +106,7 @@ class UNet(Network):
         # In the precision of the input, so that the image keeps its last bits.
         return x - noise.to(x.dtype)
 
-    def denoise(self, x: Tensor) -> Tensor:
+    def denoise(self, x: Tensor, **_: object) -> Tensor:
         """Denoise (B, 3, H, W) of any size."""
         height, width = x.shape[-2:]
         x = mirror_pad(x, 0, -width % self.size_multiple, 0, -height % self.size_multiple)

@@ -42,13 +42,13 @@ class Batch(NamedTuple):
     ----------
     noisy, target : numpy.ndarray
         (B, 3, H, W) float32 in [0, 1]; the same array if the network learns to predict noisy crops.
-    stride : int
-        PD stride for the network.
+    stride : int, optional
+        PD stride for the network; by default that of denoising.
     """
 
     noisy: Floats
     target: Floats
-    stride: int
+    stride: int | None = None
 
 
 # Makes the batch of a step; steps count from 0.

@@ -82,8 +82,7 @@ def open_data(
     """
     config, training = request.config, request.config.training
     refuse_objectives(config, network)
-    # `size_multiple` is also the PD stride of blind-spot networks; others ignore the stride.
-    photos = _Photos(request, team, network.size_multiple, say, warn)
+    photos = _Photos(request, team, say, warn)
     objectives = {kind: photos.batches(kind) for kind in training.kinds}
     checks = [
         (training.objectives[kind] / len(batches), batch)
@@ -118,11 +117,9 @@ def _drawn(folders: Sequence[DataPath]) -> list[DataPath]:
 class _Photos:
     """Decodes photos, keeps a record of them, and makes batches for each objective."""
 
-    def __init__(
-        self, request: TrainingRequest, team: Team, stride: int, say: Notify, warn: Notify
-    ) -> None:
+    def __init__(self, request: TrainingRequest, team: Team, say: Notify, warn: Notify) -> None:
         self._request, self._config = request, request.config
-        self._device, self._stride = str(team.device), stride
+        self._device = str(team.device)
         self._say, self._warn = say, warn
         # For `TrainingData.record`.
         self.records: list[dict[str, Any]] = []
@@ -194,7 +191,7 @@ class _Photos:
         self.pictures = [to_unit(part.noisy) for part in spread(splits[0], _PICTURES)]
         used = splits[0], held_parts(splits, noises)
         source, checks = (
-            OwnSource(parts, noises, self._shares, crop, batching, self._stride)
+            OwnSource(parts, noises, self._shares, crop, batching)
             for parts, batching in zip(used, self._batchings, strict=True)
         )
         return source.draw, checks.validation()
@@ -255,7 +252,7 @@ class _Photos:
 
     def _of_pairs(self, draws: Iterable[DrawPairs]) -> tuple[Batches, list[Batch]]:
         training, checks = draws
-        return lambda step: Batch(*training(step), self._stride), [Batch(*checks(0), self._stride)]
+        return lambda step: Batch(*training(step)), [Batch(*checks(0))]
 
     def _open(self, data: DataPath, what: str) -> CropCache:
         """Decode "noisy" or "clean" photos: those that `data` names, or all in its folder."""

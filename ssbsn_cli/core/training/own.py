@@ -40,8 +40,6 @@ class OwnSource:
         Height and width of the pairs.
     batching : Batching
         Decides which pairs are drawn.
-    stride : int
-        PD stride of the network.
 
     Raises
     ------
@@ -61,7 +59,6 @@ class OwnSource:
         shares: Sequence[float],
         crop: int,
         batching: Batching,
-        stride: int,
     ) -> None:
         self._parts = parts
         of_photo = Counter(part.photo for part in parts)
@@ -70,7 +67,7 @@ class OwnSource:
             [shares[at[0]] / photos[at[0]] / of_photo[at] for at in (part.photo for part in parts)]
         )
         self._noises, self._any = noises, list(noises.values())
-        self._crop, self._stride, self._batching = crop, stride, batching
+        self._crop, self._batching = crop, batching
 
     def draw(self, step: int) -> Batch:
         """Draw the batch of one step."""
@@ -86,7 +83,7 @@ class OwnSource:
     def _batch(self, step: int, recorrupted: float) -> Batch:
         pairs = [self._pair(rng, recorrupted) for rng in self._batching.generators(step)]
         noisy, target = (np.stack(side) for side in zip(*pairs, strict=True))
-        return Batch(noisy, target, self._stride)
+        return Batch(noisy, target)
 
     def _pair(self, rng: np.random.Generator, recorrupted: float) -> tuple[Floats, Floats]:
         part = self._parts[self._shares.pick(int(rng.bit_generator.random_raw()))]

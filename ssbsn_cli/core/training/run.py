@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ssbsn_cli.core.errors import OptionError, WeightsError
-from ssbsn_cli.core.model.descriptor import ARCHITECTURES, Descriptor
+from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.device import resolve_precision
 from ssbsn_cli.core.runtime.parsing import parse_json
@@ -153,8 +153,7 @@ def _make_network(
     network, descriptor = _make_or_load(config, init)
     if precision == "auto":
         # Without a loss scaler, fp16 loses small gradients.
-        supported = "bf16" in ARCHITECTURES[descriptor.architecture].precisions
-        pays = supported and resolve_precision("auto", team.device) != "fp32"
+        pays = resolve_precision("auto", team.device) != "fp32"
         precision = "bf16" if all(team.gather(pays)) else "fp32"
     training = config.training.model_copy(update={"precision": precision})
     fields = descriptor.to_dict()

@@ -139,7 +139,7 @@ def _begin(training: int, draw: Batches, slots: Sequence[_Slot]) -> None:
     _draw, _slots = draw, slots
 
 
-def _draw_into_slot(step: int) -> tuple[int, int, bool]:
+def _draw_into_slot(step: int) -> tuple[int, int | None, bool]:
     """Return the step, the stride, and whether the crops are their own targets."""
     batch = _draw(step)
     slot = _slots[step % len(_slots)]
