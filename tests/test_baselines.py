@@ -12,7 +12,7 @@ from skimage.restoration import estimate_sigma
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.baselines import BASELINES, open_baseline
-from ssbsn_cli.core.evaluation.methods import estimate_sigmas
+from ssbsn_cli.core.noise.white import estimate_sigmas
 
 SIGMA = 0.08
 # In dB, on the picture below: about 2 less than measured.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
-from conftest import make_network
+from conftest import TINY, make_network
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation import scoring
@@ -284,7 +284,11 @@ def test_the_noise_estimate_is_right_for_white_noise(sigma):
 
 @pytest.mark.parametrize(
     ("names", "referenced", "match"),
-    [(["psnr"], False, "clean photos"), (["pnsr"], True, "no metric"), (["noise"], True, "noise")],
+    [
+        (["psnr"], False, "clean photos"),
+        (["pnsr"], True, "no metric"),
+        (["noise"], True, "this one has them"),
+    ],
 )
 def test_figures_that_cannot_be_had_are_refused(names, referenced, match):
     with pytest.raises(OptionError, match=match) as error:
@@ -324,6 +328,20 @@ def test_a_batch_gives_what_each_image_gives_alone(denoiser):
     together = denoiser.denoise_batch(images)
     for image, result in zip(images, together, strict=True):
         np.testing.assert_allclose(result, denoiser(image), atol=1e-4)
+
+
+@pytest.mark.parametrize(("family", "kind"), [("ssbsn", "exact"), ("apbsn", None)])
+def test_only_networks_with_attention_report_its_kind(family, kind):
+    weights = LoadedWeights(
+        make_network(family), Descriptor(family, TINY[family]), family, "0" * 64
+    )
+    said = []
+    made = load_denoiser(weights, device="cpu", attention="exact", notify=said.append)
+    assert made.describe()["attention"] == kind
+    assert any("no attention" in text for text in said) == (kind is None)
+    description = Learned(made, family).description
+    assert ("exact attention" in description) == (kind is not None)
+    assert "refine r3" in description
 
 
 def test_networks_batch_small_images_only(denoiser):

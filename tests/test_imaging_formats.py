@@ -223,9 +223,10 @@ def test_hand_made_netpbm_files_are_read(text: bytes, expected: list[list[int]])
 
 def test_netpbm_of_10_bits_fills_the_range_of_16() -> None:
     data = b"P5\n3 1\n1023\n" + struct.pack(">3H", 0, 512, 1023)
-    pixels = read_photo(data).pixels
-    assert pixels.dtype == np.uint16
-    assert pixels.ravel().tolist() == [0, 32800, 65535]
+    photo = read_photo(data)
+    assert photo.bits == 10
+    assert photo.pixels.dtype == np.uint16
+    assert photo.pixels.ravel().tolist() == [0, 32800, 65535]
 
 
 def test_shallower_formats_get_the_nearest_value() -> None:

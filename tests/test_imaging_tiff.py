@@ -212,8 +212,10 @@ def test_any_number_of_bits_is_stretched(bits: int, photometric: str) -> None:
     values = np.random.default_rng(bits).integers(0, top + 1, (9, 13, 3)).astype(dtype)
     stored = values if photometric == "rgb" else values[..., 0]
     data = tiff_bytes(stored, bitspersample=bits, photometric=photometric, metadata=None)
-    pixels = read_photo(data).pixels
+    photo = read_photo(data)
+    pixels = photo.pixels
     assert pixels.dtype == dtype
+    assert photo.bits == bits
     light = (stored if photometric != "miniswhite" else top - stored) / top
     assert np.abs(pixels - light.reshape(pixels.shape) * np.iinfo(dtype).max).max() <= 0.5
 

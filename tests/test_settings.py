@@ -30,6 +30,10 @@ from ssbsn_cli.core.weights.locate import LoadedWeights
         {"precision": "fp8"},
         {"attention": "none"},
         {"refine": "twice"},
+        {"tile": "auto"},
+        {"strength": "1"},
+        {"device": None},
+        {"seed": 1.5},
     ],
 )
 def test_senseless_settings_are_refused_with_a_hint(wrong):

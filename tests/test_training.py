@@ -544,7 +544,7 @@ def refusals():
     def linked_lessons(tiny):
         tiny.train("teacher")
         options = {"distill.teacher": str(tiny.place / "teacher")}
-        changes = ["distill.windows=1", "distill.side=24", "distill.refine=once"]
+        changes = ["parts.count=1", "parts.side=24", "distill.refine=once"]
         tiny.train("student", options=options, changes=changes)
         (folder,) = (tiny.place / "cache").glob("taught-*")
         shutil.rmtree(folder)

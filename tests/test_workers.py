@@ -20,6 +20,7 @@ from training_runs import Tiny, losses
 from ssbsn_cli.core.errors import ImageError, OptionError, SsbsnError
 from ssbsn_cli.core.training import workers
 from ssbsn_cli.core.training.batches import Batch
+from ssbsn_cli.core.training.team import told_number
 from ssbsn_cli.core.training.workers import choose_workers, draw_ahead
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked")
@@ -122,6 +123,17 @@ def test_a_gpu_gets_all_cores_but_one(monkeypatch):
     assert choose_workers("auto", torch.device("cuda")) == 3
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
     assert choose_workers("auto", torch.device("cuda")) == 0
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_RANK"])
+def test_what_torchrun_never_says_is_refused(name, monkeypatch):
+    monkeypatch.setenv(name, "")
+    assert told_number(name, 1) == 1
+    for text in ("x", "-1", "0", "1.5"):
+        monkeypatch.setenv(name, text)
+        with pytest.raises(OptionError, match=name) as caught:
+            told_number(name, 1)
+        assert caught.value.hint
 
 
 def test_systems_that_cannot_share_memory_draw_in_a_thread(monkeypatch):

@@ -18,8 +18,8 @@ from ssbsn_cli.cli.info import info
 from ssbsn_cli.cli.output import visible
 from ssbsn_cli.cli.registration import register, show_examples
 from ssbsn_cli.cli.train import train
-from ssbsn_cli.core.inference.settings import whole_number
 from ssbsn_cli.core.runtime.heap import keep_freed_memory
+from ssbsn_cli.core.runtime.parsing import whole_number
 from ssbsn_cli.core.runtime.process import (
     end_if_interrupted,
     end_on_signals,

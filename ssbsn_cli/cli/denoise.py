@@ -16,7 +16,8 @@ from ssbsn_cli.cli.options import FileOptionsGroup, SettingsOptions
 from ssbsn_cli.cli.outcomes import denoise_all, find_possible, find_todo
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError, explain_unreadable
-from ssbsn_cli.core.inference.settings import ALL_GPUS, FileOptions, Settings, whole_number
+from ssbsn_cli.core.inference.settings import ALL_GPUS, FileOptions, Settings
+from ssbsn_cli.core.runtime.parsing import whole_number
 from ssbsn_cli.core.runtime.process import stdin, stdout, undeferred_interrupts
 
 if TYPE_CHECKING:

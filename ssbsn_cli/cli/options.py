@@ -7,7 +7,8 @@ from typing import Annotated, get_args
 import typer
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.inference.settings import FileOptions, Settings, whole_number
+from ssbsn_cli.core.inference.settings import FileOptions, Settings
+from ssbsn_cli.core.runtime.parsing import whole_number
 from ssbsn_cli.core.types import (
     AttentionKind,
     CompileKind,

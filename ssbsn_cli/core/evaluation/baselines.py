@@ -14,7 +14,8 @@ from skimage.color import rgb2ycbcr
 from skimage.restoration import denoise_tv_chambolle, denoise_wavelet
 
 from ssbsn_cli.core.errors import OptionError, how_to_install, suggest
-from ssbsn_cli.core.evaluation.methods import LEAST_DETAIL, Classical, Floats, estimate_sigmas
+from ssbsn_cli.core.evaluation.methods import Classical, Floats
+from ssbsn_cli.core.noise.white import LEAST_DETAIL, estimate_sigmas
 from ssbsn_cli.core.types import from_unit, to_unit
 
 

@@ -9,22 +9,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pywt
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.evaluation.datasets.samples import number_alike
 from ssbsn_cli.core.inference.denoiser import Denoiser
+from ssbsn_cli.core.noise.white import LEAST_DETAIL, WAVELET, estimate_sigmas
 from ssbsn_cli.core.types import to_unit
 
 Floats = NDArray[np.float64]
 
 NOISY = "noisy"
 _WARM_UP = 128
-_WAVELET = "db2"
-# The quartile of the normal distribution: half of all white noise is closer to 0 than this.
-_QUARTILE = 0.6744897501960817
-# Far below the errors of rounding to 16 bits, and far above those of float32 sums.
-LEAST_DETAIL = 1e-6
 
 
 class Method(ABC):
@@ -165,7 +160,7 @@ class Classical(Method):
         """Everything that the results depend on: the constants, and how the noise is estimated."""
         return {
             **self.constants,
-            "estimate": f"median of {_WAVELET} details",
+            "estimate": f"median of {WAVELET} details",
             "least_detail": LEAST_DETAIL,
             "pywavelets": version("PyWavelets"),
         }
@@ -183,38 +178,6 @@ class Classical(Method):
         sigmas = estimate_sigmas(unit)
         result = self.remove_noise(unit.astype(np.float64), sigmas) if sigmas.any() else unit
         return np.clip(result, 0, 1).astype(np.float32)
-
-
-def estimate_sigmas(image: NDArray[np.floating[Any]]) -> Floats:
-    """Estimate the standard deviation of white noise in each channel.
-
-    Parameters
-    ----------
-    image : array
-        (H, W, C) floats with white at 1.
-
-    Returns
-    -------
-    array
-        (C,), in the units of the image: the median of the absolute diagonal details of one level
-        of a wavelet transform, divided by that of a normal distribution. Details of 0, from black
-        or blown-out parts, do not count. 0 if there are no other details.
-
-    References
-    ----------
-    .. [1] Donoho, Johnstone: "Ideal spatial adaptation by wavelet shrinkage", Biometrika 81, 1994,
-       section 4.2, with the wavelet of scikit-image's `estimate_sigma`. That function warns of
-       images up to 4 pixels wide, returns NaN for black ones, and counts the rounding errors in
-       blown-out parts as details.
-    """
-    sigmas = np.zeros(image.shape[2])
-    for channel in range(image.shape[2]):
-        plane = image[..., channel].astype(np.float64)
-        details = np.abs(pywt.dwtn(plane, _WAVELET)["dd"])
-        details = details[details > LEAST_DETAIL]
-        if details.size:
-            sigmas[channel] = np.median(details) / _QUARTILE
-    return sigmas
 
 
 def name_rows(weights: Sequence[str], taken: Sequence[str]) -> list[str]:

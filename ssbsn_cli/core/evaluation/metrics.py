@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ssbsn_cli.core.errors import OptionError, suggest
-from ssbsn_cli.core.evaluation.methods import estimate_sigmas
+from ssbsn_cli.core.noise.white import estimate_sigmas
 
 #: The largest possible PSNR, in dB.
 MAX_PSNR = 100.0
@@ -204,6 +204,11 @@ def choose_metrics(names: Sequence[str], referenced: bool) -> list[Metric]:
             raise OptionError(
                 f"{name} needs clean photos, which this data set does not have.",
                 f"Ask for {' or '.join(NO_REFERENCE)}, or give another --dataset.",
+            )
+        if name in NO_REFERENCE and referenced:
+            raise OptionError(
+                f"{name} is for data sets without clean photos, and this one has them.",
+                f"Ask for {' or '.join(METRICS)}.",
             )
         if name not in known:
             raise OptionError(f"There is no metric called {name!r}.", suggest(name, known))

@@ -17,7 +17,7 @@ from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result
 from ssbsn_cli.core.evaluation.methods import NOISY, Method
 from ssbsn_cli.core.evaluation.metrics import ROUNDING, Metric, quantise, to_picture
 from ssbsn_cli.core.imaging import Photo, encode_photo
-from ssbsn_cli.core.inference.system import describe_machine
+from ssbsn_cli.core.runtime.machine import describe_machine
 from ssbsn_cli.core.runtime.storage import refuse_links, write_output
 from ssbsn_cli.core.types import spread
 

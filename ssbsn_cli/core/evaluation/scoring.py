@@ -20,8 +20,8 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result, Sample
 from ssbsn_cli.core.evaluation.methods import Method
 from ssbsn_cli.core.evaluation.metrics import Metric, to_picture
-from ssbsn_cli.core.inference.system import describe_machine
 from ssbsn_cli.core.runtime.device import PeakMemory
+from ssbsn_cli.core.runtime.machine import describe_machine
 from ssbsn_cli.core.runtime.storage import write_atomically
 from ssbsn_cli.core.types import Notify
 

@@ -36,6 +36,9 @@ class Codec:
         Takes a `Photo`, an empty file, open for writing and reading, and the quality, 1 to 100.
         The photo has one of `dtypes` and of `alphas`, and a colour profile that fits its channels.
         None if the format can only be read.
+    measure : callable
+        Takes a file as `decode` does, and returns the width and height that its header claims,
+        without decoding it. May raise the same errors as `decode`.
     alphas : tuple of {"unassociated", "associated", "unspecified"}
         The possible meanings of an alpha channel; empty if there is no alpha channel.
     max_side : int, optional
@@ -49,9 +52,6 @@ class Codec:
         Whether most files are far smaller than lossless ones.
     moves_exif : bool
         Whether the contents of EXIF blocks are moved, which some maker notes do not survive.
-    measure : callable, optional
-        Takes a file as `decode` does, and returns the width and height that its header claims,
-        without decoding it. May raise the same errors as `decode`.
     modules, extra : tuple of str, str
         Modules that it needs, and the extra of this package that installs them, such as "heif".
     """
@@ -63,6 +63,7 @@ class Codec:
     matches: Callable[[bytes], bool]
     decode: Callable[[BinaryIO], Photo]
     encode: Callable[[Photo, BinaryIO, int], None] | None
+    measure: Callable[[BinaryIO], tuple[int, int]]
     alphas: tuple[Alpha, ...] = ()
     max_side: int | None = None
     keeps: Mapping[str, int] = field(
@@ -71,7 +72,6 @@ class Codec:
     grey: bool = True
     lossy: bool = False
     moves_exif: bool = False
-    measure: Callable[[BinaryIO], tuple[int, int]] | None = None
     modules: tuple[str, ...] = ()
     extra: str = ""
 

@@ -31,6 +31,7 @@ _AV1_BRANDS = (b"avif", b"avis")
 _ANY_BRANDS = (b"mif1", b"msf1")
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _USUAL_BITS = 10
+_FINE_BITS = (10, 12)
 # By the property that tells how a picture is coded.
 _OTHER_CODINGS = {
     b"avcC": "AVC",
@@ -141,11 +142,11 @@ def metadata_of(items: Items, turned: bool) -> Metadata:
 
 
 def coded_pixels(photo: Photo) -> tuple[Pixels, int]:
-    """Return the pixels to encode and their bits; 16 become those of the original file, or 10."""
+    """Return the pixels to encode and their bits; 16 become 10, or 12 if the original has 12."""
     pixels = photo.pixels
     if pixels.dtype == np.uint8:
         return pixels, 8
-    bits = photo.bits if photo.bits < 16 else _USUAL_BITS
+    bits = photo.bits if photo.bits in _FINE_BITS else _USUAL_BITS
     return rescale(pixels, 65535, (1 << bits) - 1, np.empty_like(pixels)), bits
 
 

@@ -85,7 +85,7 @@ class Photo:
         already multiplied by, or no stated meaning. Only TIFF can hold the last two; for other
         formats, colours are divided by associated alpha, and unspecified alpha is left out.
     bits : int
-        Bits per channel in the file: 10 or 12 if they were stretched to uint16.
+        Bits per channel in the file; 9 to 15 are stretched to uint16.
     """
 
     pixels: Pixels

@@ -33,7 +33,8 @@ def _decode(stream: BinaryIO) -> Photo:
     if kind in _BITMAPS:
         samples = 1 - samples
     pixels = np.empty(shape, np.uint8 if white < 256 else np.uint16)
-    return Photo(rescale(samples, white, white_of(pixels.dtype), pixels), format="pnm")
+    pixels = rescale(samples, white, white_of(pixels.dtype), pixels)
+    return Photo(pixels, format="pnm", bits=white.bit_length())
 
 
 def _read_header(data: bytes) -> tuple[int, int, int, int]:

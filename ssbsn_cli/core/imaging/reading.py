@@ -72,15 +72,13 @@ def _read(stream: BinaryIO, name: str, max_pixels: int, raw_space: RawSpace) -> 
         with explained(name):
             codec = sniff(stream, PurePath(name).suffix)
         with explained(name, codec.label):
-            if codec.measure:
-                width, height = codec.measure(stream)
-                if width * height > max_pixels:
-                    raise Refusal(
-                        f"claims to be {width} x {height} pixels, more than the limit of "
-                        f"{max_pixels}",
-                        "Use --max-pixels to raise the limit if you trust the file.",
-                    )
-                stream.seek(0)
+            width, height = codec.measure(stream)
+            if width * height > max_pixels:
+                raise Refusal(
+                    f"claims to be {width} x {height} pixels, more than the limit of {max_pixels}",
+                    "Use --max-pixels to raise the limit if you trust the file.",
+                )
+            stream.seek(0)
             photo = develop(stream, raw_space) if codec is RAW else codec.decode(stream)
         photo.metadata = without_claims(_with_profile(photo))
         return upright(photo)

@@ -59,7 +59,8 @@ def _decode(stream: BinaryIO) -> Photo:
         metadata = read_metadata(stream, page, front)
     if pixels.dtype.kind == "f":
         _check_floats(pixels)
-    photo = Photo(pixels, metadata, "tiff")
+    bits = page.bitspersample if page.colormap is None else 16
+    photo = Photo(pixels, metadata, "tiff", bits=bits)
     if photo.has_alpha:
         # Without this tag, nothing says that the last channel is opacity.
         meaning = page.extrasamples[0] if page.extrasamples else 0

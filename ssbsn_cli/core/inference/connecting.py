@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssbsn_cli.core.errors import DeviceError, OptionError, how_to_install
-from ssbsn_cli.core.inference.settings import ALL_GPUS, whole_number
-from ssbsn_cli.core.runtime.parsing import parse_json
+from ssbsn_cli.core.inference.settings import ALL_GPUS
+from ssbsn_cli.core.runtime.parsing import parse_json, whole_number
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import get_args
 
 from ssbsn_cli.core.errors import OptionError
@@ -21,6 +22,7 @@ MIN_TILE = 32
 ALL_GPUS = "cuda:all"
 # The refinements that have a number of passes.
 MASKED: tuple[RefineKind, ...] = ("r3", "stratified")
+_MAY_BE_NONE = ("tile", "overlap", "refine_passes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,17 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name, kind, what in (
+            ("device", str, "a text"),
+            ("tile", Integral, "a whole number"),
+            ("overlap", Integral, "a whole number"),
+            ("refine_passes", Integral, "a whole number"),
+            ("seed", Integral, "a whole number"),
+            ("strength", Real, "a number"),
+        ):
+            given = getattr(self, name)
+            if not isinstance(given, kind) and (given is not None or name not in _MAY_BE_NONE):
+                raise OptionError(f"The {name} {given!r} has the wrong type.", f"Give {what}.")
         for name, value, known in (
             ("precision", self.precision, get_args(PrecisionKind)),
             ("attention", self.attention, get_args(AttentionKind)),
@@ -113,12 +126,6 @@ class Settings:
             )
         if not 0 <= self.seed < 2**63:
             raise OptionError(f"A seed of {self.seed} is out of range.", "Use 0 up to 2^63 - 1.")
-
-
-def whole_number(text: str) -> int | None:
-    """Parse a number, from 0; return None for other text and for more than 9 digits."""
-    # Python refuses to parse thousands of digits.
-    return int(text) if text.isdecimal() and len(text) < 10 else None
 
 
 def passes_without_r3(refine: str) -> OptionError:

@@ -5,24 +5,22 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from ssbsn_cli import __version__
 from ssbsn_cli.core.errors import SsbsnError
 from ssbsn_cli.core.imaging.codec import Codec
 from ssbsn_cli.core.imaging.formats import CODECS
 from ssbsn_cli.core.inference.tiles import choose_tile
 from ssbsn_cli.core.runtime.device import (
     DTYPES,
-    available_cores,
     free_memory,
     resolve_device,
     resolve_precision,
     use_available_cores,
 )
+from ssbsn_cli.core.runtime.machine import describe_machine
 from ssbsn_cli.core.runtime.storage import cache_dir
 from ssbsn_cli.core.weights.fetch import local_path
 from ssbsn_cli.core.weights.locate import load_weights
@@ -51,14 +49,10 @@ def describe_system() -> dict[str, Any]:
     auto = resolve_device("auto")
     precision = resolve_precision("auto", auto)
     return {
-        "ssbsn": __version__,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "torch": torch.__version__,
+        **describe_machine(),
+        "platform": platform.platform(),
         **{name: _version(name) for name in _PACKAGES},
         "formats": [_describe_format(codec) for codec in CODECS.values()],
-        "cpu_count": available_cores(),
-        "threads": torch.get_num_threads(),
         "devices": [_describe_device(device) for device in _devices()],
         "device": str(auto),
         "precision": precision,
@@ -111,28 +105,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def describe_machine() -> dict[str, Any]:
-    """Describe the machine on which times were measured, and the software versions."""
-    machine: dict[str, Any] = {
-        "cpu": _cpu_name(),
-        "cores": available_cores(),
-        "threads": torch.get_num_threads(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "ssbsn": __version__,
-    }
-    if torch.cuda.is_available():
-        machine["gpu"] = torch.cuda.get_device_name()
-    return machine
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, "")

@@ -38,7 +38,7 @@ def make_noise_report(photos: Sequence[Inspected]) -> bytes:
 def draw_noise(facts: Mapping[str, Any]) -> Markup:
     """Draw the noise of one photo, for a page: finding, plots, and the correlation of channels.
 
-    `facts` are from `ssbsn_cli.core.inference.inspecting.noise_facts`.
+    `facts` are from `ssbsn_cli.core.noise.facts.noise_facts`.
     """
     noise = facts["noise"]
     charts = _charts(noise) if noise else []

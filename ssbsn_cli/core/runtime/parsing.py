@@ -1,4 +1,4 @@
-"""JSON and TOML from files that may be damaged or hostile."""
+"""Numbers, JSON and TOML from texts that may be damaged or hostile."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def parse_toml(content: bytes) -> dict[str, Any]:
     """Parse TOML in UTF-8 with the same limits and errors as `parse_json`."""
     table: dict[str, Any] = _parse(lambda each: tomllib.loads(each.decode("utf-8")), content)
     return table
+
+
+def whole_number(text: str) -> int | None:
+    """Parse a number, from 0; return None for other text and for more than 9 digits."""
+    # Python refuses to parse thousands of digits.
+    return int(text) if text.isdecimal() and len(text) < 10 else None
 
 
 def _parse(parse: Callable[[Any], Any], content: str | bytes) -> Any:

@@ -19,6 +19,7 @@ CACHE = "SSBSN_CACHE"
 _REASONS = {
     errno.ENOSPC: ("the disk is full", "Free some space, or write to another disk."),
     errno.EDQUOT: ("your disk quota is used up", "Free some space, or write to another disk."),
+    errno.EFBIG: ("a limit on the size of files stops it", "Raise the limit, or use another disk."),
     errno.EACCES: ("you may not write in its folder", "Choose a folder that you may write to."),
     errno.EPERM: ("you may not write in its folder", "Choose a folder that you may write to."),
     errno.EROFS: ("its disk is read-only", "Choose a folder that you may write to."),

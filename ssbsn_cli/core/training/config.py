@@ -18,8 +18,6 @@ from ssbsn_cli.core.types import CompileKind, RefineKind
 
 _SHIPPED = Path(__file__).parent / "configs"
 _LENGTHS = ("steps", "epochs", "max_minutes")
-# Keys of earlier configurations, and what they are called now.
-_RENAMED = {"distill.windows": "parts.count", "distill.side": "parts.side"}
 HINT = "docs/train.md lists the keys and their values."
 
 ObjectiveKind = Literal["self", "synthetic", "own", "distill", "pairs"]
@@ -207,10 +205,6 @@ def load_config(
             "Steps, epochs and minutes contradict each other.", "Say only once how long to train."
         )
     content = _read(name_or_path)
-    for key, now in _RENAMED.items():
-        section, name = key.split(".")
-        if isinstance(found := content.get(section), dict) and name in found:
-            _change(content, now, found.pop(name))
     for setting in settings:
         key, sign, text = setting.partition("=")
         if not sign or not key.strip():
@@ -262,7 +256,7 @@ def _parse(text: str) -> Any:
 
 
 def _change(content: dict[str, Any], key: str, value: Any) -> None:
-    *sections, last = _RENAMED.get(key, key).split(".")
+    *sections, last = key.split(".")
     training = content.get("training")
     if sections == ["training"] and last in _LENGTHS and isinstance(training, dict):
         # A new length replaces the old one.

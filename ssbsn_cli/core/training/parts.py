@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ssbsn_cli.core.data.store import CropCache, Window
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.denoiser import Denoiser
-from ssbsn_cli.core.inference.inspecting import noise_facts, shows_noise
 from ssbsn_cli.core.noise.darkening import measure_darkening
+from ssbsn_cli.core.noise.facts import noise_facts, shows_noise
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.measured import Measured, measure_noise, summarise
 from ssbsn_cli.core.noise.texture import measure_texture

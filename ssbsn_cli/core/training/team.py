@@ -16,6 +16,7 @@ from torch.distributed.rendezvous import rendezvous
 from ssbsn_cli.core.data.draws import Batching
 from ssbsn_cli.core.errors import OptionError, SsbsnError
 from ssbsn_cli.core.runtime.device import resolve_device, use_available_cores
+from ssbsn_cli.core.runtime.parsing import whole_number
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,30 @@ class Team:
             dist.destroy_process_group()
 
 
+def told_number(name: str, least: int) -> int:
+    """Return a number that ``torchrun`` tells its processes, or `least` if it tells none.
+
+    Raises
+    ------
+    OptionError
+        The environment variable is no such number.
+    """
+    text = os.environ.get(name) or str(least)
+    number = whole_number(text)
+    if number is None or number < least:
+        raise OptionError(
+            f"{name} is {text!r}, which torchrun never says.",
+            f"Start torchrun anew, or unset {name}.",
+        )
+    return number
+
+
 def join_team(device: str) -> Team:
     """Join the other processes if ``torchrun`` started this one.
 
     With several processes, "auto" and "cuda" give each process of a machine its own GPU.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_RANK", "0"))
+    world, local = told_number("WORLD_SIZE", 1), told_number("LOCAL_RANK", 0)
     resolved = resolve_device(device)
     use_available_cores()
     if world == 1:

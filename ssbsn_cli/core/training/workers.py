@@ -26,6 +26,7 @@ from ssbsn_cli.core.errors import OptionError, SsbsnError
 from ssbsn_cli.core.runtime.device import available_cores
 from ssbsn_cli.core.runtime.threads import in_order, prefetch
 from ssbsn_cli.core.training.batches import Batch, Batches
+from ssbsn_cli.core.training.team import told_number
 
 # Each worker draws one batch while a finished one waits.
 _AHEAD = 2
@@ -48,12 +49,13 @@ def choose_workers(asked: int | Literal["auto"], device: torch.device) -> int:
     Raises
     ------
     OptionError
-        This system cannot fork workers that end with the training.
+        This system cannot fork workers that end with the training, or ``torchrun`` did not say
+        how many processes there are.
     """
     possible = sys.platform == "linux"
     if asked == "auto":
         # torchrun says how many processes share the machine.
-        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        processes = told_number("LOCAL_WORLD_SIZE", 1)
         cores = min(available_cores() // processes - 1, _MOST)
         return cores if possible and device.type != "cpu" and cores > 1 else 0
     if asked and not possible:
