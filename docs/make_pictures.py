@@ -1,6 +1,6 @@
 """Make the pictures of the README and docs: a noisy sample photo, before and after, crops.
 
-Run it from the top of the checkout: ``python docs/make_pictures.py``. The photograph is "coffee"
+Run it from the top of the checkout: ``python docs/make_pictures.py``. The photo is "coffee"
 by Rachel Michetti (CC0), which scikit-image ships. Its noise is made the way a camera makes it:
 photons and readout on a Bayer mosaic in linear light, then demosaicing, gamma and JPEG. The crops
 are of ``ssbsn eval --dataset demo``. The last picture takes minutes of adapting; it shows

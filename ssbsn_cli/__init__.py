@@ -1,4 +1,4 @@
-"""Remove noise from real photographs with SS-BSN, a self-supervised blind-spot network.
+"""Remove noise from real photos with SS-BSN, a self-supervised blind-spot network.
 
 References
 ----------

@@ -1,4 +1,4 @@
-"""Noise of whole cameras, and noise lifted from real photographs."""
+"""Noise of whole cameras, and noise lifted from real photos."""
 
 from __future__ import annotations
 

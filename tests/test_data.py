@@ -533,7 +533,7 @@ def test_crops_stay_those_of_earlier_releases(numbered):
     assert hashlib.sha256(drawn).hexdigest()[:16] == "a66867db875e880d"
 
 
-def test_a_weight_of_zero_is_never_drawn_and_asks_nothing(numbered, tmp_path):
+def test_a_share_of_zero_is_never_drawn_and_asks_nothing(numbered, tmp_path):
     tiny = open_cache([save(tmp_path / "tiny.png", noise(2, 2))], tmp_path / "cache")
     sampler = CropSampler([tiny, numbered[0], tiny], [0, 1, 0], 4, Batching(100, 0))
     assert all(place[0] < 10 for place in offsets(sampler.batch(0)))

@@ -1,4 +1,4 @@
-"""What a file says about its photograph survives, and is still true afterwards."""
+"""What a file says about its photo survives, and is still true afterwards."""
 
 from __future__ import annotations
 

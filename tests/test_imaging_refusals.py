@@ -143,7 +143,7 @@ def test_what_phones_append_to_a_jpeg_does_not_matter() -> None:
 def test_text_and_nothing_are_no_photos(tmp_path: Path) -> None:
     path = tmp_path / "letter.png"
     path.write_text("Dear photographer")
-    assert "letter.png is not a photograph" in str(refusal(path))
+    assert "letter.png is not a photo" in str(refusal(path))
     path.write_bytes(b"")
     assert "letter.png is empty" in str(refusal(path))
 

@@ -20,7 +20,7 @@ from ssbsn_cli.core.types import to_unit
 
 
 def textured(side, rng):
-    """A photograph without a flat part: soft texture everywhere, (H, W, 3) in [0, 1]."""
+    """A photo without a flat part: soft texture everywhere, (H, W, 3) in [0, 1]."""
     texture = ndimage.gaussian_filter(rng.standard_normal((side, side, 3)), (1.5, 1.5, 0))
     return 0.5 + 0.02 * texture / texture.std()
 
@@ -33,7 +33,7 @@ def test_what_a_denoiser_leaves_counts_and_texture_does_not(passed):
     found = measure_noise(cut(scene + noise), cut(scene + passed * noise))
     added = found.whole.add(np.full((256, 256, 3), 0.5, np.float32), rng, factor=1) - 0.5
     assert added.std() * 255 == pytest.approx(10, rel=0.1)
-    # By the flattest parts of the noisy photograph alone, it would be a tenth more.
+    # By the flattest parts of the noisy photo alone, it would be a tenth more.
     neighbours = (added[1:] * added[:-1]).mean() / added.var()
     assert abs(neighbours) < 0.1
 
@@ -143,7 +143,7 @@ def test_texture_that_a_denoiser_smoothed_is_not_taken_for_noise_that_it_left():
 
 
 def half_textured(factor, seed):
-    """A photograph whose right half is textured, and noise that is stronger there, in [0, 1]."""
+    """A photo whose right half is textured, and noise that is stronger there, in [0, 1]."""
     rng = np.random.default_rng(seed)
     scene = textured(256, rng).astype(np.float32)
     scene[:, :128] = 0.5

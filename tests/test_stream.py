@@ -1,4 +1,4 @@
-"""Photographs larger than memory: TIFFs that are denoised without ever being whole in it."""
+"""Photos larger than memory: TIFFs that are denoised without ever being whole in it."""
 
 from __future__ import annotations
 

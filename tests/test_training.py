@@ -570,7 +570,7 @@ def refusals():
     def no_pairs(tiny):
         tiny.train(data=[], changes=["training.objectives={pairs=1}"])
 
-    def senseless_weight(tiny):
+    def senseless_share(tiny):
         shares = ["training.objectives={pairs=1}", "pairs.lifted=0.5"]
         tiny.train(data=[f"{tiny.photos}=nan"], pairs=[str(tiny.photos)], changes=shares)
 
@@ -635,7 +635,7 @@ def refusals():
         (none_readable, UnreadableError, "photo0.png"),
         (no_data, OptionError, "--data"),
         (no_pairs, OptionError, "--pairs"),
-        (senseless_weight, OptionError, "how often"),
+        (senseless_share, OptionError, "how often"),
         (other_rounds, OptionError, "rounds"),
         (no_teacher, OptionError, "--distill-from"),
         (bad_noise, OptionError, "pairs.noise"),

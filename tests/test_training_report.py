@@ -73,7 +73,7 @@ def run(tmp_path):
             picture = Image.new("RGB", (8, 4), (number, 0, 0))
             picture.save(run / "previews" / f"step-{number:08d}.png")
     write_log(run / "metrics.jsonl", records)
-    source = {"path": EVIL, "kind": "folder", "photos": 4321, "skipped": 2, "weight": 1.5}
+    source = {"path": EVIL, "kind": "folder", "photos": 4321, "skipped": 2, "share": 1.5}
     (run / "data.json").write_text(json.dumps({"sources": [source]}))
     (run / "config.toml").write_text(
         'seed = 7\n[train]\namp = true\nrate = 5e-4\nname = "<i>&"\ntags = ["a", "b"]\n'
@@ -500,7 +500,7 @@ def card(**changes):
         "parameters": {"channels": 48, "blocks": ["plain", "plain", "ss"]},
         "refine": "once",
     }
-    source = {"path": EVIL, "kind": "sidd", "photos": 320, "skipped": 1, "weight": 0.5}
+    source = {"path": EVIL, "kind": "sidd", "photos": 320, "skipped": 1, "share": 0.5}
     origin = {
         "config": load_config("small"),
         "record": {"sources": [source]},
@@ -512,7 +512,7 @@ def card(**changes):
 
 
 def test_card_says_what_it_learned_from():
-    assert "noisy photographs alone" in card()
+    assert "noisy photos alone" in card()
     both = card(config=load_config("small", ["training.objectives={self=1, pairs=1}"]))
     assert "pairs, self" in both
     assert "alone" not in both
@@ -538,7 +538,7 @@ def test_card_says_what_there_is_to_know():
 
 def test_nothing_escapes_from_the_cards_quotes():
     path = "/a|b`c``\n# Title"
-    source = {"path": path, "kind": "folder", "photos": 1, "skipped": 0, "weight": 1.0}
+    source = {"path": path, "kind": "folder", "photos": 1, "skipped": 0, "share": 1.0}
     config = load_config("small", options={"data.licence": "```\n# Title"})
     text = card(record={"sources": [source]}, config=config)
     assert "| ```/a\\|b`c`` # Title``` |" in text

@@ -179,7 +179,7 @@ def test_a_cache_that_a_run_names_is_only_used_if_it_is_named_again(tiny, monkey
         "{}",
         '{"request": []}',
         '{"key": 1, "request": {"init": 3, "noisy": 4}}',
-        '{"request": {"init": null, "noisy": [{"path": "\\u0000", "weight": 1, "photos": []}]}}',
+        '{"request": {"init": null, "noisy": [{"path": "\\u0000", "share": 1, "photos": []}]}}',
     ],
 )
 def test_a_damaged_list_of_photos_ends_a_run(tiny, content):

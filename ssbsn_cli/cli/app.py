@@ -105,7 +105,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(help=f"Remove noise from real photographs.\n\n{_EXAMPLES}")
+@app.callback(help=f"Remove noise from real photos.\n\n{_EXAMPLES}")
 def _main(
     version: Annotated[
         bool,

@@ -1,4 +1,4 @@
-"""``ssbsn denoise``: remove noise from photographs."""
+"""``ssbsn denoise``: remove noise from photos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ssbsn eval``: score denoisers on benchmarks and on one's own photographs."""
+"""``ssbsn eval``: score denoisers on benchmarks and on one's own photos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ssbsn train``: learn from noisy photographs."""
+"""``ssbsn train``: learn from noisy photos."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def train(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="DIR[=WEIGHT]",
+            metavar="DIR[=SHARE]",
             help="Noisy photos: a folder, SIDD Medium, NIND, DND, or AP-BSN's prep. Repeat it for "
-            "several; WEIGHT says how often each is drawn.",
+            "several; SHARE says how often each is drawn.",
         ),
     ] = None,
     out_dir: Annotated[
@@ -90,7 +90,7 @@ def train(
     pairs: Annotated[
         list[str] | None,
         _objectives(
-            metavar="DIR[=WEIGHT]",
+            metavar="DIR[=SHARE]",
             help="Clean photos, which get synthetic noise; with pairs.real=true, pairs of photos. "
             "Repeat it for several.",
         ),

@@ -1,1 +1,1 @@
-"""The work itself: networks, weights, photographs, inference; independent of the command line."""
+"""The work itself: networks, weights, photos, inference; independent of the command line."""

@@ -54,7 +54,7 @@ class SsbsnError(Exception):
 
 
 class ImageError(SsbsnError):
-    """A photograph cannot be read, converted or written, or another result cannot be written."""
+    """A photo cannot be read, converted or written, or another result cannot be written."""
 
 
 class OptionError(SsbsnError):

@@ -1,4 +1,4 @@
-"""Decode photographs once, before training."""
+"""Decode photos once, before training."""
 
 from __future__ import annotations
 
@@ -48,36 +48,36 @@ def open_cache(
     limit_bytes: int = 4 << 30,
     notify: Notify = lambda _message: None,
 ) -> CropCache:
-    """Open the crop cache of some photographs; build it if it is missing or damaged.
+    """Open the crop cache of some photos; build it if it is missing or damaged.
 
     A cache is written atomically, and one process builds it while others wait. It is identified by
-    the photographs (path, size and modification time), `side` and `limit_bytes`.
+    the photos (path, size and modification time), `side` and `limit_bytes`.
 
     Parameters
     ----------
     photos : sequence of Path
-        One photograph or more, or DND's ``images_srgb/*.mat``; some may occur several times.
+        One photo or more, or DND's ``images_srgb/*.mat``; some may occur several times.
     folder : Path
         Where caches are kept; created if it is missing.
     side : int
-        Size of the windows that represent photographs if `limit_bytes` is too little for all of
+        Size of the windows that represent photos if `limit_bytes` is too little for all of
         them. It must be at least the size of the crops to be drawn.
     limit_bytes : int
-        The most bytes that the pixels may take. Photographs larger than their share of the
+        The most bytes that the pixels may take. Photos larger than their share of the
         remaining room are represented by windows at random but reproducible positions. If there is
-        no room for even one window of each, some photographs are left out.
+        no room for even one window of each, some photos are left out.
     notify : callable, optional
         Called with sentences about the progress.
 
     Returns
     -------
     CropCache
-        With all photographs that could be read; the others are in its `skipped`.
+        With all photos that could be read; the others are in its `skipped`.
 
     Raises
     ------
     OptionError
-        No photograph can be read or fits the limit, or the cache cannot be written.
+        No photo can be read or fits the limit, or the cache cannot be written.
     """
     sizes, key = _identify(photos, side, limit_bytes)
     path = folder / f"crops-{key}"
@@ -97,12 +97,12 @@ def open_cache(
 
 
 def _identify(photos: Sequence[Path], side: int, limit_bytes: int) -> tuple[list[int], str]:
-    """Return the size of each file, and the digest that identifies these photographs."""
+    """Return the size of each file, and the digest that identifies these photos."""
     digest = hashlib.sha256(f"{VERSION} {side} {limit_bytes}".encode())
     sizes = []
     for photo in photos:
         size, changed = 0, 0
-        # A missing photograph is skipped later, like any unreadable one.
+        # A missing photo is skipped later, like any unreadable one.
         with suppress(OSError):
             status = photo.stat()
             size, changed = status.st_size, status.st_mtime_ns
@@ -219,10 +219,10 @@ class _Builder:
     def _cut(
         self, pixels: NDArray[Any], number: int, room: int, among: int
     ) -> list[tuple[int, int, int, int]]:
-        """Return top, left, height and width of the parts of a photograph to keep.
+        """Return top, left, height and width of the parts of a photo to keep.
 
-        These are the whole photograph, or as many windows (maybe none) as fit into a fair share of
-        `room` bytes `among` photographs. With less room, the first of the same windows are kept,
+        These are the whole photo, or as many windows (maybe none) as fit into a fair share of
+        `room` bytes `among` photos. With less room, the first of the same windows are kept,
         which `PairSampler` relies on.
         """
         height, width, _ = pixels.shape
@@ -233,7 +233,7 @@ class _Builder:
         rng = np.random.default_rng([_WINDOWS_SEED, number])
         rows, columns = min(self.side, height), min(self.side, width)
         cost = _aligned(rows * columns * 3 * pixels.itemsize)
-        # Random rounding: if no share has room for a window, some photographs still get one.
+        # Random rounding: if no share has room for a window, some photos still get one.
         count = min(int(share / cost + rng.random()), room // cost)
         places = (rng.integers((height - rows + 1, width - columns + 1)) for _ in range(count))
         return [(int(top), int(left), rows, columns) for top, left in places]

@@ -1,4 +1,4 @@
-"""Find the noisy photographs of a data set, and their clean counterparts."""
+"""Find the noisy photos of a data set, and their clean counterparts."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True)
 class NoisyPhotos:
-    """The noisy photographs of a data set, sorted and never empty.
+    """The noisy photos of a data set, sorted and never empty.
 
-    `kind` is "sidd", "nind", "prep", "dnd" or "folder". Clean photographs, and files that are not
+    `kind` is "sidd", "nind", "prep", "dnd" or "folder". Clean photos, and files that are not
     photos by their names, are `passed_over`.
     """
 
@@ -64,24 +64,24 @@ class NoisyPhotos:
 
 
 def find_photos(path: Path) -> NoisyPhotos:
-    """Find the noisy photographs of a data set, and no clean ones.
+    """Find the noisy photos of a data set, and no clean ones.
 
     Parameters
     ----------
     path : Path
         A folder, which is searched recursively except for hidden files: SIDD Medium, NIND, DND
         or AP-BSN's ``dataset/prep``, or any part of one of them. In any other folder, every
-        photograph counts as noisy, except for results beside it. So does a single file.
+        photo counts as noisy, except for results beside it. So does a single file.
 
     Returns
     -------
     NoisyPhotos
-        The noisy photographs of NIND are those above the lowest ISO of their scene.
+        The noisy photos of NIND are those above the lowest ISO of their scene.
 
     Raises
     ------
     OptionError
-        There are no noisy photographs, or there are several data sets.
+        There are no noisy photos, or there are several data sets.
     """
     _refuse_missing(path)
     if path.is_file():
@@ -148,7 +148,7 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def _kind(file: Path) -> str | None:
-    """Return the kind of data set that a file belongs to; None if it is not a photograph."""
+    """Return the kind of data set that a file belongs to; None if it is not a photo."""
     if file.parent.name == "images_srgb" and _DND.match(file.name):
         return "dnd"
     if not is_photo_name(file):
@@ -194,14 +194,14 @@ def _nind_scenes(files: Sequence[Path]) -> list[tuple[list[Path], list[Path]]]:
 
 @dataclass(frozen=True)
 class Pair:
-    """The files of a noisy photograph and its clean counterpart."""
+    """The files of a noisy photo and its clean counterpart."""
 
     noisy: Path
     clean: Path
 
 
 def find_pairs(path: Path) -> list[Pair]:
-    """Find the pairs of a data set, sorted by the noisy file; other photographs are left out.
+    """Find the pairs of a data set, sorted by the noisy file; other photos are left out.
 
     Case does not matter, and the two files may have different formats.
 
@@ -266,7 +266,7 @@ def _by_name(root: Path, files: Sequence[Path]) -> list[Pair]:
 
 
 def key_of(root: Path, file: Path) -> Key:
-    """Return the key of a photograph below `root`; above it, "noisy" may hold a whole data set."""
+    """Return the key of a photo below `root`; above it, "noisy" may hold a whole data set."""
     return tuple(part.lower() for part in file.relative_to(root).with_suffix("").parts)
 
 
@@ -276,7 +276,7 @@ def best_of(files: Sequence[Path], like: Path) -> Path:
 
 
 def _partners(noisy: Key) -> Iterator[Key]:
-    """Yield where the clean counterpart of a noisy photograph may be, the likeliest place first."""
+    """Yield where the clean counterpart of a noisy photo may be, the likeliest place first."""
     *folders, stem = noisy
     beside = [
         (*folders[:i], clean, *folders[i + 1 :])

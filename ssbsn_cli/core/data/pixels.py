@@ -1,4 +1,4 @@
-"""Read the pixels of a photograph for training."""
+"""Read the pixels of a photo for training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DND_KEY = "InoisySRGB"
 
 
 def read_pixels(path: Path) -> NDArray[Any]:
-    """Read a photograph, or one of DND's ``images_srgb/*.mat``, as RGB integers.
+    """Read a photo, or one of DND's ``images_srgb/*.mat``, as RGB integers.
 
     Returns
     -------

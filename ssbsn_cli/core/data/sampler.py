@@ -1,4 +1,4 @@
-"""Random crops of photographs, independent of how a training is split or resumed."""
+"""Random crops of photos, independent of how a training is split or resumed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ssbsn_cli.core.data.store import CropCache, Window
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.types import to_unit
 
-# Views of the same place: one noisy photograph, or a noisy and a clean one.
+# Views of the same place: one noisy photo, or a noisy and a clean one.
 Views = tuple[NDArray[Any], ...]
 
 
 class CropSource:
     """A data set, and all positions of crops in its pictures, `crop` pixels high and wide.
 
-    `pictures` are paths of photographs, each with views (H, W, 3) of one part; all views of a part
-    have the same size. Photographs without a part as large as a crop are `too_small`.
+    `pictures` are paths of photos, each with views (H, W, 3) of one part; all views of a part
+    have the same size. Photos without a part as large as a crop are `too_small`.
 
     Raises
     ------
@@ -60,8 +60,8 @@ class CropSource:
     def at(self, bits: int) -> Views:
         """Return the crops that 64 random `bits` select.
 
-        Each photograph is equally likely; otherwise, large ones would dominate. Within a
-        photograph, each position is equally likely.
+        Each photo is equally likely; otherwise, large ones would dominate. Within a
+        photo, each position is equally likely.
         """
         photo, rest = divmod(bits * len(self._photos), 1 << 64)
         parts, ends = self._photos[photo]
@@ -105,12 +105,12 @@ class Sampler:
 
 
 class CropSampler(Sampler):
-    """Draws crops of noisy photographs; see `Sampler`.
+    """Draws crops of noisy photos; see `Sampler`.
 
     Parameters
     ----------
     caches : sequence of CropCache
-        Data sets. Within one, each photograph is equally likely, and so is each position in it.
+        Data sets. Within one, each photo is equally likely, and so is each position in it.
     shares : sequence of float
         How often each data set is drawn, relative to the others; 0 is never.
     crop, batching
@@ -119,12 +119,12 @@ class CropSampler(Sampler):
     Attributes
     ----------
     too_small : int
-        The number of photographs smaller than the crop, which are never drawn.
+        The number of photos smaller than the crop, which are never drawn.
 
     Raises
     ------
     OptionError
-        The shares make no sense, or a data set has no photograph as large as the crop.
+        The shares make no sense, or a data set has no photo as large as the crop.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ def _put(pixels: NDArray[Any], how: int, target: NDArray[np.float32]) -> None:
 class PairSampler(Sampler):
     """Draws crops of pairs; see `Sampler`.
 
-    If a cache holds only windows of a photograph, crops come from the parts that both caches hold.
+    If a cache holds only windows of a photo, crops come from the parts that both caches hold.
     Their windows are at the same positions, but one cache may hold more of them.
 
     Parameters
@@ -174,7 +174,7 @@ class PairSampler(Sampler):
         The pairs.
     noisy, clean : CropCache
         Opened with the ``noisy`` and the ``clean`` of all `pairs`, in their order, and with the
-        same ``side``. Photographs that either could not read are left out with their partners.
+        same ``side``. Photos that either could not read are left out with their partners.
     crop, batching
         See `Sampler`.
 
@@ -186,7 +186,7 @@ class PairSampler(Sampler):
     Raises
     ------
     OptionError
-        The two photographs of a pair differ in size, or there is no pair to draw from: none was
+        The two photos of a pair differ in size, or there is no pair to draw from: none was
         read, none is as large as the crop, or the caches are too small to hold a common part.
     """
 
@@ -252,7 +252,7 @@ def _check_sizes(pair: Pair, noisy: Window, clean: Window) -> None:
 
 
 def _match(a: Window, b: Window) -> bool:
-    """Return whether two windows are at the same place, or one of them is the whole photograph."""
+    """Return whether two windows are at the same place, or one of them is the whole photo."""
     # Other windows may overlap by chance, but their common part would be drawn too often.
     return _place(a) == _place(b) or _is_whole(a) or _is_whole(b)
 

@@ -24,9 +24,9 @@ _CHECKED_ROWS = 64
 
 @dataclass(frozen=True)
 class Window:
-    """A photograph in a cache, or a part of a photograph that is too large.
+    """A photo in a cache, or a part of a photo that is too large.
 
-    `photo` is the path of its file, and `number` its index in the list of photographs that the
+    `photo` is the path of its file, and `number` its index in the list of photos that the
     cache was opened with. Its first byte is at `offset`, and `dtype` is "|u1" or "<u2". `checksum`
     is that of the function below.
     """
@@ -51,9 +51,9 @@ class Window:
 
 @dataclass(frozen=True)
 class CropCache:
-    """Decoded photographs in a memory-mapped file.
+    """Decoded photos in a memory-mapped file.
 
-    `path` is its folder, and `reused` is whether it existed already. Photographs that are not in
+    `path` is its folder, and `reused` is whether it existed already. Photos that are not in
     it are `skipped`, each with a reason. `pixels` are all bytes, read-only.
     """
 
@@ -70,12 +70,12 @@ class CropCache:
 
     @property
     def content(self) -> str:
-        """A digest of the pictures, which does not depend on the photographs' paths and dates."""
+        """A digest of the pictures, which does not depend on the photos' paths and dates."""
         windows = [replace(window, photo="", offset=0) for window in self.windows]
         return short_digest(windows)
 
     def by_number(self) -> dict[int, list[Window]]:
-        """Return the windows of each photograph, by its number."""
+        """Return the windows of each photo, by its number."""
         windows: dict[int, list[Window]] = {}
         for window in self.windows:
             windows.setdefault(window.number, []).append(window)
@@ -148,24 +148,24 @@ def _window(entry: dict[str, Any]) -> Window:
 
 
 def hold_out(cache: CropCache, fraction: float, crop: int) -> tuple[CropCache, CropCache]:
-    """Split each photograph into a part to train on and one to validate on.
+    """Split each photo into a part to train on and one to validate on.
 
     A crop of one part never overlaps a crop of the other.
 
     Parameters
     ----------
     cache : CropCache
-        All photographs.
+        All photos.
     fraction : float
         Fraction of the rows to validate on, 0 to 1, but at least as many rows as a crop needs. They
-        are taken alternately from the bottom and the top of successive photographs.
+        are taken alternately from the bottom and the top of successive photos.
     crop : int
         Height and width of the crops.
 
     Returns
     -------
     training, held : CropCache
-        The same pixels with other windows. Photographs without room for a crop of each kind are
+        The same pixels with other windows. Photos without room for a crop of each kind are
         only used for training.
     """
     training: list[Window] = []
@@ -176,7 +176,7 @@ def hold_out(cache: CropCache, fraction: float, crop: int) -> tuple[CropCache, C
             training.append(window)
             continue
         above = window.number % 2 == 1
-        # All windows of a photograph are split at the same row.
+        # All windows of a photo are split at the same row.
         split = (rows if above else window.photo_height - rows) - window.top
         split = min(max(split, 0), window.height)
         upper, lower = _rows(window, 0, split), _rows(window, split, window.height)

@@ -1,1 +1,1 @@
-"""Scores against clean photographs, and submissions to benchmarks that keep theirs secret."""
+"""Scores against clean photos, and submissions to benchmarks that keep theirs secret."""

@@ -1,4 +1,4 @@
-"""The methods that are compared: networks, classical denoisers, and the noisy photograph itself."""
+"""The methods that are compared: networks, classical denoisers, and the noisy photo itself."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class Method(ABC):
 
 
 class Noisy(Method):
-    """The noisy photograph itself."""
+    """The noisy photo itself."""
 
     name = NOISY
     title = "noisy input"
     timed = False
-    description = "The photographs as they are."
+    description = "The photos as they are."
     settings: Mapping[str, Any] = {}
 
     def __call__(self, images: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:

@@ -1,4 +1,4 @@
-"""The scores of a denoised photograph, and the rounding before scoring.
+"""The scores of a denoised photo, and the rounding before scoring.
 
 Everything is scored as 8-bit pictures, so fractions of a grey level do not count.
 """
@@ -181,9 +181,9 @@ _UNREFERENCED = (
         higher_is_better=False,
     ),
 )
-#: The scores against a clean photograph, by name.
+#: The scores against a clean photo, by name.
 METRICS = {metric.name: metric for metric in _REFERENCED}
-#: The scores that need no clean photograph, by name.
+#: The scores that need no clean photo, by name.
 NO_REFERENCE = {metric.name: metric for metric in _UNREFERENCED}
 
 

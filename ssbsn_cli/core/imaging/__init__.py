@@ -1,4 +1,4 @@
-"""Photographs: read and write them without losing depth, alpha or metadata.
+"""Photos: read and write them without losing depth, alpha or metadata.
 
 Bytes become a `Photo`, and a `Photo` becomes bytes. Nothing here knows about networks.
 """

@@ -110,4 +110,4 @@ def damaged(label: str) -> Refusal:
 
 def animation() -> Refusal:
     """Return the refusal of a file with several frames."""
-    return Refusal("is an animation, not a photograph", "Export one frame of it first.")
+    return Refusal("is an animation, not a photo", "Export one frame of it first.")

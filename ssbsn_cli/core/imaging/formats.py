@@ -128,8 +128,6 @@ def _foreign(head: bytes) -> Refusal:
     if head[4:8] == b"ftyp":
         return Refusal("is a video, or a picture stored like one", export)
     if b"<svg" in head:
-        return Refusal("is an SVG drawing, not a photograph", export)
+        return Refusal("is an SVG drawing, not a photo", export)
     *labels, last = (codec.label for codec in CODECS.values())
-    return Refusal(
-        "is not a photograph of a known kind", f"{', '.join(labels)} and {last} can be read."
-    )
+    return Refusal("is not a photo of a known kind", f"{', '.join(labels)} and {last} can be read.")

@@ -87,7 +87,7 @@ def _decode(stream: BinaryIO) -> Photo:
         raise animation()
     if header.extra > 1 or header.kind != ALPHA:
         raise Refusal(
-            "has more channels than a photograph, for printing or for depth",
+            "has more channels than a photo, for printing or for depth",
             "Export it as an RGB image first.",
         )
     deepened = header.converted and header.depth_at

@@ -1,4 +1,4 @@
-"""A photograph in memory: pixels and metadata."""
+"""A photo in memory: pixels and metadata."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _AT_ONCE = 1 << 20
 
 @dataclass(frozen=True)
 class Metadata:
-    """A photograph's metadata, as bytes that the formats share.
+    """A photo's metadata, as bytes that the formats share.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Metadata:
 
 @dataclass
 class Photo:
-    """A photograph, the right way up.
+    """A photo, the right way up.
 
     Parameters
     ----------

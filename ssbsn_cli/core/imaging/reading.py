@@ -114,5 +114,5 @@ def explained(name: str, label: str | None = None) -> Iterator[None]:
         if isinstance(error, OSError) and (label is None or error.errno == errno.EIO):
             raise ImageError(*explain_unreadable(name, error)) from error
         # Libraries raise various errors for broken bytes.
-        answer = damaged(label or "photograph")
+        answer = damaged(label or "photo")
         raise ImageError(f"{name} {answer}.", answer.hint) from error

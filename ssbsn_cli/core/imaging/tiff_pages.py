@@ -117,7 +117,7 @@ def find_photo(tiff: TiffFile) -> tuple[TiffPage, TiffPage]:
 
 
 def _several(what: str, part: str) -> Refusal:
-    return Refusal(f"holds {what}, not one photograph", f"Split it into one file for each {part}.")
+    return Refusal(f"holds {what}, not one photo", f"Split it into one file for each {part}.")
 
 
 def _pages_below(page: TiffPage) -> list[TiffPage]:
@@ -169,12 +169,10 @@ def _check_kind(page: TiffPage) -> None:
         raise Refusal(f"is a TIFF of kind {name}, which cannot be read here", _EXPORT)
     _check_depth(page)
     if page.imagedepth > 1:
-        raise Refusal("is a volume, not a photograph", "Export one layer of it first.")
+        raise Refusal("is a volume, not a photo", "Export one layer of it first.")
     extra = page.samplesperpixel - colors
     if extra < 0 or extra > (photometric != PHOTOMETRIC.PALETTE):
-        raise Refusal(
-            f"has {page.samplesperpixel} channels, more or fewer than a photograph", _EXPORT
-        )
+        raise Refusal(f"has {page.samplesperpixel} channels, more or fewer than a photo", _EXPORT)
 
 
 def _check_depth(page: TiffPage) -> None:

@@ -21,31 +21,31 @@ _KEPT = 0.7
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera that is drawn at random for each photograph.
+    """A camera that is drawn at random for each photo.
 
     It has everything that makes the noise of cameras differ: clipping of dark signals at black,
     colour matrices that mix and amplify, demosaicing that smears, rows that share an offset, hot
     pixels, tone curves, smoothing of colours or of everything, sharpening, digital zoom, blotches.
-    Only the noise goes through all this; the photograph itself stays sharp.
+    Only the noise goes through all this; the photo itself stays sharp.
 
     Parameters
     ----------
     deviation : (float, float)
         Standard deviation of the noise in grey levels of 0 to 255; log-uniform.
     mosaic, clipped, rows, toned, power, hot, smoothed, sharpened, zoomed, blotched : float
-        Fraction of the photographs that go through a mosaic, that are clipped, and so on.
+        Fraction of the photos that go through a mosaic, that are clipped, and so on.
     differences : float
-        Fraction of the photographs with a mosaic whose colour differences are smoothed, which
+        Fraction of the photos with a mosaic whose colour differences are smoothed, which
         correlates the noise of their channels.
     beyond : float
-        Fraction of the photographs whose black and white stand for darker and brighter light.
+        Fraction of the photos whose black and white stand for darker and brighter light.
     contrast, gamma : (float, float)
         Of `Tone`: the S of those that are toned, and the power of those that have one; uniform.
 
     References
     ----------
     .. [1] T. Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019.
-    .. [2] S. Guo et al., "Toward Convolutional Blind Denoising of Real Photographs", CVPR 2019,
+    .. [2] S. Guo et al., "Toward Convolutional Blind Denoising of Real Photos", CVPR 2019,
        for noise through a mosaic.
     .. [3] K. Zhang et al., "Practical Blind Image Denoising via Swin-Conv-UNet", Machine
        Intelligence Research 2023, for degradations drawn at random.
@@ -72,14 +72,14 @@ class Camera:
     gamma: Range = (2.0, 2.4)
 
     def add(self, photo: Floats, rng: np.random.Generator) -> Floats:
-        """Return an sRGB photograph (H, W, 3) with noise, neither clipped nor rounded."""
+        """Return an sRGB photo (H, W, 3) with noise, neither clipped nor rounded."""
         edge = [(_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0)]
         wide = np.pad(photo, edge, mode="symmetric")
         noise = self._process(self._expose(wide, rng), rng)
         return np.asarray(photo + noise[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN], np.float32)
 
     def _expose(self, photo: Floats, rng: np.random.Generator) -> Floats:
-        """Return the sensor's noise in an sRGB photograph (H, W, 3)."""
+        """Return the sensor's noise in an sRGB photo (H, W, 3)."""
         deviation = log_uniform(self.deviation, rng) / 255
         contrast = rng.uniform(*self.contrast) if rng.random() < self.toned else 0.0
         tone = Tone(contrast, rng.uniform(*self.gamma) if rng.random() < self.power else None)
@@ -120,7 +120,7 @@ class Camera:
         return np.asarray(noise, np.float32)
 
     def _process(self, noise: Floats, rng: np.random.Generator) -> Floats:
-        """Process the noise as cameras and programs process photographs."""
+        """Process the noise as cameras and programs process photos."""
         strength = noise.std()
         before = noise
         if rng.random() < self.smoothed:

@@ -1,4 +1,4 @@
-"""How much the noise of a photograph darkens it."""
+"""How much the noise of a photo darkens it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssbsn_cli.core.noise.lifted import LiftedNoise
 
 # Darkening by less than this, as a root mean square, does no harm.
 _LITTLE = 0.5 / 255
-# If noise does not darken, a denoiser brightens real photographs by this fraction of what it adds
+# If noise does not darken, a denoiser brightens real photos by this fraction of what it adds
 # to denoised ones with such noise, where fine texture is missing.
 _TEXTURED = 0.65
 
@@ -22,20 +22,20 @@ def measure_darkening(
     photos: Iterable[tuple[LiftedNoise, Iterable[tuple[Floats, Floats]]]],
     denoise: Callable[[Floats], Floats],
 ) -> list[float]:
-    """Measure how much the noise of photographs darkens them.
+    """Measure how much the noise of photos darkens them.
 
     Noise that arises in light lowers the mean of sRGB values, whose curve is concave. But cameras'
     tone curves differ, and noise may have been added afterwards. A denoiser cannot see which it is,
-    so it brightens all noisy photographs, but darker ones more. So noise of known strength is added
-    to the denoised photograph, once as it arises in light and once with a mean of zero, and both
-    are denoised again. How much the denoiser brightens these and the real photograph tells how much
-    the real noise darkens [1]_. One photograph's scene may mislead, so the mean of all photographs
+    so it brightens all noisy photos, but darker ones more. So noise of known strength is added
+    to the denoised photo, once as it arises in light and once with a mean of zero, and both
+    are denoised again. How much the denoiser brightens these and the real photo tells how much
+    the real noise darkens [1]_. One photo's scene may mislead, so the mean of all photos
     counts as one more of each.
 
     Parameters
     ----------
     photos : iterable of (LiftedNoise, iterable of (array, array))
-        The noise of each photograph, and parts of it, (H, W, 3) float32 in [0, 1], noisy and
+        The noise of each photo, and parts of it, (H, W, 3) float32 in [0, 1], noisy and
         denoised.
     denoise : callable
         Denoises a part.
@@ -43,7 +43,7 @@ def measure_darkening(
     Returns
     -------
     list of float
-        For each photograph, 0 if the noise does not darken, 1 if it does as in light or if that
+        For each photo, 0 if the noise does not darken, 1 if it does as in light or if that
         makes no difference.
 
     References

@@ -21,9 +21,9 @@ _MEAN = (3, 3, 1, 3, 3)
 # The measured power of the noise is multiplied by this. Otherwise, some noise would be given back,
 # because the flattest patches understate noise and energy varies by chance.
 _SAFETY = 1.6
-# Noise averages out over this many pixels, so the local mean is the photograph's.
+# Noise averages out over this many pixels, so the local mean is the photo's.
 _CALM = 8
-# At most this many patches are measured, however large the photograph is.
+# At most this many patches are measured, however large the photo is.
 _PATCHES = 2048
 # Brightness, which has most of the detail, and two colour differences.
 _COLORS = np.array([[1, 1, 1], [1, 0, -1], [0.5, -1, 0.5]], np.float32)
@@ -34,7 +34,7 @@ _WINDOW = np.outer(_WINDOW, _WINDOW)
 
 @dataclass(frozen=True)
 class NoiseSpectrum:
-    """The power of a photograph's noise by brightness and frequency.
+    """The power of a photo's noise by brightness and frequency.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class NoiseSpectrum:
 
 
 def estimate_noise(image: Image) -> NoiseSpectrum | None:
-    """Measure the noise of a photograph in its flat patches.
+    """Measure the noise of a photo in its flat patches.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def recover_detail(noisy: Floats, denoised: Floats, noise: NoiseSpectrum) -> Flo
     noisy, denoised : array
         (H, W, C) with white at 1.
     noise : NoiseSpectrum
-        From the whole photograph.
+        From the whole photo.
 
     Returns
     -------

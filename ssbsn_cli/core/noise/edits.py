@@ -1,4 +1,4 @@
-"""Edits that a noisy photograph goes through before it is denoised: resizing, tone, files."""
+"""Edits that a noisy photo goes through before it is denoised: resizing, tone, files."""
 
 from __future__ import annotations
 

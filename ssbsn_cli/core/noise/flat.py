@@ -1,4 +1,4 @@
-"""Patches of photographs, and those so flat that all of their variation is noise."""
+"""Patches of photos, and those so flat that all of their variation is noise."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _POWER, _OFFSET, _SLACK = 0.75, 8 / 255, 1.25
 
 @dataclass(frozen=True)
 class FlatPatches:
-    """The flattest patches of a photograph, by brightness.
+    """The flattest patches of a photo, by brightness.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class FlatPatches:
 
 
 def cut(pixels: Image, most: int = 1 << 30) -> NDArray[np.float64]:
-    """Cut a photograph into patches without overlap.
+    """Cut a photo into patches without overlap.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def cut(pixels: Image, most: int = 1 << 30) -> NDArray[np.float64]:
 
 
 def find_flat(patches: NDArray[np.float64]) -> FlatPatches | None:
-    """Find the patches of a photograph that vary least, for each level of brightness.
+    """Find the patches of a photo that vary least, for each level of brightness.
 
     Parameters
     ----------

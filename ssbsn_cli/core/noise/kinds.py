@@ -1,8 +1,8 @@
 """Kinds of noise, one small class each.
 
-Every kind has ``add(photo, rng)``: it takes an sRGB photograph (H, W, 3) float32 with white at 1
+Every kind has ``add(photo, rng)``: it takes an sRGB photo (H, W, 3) float32 with white at 1
 and returns it with noise, neither clipped nor rounded. Parameters that are ranges are drawn for
-each photograph; give the same number twice to fix one. Deviations are in grey levels of 0 to 255.
+each photo; give the same number twice to fix one. Deviations are in grey levels of 0 to 255.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class White:
     deviation : (float, float)
         Weak noise is drawn more often than strong.
     equal : float
-        Fraction of the photographs whose three channels share one noise.
+        Fraction of the photos whose three channels share one noise.
     coupled : float
-        Fraction of the photographs with randomly correlated channels. The rest are independent.
+        Fraction of the photos with randomly correlated channels. The rest are independent.
     blurred : float
-        Fraction of the photographs whose noise is correlated between neighbours.
+        Fraction of the photos whose noise is correlated between neighbours.
 
     References
     ----------
@@ -123,7 +123,7 @@ class Grain:
     size : (float, float)
         Standard deviation of the Gaussian that clumps the grain, in pixels; uniform.
     equal : float
-        Fraction of the photographs with one grain for all channels, as on black-and-white film.
+        Fraction of the photos with one grain for all channels, as on black-and-white film.
 
     References
     ----------
@@ -164,9 +164,9 @@ class Impulses:
     density : (float, float)
         Fraction of the pixels that are lost; log-uniform.
     extreme : float
-        Fraction of the photographs whose lost pixels are black or white.
+        Fraction of the photos whose lost pixels are black or white.
     equal : float
-        Fraction of the photographs that lose all channels of a pixel at once.
+        Fraction of the photos that lose all channels of a pixel at once.
     """
 
     density: Range = (5e-4, 0.1)

@@ -1,4 +1,4 @@
-"""Noise lifted from the flat patches of real photographs, to add to clean ones."""
+"""Noise lifted from the flat patches of real photos, to add to clean ones."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _POINTS = 10
 
 @dataclass(frozen=True)
 class LiftedNoise:
-    """The noise of one photograph: its strength by brightness, and how it correlates.
+    """The noise of one photo: its strength by brightness, and how it correlates.
 
     It holds statistics, not pixels, so it can add fresh noise to crops of any size: random numbers,
-    filtered so that neighbours and colours correlate as in the photograph.
+    filtered so that neighbours and colours correlate as in the photo.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ class LiftedNoise:
     strengths : array
         (n,) standard deviation of the noise at each, over all colours, in [0, 1].
     kernels : array
-        (C, C, k, k) filters from white noise to the photograph's noise at strength 1; C is 3, or 1
-        for grey photographs.
+        (C, C, k, k) filters from white noise to the photo's noise at strength 1; C is 3, or 1
+        for grey photos.
     texture : array
         (2, m) activities, ascending, and the factor by which the noise is stronger at each.
     darkens : float
@@ -67,7 +67,7 @@ class LiftedNoise:
         *,
         beyond: bool = False,
     ) -> Floats:
-        """Return an sRGB photograph (H, W, 3) with the noise.
+        """Return an sRGB photo (H, W, 3) with the noise.
 
         Parameters
         ----------
@@ -76,7 +76,7 @@ class LiftedNoise:
         rng : numpy.random.Generator
             Makes all random choices.
         factor : float, optional
-            The strength relative to the photograph it comes from; by default random, 0.5 to 2.
+            The strength relative to the photo it comes from; by default random, 0.5 to 2.
         beyond : bool
             Whether black and white stand for darker and brighter light.
 
@@ -86,7 +86,7 @@ class LiftedNoise:
             (H, W, 3) float32 in [0, 1], not rounded.
         """
         height, width = photo.shape[:2]
-        # The filters must fit even if the photograph is small.
+        # The filters must fit even if the photo is small.
         size = max(height, self.kernels.shape[2]), max(width, self.kernels.shape[3])
         white = rng.standard_normal((self.kernels.shape[1], *size), np.float32)
         filters = fft.rfft2(self.kernels, size)
@@ -112,7 +112,7 @@ class LiftedNoise:
         Returns
         -------
         numpy.ndarray
-            (H, W, 3) float32 in [0, 1]: darker than the photograph where its curve is concave, and
+            (H, W, 3) float32 in [0, 1]: darker than the photo where its curve is concave, and
             brighter near black.
         """
         deviation = self._strength(photo) * np.sqrt((self.kernels**2).sum(axis=(1, 2, 3)))
@@ -133,7 +133,7 @@ class LiftedNoise:
         return np.asarray(strength[..., None], np.float32)
 
     def _shown(self, photo: Floats, light: Floats, slope: Floats, noise: NDArray[Any]) -> Floats:
-        """Return a photograph, which shows this light, with this noise in sRGB values, clipped."""
+        """Return a photo, which shows this light, with this noise in sRGB values, clipped."""
         # In linear light, where it arises, noise darkens dark parts as in reality.
         shown = to_srgb(light + noise / slope)
         if self.darkens < 1:
@@ -142,14 +142,14 @@ class LiftedNoise:
 
 
 def activity(photo: Floats) -> Floats:
-    """Return how much the brightness of a photograph (H, W, 3) varies around each pixel, (H, W)."""
+    """Return how much the brightness of a photo (H, W, 3) varies around each pixel, (H, W)."""
     grey = photo.mean(axis=2)
     detail = grey - cv2.GaussianBlur(grey, (0, 0), _AROUND)
     return np.asarray(np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), _AROUND)), np.float32)
 
 
 def lift_from(patches: NDArray[np.float64]) -> LiftedNoise | None:
-    """Lift noise from patches of one photograph.
+    """Lift noise from patches of one photo.
 
     Parameters
     ----------

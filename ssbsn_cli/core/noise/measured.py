@@ -1,4 +1,4 @@
-"""The noise of photographs, measured by comparing them with their denoised versions."""
+"""The noise of photos, measured by comparing them with their denoised versions."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ssbsn_cli.core.types import count_of
 
 _Doubles = NDArray[np.float64]
 
-# In a denoised photograph, texture stands out, so more of the patches can be taken for flat.
+# In a denoised photo, texture stands out, so more of the patches can be taken for flat.
 _FLATTEST = 0.25
 # At any frequency, noise is at most this many times as strong as the residual. The rest is texture.
 _MOST_LEFT = 2.0
-# The cautious estimate was a tenth too weak on the photographs that it was tried on.
+# The cautious estimate was a tenth too weak on the photos that it was tried on.
 _CAUTION = 1.1
 # Texture is smoother than noise. If adding what the denoiser left lowers the share of fine
 # structure to less than this fraction, it is taken for texture.
@@ -37,13 +37,13 @@ _FARTHEST = 6
 
 
 class Measured(NamedTuple):
-    """Two estimates of a photograph's noise.
+    """Two estimates of a photo's noise.
 
     Attributes
     ----------
     cautious : LiftedNoise
         What the denoiser removed, at a strength between that of the removed part and that of the
-        noisy photograph's flat patches. Too weak where the denoiser leaves noise.
+        noisy photo's flat patches. Too weak where the denoiser leaves noise.
     whole : LiftedNoise
         Also includes the noise that the denoiser left. Equals `cautious` if that may be texture.
     """
@@ -53,17 +53,17 @@ class Measured(NamedTuple):
 
 
 def measure_noise(noisy: _Doubles, denoised: _Doubles) -> Measured | None:
-    """Measure the noise of one photograph.
+    """Measure the noise of one photo.
 
     The residual ``r``, which the denoiser removed, contains no texture but is weaker than the noise
     ``n``: where the denoiser keeps a fraction ``a`` of a frequency, ``r = (1 - a) n``. The noisy
-    photograph ``y`` contains all of ``n``, and texture that is uncorrelated with ``r``. So the
+    photo ``y`` contains all of ``n``, and texture that is uncorrelated with ``r``. So the
     noise has the spectrum ``S_yr S_rr^-1 S_ry``, that of the part of ``y`` coherent with ``r``.
 
     Parameters
     ----------
     noisy, denoised : array
-        From `ssbsn_cli.core.noise.flat.cut`: the same patches of both photographs.
+        From `ssbsn_cli.core.noise.flat.cut`: the same patches of both photos.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def measure_noise(noisy: _Doubles, denoised: _Doubles) -> Measured | None:
 
 
 def summarise(noises: Iterable[Measured]) -> str:
-    """Describe in a sentence the strength of photographs' noise, and how it correlates."""
+    """Describe in a sentence the strength of photos' noise, and how it correlates."""
     whole = [each.whole for each in noises]
     strengths = np.concatenate([noise.strengths for noise in whole]) * 255
     neighbours = [
@@ -114,7 +114,7 @@ def summarise(noises: Iterable[Measured]) -> str:
 
 @dataclass(frozen=True)
 class NoiseFigures:
-    """The noise of one photograph in figures.
+    """The noise of one photo in figures.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ class NoiseFigures:
 
 
 def describe_noise(noisy: _Doubles, denoised: _Doubles) -> NoiseFigures | None:
-    """Describe the noise of one photograph in figures.
+    """Describe the noise of one photo in figures.
 
     The deviations include the noise that the denoiser left. So do the correlations, unless it may
     be texture.
@@ -174,7 +174,7 @@ def describe_noise(noisy: _Doubles, denoised: _Doubles) -> NoiseFigures | None:
 
 
 class _Compared(NamedTuple):
-    """Patches of a photograph that are neither black nor white, each (n, 32, 32, C).
+    """Patches of a photo that are neither black nor white, each (n, 32, 32, C).
 
     `shown` and `left` are the noisy and the denoised patches without gradients.
     """
@@ -223,7 +223,7 @@ def _deviations(compared: _Compared, channel: int, factor: float) -> _Doubles:
     found = []
     for chosen in flattest(brightness, variance, _FLATTEST):
         removed = (shown[chosen] - left[chosen]).std()
-        # Noise cannot be stronger than all variation of the noisy photograph.
+        # Noise cannot be stronger than all variation of the noisy photo.
         found.append((brightness[chosen].mean(), min(factor * removed, shown[chosen].std())))
     return np.array(found)
 

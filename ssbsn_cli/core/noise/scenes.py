@@ -1,4 +1,4 @@
-"""Clean pictures to add noise to: parts of photographs in other light, and drawings."""
+"""Clean pictures to add noise to: parts of photos in other light, and drawings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Scenes:
     darkened, colored : float
         Pictures with less light, and pictures with other colours, some saturated and clipped.
     drawn : float
-        Drawings of lines, areas, letters and gradients instead of photographs.
+        Drawings of lines, areas, letters and gradients instead of photos.
     """
 
     halved: float = 0.0
@@ -35,7 +35,7 @@ class Scenes:
     drawn: float = 0.0
 
     def draw(self, source: Floats, side: int, rng: np.random.Generator) -> Floats:
-        """Make a clean picture from a part of a photograph.
+        """Make a clean picture from a part of a photo.
 
         Parameters
         ----------

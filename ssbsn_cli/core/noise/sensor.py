@@ -69,7 +69,7 @@ class Sensor:
         return cls(1.09, 0.6 + rng.normal(0, 0.5))
 
     def for_variance(self, variance: float, of_shot: float, of_read: float) -> tuple[float, float]:
-        """Return the shot, at most 1, and read noise that give a developed photograph a variance.
+        """Return the shot, at most 1, and read noise that give a developed photo a variance.
 
         Developing multiplies ``shot`` by `of_shot`, and ``read**2`` by `of_read`.
         """

@@ -87,7 +87,7 @@ class NamedNoise:
             _parse(stage)
 
     def pair(self, clean: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Add the noise to an sRGB photograph; return the noisy and the clean one.
+        """Add the noise to an sRGB photo; return the noisy and the clean one.
 
         All are (H, W, 3) float32, and `clean` is in [0, 1]. Only saving clips or rounds the noisy
         one, and only ``monochrome`` changes the clean one.

@@ -1,4 +1,4 @@
-"""How much stronger the noise of a photograph is in its texture."""
+"""How much stronger the noise of a photo is in its texture."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def measure_texture(
     parts: Iterable[tuple[Floats, Floats]],
     denoise: Callable[[Floats], Floats],
 ) -> NDArray[np.float64]:
-    """Measure how much stronger the noise of a photograph is in its texture.
+    """Measure how much stronger the noise of a photo is in its texture.
 
     Cameras smooth what looks flat, so noise that is measured in flat patches is too weak for
     texture. There, a denoiser removes only part of the noise, but how much it removes tells the
-    strength: noise of known strength is added to the denoised photograph, which is denoised again.
-    Where the real photograph loses more than this one, its noise is stronger by that factor [1]_.
+    strength: noise of known strength is added to the denoised photo, which is denoised again.
+    Where the real photo loses more than this one, its noise is stronger by that factor [1]_.
 
     Parameters
     ----------
     noise : LiftedNoise
         The noise as in flat patches.
     parts : iterable of (array, array)
-        Parts of the photograph, (H, W, 3) float32 in [0, 1], noisy and denoised.
+        Parts of the photo, (H, W, 3) float32 in [0, 1], noisy and denoised.
     denoise : callable
         Denoises a part.
 

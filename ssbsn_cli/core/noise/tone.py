@@ -19,7 +19,7 @@ _PLACES = np.linspace(0, 1, _FINEST + 1)
 
 
 class Tone:
-    """The map from light to the values of a photograph, both in [0, 1]: a curve, then an S.
+    """The map from light to the values of a photo, both in [0, 1]: a curve, then an S.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def srgb_slope(light: _Array) -> _Array:
 
 
 def beyond_range(light: _Array, photo: _Array, rng: np.random.Generator) -> _Array:
-    """Move the light of black and white values beyond what a photograph can show.
+    """Move the light of black and white values beyond what a photo can show.
 
     Saturated and overexposed colours lie there. Such a channel has hardly any noise, while the
     other channels have all of theirs. `light` and `photo`, the values that stand for it, are

@@ -29,7 +29,7 @@ from ssbsn_cli.core.noise.scenes import Scenes
 # How often black and white stand for darker and brighter light.
 _BEYOND = 0.7
 _KINDS: dict[str, Noise] = {
-    # Noise that is correlated between channels, as it mostly is in real photographs.
+    # Noise that is correlated between channels, as it mostly is in real photos.
     "camera": Camera(
         mosaic=0.7,
         differences=0.5,
@@ -49,7 +49,7 @@ _KINDS: dict[str, Noise] = {
     "impulses": Impulses(),
     "banding": Banding(),
 }
-# Pictures that need no denoising: a photograph, one with the grain of a good scan, a drawing.
+# Pictures that need no denoising: a photo, one with the grain of a good scan, a drawing.
 STAY = ("clean", "grained", "drawing")
 # How often each kind is a picture's main noise.
 SHARES = {
@@ -66,10 +66,10 @@ SHARES = {
     "impulses": 0.02,
     "banding": 0.01,
 }
-# The grain of scanned film: half of Kodak24's clean photographs have at most about 2 grey levels of
+# The grain of scanned film: half of Kodak24's clean photos have at most about 2 grey levels of
 # it where they are flat, and neighbours correlate by 0.3. In cameras' JPEGs they correlate by 0.6.
 _FINE_GRAIN = Grain(deviation=(0.5, 2.5), size=(0.3, 0.55))
-# Lifted noise is multiplied by a factor in this range: the real photographs have little noise.
+# Lifted noise is multiplied by a factor in this range: the real photos have little noise.
 _LIFTED_FACTOR = (0.5, 8.0)
 # Additional noise, and the fraction of pictures that get it.
 _BESIDES: list[tuple[float, Noise]] = [
@@ -95,7 +95,7 @@ class Wide:
     shares : mapping of str to float, optional
         How often each kind is drawn, relative to the others; by default its share in `SHARES`.
     lifted : sequence of LiftedNoise
-        The noise of real photographs. If it is empty, the other kinds are drawn instead.
+        The noise of real photos. If it is empty, the other kinds are drawn instead.
     odds : sequence of float, optional
         How often each of `lifted` is drawn, relative to the others; equally often by default.
 
@@ -142,7 +142,7 @@ class Wide:
         self._lifted_odds = _odds(odds or [1.0] * max(len(lifted), 1))
 
     def pair(self, source: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Make a noisy and a clean picture from a part of a clean photograph.
+        """Make a noisy and a clean picture from a part of a clean photo.
 
         Parameters
         ----------

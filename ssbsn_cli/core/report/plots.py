@@ -214,7 +214,7 @@ def _thin(points: Sequence[Point]) -> list[Point]:
 def plot_methods(
     metric: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]
 ) -> Markup:
-    """Draw a dot for each method, and a line for the noisy photographs.
+    """Draw a dot for each method, and a line for the noisy photos.
 
     `metric` is that of the y axis, `rows` are those of all images, and `titles` are the methods' by
     name. Returns SVG, or nothing if no method has a time.

@@ -196,7 +196,7 @@ def _data(path: Path) -> list[list[str]] | str:
     try:
         sources = parse_json(path.read_bytes())["sources"]
         return [
-            [str(source[key]) for key in ("path", "kind", "photos", "skipped", "weight")]
+            [str(source[key]) for key in ("path", "kind", "photos", "skipped", "share")]
             for source in sources
         ]
     except FileNotFoundError:

@@ -155,7 +155,7 @@ def make_recipe(
 
 
 def lift(cache: CropCache) -> list[LiftedNoise]:
-    """Lift the noise of each photograph in a cache that has enough flat patches."""
+    """Lift the noise of each photo in a cache that has enough flat patches."""
     found = (
         lift_from(np.concatenate([cut(cache.view(window), _MOST_PATCHES) for window in windows]))
         for windows in cache.by_number().values()

@@ -52,7 +52,7 @@ def model_card(
     `name` is that of the run's folder. The descriptor comes from `Descriptor.to_dict`, and the
     scores have the names that they have in the run's log.
     """
-    how = "on noisy photographs alone, without clean ones"
+    how = "on noisy photos alone, without clean ones"
     if set(kinds := origin.config.training.kinds) != {"self"}:
         how = f"with the objectives {', '.join(sorted(kinds))}"
     start = "random weights" if origin.init is None else _code(origin.init)
@@ -60,7 +60,7 @@ def model_card(
     card = f"""\
 # {_code(name)}
 
-A network that removes noise from real photographs:
+A network that removes noise from real photos:
 {describe(descriptor["architecture"], descriptor["parameters"])}. It was trained by
 ssbsn {__version__} {how}.
 
@@ -76,7 +76,7 @@ Training began with {start} and took {count_of(steps, "step")} in {minutes:,.1f}
 
 {licence.rstrip(".")}.
 
-The terms of the photographs that the weights were trained on bind the weights, too: if those are
+The terms of the photos that the weights were trained on bind the weights, too: if those are
 for research or non-commercial use only, so are the weights.
 
 ## Use
@@ -105,10 +105,10 @@ def describe(architecture: str, parameters: Mapping[str, Any]) -> str:
 
 
 def _sources(sources: Sequence[Mapping[str, Any]]) -> str:
-    lines = ["| source | kind | photos | skipped | weight |", "| --- | --- | ---: | ---: | ---: |"]
+    lines = ["| source | kind | photos | skipped | share |", "| --- | --- | ---: | ---: | ---: |"]
     for source in sources:
         cells = [_code(source["path"]).replace("|", "\\|")]
-        cells += [str(source[key]) for key in ("kind", "photos", "skipped", "weight")]
+        cells += [str(source[key]) for key in ("kind", "photos", "skipped", "share")]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -118,7 +118,7 @@ def _scores(scores: Mapping[str, float]) -> str:
     for key, value in scores.items():
         lines.append(f"| {key} | {value:.4g} | {_MEANINGS.get(key, '')} |")
     if "psnr" not in scores:
-        lines.append("\nThere were no clean photographs to compare with, so no PSNR or SSIM.")
+        lines.append("\nThere were no clean photos to compare with, so no PSNR or SSIM.")
     return "\n".join(lines) + "\n"
 
 

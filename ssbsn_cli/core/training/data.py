@@ -109,9 +109,9 @@ def open_data(
 
 
 def _drawn(folders: Sequence[DataPath]) -> list[DataPath]:
-    """Return those that are ever drawn; refuse weights that make no sense."""
-    Shares([data.weight for data in folders])
-    return [data for data in folders if data.weight]
+    """Return those that are ever drawn; refuse shares that make no sense."""
+    Shares([data.share for data in folders])
+    return [data for data in folders if data.share]
 
 
 class _Photos:
@@ -135,7 +135,7 @@ class _Photos:
             Batching(training.validation_crops, _VALIDATION_SEED),
         )
         self._folders = _drawn(request.needed("data")) if self._config.uses_noisy else []
-        self._shares = [data.weight for data in self._folders]
+        self._shares = [data.share for data in self._folders]
         self.noisy = [self._open(data, "noisy") for data in self._folders]
 
     def batches(self, kind: ObjectiveKind) -> tuple[Batches, list[Batch]]:
@@ -217,7 +217,7 @@ class _Photos:
     def _synthetic(self) -> list[DrawPairs]:
         """The functions that draw pairs for training and for validation."""
         folders = _drawn(self._request.needed("pairs"))
-        shares = [data.weight for data in folders]
+        shares = [data.share for data in folders]
         recipe = make_recipe(self._config.pairs, self.noisy, self._shares, self._say)
         caches = [self._open(data, "clean") for data in folders]
         # A recipe takes crops of twice the size, so that it can halve them.
@@ -264,7 +264,7 @@ class _Photos:
                 others = count_of(len(found.passed_over), "other file")
                 self._say(f"{data.path}: {others} passed over.")
         cache = self._decode(photos, kind, data, f"{what} photo")
-        self.keys.append((cache.content, data.weight))
+        self.keys.append((cache.content, data.share))
         self._count(cache)
         return cache
 
@@ -288,7 +288,7 @@ class _Photos:
         if skipped > 3:
             self._warn(f"{skipped} photos are skipped.")
         read = len(photos) - skipped
-        counts = {"photos": read, "skipped": skipped, "weight": data.weight}
+        counts = {"photos": read, "skipped": skipped, "share": data.share}
         self.records.append({"path": str(data.path), "kind": kind, **counts})
         self._say(f"{data.path}: {count_of(read, what)} ({kind}), {skipped} skipped.")
         return cache

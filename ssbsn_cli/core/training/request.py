@@ -27,17 +27,17 @@ ADAPT = "adapt"
 class DataPath:
     """The photos in a folder or a file, or `photos` instead.
 
-    `weight` is how often they are drawn, relative to the others.
+    `share` is how often they are drawn, relative to the others.
     """
 
     path: Path
-    weight: float = 1.0
+    share: float = 1.0
     photos: tuple[Path, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return absolute paths and the weight, as values for JSON."""
+        """Return absolute paths and the share, as values for JSON."""
         photos = [str(photo.absolute()) for photo in self.photos]
-        return {"path": str(self.path.absolute()), "weight": self.weight, "photos": photos}
+        return {"path": str(self.path.absolute()), "share": self.share, "photos": photos}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ class TrainingRequest:
 class TrainingOptions:
     """The options on the command line, from which a `TrainingRequest` is made.
 
-    `data` (noisy photos) and `pairs` are paths, each optionally followed by ``=WEIGHT``. If the
+    `data` (noisy photos) and `pairs` are paths, each optionally followed by ``=SHARE``. If the
     configuration lacks the objective "pairs", giving `pairs` makes it the only objective. Naming a
     teacher in `options` does the same for "distill". By default, `config` is that of the run to
     resume, or else "small" on a CPU and "ssbsn-sidd" elsewhere, and `run` is ``runs/`` followed by
@@ -226,10 +226,10 @@ def _refuse_nonsense(asked: TrainingOptions, request: TrainingRequest) -> None:
 
 def _parse_data(text: str) -> DataPath:
     whole = Path(os.path.expanduser(text))
-    path, sign, weight = text.rpartition("=")
+    path, sign, share = text.rpartition("=")
     if sign and not whole.exists():
         with suppress(ValueError):
-            return DataPath(Path(os.path.expanduser(path)), float(weight))
+            return DataPath(Path(os.path.expanduser(path)), float(share))
     return DataPath(whole)
 
 
@@ -257,7 +257,7 @@ def _recall(files: RunFiles, needed: bool) -> dict[str, Any]:
 
 def _data_told(told: dict[str, Any]) -> DataPath:
     photos = tuple(_path_told(photo) for photo in told["photos"])
-    return DataPath(_path_told(told["path"]), float(told["weight"]), photos)
+    return DataPath(_path_told(told["path"]), float(told["share"]), photos)
 
 
 def _path_told(told: str) -> Path:

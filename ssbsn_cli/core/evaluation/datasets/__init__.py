@@ -1,1 +1,1 @@
-"""The data sets of evaluations: benchmarks, and one's own photographs."""
+"""The data sets of evaluations: benchmarks, and one's own photos."""

@@ -1,4 +1,4 @@
-"""Clean photographs with noise of a known kind and strength, the field's usual test."""
+"""Clean photos with noise of a known kind and strength, the field's usual test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PHOTOS = {
     "rocket.jpg": (100, 190),
 }
 _SIZE = 256
-# By the names of their samples. The noise of grey photographs keeps traces of a mosaic.
+# By the names of their samples. The noise of grey photos keeps traces of a mosaic.
 _NOISES = {
     "weak": "camera:6",
     "medium": "camera:14",
@@ -42,16 +42,16 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class AddedNoise:
-    """Noise that is added to clean photographs.
+    """Noise that is added to clean photos.
 
     Parameters
     ----------
     text : str
         As for `NamedNoise`.
     seed : int
-        Only the seed and the name of a photograph decide its random numbers.
+        Only the seed and the name of a photo decide its random numbers.
     clipped : bool
-        Whether noisy photographs are clipped and rounded like files of the clean ones' type.
+        Whether noisy photos are clipped and rounded like files of the clean ones' type.
         Otherwise, they are floats that may leave [0, 1], as in most papers.
     """
 
@@ -61,12 +61,12 @@ class AddedNoise:
 
 
 def open_synthetic(data: Sequence[Path], added: AddedNoise) -> Dataset:
-    """Open clean photographs, or folders of them, and add noise to them.
+    """Open clean photos, or folders of them, and add noise to them.
 
     Raises
     ------
     OptionError
-        There are no photographs, or the noise makes no sense.
+        There are no photos, or the noise makes no sense.
     """
     # Notice a typing error before a large folder is searched.
     NamedNoise(added.text)
@@ -97,7 +97,7 @@ def _read(photos: Dataset, added: AddedNoise) -> Iterator[Sample]:
 
 
 def open_demo(data: Sequence[Path] = ()) -> Dataset:
-    """Open parts of four photographs, each with noise of several kinds, for trying things out.
+    """Open parts of four photos, each with noise of several kinds, for trying things out.
 
     Raises an OptionError if there is `data`, since it needs none.
     """

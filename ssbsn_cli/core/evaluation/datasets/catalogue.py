@@ -69,7 +69,7 @@ def open_dataset(
     limit : int, optional
         The most samples to take, from the first.
     added : AddedNoise, optional
-        For "synthetic": the noise of its photographs.
+        For "synthetic": the noise of its photos.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""The Darmstadt Noise Dataset (DND): crops of photographs with secret references, and submissions.
+"""The Darmstadt Noise Dataset (DND): crops of photos with secret references, and submissions.
 
 References
 ----------
-.. [1] T. Plötz and S. Roth, "Benchmarking Denoising Algorithms with Real Photographs", CVPR 2017.
+.. [1] T. Plötz and S. Roth, "Benchmarking Denoising Algorithms with Real Photos", CVPR 2017.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _CROP = "Idenoised_crop"
 
 
 def open_dnd(data: Sequence[Path]) -> Dataset:
-    """Open DND: 20 crops of each of 50 photographs, as floats like in the files.
+    """Open DND: 20 crops of each of 50 photos, as floats like in the files.
 
     Raises
     ------

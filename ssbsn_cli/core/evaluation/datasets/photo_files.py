@@ -51,7 +51,7 @@ class _Files(NamedTuple):
 
 
 def open_folder(data: Sequence[Path]) -> Dataset:
-    """Open noisy photographs, or folders of them, that have no clean counterparts.
+    """Open noisy photos, or folders of them, that have no clean counterparts.
 
     Raises
     ------
@@ -99,8 +99,8 @@ def open_pairs(
     ----------
     data : sequence of Path
         Either one folder as for `find_pairs`, where the folders ``clean``, ``gt`` and ``reference``
-        next to ``noisy`` all count. Or the noisy photographs followed by one or more sets of clean
-        ones, each as a folder or a pattern. Matching photographs then have the same path below
+        next to ``noisy`` all count. Or the noisy photos followed by one or more sets of clean
+        ones, each as a folder or a pattern. Matching photos then have the same path below
         their folders, without extension, or the same text in place of each ``*`` of the patterns,
         which stands for anything within one name. Case does not matter.
     name, title : str

@@ -17,7 +17,7 @@ from ssbsn_cli.core.types import white_of
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A noisy photograph or a part of one.
+    """A noisy photo or a part of one.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Sample:
     noisy : numpy.ndarray
         (H, W, 3) RGB, C-contiguous: uint8, uint16 with white at 65535, or float32 with white at 1.
     references : tuple of numpy.ndarray
-        Clean photographs of the same size and any of these types; empty if secret or missing.
+        Clean photos of the same size and any of these types; empty if secret or missing.
     place : tuple of int, optional
         In a benchmark that takes submissions, the numbers of the image and its block, from 1.
     group : str
@@ -47,7 +47,7 @@ class Sample:
         -------
         array
             (H, W, 3) with white at 255: a single reference, as uint8 if it has that type; the mean
-            of several, as float64; or the noisy photograph if there are none. The mean is not
+            of several, as float64; or the noisy photo if there are none. The mean is not
             rounded, which would add noise of 1/12 of a squared level to every score.
         """
         pictures = [_to_255(picture) for picture in self.references or (self.noisy,)]
@@ -111,7 +111,7 @@ class Result:
     Parameters
     ----------
     seconds : float, optional
-        How long it took; None for the noisy photograph.
+        How long it took; None for the noisy photo.
     peak : int, optional
         Additional bytes of memory that the method needed, if known.
     pixels : numpy.ndarray, optional
