@@ -381,6 +381,52 @@ def test_grey_stays_grey_deep_stays_deep_and_alpha_is_kept(folder):
     assert tifffile.imread("out/float.tif").dtype == np.float32
 
 
+def test_grey_photos_that_are_stored_as_colours_stay_grey(folder):
+    grey = np.repeat(noisy(40, 48)[..., :1], 3, axis=2)
+    for weights in ("photo", "ssbsn-photo"):
+        result = denoise_image(grey, weights, device="cpu", tile=32)
+        assert (result == result[..., :1]).all()
+        assert not np.array_equal(result, grey)
+
+
+def test_names_cannot_forge_messages(folder):
+    (folder / "photo.png").rename("x.png\nError: the disk is on fire.png")
+    said = ssbsn("denoise", *QUICK, ".", "-o", "out").stderr
+    assert not any(line.startswith("Error") for line in said.splitlines())
+    assert "x.png\\nError" in said
+
+
+def test_a_link_may_be_named_to_replace_its_photo(folder):
+    Path("link.png").symlink_to("photo.png")
+    ssbsn("denoise", *QUICK, "link.png", "-o", "link.png", "--overwrite")
+    assert Path("link.png").is_symlink()
+    assert not np.array_equal(pixels("photo.png"), noisy(24, 40))
+
+
+def test_places_that_cannot_take_a_result_are_told_before_any_work(folder):
+    Path("out/photo.png").mkdir(parents=True)
+    said = ssbsn("denoise", *QUICK, "photo.png", "-o", "out/", "--skip-existing", code=1).stderr
+    assert "is a folder" in said
+    long = "x" * 245 + ".png"
+    Path("photo.png").rename(long)
+    wrong = ssbsn("denoise", *QUICK, long, "-o", "new/", "--compare", "c/", code=1)
+    assert "name is too long" in wrong.stderr
+    assert not Path("new", long).exists()
+
+
+@pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="needs /dev/stdin")
+def test_a_device_that_leads_to_a_file_lends_no_name(folder):
+    with Path("photo.png").open("rb") as photo:
+        done = subprocess.run(
+            [sys.executable, "-m", "ssbsn_cli", "denoise", *QUICK, "/dev/stdin"],
+            stdin=photo,
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert "no name to call the result by" in done.stderr
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (3, 300), (257, 33)])
 def test_odd_sizes_come_back_at_their_own(folder, size):
     Image.fromarray(noisy(*size)).save("odd.png")

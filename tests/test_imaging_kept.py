@@ -487,3 +487,40 @@ def test_what_lies_beside_the_picture_of_an_avif_is_named(beside: bytes, word: s
     found = read_photo(encode_photo(Photo(PIXELS), "avif") + beside)
     assert found.metadata.lost == ((word,) if word else ())
     assert "avif" in found.format
+
+
+def test_exif_in_several_segments_is_joined() -> None:
+    exif = Image.Exif()
+    exif[270], exif[315] = "x" * 70_000, "Anna"
+    block = exif.tobytes().removeprefix(b"Exif\0\0")
+    parts = [block[:60_000], block[60_000:]]
+    segments = [b"\xff\xe1" + struct.pack(">H", len(p) + 8) + b"Exif\0\0" + p for p in parts]
+    data = encode_photo(Photo(PIXELS), "jpeg")
+    photo = read_photo(data[:2] + b"".join(segments) + data[2:])
+    assert photo.metadata.exif == block
+    assert "EXIF" in list_losses(photo, "jpeg")
+    assert not list_losses(photo, "png")
+
+
+def test_what_photoshop_says_of_copyright_is_named() -> None:
+    flag = b"8BIM\x04\x0a\0\0\0\0\0\x01\x01\0"
+    segment = b"Photoshop 3.0\0" + flag
+    data = encode_photo(Photo(PIXELS), "jpeg")
+    marked = data[:2] + b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment + data[2:]
+    assert any("copyright" in word for word in read_photo(marked).metadata.lost)
+
+
+def test_a_curve_that_a_tiff_states_without_a_profile_is_named() -> None:
+    curve = (301, 3, 256, [257 * level for level in range(256)], True)
+    photo = read_photo(tiff_bytes(PIXELS, photometric="rgb", extratags=[curve]))
+    assert photo.metadata.lost == ("the tone curve of the colours",)
+
+
+def test_a_grey_photo_comes_back_grey_from_webp() -> None:
+    grey = PIXELS[..., :1]
+    channels = read_photo(encode_photo(Photo(grey), "webp")).pixels
+    assert (channels == channels[..., :1]).all()
+    # Lossless ones, and colours, stay as they are.
+    tinted = np.dstack([grey, grey, grey + 1])
+    exact = pillow_bytes(Image.fromarray(tinted), "WEBP", lossless=True)
+    assert np.array_equal(read_photo(exact).pixels, tinted)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +129,32 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
         write()
     assert path.read_bytes() == b"theirs"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def acl(*entries: tuple[int, int, int]) -> bytes:
+    """Pack who may read a file: tag, permissions and user of each entry."""
+    unnamed = 0xFFFFFFFF
+    packed = (struct.pack("<HHI", tag, rights, user or unnamed) for tag, rights, user in entries)
+    return struct.pack("<I", 2) + b"".join(packed)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the attributes of Linux")
+def test_a_replaced_file_keeps_its_attributes_and_readers(tmp_path: Path) -> None:
+    # The owner, user 65534, the group, the mask, and others.
+    readers = acl((1, 6, 0), (2, 4, 65534), (4, 0, 0), (16, 4, 0), (32, 0, 0))
+    path = tmp_path / "old.png"
+    path.write_bytes(b"old")
+    try:
+        os.setxattr(path, "user.rating", b"5")
+        os.setxattr(path, "system.posix_acl_access", readers)
+    except OSError:
+        pytest.skip("the disk has no such attributes")
+    write_photo(PHOTO, path, overwrite=True)
+    assert os.getxattr(path, "user.rating") == b"5"
+    assert os.getxattr(path, "system.posix_acl_access") == readers
+    # A folder may give all new files readers; a replaced file does not get more of them.
+    inherited = acl((1, 6, 0), (2, 7, 65534), (4, 5, 0), (16, 7, 0), (32, 0, 0))
+    os.setxattr(tmp_path, "system.posix_acl_default", inherited)
+    os.removexattr(path, "system.posix_acl_access")
+    write_photo(PHOTO, path, overwrite=True)
+    assert "system.posix_acl_access" not in os.listxattr(path)

@@ -227,3 +227,31 @@ def test_tags_of_editors_and_printers_are_kept() -> None:
     data = encode_photo(Photo(noise(4, 4, 3), Metadata(exif=block)), "tiff")
     tags = first_page(data).tags
     assert (tags[11].value, tags[50341].value) == ("digiKam", b"PrintIM\x000300\0\0\0\0")
+
+
+@pytest.mark.parametrize("layout", [{"rowsperstrip": 3}, {"tile": (16, 16)}, {}])
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 9000])
+def test_stated_sizes_of_plain_strips_do_not_matter(
+    layout: dict[str, Any], planar: bool, count: int
+) -> None:
+    pixels = noise(37, 41, 3)
+    stored = np.moveaxis(pixels, -1, 0) if planar else pixels
+    options = layout | ({"planarconfig": "separate"} if planar else {})
+    data = bytearray(tiff_bytes(stored, photometric="rgb", metadata=None, **options))
+    page = first_page(bytes(data))
+    tag = page.tags[325 if "tile" in layout else 279]
+    kind = {3: "H", 4: "I"}[int(tag.dtype)]
+    struct.pack_into(f"<{tag.count}{kind}", data, tag.valueoffset, *[count] * tag.count)
+    assert np.array_equal(read_photo(bytes(data)).pixels, pixels)
+    with pytest.raises(ImageError, match="cut short"):
+        read_photo(bytes(data[: page.dataoffsets[-1]]))
+
+
+def test_empty_tiles_that_are_left_out_are_told() -> None:
+    data = bytearray(tiff_bytes(noise(64, 64, 3), photometric="rgb", tile=(32, 32)))
+    for number in (324, 325):
+        tag = first_page(bytes(data)).tags[number]
+        struct.pack_into("<I", data, tag.valueoffset, 0)
+    with pytest.raises(ImageError, match="leaves out empty tiles"):
+        read_photo(bytes(data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -9,6 +10,8 @@ import sys
 import time
 
 import pytest
+
+from ssbsn_cli.core.runtime import process
 
 BEGIN = "import os, signal, sys, threading, time\nfrom ssbsn_cli.core.runtime.process import *\n"
 STUCK = """
@@ -123,3 +126,22 @@ def test_a_pipe_that_is_full_for_a_while_gets_everything():
         with os.fdopen(reading, "rb") as stream:
             assert len(stream.read()) == 10**6
     assert process.returncode == 0
+
+
+def test_all_is_written_even_if_the_system_takes_a_part_at_a_time(monkeypatch):
+    class Reluctant(io.RawIOBase):
+        taken = b""
+
+        def write(self, data):
+            self.taken += bytes(data[:3])
+            return len(data[:3])
+
+    class Unbuffered:
+        buffer = Reluctant()
+
+        def fileno(self):
+            raise OSError
+
+    monkeypatch.setattr(sys, "stdout", Unbuffered())
+    process.write_out(b"a whole photo")
+    assert Unbuffered.buffer.taken == b"a whole photo"

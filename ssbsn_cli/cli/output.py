@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from ssbsn_cli.core.errors import OptionError, SsbsnError
-from ssbsn_cli.core.runtime.process import give_up, stdout
+from ssbsn_cli.core.runtime.process import give_up, write_out
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -81,8 +81,7 @@ class Output:
     def record(self, values: Mapping[str, Any]) -> None:
         """Print one result as a line of JSON, if requested."""
         if self.json_lines:
-            stdout().write(json.dumps(values).encode() + b"\n")
-            stdout().flush()
+            write_out(json.dumps(values).encode() + b"\n")
 
     def show(self, result: RenderableType) -> None:
         """Print a result for a person on stdout."""
@@ -106,7 +105,8 @@ class Output:
         if self.debug:
             import traceback
 
-            self._talk("".join(traceback.format_exception(error)))
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                self._talk(line)
         self._talk(f"Error: {error}", "bold red")
         if error.hint:
             self._talk(error.hint)
@@ -115,7 +115,8 @@ class Output:
     def _talk(self, text: str, style: str | None = None) -> None:
         # Work continues even if messages cannot be printed.
         try:
-            self._err.print(text, style=style, markup=False)
+            # Names may contain line feeds, and must not look like messages.
+            self._err.print(text.replace("\n", "\\n"), style=style, markup=False)
         except OSError:
             give_up(sys.stderr)
 

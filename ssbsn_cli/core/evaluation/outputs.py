@@ -57,7 +57,7 @@ class Findings:
         }
 
     def summary(self) -> dict[str, Any]:
-        """Return everything as plain values; ``docs/eval.md`` describes them."""
+        """Return everything as plain values; ``docs/reference.md`` describes them."""
         images = list(self._images.values())
         groups = list(dict.fromkeys(image["group"] for image in images))
         if not 1 < len(groups) <= _MOST_GROUPS:

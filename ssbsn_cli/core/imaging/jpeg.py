@@ -22,7 +22,14 @@ from ssbsn_cli.core.imaging.jpeg_segments import (
     only_metadata,
     write_segments,
 )
-from ssbsn_cli.core.imaging.photo import AFTER_THE_END, LITTLE, OTHER_PICTURES, Photo, Pixels
+from ssbsn_cli.core.imaging.photo import (
+    AFTER_THE_END,
+    LITTLE,
+    OTHER_PICTURES,
+    Photo,
+    Pixels,
+    pixel_rows,
+)
 from ssbsn_cli.core.imaging.pillow import save_array, to_array
 from ssbsn_cli.core.imaging.xmp import LOST_VIDEO
 
@@ -61,18 +68,16 @@ def _decode(stream: BinaryIO) -> Photo:
                 f"is a JPEG of more than {_MAX_SCANS} scans, which no photo has", "Export it anew."
             )
     _check_frame(found)
-    if not found.scans or (marker == NO_END and not found.is_whole()):
+    if not found.is_whole():
         raise cut_short()
     if marker == EOI:
-        plain.append(data[kept:end])
+        plain.append(data[kept:start])
         found.lost += _name_rest(data[end:])
-        del data
-        pixels = _pixels(plain)
     else:
         # If copying was interrupted, the rest may be zeros or ones.
         plain.append(data[kept:end].rstrip(b"\0\xff"))
-        pixels = _pixels_without_end(plain)
-    return Photo(pixels, found.metadata(), "jpeg")
+    del data
+    return Photo(_pixels(plain), found.metadata(), "jpeg")
 
 
 def _name_rest(rest: bytes) -> list[str]:
@@ -85,23 +90,25 @@ def _name_rest(rest: bytes) -> list[str]:
 
 
 def _pixels(parts: list[bytes]) -> Pixels:
-    image = JpegImageFile(io.BytesIO(b"".join(parts)))
-    parts.clear()
-    image.load()
-    return to_array(image)
-
-
-def _pixels_without_end(parts: list[bytes]) -> Pixels:
-    """Decode an image without an end marker if all of its rows are there.
+    """Decode an image, given without its end marker; refuse it if rows are missing.
 
     Bytes after the last row do not matter. But if rows are missing, the bytes become rows, so
     different bytes give different pixels.
     """
     end = bytes((0xFF, EOI))
-    pixels = _pixels([*parts, end])
-    if not np.array_equal(pixels, _pixels([*parts, _FILL, end])):
-        raise cut_short()
+    pixels = to_array(_open([*parts, end]))
+    filled = _open([*parts, _FILL, end])
+    for rows in pixel_rows(pixels):
+        part = np.asarray(filled.crop((0, rows.start, filled.width, rows.stop)))
+        if not np.array_equal(part.reshape(pixels[rows].shape), pixels[rows]):
+            raise cut_short()
     return pixels
+
+
+def _open(parts: list[bytes]) -> JpegImageFile:
+    image = JpegImageFile(io.BytesIO(b"".join(parts)))
+    image.load()
+    return image
 
 
 def _measure(stream: BinaryIO) -> tuple[int, int]:

@@ -112,8 +112,10 @@ class Contents:
                 self.resolution = across * _UNITS[unit], down * _UNITS[unit]
             elif across != down and unit not in _UNITS:
                 self.lost.append(NOT_SQUARE)
-        elif marker == _APP1 and body.startswith(_EXIF) and not self.exif:
-            self.exif = body[len(_EXIF) :]
+        elif marker == _APP1 and body.startswith(_EXIF):
+            # What is too long for one segment goes on in the next.
+            if not self.exif or not body.startswith((b"II*\0", b"MM\0*"), len(_EXIF)):
+                self.exif += body[len(_EXIF) :]
         elif marker == _APP1 and body.startswith(_XMP) and not self.xmp:
             self.xmp = body[len(_XMP) :]
         elif marker == _APP1 and body.startswith(_XMP_EXTENSION):

@@ -8,7 +8,7 @@ import numpy as np
 
 MARK = b"Photoshop 3.0\0"
 RESOURCE = b"8BIM"
-_IPTC = 0x0404
+_IPTC, _COPYRIGHTED, _COPYRIGHT_URL = 0x0404, 0x040A, 0x040B
 _PATHS = range(2000, 2998)
 _IPTC_MARK = b"\x1c"
 _MOST = 1000
@@ -27,8 +27,12 @@ def read_resources(resources: bytes) -> tuple[bytes, tuple[str, ...]]:
         length = int.from_bytes(resources[at : at + 4], "big")
         found.setdefault(number, resources[at + 4 : at + 4 + length])
         at += 4 + (length + 1) // 2 * 2
-    lost = ("the paths of Photoshop",) if any(number in _PATHS for number in found) else ()
-    return found.get(_IPTC, b""), lost
+    lost = []
+    if any(number in _PATHS for number in found):
+        lost.append("the paths of Photoshop")
+    if found.get(_COPYRIGHTED, b"").strip(b"\0") or found.get(_COPYRIGHT_URL):
+        lost.append("the copyright flag and address of Photoshop")
+    return found.get(_IPTC, b""), tuple(lost)
 
 
 def order_iptc(iptc: bytes) -> bytes:

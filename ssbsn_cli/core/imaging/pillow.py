@@ -64,7 +64,18 @@ def _decode_webp(stream: BinaryIO) -> Photo:
     info = image.info
     exif = info.get("exif", b"").removeprefix(b"Exif\0\0")
     metadata = Metadata(exif, info.get("xmp", b""), info.get("icc_profile", b""))
-    return Photo(to_array(image), metadata, "webp")
+    photo = Photo(to_array(image), metadata, "webp")
+    if b"VP8L" not in data:
+        _equalise(photo.color)
+    return photo
+
+
+def _equalise(color: Pixels) -> None:
+    """Make the channels of a grey photo equal, which a lossy WebP rounds apart."""
+    groups = [color[rows] for rows in pixel_rows(color)]
+    if all((np.ptp(part, axis=2) <= 1).all() for part in groups):
+        for part in groups:
+            part[...] = part[..., 1:2]
 
 
 def _encode_webp(photo: Photo, stream: BinaryIO, quality: int) -> None:

@@ -41,6 +41,8 @@ from ssbsn_cli.core.types import white_of
 
 _WANTED = DESCRIPTIVE | {ORIENTATION, ICC, XMP, IPTC, RESOURCES}
 _LAYERS = 37724
+# TransferFunction.
+_CURVE = 301
 _NAMED = _WANTED | {_LAYERS}
 # Tags from this number on are not defined by the standard.
 _FIRST_PRIVATE = 32768
@@ -146,6 +148,8 @@ def read_metadata(stream: BinaryIO, page: TiffPage, front: TiffPage) -> Metadata
         for position in dict.fromkeys((front.offset, page.offset)):
             found |= read_directory(stream, layout, position, _WANTED)
         xmp, icc, iptc, resources = (take(found, tag) for tag in (XMP, ICC, IPTC, RESOURCES))
+        if _CURVE in page.tags and not icc:
+            lost.append("the tone curve of the colours")
         if drop_fixed_note(found):
             lost.append(LOST_NOTES)
         captions, paths = read_resources(resources)

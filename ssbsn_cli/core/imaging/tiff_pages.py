@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage
+from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG, TiffFile, TiffPage
 
 from ssbsn_cli.core.imaging.codec import Refusal, cut_short, damaged
 from ssbsn_cli.core.imaging.exif import (
@@ -168,6 +168,9 @@ def _check_kind(page: TiffPage) -> None:
         name = getattr(photometric, "name", str(photometric))
         raise Refusal(f"is a TIFF of kind {name}, which cannot be read here", _EXPORT)
     _check_depth(page)
+    in_planes = page.planarconfig == PLANARCONFIG.SEPARATE and page.samplesperpixel > 1
+    if in_planes and page.compression == COMPRESSION.JPEG:
+        raise Refusal("holds a JPEG for each channel, which cannot be read here", _EXPORT)
     if page.imagedepth > 1:
         raise Refusal("is a volume, not a photo", "Export one layer of it first.")
     extra = page.samplesperpixel - colors
@@ -190,8 +193,26 @@ def _check_depth(page: TiffPage) -> None:
 
 def _check_complete(page: TiffPage, size: int) -> None:
     """Refuse missing strips and tiles, which tifffile would leave black."""
+    if (0, 0) in zip(page.dataoffsets, page.databytecounts, strict=False):
+        raise Refusal(
+            "leaves out empty tiles", "Fill them: gdal_translate -co SPARSE_OK=FALSE IN OUT."
+        )
+    if page.compression == COMPRESSION.NONE and page.photometric != PHOTOMETRIC.YCBCR:
+        # Some writers state other sizes than those of the strips that they write.
+        page.databytecounts = _plain_sizes(page)
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     if len(segments) < math.prod(page.chunked) or any(0 in segment for segment in segments):
         raise damaged("TIFF")
     if any(offset + count > size for offset, count in segments):
         raise cut_short()
+
+
+def _plain_sizes(page: TiffPage) -> tuple[int, ...]:
+    """Return the bytes of each strip or tile that is not compressed."""
+    rows, width, *samples = page.chunks
+    row = math.ceil(width * math.prod(samples) * page.bitspersample / 8)
+    if page.is_tiled:
+        return (rows * row,) * len(page.dataoffsets)
+    heights = [min(rows, page.imagelength - top) for top in range(0, page.imagelength, rows)]
+    planes = page.samplesperpixel if page.planarconfig == PLANARCONFIG.SEPARATE else 1
+    return tuple(height * row for height in heights) * planes

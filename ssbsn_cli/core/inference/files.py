@@ -28,7 +28,7 @@ from ssbsn_cli.core.inference.finding import STREAM
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.opening import Opened, Opening, Outcome, open_groups, write_comparison
 from ssbsn_cli.core.inference.settings import FileOptions
-from ssbsn_cli.core.runtime.process import stdout
+from ssbsn_cli.core.runtime.process import write_out
 from ssbsn_cli.core.runtime.temporary import give_up_claim
 from ssbsn_cli.core.runtime.threads import background_thread
 from ssbsn_cli.core.types import Progress
@@ -202,8 +202,7 @@ def _write(opened: Opened, job: Job, options: FileOptions, facts: dict[str, Any]
         data = encode_photo(
             photo, format, quality=options.quality, strip_metadata=options.strip_metadata
         )
-        stdout().write(data)
-        stdout().flush()
+        write_out(data)
     else:
         write_photo(
             photo,

@@ -106,7 +106,9 @@ class Finder:
         if stat.S_ISDIR(mode):
             yield from self._find_in(path)
             return
+        # Names like /dev/stdin may lead to a regular file, but are not its name.
         is_special = bool(mode) and not stat.S_ISREG(mode)
+        is_special |= os.path.abspath(path).startswith(("/dev/", "/proc/"))
         beside = partial(names_in, os.path.dirname(path))
         yield Found(path, "", is_link, is_special, is_listed, beside)
 

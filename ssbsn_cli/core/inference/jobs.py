@@ -60,7 +60,7 @@ class Job:
     @property
     def is_done(self) -> bool:
         """Whether all files that the job writes exist, and the result is not the photo itself."""
-        exist = bool(self.written) and all(map(os.path.exists, self.written))
+        exist = bool(self.written) and all(map(os.path.isfile, self.written))
         return exist and not self.is_in_place
 
     @property
@@ -237,7 +237,8 @@ class Plan:
                     "Name different outputs, or use two commands. --recursive keeps subfolders.",
                 )
             self._written[file] = photo
-            if file in self._read and not (file == photo and path == target):
+            # In place, a link's target may be named instead of the link.
+            if file in self._read and not (file in read and path == target):
                 raise _read_and_written(path)
         return True
 

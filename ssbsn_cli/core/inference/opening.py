@@ -168,7 +168,7 @@ def _claim(job: Job) -> bool:
 
 def _open(job: Job, options: FileOptions) -> Opened | TiffImage | dict[str, Any]:
     _refuse_links(job)
-    if options.skip_existing and job.target and job.target.exists() and not job.is_in_place:
+    if options.skip_existing and job.target and job.target.is_file() and not job.is_in_place:
         return _compare_existing(job, options) if job.comparison else job.skipped
     refuse_existing(job, options)
     format = options.format or _format_of_target(job.target)
@@ -214,6 +214,8 @@ def refuse_existing(job: Job, options: FileOptions) -> None:
     for path in job.written:
         if not path.exists() or (options.skip_existing and path == job.comparison):
             continue
+        if path.is_dir():
+            raise ImageError(f"{path} is a folder.", "Name another output with -o.")
         if job.source and job.source.exists() and path.samefile(job.source):
             raise ImageError(
                 f"{path}: the result would replace the photo itself.",

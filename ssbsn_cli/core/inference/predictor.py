@@ -92,8 +92,11 @@ class Predictor:
             y = self._views(x, seed, pixels)
             if not torch.isfinite(y).all():
                 y = self._more_precisely(x, seed, pixels)
+            # Grey stays grey, also if it is stored as three equal channels.
+            equal = (x == x[:, :1]).flatten(1).all(dim=1)
+            y = torch.where(equal[:, None, None, None], y.mean(dim=1, keepdim=True), y)
             if grey:
-                y = y.mean(dim=1, keepdim=True)
+                y = y[:, :1]
             y = y[..., :height, :width]
             return y.permute(0, 2, 3, 1).cpu().contiguous().numpy()
 

@@ -35,10 +35,19 @@ def stdout() -> BinaryIO:
     return sys.stdout.buffer
 
 
-def _block(stream: TextIO) -> None:
-    """Let a pipe that is empty or full be waited for, whatever a parent has asked for.
+def write_out(data: bytes) -> None:
+    """Write all bytes to standard output; raises as `stdout` does."""
+    stream, rest = stdout(), memoryview(data)
+    # With PYTHONUNBUFFERED, the system may take only a part at a time.
+    while rest:
+        rest = rest[stream.write(rest) :]
+    stream.flush()
 
-    Otherwise, reading would end whenever it is empty, and writing would cut off what is too much.
+
+def _block(stream: TextIO) -> None:
+    """Make reads and writes wait for a pipe, even if a parent process made it non-blocking.
+
+    Otherwise, reading would end whenever it is empty, and writing would fail whenever it is full.
     """
     if sys.platform != "win32":
         with contextlib.suppress(OSError):

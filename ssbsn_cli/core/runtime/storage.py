@@ -28,6 +28,7 @@ _REASONS = {
     errno.ENAMETOOLONG: ("its name is too long", "Choose a shorter name."),
 }
 _LOCK = ".lock"
+_ACL = "system.posix_acl_access"
 
 
 @contextmanager
@@ -140,7 +141,7 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
         def finish(temporary: Path) -> None:
             _check_target(path, target, overwrite)
             if old:
-                _take_over(temporary, old)
+                _take_over(temporary, target, old)
 
         with _appearing(target, finish, 0o600 if old else 0o666) as temporary:
             yield temporary
@@ -171,6 +172,9 @@ def make_folder_of(path: Path) -> None:
             raise NotADirectoryError(errno.ENOTDIR, "") from error
         if not os.access(path.parent, os.W_OK):
             raise PermissionError(errno.EACCES, "")
+        # This fails if the name is too long.
+        with contextlib.suppress(FileNotFoundError):
+            path.lstat()
 
 
 def check_folder_of(path: Path) -> None:
@@ -213,18 +217,41 @@ def _check_target(path: Path, target: Path, overwrite: bool) -> os.stat_result |
     return status
 
 
-def _take_over(new: Path, old: os.stat_result) -> None:
-    """Give a file the owner, group and permissions of the file that it replaces."""
+def _take_over(new: Path, replaced: Path, old: os.stat_result) -> None:
+    """Give a file the owner, group, permissions and attributes of the file that it replaces."""
     mode = stat.S_IMODE(old.st_mode)
+    # The file may keep another group, or not get the old list of who may read it. Then the group
+    # gets no more rights than everybody.
+    cautious = mode & ~0o070 | (mode & 0o007) << 3
     if sys.platform != "win32":
         try:
             os.chown(new, -1, old.st_gid)
         except OSError:
-            # The file keeps another group, which therefore gets no more rights than everybody.
-            mode = mode & ~0o070 | (mode & 0o007) << 3
+            mode = cautious
         with contextlib.suppress(OSError):
             os.chown(new, old.st_uid, -1)
+    kept, inherited = (_attributes(each) for each in (replaced, new))
+    for name in inherited.keys() - kept.keys():
+        with contextlib.suppress(OSError):
+            os.removexattr(new, name)
     new.chmod(mode)
+    for name, value in kept.items():
+        try:
+            os.setxattr(new, name, value)
+        except OSError:
+            if name == _ACL:
+                new.chmod(cautious)
+
+
+def _attributes(path: Path) -> dict[str, bytes]:
+    """Return a file's extended attributes of users, and its list of who may read it."""
+    if sys.platform != "linux":
+        return {}
+    try:
+        names = [name for name in os.listxattr(path) if name == _ACL or name.startswith("user.")]
+        return {name: os.getxattr(path, name) for name in names}
+    except OSError:
+        return {}
 
 
 @contextmanager
@@ -252,9 +279,9 @@ def refuse_output(path: Path, overwrite: bool) -> None:
         raise OptionError(f"The folder of {path} does not exist.", "Make it first.")
 
 
-def refuse_links(path: Path, unnamed: int) -> None:
-    """Raise ImageError if one of the last parts, `unnamed` by the user, of a path is a link."""
-    for part in (path, *path.parents)[:unnamed]:
+def refuse_links(path: Path, count: int) -> None:
+    """Raise ImageError if one of the last `count` parts of a path, which nobody named, is a link."""
+    for part in (path, *path.parents)[:count]:
         if part.is_symlink():
             raise ImageError(
                 f"{path} cannot be written: {part} is a link, and might lead anywhere.",

@@ -43,7 +43,7 @@ class RunFiles:
 
     @property
     def trained(self) -> bool:
-        """Whether there are weights that are more than what a kill before the first state left."""
+        """Whether there are weights from at least one saved step."""
         first = self.checkpoint(0)
         killed = first.exists() or self.round(1).checkpoint(0).exists()
         others = set(self.checkpoints.glob("step-*.safetensors")) - {first}

@@ -1,4 +1,4 @@
-"""Training in rounds: in a later one, the result of those before denoises the photos."""
+"""Training in rounds: the result of each round denoises the photos for the next one."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def train_rounds(
 ) -> _Trained:
     """Call `train` with each of `rounds`, and return the result of the last one that succeeded.
 
-    A later round may find no noise or diverge. Then the result of those before is that of the
-    training, and a warning tells so.
+    A later round may find no noise or diverge. Then the training keeps the result of the earlier
+    rounds, and warns.
 
     Raises
     ------
