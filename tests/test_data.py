@@ -468,7 +468,7 @@ def test_every_offset_is_reached(tmp_path, sizes, crop):
 def test_crops_are_drawn_evenly(numbered):
     crop, draws = 4, 12000
     sampler = CropSampler(numbered, [3, 1], crop, Batching(draws, seed=5))
-    assert sampler.too_small == 1
+    assert sampler.not_used == 1
     drawn = offsets(sampler.batch(0))
     in_b = [place for place in drawn if place[0] >= 10]
     assert len(in_b) == pytest.approx(draws / 4, rel=0.1)
@@ -544,7 +544,7 @@ def test_photos_all_smaller_than_the_crop_are_refused(tmp_path, photos):
     with pytest.raises(OptionError, match=r"120x120.*2\.png.*50x42") as refusal:
         CropSampler([cache], [1], 120, Batching(4, 0))
     assert refusal.value.hint
-    assert CropSampler([cache], [1], 42, Batching(4, 0)).too_small == 2
+    assert CropSampler([cache], [1], 42, Batching(4, 0)).not_used == 2
 
 
 @pytest.mark.parametrize("weights", [[], [0, 0], [1, -1], [1, float("nan")]])

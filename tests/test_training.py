@@ -539,7 +539,7 @@ def refusals():
         tiny.train(changes=["model.parameters.channels=1000000"])
 
     def deep_model(tiny):
-        tiny.train(changes=[f"model.parameters.blocks={['plain'] * 1001}"])
+        tiny.train(changes=[f"model.parameters.blocks={['plain'] * 1025}"])
 
     def linked_lessons(tiny):
         tiny.train("teacher")
@@ -628,7 +628,7 @@ def refusals():
         (unknown_parameter, OptionError, "depth"),
         (huge_model, OptionError, "model"),
         (wide_model, OptionError, "channels is too large"),
-        (deep_model, OptionError, "too many"),
+        (deep_model, OptionError, "too large"),
         (linked_lessons, OptionError, "is a link"),
         (empty, OptionError, "no photos in"),
         (too_small, OptionError, "200x200"),

@@ -216,13 +216,13 @@ def _parse_shard(text: str) -> tuple[int, int]:
 def _refuse_place(run: Path, go_on: bool) -> None:
     """Refuse to keep adapted weights in another run, or among other files."""
     from ssbsn_cli.core.runtime.storage import check_folder_of
-    from ssbsn_cli.core.training.log import RunFiles
+    from ssbsn_cli.core.training.run_files import RunFiles
 
     files = RunFiles(run)
     if not go_on:
         files.refuse_run("go on with what is there by --skip-existing")
     check_folder_of(run)
-    if run.exists() and (not run.is_dir() or (any(run.iterdir()) and not files.started)):
+    if run.exists() and (not run.is_dir() or (any(run.iterdir()) and not files.exists)):
         raise OptionError(
             f"{run} holds something other than adapted weights.",
             "Name a new or an empty folder with --keep-adapted.",

@@ -16,9 +16,10 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.types import CompileKind, count_of
 
 if TYPE_CHECKING:
-    from ssbsn_cli.core.training.log import RunFiles, StepDone
+    from ssbsn_cli.core.training.log import StepDone
     from ssbsn_cli.core.training.request import TrainingRequest
     from ssbsn_cli.core.training.run import Prepared
+    from ssbsn_cli.core.training.run_files import RunFiles
 
 _length = partial(typer.Option, rich_help_panel="How long to train")
 _changes = partial(typer.Option, rich_help_panel="Changes to the configuration")
@@ -159,14 +160,14 @@ def _report(out: Output, run: Path) -> None:
 
 
 def _train(out: Output, request: TrainingRequest) -> None:
-    from ssbsn_cli.core.training.log import RunFiles
     from ssbsn_cli.core.training.request import usual_cache
     from ssbsn_cli.core.training.rounds import train_rounds
+    from ssbsn_cli.core.training.run_files import RunFiles
 
     try:
         prepared = train_rounds(request, partial(_train_round, out), out.say, out.warn)
     except KeyboardInterrupt:
-        if RunFiles(request.run).begun:
+        if RunFiles(request.run).resumable:
             again = ["ssbsn", "train", "--out", str(request.run), "--resume"]
             if request.cache != usual_cache():
                 again += ["--cache", str(request.cache)]

@@ -118,7 +118,7 @@ class CropSampler(Sampler):
 
     Attributes
     ----------
-    too_small : int
+    not_used : int
         The number of photos smaller than the crop, which are never drawn.
 
     Raises
@@ -134,14 +134,12 @@ class CropSampler(Sampler):
         crop: int,
         batching: Batching,
     ) -> None:
-        Shares(shares)
-        drawn = [(cache, share) for cache, share in zip(caches, shares, strict=True) if share]
         sources = [
             CropSource(((w.photo, (cache.view(w),)) for w in cache.windows), crop)
-            for cache, _ in drawn
+            for cache in caches
         ]
-        super().__init__(sources, Shares([share for _, share in drawn]), crop, batching)
-        self.too_small = sum(len(source.too_small) for source in sources)
+        super().__init__(sources, Shares(shares), crop, batching)
+        self.not_used = sum(len(source.too_small) for source in sources)
 
     def batch(self, step: int) -> NDArray[np.float32]:
         """Draw the crops of one step, from 0, randomly flipped and turned.

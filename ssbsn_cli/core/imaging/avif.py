@@ -115,7 +115,7 @@ def add_metadata(data: bytes, metadata: Metadata) -> bytes:
         parts[b"iref"] = parts.get(b"iref", bytes(4)) + reference
     parts[b"iinf"] = bytes(4) + struct.pack(">H", count + len(added)) + parts[b"iinf"][6:]
     if metadata.icc:
-        parts[b"iprp"] = _add_property(parts[b"iprp"], primary, b"colr", b"prof" + metadata.icc)
+        parts[b"iprp"] = _add_colors(parts[b"iprp"], primary, b"prof" + metadata.icc)
     grown = sum(8 + len(content) for content in parts.values()) + 4 - (meta.end - meta.start)
     grown += 14 * len(added)
     parts[b"iloc"] = _move_places(
@@ -126,10 +126,10 @@ def add_metadata(data: bytes, metadata: Metadata) -> bytes:
     return data[: head.end] + rebuilt + data[meta.end :] + extra
 
 
-def _add_property(content: bytes, primary: bytes, kind: bytes, body: bytes) -> bytes:
-    """Give the primary image one more property."""
+def _add_colors(content: bytes, primary: bytes, body: bytes) -> bytes:
+    """Give the primary image a colour space."""
     store, links = (content[box.start : box.end] for box in read_boxes(content))
-    store += build_box(kind, body)
+    store += build_box(b"colr", body)
     place = sum(1 for _ in read_boxes(store))
     # Version 0: the item, the number of its properties, and a byte for each.
     at = 8

@@ -23,7 +23,7 @@ class Comparison:
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self._before, self._after = _Digest(shape), _Digest(shape)
+        self._before, self._after = _Column(shape), _Column(shape)
 
     def add_before(self, rows: Pixels) -> None:
         """Take the next rows of the photo."""
@@ -39,7 +39,7 @@ class Comparison:
         return np.hstack([before, np.full((len(before), _GAP, 3), 255, np.uint8), after])
 
 
-class _Digest:
+class _Column:
     """The contents of a column: a small copy of a photo, and its centre."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:

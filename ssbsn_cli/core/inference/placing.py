@@ -181,9 +181,9 @@ def _check_file(path: Path, format: str | None) -> None:
 
 
 def refuse_report(path: Path, overwrite: bool, inputs: Iterable[str | Path]) -> None:
-    """Raise OptionError if a file that is no photo cannot be written, or would replace a photo.
+    """Raise OptionError if a report cannot be written, or would replace a photo.
 
-    This is called before time is spent on the file's content. No input may be that file.
+    This is called before time is spent on the report. No input may be its file.
     """
     refuse_output(path, overwrite)
     if not os.access(path.absolute().parent, os.W_OK):

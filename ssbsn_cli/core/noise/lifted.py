@@ -44,8 +44,8 @@ class LiftedNoise:
     texture : array
         (2, m) activities, ascending, and the factor by which the noise is stronger at each.
     darkens : float
-        How much the noise darkens: at 1 as noise that arises in light does, at 0 as noise that is
-        added to sRGB values, which does not.
+        How much the noise darkens. 1: as much as noise that arises in light. 0: not at all, like
+        noise that is added to sRGB values.
 
     References
     ----------

@@ -102,7 +102,7 @@ def plot_curves(
     title: str,
     unit: str,
     curves: Sequence[Curve],
-    minutes: Sequence[Point] = (),
+    minutes: Sequence[Point] | None = None,
     log: bool = False,
     across: str = "step",
 ) -> Markup:
@@ -116,22 +116,23 @@ def plot_curves(
         Appears after values in tooltips; may be empty.
     curves : sequence of Curve
         Drawn in this order. Curves without points are left out.
-    minutes : sequence of (float, float)
-        Step and minutes since the start, steps rising: the second scale of the x axis.
+    minutes : sequence of (float, float), optional
+        Step and minutes since the start, steps rising: the second scale of the x axis. Without it,
+        values start at 0.
     log : bool
         Draw values logarithmically if they differ enough and are all positive.
     across : str
-        The label of the x axis. If it is not "step", there are no minutes, and values start at 0.
+        The label of the x axis.
     """
     curves = [curve for curve in curves if curve.points]
     if not curves:
         return Markup()
     last = max(max(curve.points[-1][0] for curve in curves), 1.0)
     steps = _Axis(0, last, CURVES.left, CURVES.right)
-    timed = across == "step"
+    timed = minutes is not None
     origin = [] if timed else [0.0]
     values = _value_axis([*origin, *(value for curve in curves for _, value in curve.points)], log)
-    times = np.array(sorted([(0.0, 0.0), *minutes])).T
+    times = np.array(sorted([(0.0, 0.0), *(minutes or ())])).T
 
     def place(point: Point) -> Point:
         return steps(min(max(point[0], 0), last)), values(point[1])

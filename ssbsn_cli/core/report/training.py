@@ -17,7 +17,8 @@ from ssbsn_cli.core.report.photos import draw_noise
 from ssbsn_cli.core.report.plots import Curve, Point, plot_curves, smooth
 from ssbsn_cli.core.runtime.parsing import parse_json, parse_toml
 from ssbsn_cli.core.runtime.storage import write_output
-from ssbsn_cli.core.training.log import RunFiles, read_metrics
+from ssbsn_cli.core.training.log import read_metrics
+from ssbsn_cli.core.training.run_files import RunFiles
 from ssbsn_cli.core.types import count_of, spread
 
 _PICTURES = 8
@@ -42,7 +43,7 @@ def write_report(run: Path) -> Path:
     files = RunFiles(run)
     if not files.config.is_file() and not files.metrics.is_file():
         first = files.round(1).folder
-        if files.started:
+        if files.exists:
             raise OptionError(f"{run} is still in its first round.", f"Name {first} instead.")
         wrong = "has neither config.toml nor metrics.jsonl" if run.is_dir() else "is not a folder"
         raise OptionError(

@@ -24,9 +24,9 @@ from ssbsn_cli.core.types import CompileKind, Notify
 
 _Result = TypeVar("_Result")
 
-# With more multiplications, compiling saves time. It takes up to a minute, and saves a seventh of
-# the time that this many take on two cores, or a third in training. If measured time decided, the
-# same command could give results that differ in the last bit.
+# Compiling takes up to a minute. It pays beyond this many multiplications: on two cores, it saves a
+# seventh of their time, and a third in training. If measured time decided, the same command could
+# give results that differ in the last bit.
 _WORTH = 1e14
 _PLACE = "TORCHINDUCTOR_CACHE_DIR"
 # Read before PyTorch's compiler is imported, which sets it to a folder that anybody could create.

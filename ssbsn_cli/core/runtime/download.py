@@ -115,7 +115,7 @@ def _receive(url: str) -> Generator[_Part]:
 def _fill(url: str, parts: _Parts, unwanted: threading.Event) -> None:
     """Put the parts of a file into a queue, or the error."""
     try:
-        # pooch depends on it; it takes long to import.
+        # It takes long to import.
         import requests
 
         with requests.Session() as session:

@@ -280,7 +280,7 @@ def refuse_output(path: Path, overwrite: bool) -> None:
 
 
 def refuse_links(path: Path, count: int) -> None:
-    """Raise ImageError if one of the last `count` parts of a path, which nobody named, is a link."""
+    """Raise ImageError if one of the last `count` parts of a path is a link: nobody named them."""
     for part in (path, *path.parents)[:count]:
         if part.is_symlink():
             raise ImageError(

@@ -1,1 +1,1 @@
-"""Training: runs, what they log, and what is shown of them."""
+"""Training: configurations, runs, the loop, and adapting."""

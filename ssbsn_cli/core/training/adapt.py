@@ -16,7 +16,7 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.temporary import temporary_folder
-from ssbsn_cli.core.training.log import RunFiles, StepDone
+from ssbsn_cli.core.training.log import StepDone
 from ssbsn_cli.core.training.loop import DivergedError
 from ssbsn_cli.core.training.parts import NoNoiseError
 from ssbsn_cli.core.training.request import (
@@ -29,6 +29,7 @@ from ssbsn_cli.core.training.request import (
 )
 from ssbsn_cli.core.training.rounds import train_rounds
 from ssbsn_cli.core.training.run import prepare_training
+from ssbsn_cli.core.training.run_files import RunFiles
 from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 from ssbsn_cli.core.weights.registry import default_name
@@ -65,7 +66,7 @@ def adapt_weights(
     with ExitStack() as stack:
         temporary = stack.enter_context(temporary_folder(Path(tempfile.gettempdir())))
         run = keep or temporary / "run"
-        going_on = RunFiles(run).begun
+        going_on = RunFiles(run).resumable
         asked = TrainingOptions(
             run=run,
             config=adapting_config(name),

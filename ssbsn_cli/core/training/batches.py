@@ -136,7 +136,7 @@ def make_recipe(
     odds: list[float] = []
     if pairs.lifted:
         for cache, share in zip(noisy, shares, strict=True):
-            found = lift(cache) if share else []
+            found = lift(cache)
             lifted += found
             # Noise is drawn like crops: first a data set by its share, then any of its photos.
             odds += [share / len(found) for _ in found]

@@ -157,7 +157,7 @@ class _Photos:
             CropSampler(part, self._shares, training.crop, batching)
             for part, batching in zip(self._splits(), self._batchings, strict=True)
         )
-        if small := crops.too_small:
+        if small := crops.not_used:
             self._warn(f"Not used: {count_of(small, 'photo')} smaller than the crops.")
         return self._of_noisy(crops.batch, checks.batch)
 
@@ -223,7 +223,7 @@ class _Photos:
         # A recipe takes crops of twice the size, so that it can halve them.
         side = 2 * self._config.training.crop
         crops = [CropSampler(caches, shares, side, batching) for batching in self._batchings]
-        if small := crops[0].too_small:
+        if small := crops[0].not_used:
             self._warn(f"Not used: {count_of(small, 'clean photo')} below {side}x{side}.")
         return [partial(synthetic_pairs, each, recipe) for each in crops]
 

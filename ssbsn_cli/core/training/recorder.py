@@ -15,7 +15,8 @@ from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.storage import write_atomically
 from ssbsn_cli.core.runtime.temporary import claim, give_up_claim
 from ssbsn_cli.core.training.card import Origin, model_card
-from ssbsn_cli.core.training.log import Log, RunFiles, StepDone
+from ssbsn_cli.core.training.log import Log, StepDone
+from ssbsn_cli.core.training.run_files import RunFiles
 from ssbsn_cli.core.training.state import TrainingState
 from ssbsn_cli.core.training.validation import Score
 from ssbsn_cli.core.types import Notify

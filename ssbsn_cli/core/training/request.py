@@ -15,7 +15,7 @@ from ssbsn_cli.core.runtime.device import resolve_device
 from ssbsn_cli.core.runtime.parsing import parse_json
 from ssbsn_cli.core.runtime.storage import cache_dir
 from ssbsn_cli.core.training.config import Config, load_config
-from ssbsn_cli.core.training.log import RunFiles
+from ssbsn_cli.core.training.run_files import RunFiles
 from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.locate import absolute, load_weights
 from ssbsn_cli.core.weights.registry import default_name

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
-from ssbsn_cli.core.training.log import RunFiles
 from ssbsn_cli.core.training.loop import DivergedError
 from ssbsn_cli.core.training.parts import NoNoiseError
 from ssbsn_cli.core.training.request import TrainingRequest
+from ssbsn_cli.core.training.run_files import RunFiles
 from ssbsn_cli.core.types import Notify
 
 _Trained = TypeVar("_Trained")
@@ -57,7 +57,7 @@ def rounds(request: TrainingRequest, say: Notify) -> Iterator[tuple[int, Trainin
         The run exists and should not be resumed, or weights without their state are there.
     """
     files, count = RunFiles(request.run), request.config.training.rounds
-    if request.resume and files.trained and not files.begun:
+    if request.resume and files.has_trained_weights and not files.resumable:
         raise files.cannot_go_on("weights but no state.pt")
     if not request.resume:
         files.refuse_run()

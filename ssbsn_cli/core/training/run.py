@@ -16,10 +16,11 @@ from ssbsn_cli.core.training.card import Origin, describe
 from ssbsn_cli.core.training.config import HINT, Config, ModelConfig, load_config
 from ssbsn_cli.core.training.data import TrainingData, open_data
 from ssbsn_cli.core.training.learner import Learner
-from ssbsn_cli.core.training.log import Log, MetricsLog, RunFiles, TensorBoardLog
+from ssbsn_cli.core.training.log import Log, MetricsLog, TensorBoardLog
 from ssbsn_cli.core.training.loop import Trainer
 from ssbsn_cli.core.training.recorder import Listen, Recorder
 from ssbsn_cli.core.training.request import TrainingRequest
+from ssbsn_cli.core.training.run_files import RunFiles
 from ssbsn_cli.core.training.team import Team, join_team
 from ssbsn_cli.core.training.workers import choose_workers
 from ssbsn_cli.core.types import Notify
@@ -39,7 +40,6 @@ _FREE = {
     },
     "data": {"licence"},
 }  # fmt: skip
-_MOST_LAYERS = 1000
 _MOST_PARAMETERS = 10**9
 
 
@@ -197,9 +197,6 @@ def _make(model: ModelConfig, seed: int) -> tuple[Network, Descriptor]:
     """Make a network with random initial weights."""
     try:
         descriptor = Descriptor(**model.model_dump())
-        lists = [value for value in model.parameters.values() if isinstance(value, list)]
-        if any(len(value) > _MOST_LAYERS for value in lists):
-            raise ValueError(f"more than {_MOST_LAYERS} layers are too many")
         # The network is first built without memory, since a width of a million would fill it.
         with torch.device("meta"):
             size = sum(parameter.numel() for parameter in descriptor.build().parameters())
