@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -182,3 +183,16 @@ def test_only_the_leader_of_a_training_speaks():
         assert run(train, RANK="0").stderr == "talk\nError: broken\n"
         # Every process finds a wrong option; other errors may be one process's own.
         assert run(train, RANK="1").stderr == ("" if wrong else "Error: broken\n")
+
+
+def test_tables_are_never_cut(monkeypatch):
+    table = Table("method", "figure")
+    table.columns[1].no_wrap = True
+    table.add_row("wavelet shrinkage", "35.123456")
+    monkeypatch.setenv("COLUMNS", "10")
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(SafeConsole, "is_terminal", True)
+    Output(json_lines=False, quiet=False).show(table)
+    shown = stream.getvalue()
+    assert all(word in shown for word in ("method", "figure", "wavelet", "shrinkage", "35.123456"))

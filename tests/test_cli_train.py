@@ -61,6 +61,12 @@ def test_json_tells_the_start_the_scores_and_the_end(run):
     assert records[-1]["weights"].endswith("weights.safetensors")
 
 
+def test_a_finished_run_says_so(tiny, run):
+    result = tiny.ssbsn("train", "--out", "run", "--resume", "--steps", 6)
+    assert result.returncode == 0, result.stderr
+    assert "It is finished" in result.stderr
+
+
 def test_denoise_takes_the_run(tiny, run):
     result = tiny.ssbsn("denoise", "photos/photo0.png", "-o", "clean.png", "--weights", "run")
     assert result.returncode == 0, result.stderr
@@ -84,6 +90,7 @@ def test_wrong_use_ends_with_two_and_says_why(tiny, run):
         (["--data", tiny.photos, "--set", "training.colour=1"], "training.colour"),
         (["--data", tiny.photos, "--batch-size", 0], "training.batch_size"),
         (["--report", "run", "--steps", 3], "no other options"),
+        (["--out", "new", "--resume"], "no run new to resume"),
     ):
         result = tiny.ssbsn("train", *arguments)
         assert result.returncode == 2, result.stderr

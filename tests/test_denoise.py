@@ -481,6 +481,9 @@ def test_strength_zero_leaves_the_photo(folder):
         ["--cluster", f"local:{'9' * 5000}"],
         ["--tile", "0", "--overlap", "8"],
         ["-0"],
+        ["--adapt", "1", "--shard", "1/2"],
+        ["--adapt", "1", "--weights", "photo", "--refine", "once"],
+        ["--adapt", "1", "--weights", "photo", "--overlap", "600"],
     ],
 )
 def test_wrong_use_is_refused(folder, wrong):

@@ -486,6 +486,14 @@ def test_noise_is_clipped_like_a_file_unless_asked_otherwise(tmp_path):
     assert free.noisy.max() > 1
 
 
+def test_what_added_noise_does_to_a_photo_is_said(tmp_path):
+    flat(tmp_path / "a.png", 90)
+    with pytest.raises(OptionError, match="always clipped"):
+        open_dataset("synthetic", [tmp_path], added=AddedNoise("white:9+jpeg:50", clipped=False))
+    grey = open_dataset("synthetic", [tmp_path], added=AddedNoise("white:9+monochrome"))
+    assert "colours are taken away" in grey.comparison
+
+
 def test_synthetic_noise_needs_both_photos_and_noise(tmp_path):
     flat(tmp_path / "a.png", 1)
     for name, data, added in (

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import weakref
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image, ImageCms
 from typer.testing import CliRunner
 
 from ssbsn_cli.cli.app import app
-from ssbsn_cli.core.imaging import tiff_stream
+from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo, tiff_stream
 from ssbsn_cli.core.inference import inspecting
 
 
@@ -127,7 +128,10 @@ def test_what_a_file_says_is_told(folder):
     Image.new("L", (40, 30), 90).save("grey.jpg", icc_profile=profile)
     Image.new("RGB", (40, 30), 90).save("broken.png", icc_profile=b"no profile")
     tifffile.imwrite("deep.tif", np.full((30, 40, 3), 30_000, np.uint16), photometric="rgb")
-    grey, broken, deep = facts("grey.jpg", "broken.png", "deep.tif")
+    wide = Photo(np.full((30, 40, 3), 90, np.uint8), Metadata(cicp=bytes((12, 13, 0, 1))))
+    Path("wide.png").write_bytes(encode_photo(wide, "png"))
+    grey, broken, deep, wide = facts("grey.jpg", "broken.png", "deep.tif", "wide.png")
+    assert wide["colors"] == "the colours of P3 with the curve of sRGB, as numbers (cicp)"
     assert (grey["format"], grey["channels"], grey["colors"]) == ("jpeg", 1, "sRGB built-in")
     assert broken["colors"] == "a colour profile that cannot be read"
     assert (deep["format"], deep["bits"], deep["colors"]) == ("tiff", 16, "no profile, so sRGB")

@@ -38,7 +38,7 @@ def part(level, photo):
 def source(weights, batching=None):
     parts = [part(200, (0, 0)), part(60, (1, 0)), part(65, (1, 1))]
     noises = {each.photo: measure_noise(cut(each.noisy), cut(each.denoised)) for each in parts}
-    return OwnSource(parts, noises, weights, 32, batching or Batching(4, 0), 1)
+    return OwnSource(parts, noises, weights, 32, batching or Batching(4, 0))
 
 
 def brightness(draw):
@@ -55,7 +55,7 @@ def test_folders_are_drawn_as_often_as_they_weigh():
 def test_photos_of_a_folder_are_drawn_equally_often_however_large_they_are():
     parts = [*[part(200, (0, 0))] * 9, part(60, (0, 1))]
     noises = {each.photo: measure_noise(cut(each.noisy), cut(each.denoised)) for each in parts}
-    draws = OwnSource(parts, noises, [1], 32, Batching(64, 0), 1)
+    draws = OwnSource(parts, noises, [1], 32, Batching(64, 0))
     seen = np.concatenate([brightness(draws.draw(step)) for step in range(10)])
     assert 0.4 < (seen > 130).mean() < 0.6
 
@@ -66,7 +66,7 @@ def test_noise_of_other_photos_never_changes_real_pixels():
     clean = Part(flat, flat * np.uint16(257), (0, 0))
     noisy = part(200, (0, 1))
     noises = {noisy.photo: measure_noise(cut(noisy.noisy), cut(noisy.denoised))}
-    draws = OwnSource([clean, noisy], noises, [1], 32, Batching(64, 0), 1).draw(0)
+    draws = OwnSource([clean, noisy], noises, [1], 32, Batching(64, 0)).draw(0)
     of_clean = draws.target[brightness(draws) < 130]
     assert len(of_clean) > 10
     np.testing.assert_allclose(of_clean * 255, 90, atol=1e-3)
@@ -102,7 +102,7 @@ def test_recorrupted_pairs_have_independent_noise_where_it_differs_across_and_do
     noisy = np.clip(np.rint(120 + 14 * noise / noise.std()), 0, 255).astype(np.uint8)
     striped = Part(noisy, np.full(noisy.shape, 120 * 257, np.uint16), (0, 0))
     known = {(0, 0): measure_noise(cut(noisy), cut(striped.denoised))}
-    draws = OwnSource([striped], known, [1], 96, Batching(64, 0), 1)
+    draws = OwnSource([striped], known, [1], 96, Batching(64, 0))
     one, other, _ = draws.validation()[0]
     one, other = (side - side.mean(axis=(2, 3), keepdims=True) for side in (one, other))
     limit = 0.2 * one.std() * other.std()
@@ -118,7 +118,7 @@ def test_recorrupted_pairs_ask_for_the_brightness_of_the_result(level):
     noisy = np.rint(noise.add(result, np.random.default_rng(0), factor=1) * 255)
     parts = [Part(noisy.astype(np.uint8), np.full(noisy.shape, level * 257, np.uint16), (0, 0))]
     known = {(0, 0): Measured(noise, noise)}
-    _, target, _ = OwnSource(parts, known, [1], 96, Batching(32, 0), 1).validation()[0]
+    _, target, _ = OwnSource(parts, known, [1], 96, Batching(32, 0)).validation()[0]
     assert target.mean() * 255 == pytest.approx(level, abs=0.7)
 
 

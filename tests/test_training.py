@@ -17,7 +17,7 @@ from training_runs import Tiny, assert_same, losses, state, write_config, write_
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.data.cache import UnreadableError, open_cache
 from ssbsn_cli.core.data.store import hold_out
-from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError, WeightsError
+from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError
 from ssbsn_cli.core.model.descriptor import ARCHITECTURES, Architecture
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.ssbsn import SSBSN
@@ -491,7 +491,7 @@ def test_what_is_too_small_to_be_held_out_is_named(tiny):
 def test_two_processes_never_train_one_run(tiny):
     first, second = tiny.prepare(), tiny.prepare()
     first.recorder.log_step(StepDone(1, 0.0, 0.0, 0.0, 0.0, 0.0))
-    with pytest.raises(OptionError, match="Another process"):
+    with pytest.raises(SsbsnError, match="Another process"):
         second.trainer.train()
     first.close()
     second.trainer.train()
@@ -621,7 +621,7 @@ def refusals():
         (other_config, OptionError, "training.crop"),
         (other_photos, OptionError, "other photos"),
         (damaged_state, SsbsnError, "damaged"),
-        (other_network, WeightsError, "16 channels"),
+        (other_network, OptionError, "16 channels"),
         (no_init, OptionError, "--init"),
         (bad_model, OptionError, "even"),
         (unknown_model, OptionError, "resnet"),

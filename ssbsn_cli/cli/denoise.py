@@ -19,6 +19,7 @@ from ssbsn_cli.core.errors import OptionError, explain_unreadable
 from ssbsn_cli.core.inference.settings import ALL_GPUS, FileOptions, Settings
 from ssbsn_cli.core.runtime.parsing import whole_number
 from ssbsn_cli.core.runtime.process import stdin, stdout, undeferred_interrupts
+from ssbsn_cli.core.types import count_of
 
 if TYPE_CHECKING:
     from ssbsn_cli.cli.outcomes import Denoise
@@ -123,6 +124,11 @@ def denoise(
         )
     if adapt and _STREAM in inputs:
         raise OptionError("Weights cannot adapt to a photo from a pipe.", "Save it to a file.")
+    if shard and adapt:
+        raise OptionError(
+            "With a shard, weights would adapt to a part of the photos only.",
+            "Adapt them first: ssbsn train --config adapt, then name them with --weights.",
+        )
     if shard and _STREAM in inputs:
         raise OptionError("A photo from a pipe has no parts.", "Drop --shard.")
     if files.keep_time and _STREAM in (*inputs, output):
@@ -157,6 +163,13 @@ def denoise(
             # Weights adapt to all photos, so all of them must be known.
             jobs = possible = list(find_possible(out, filter(None, jobs), files, counts))
             if possible:
+                # Settings that the weights do not support are refused before minutes are spent.
+                _prepare(out, weights, settings, files, None)
+                if skipped := counts["skipped"]:
+                    out.say(
+                        f"Adapting to the {count_of(len(possible), 'photo')} without a result, and "
+                        f"not to the {skipped} skipped."
+                    )
                 chosen = _adapt(out, weights, settings, possible, adapt, keep_adapted)
         if jobs:
             denoise = _prepare(out, chosen, settings, files, cluster)
@@ -220,7 +233,10 @@ def _refuse_place(run: Path, go_on: bool) -> None:
 
     files = RunFiles(run)
     if not go_on:
-        files.refuse_run("go on with what is there by --skip-existing")
+        files.refuse_run(
+            f"use what it learned with --weights {run}, or go on with the same photos by "
+            "--skip-existing"
+        )
     check_folder_of(run)
     if run.exists() and (not run.is_dir() or (any(run.iterdir()) and not files.exists)):
         raise OptionError(

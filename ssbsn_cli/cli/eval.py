@@ -150,6 +150,7 @@ def evaluate(
         overwrite=overwrite,
     )
     if fetch:
+        _check_names(request)
         _fetch(out, dataset)
     _run(out, request)
 
@@ -163,6 +164,18 @@ def _follow_paper(settings: Settings) -> Settings:
                 "Drop those, or the protocol.",
             )
     return replace(settings, tile=0, precision="fp32", attention="exact", detail="off")
+
+
+def _check_names(request: EvaluationRequest) -> None:
+    """Refuse unknown names before anything is downloaded; data sets to fetch have clean photos."""
+    from ssbsn_cli.core.evaluation.evaluation_request import NO_WEIGHTS
+    from ssbsn_cli.core.evaluation.metrics import choose_metrics
+    from ssbsn_cli.core.weights.locate import find_weights
+
+    choose_metrics(request.metrics, referenced=True)
+    for weights in request.weights:
+        if weights != NO_WEIGHTS:
+            find_weights(weights)
 
 
 def _fetch(out: Output, dataset: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.measure import Measurement
 from rich.segment import Segment
 
 from ssbsn_cli.core.errors import OptionError, SsbsnError
@@ -86,6 +87,10 @@ class Output:
     def show(self, result: RenderableType) -> None:
         """Print a result for a person on stdout."""
         if not self.json_lines:
+            # A terminal wraps what is wider better than words and figures can be cut.
+            natural = self._out.options.update(width=_ENDLESS)
+            least = Measurement.get(self._out, natural, result).minimum
+            self._out.width = max(self._out.width, least)
             self._out.print(result, markup=False)
 
     def say(self, text: str) -> None:

@@ -99,7 +99,9 @@ def _make_output(
     json_lines: Annotated[
         bool, typer.Option("--json", help="Print results to stdout as JSON, one object a line.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only results and errors.")
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Print where in the program errors come from.")
     ] = False,

@@ -27,6 +27,15 @@ from ssbsn_cli.core.types import spread, to_unit, white_of
 _SIDE, _DOWN, _ACROSS = 256, 4, 6
 # The parts that are denoised twice more, to compare noise in texture with that in flat patches.
 _TEXTURED = 6
+# The usual numbers of ITU-T H.273.
+_PRIMARIES = {1: "the colours of sRGB", 9: "the colours of BT.2020", 12: "the colours of P3"}
+_CURVES = {
+    1: "the curve of BT.709",
+    8: "linear light",
+    13: "the curve of sRGB",
+    16: "PQ",
+    18: "HLG",
+}
 
 
 class Inspection(NamedTuple):
@@ -112,7 +121,9 @@ def _colors(metadata: Metadata, grey: bool) -> str:
         except (ImageCms.PyCMSError, OSError, ValueError):
             return "a colour profile that cannot be read"
     if metadata.cicp:
-        return f"colours by cicp {'/'.join(map(str, metadata.cicp))}"
+        primaries, curve = metadata.cicp[:2]
+        space = _PRIMARIES.get(primaries, f"primaries {primaries}")
+        return f"{space} with {_CURVES.get(curve, f'curve {curve}')}, as numbers (cicp)"
     return "grey without a profile" if grey else "no profile, so sRGB"
 
 

@@ -169,7 +169,10 @@ class _Photos:
         splits = [hold_out(cache, training.hold_out, training.crop) for cache in self.noisy]
         for data, (_, rest) in zip(self._folders, splits, strict=True):
             if not rest.windows:
-                self._warn(f"{data.path}: no photo is large enough to hold a part out of training.")
+                self._warn(
+                    f"{data.path}: no photo is large enough to hold a part out of training, so "
+                    "nothing shows whether the result is better."
+                )
         held = [rest if rest.windows else kept for kept, rest in splits]
         return [kept for kept, _ in splits], held
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ssbsn_cli.core.errors import DeviceError, SsbsnError
 from ssbsn_cli.core.runtime.device import is_out_of_memory
 from ssbsn_cli.core.runtime.process import deferred_interrupts
+from ssbsn_cli.core.runtime.storage import way_out
 from ssbsn_cli.core.training.config import Config, OptimizerConfig
 from ssbsn_cli.core.training.data import TrainingData
 from ssbsn_cli.core.training.learner import Learner
@@ -161,8 +162,8 @@ class Trainer:
             if needed:
                 raise SsbsnError(
                     f"{failed}{self._last_checkpoint()}.",
-                    "Make room, then start the same command with --resume (ssbsn denoise: with "
-                    "--skip-existing); or name a place that can be written to.",
+                    f"{way_out(error)}, then start the same command with --resume (ssbsn denoise: "
+                    "with --skip-existing).",
                 ) from None
             # The disk may have room again next time.
             self.recorder.warn(f"{failed}; training goes on{self._last_checkpoint()}.")

@@ -9,7 +9,7 @@ from dataclasses import InitVar, dataclass, replace
 from typing import Any
 
 from ssbsn_cli import __version__
-from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.errors import SsbsnError
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.storage import write_atomically
@@ -122,14 +122,14 @@ class Recorder:
     def _begin(self) -> None:
         """Make the run's folder, and remove files of later steps that a kill may have left.
 
-        Raises an OptionError if another process is training the run.
+        Raises an SsbsnError if another process is training the run.
         """
         if self._begun:
             return
         files = self.files
         files.folder.mkdir(parents=True, exist_ok=True)
         if not claim(files.state):
-            raise OptionError(
+            raise SsbsnError(
                 f"Another process is training {files.folder}.",
                 "Wait until it ends, or train in another folder.",
             )

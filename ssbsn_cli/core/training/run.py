@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from ssbsn_cli.core.errors import OptionError, WeightsError
+from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.device import resolve_precision
 from ssbsn_cli.core.runtime.parsing import parse_json
 from ssbsn_cli.core.training.card import Origin, describe
-from ssbsn_cli.core.training.config import HINT, Config, ModelConfig, load_config
+from ssbsn_cli.core.training.config import HINT, Config, ModelConfig, TrainingConfig, load_config
 from ssbsn_cli.core.training.data import TrainingData, open_data
 from ssbsn_cli.core.training.learner import Learner
 from ssbsn_cli.core.training.log import Log, MetricsLog, TensorBoardLog
@@ -21,6 +22,7 @@ from ssbsn_cli.core.training.loop import Trainer
 from ssbsn_cli.core.training.recorder import Listen, Recorder
 from ssbsn_cli.core.training.request import TrainingRequest
 from ssbsn_cli.core.training.run_files import RunFiles
+from ssbsn_cli.core.training.state import TrainingState
 from ssbsn_cli.core.training.team import Team, join_team
 from ssbsn_cli.core.training.workers import choose_workers
 from ssbsn_cli.core.types import Notify
@@ -110,6 +112,8 @@ def prepare_training(
     if training.epochs:
         crops = training.epochs * data.pixels / _EPOCH_CELL
         steps = max(round(crops / training.batch_size), 1)
+    if state and _is_finished(training, steps, state):
+        say("It is finished. To go on, give it a larger --steps, --epochs or --max-minutes.")
     seen = team.gather((resumed_at, steps, data.record["key"]))
     if any(other != seen[0] for other in seen):
         raise OptionError(
@@ -185,7 +189,7 @@ def _make_or_load(config: Config, init: str | None) -> tuple[Network, Descriptor
     )
     if wanted.architecture != descriptor.architecture or have != need:
         words = [describe(each.architecture, each.parameters) for each in (descriptor, wanted)]
-        raise WeightsError(
+        raise OptionError(
             f"{init} holds {words[0]}, and the configuration is for {words[1]}.",
             "Use weights of the same network, or a configuration without [model], such as adapt.",
         )
@@ -256,3 +260,9 @@ def _origin(request: TrainingRequest, config: Config, data: TrainingData, team: 
         licence = f"{entries()[request.init].licence} (that of {request.init})"
     record = {**data.record, "device": team.device.type, "request": request.to_dict()}
     return Origin(config, record, licence, request.init)
+
+
+def _is_finished(training: TrainingConfig, steps: int | None, state: TrainingState) -> bool:
+    if steps:
+        return state.step >= steps
+    return state.seconds >= 60 * (training.max_minutes or math.inf)

@@ -135,7 +135,8 @@ def read_registry(path: Path) -> tuple[str | None, dict[str, Entry]]:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         where = f"{name}.{field}" if field else name
-        raise WeightsError(f"{path}: {where}: {first['msg']}.", hint) from None
+        reason = first["msg"].removeprefix("Value error, ")
+        raise WeightsError(f"{path}: {where}: {reason}.", hint) from None
     except ValueError as error:
         raise WeightsError(f"{path} is not TOML: {error}.", hint) from None
     return default, found

@@ -39,6 +39,9 @@ _NOISES = {
 }
 _SEED = 0
 
+# Noise that comes from saving in 8 bits.
+_ROUNDING = ("jpeg", "webp")
+
 
 @dataclass(frozen=True)
 class AddedNoise:
@@ -71,10 +74,17 @@ def open_synthetic(data: Sequence[Path], added: AddedNoise) -> Dataset:
     # Notice a typing error before a large folder is searched.
     NamedNoise(added.text)
     photos = open_folder(data)
+    if not added.clipped and added.text.rpartition("+")[2].partition(":")[0].strip() in _ROUNDING:
+        raise OptionError(
+            f"The result of {added.text} is always clipped and rounded.", "Drop --unclipped."
+        )
     how = "clipped and rounded after that" if added.clipped else "not clipped or rounded after that"
+    clean = "photo without it"
+    if "monochrome" in added.text:
+        clean += ", whose colours are taken away, too"
     comparison = (
-        f"Every photo with noise {added.text} of seed {added.seed}, {how}, against the photo "
-        "without it; not to be compared with results on real noise."
+        f"Every photo with noise {added.text} of seed {added.seed}, {how}, against the {clean}; "
+        "not to be compared with results on real noise."
     )
     title = f"Synthetic noise {added.text}"
     return Dataset("synthetic", title, comparison, True, len(photos), partial(_read, photos, added))
