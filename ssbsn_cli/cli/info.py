@@ -32,10 +32,7 @@ def info(
     ] = False,
     max_pixels: MaxPixelsOption = None,
 ) -> None:
-    """Show the noise of photos; without photos, the facts that a bug report needs.
-
-    Paste this into a bug report. With photos, show what they are and how strong their noise is.
-    """
+    """Show what photos are and how strong their noise is; without photos, facts for a bug report."""
     if overwrite and not report:
         raise OptionError("--overwrite needs --report.", "Name the page, or drop it.")
     if photos:
