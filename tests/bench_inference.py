@@ -29,9 +29,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.core.model.convolution import Conv2d
 from ssbsn_cli.core.model.ssbsn import SSBSN
 from ssbsn_cli.core.runtime import operations
+from ssbsn_cli.core.runtime.convolution import Conv2d
 from ssbsn_cli.core.runtime.device import PeakMemory, is_out_of_memory, resolve_precision
 from ssbsn_cli.core.runtime.heap import keep_freed_memory
 

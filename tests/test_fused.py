@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ssbsn_cli.core.model.convolution import Conv2d, Layers
 from ssbsn_cli.core.runtime import operations
+from ssbsn_cli.core.runtime.convolution import Conv2d, Layers
 
 needed = pytest.mark.skipif(
     not operations.fusing_is_offered(), reason="PyTorch does not offer it here"

@@ -14,9 +14,8 @@ from torch import nn
 
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.inference import denoiser, tiles
-from ssbsn_cli.core.model import convolution
-from ssbsn_cli.core.model.convolution import Conv2d
-from ssbsn_cli.core.runtime import operations
+from ssbsn_cli.core.runtime import convolution, operations
+from ssbsn_cli.core.runtime.convolution import Conv2d
 
 needed = pytest.mark.skipif(
     not torch.backends.nnpack.is_available(), reason="PyTorch has no NNPACK for this CPU"

@@ -32,7 +32,7 @@ def info(
     ] = False,
     max_pixels: MaxPixelsOption = None,
 ) -> None:
-    """Show what photos are and how strong their noise is; without photos, facts for a bug report."""
+    """Show what photos are and how noisy; without photos, the facts that a bug report needs."""
     if overwrite and not report:
         raise OptionError("--overwrite needs --report.", "Name the page, or drop it.")
     if photos:

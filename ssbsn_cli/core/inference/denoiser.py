@@ -14,8 +14,8 @@ from ssbsn_cli.core.inference.engine import Engine
 from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.settings import MASKED, Settings, passes_without_r3
 from ssbsn_cli.core.inference.tiles import plan_tiles
-from ssbsn_cli.core.model.convolution import use_winograd
 from ssbsn_cli.core.runtime.compiling import Compiler
+from ssbsn_cli.core.runtime.convolution import use_winograd
 from ssbsn_cli.core.runtime.device import (
     DTYPES,
     resolve_device,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ssbsn_cli.core.model.attention import self_similarity
-from ssbsn_cli.core.model.convolution import Conv2d
+from ssbsn_cli.core.runtime.convolution import Conv2d
 from ssbsn_cli.core.types import AttentionKind, BlockKind
 
 COLORS = 3

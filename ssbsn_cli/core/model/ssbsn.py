@@ -22,11 +22,11 @@ from ssbsn_cli.core.model.blocks import (
     lead_colors_through,
     make_block,
 )
-from ssbsn_cli.core.model.convolution import Layers
 from ssbsn_cli.core.model.descriptor import Architecture, register
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.pd import mirror_pad, pd_down, pd_up
 from ssbsn_cli.core.model.refine import random_replacing_refinement, refine_once
+from ssbsn_cli.core.runtime.convolution import Layers
 from ssbsn_cli.core.types import AttentionKind, BlockKind, RefineKind
 
 

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssbsn_cli.core.model.blocks import LAST_SCALE
-from ssbsn_cli.core.model.convolution import Conv2d
 from ssbsn_cli.core.model.descriptor import Architecture, register
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.pd import mirror_pad
+from ssbsn_cli.core.runtime.convolution import Conv2d
 
 _FOLD = 2
 

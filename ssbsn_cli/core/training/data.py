@@ -19,7 +19,7 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.denoiser import load_denoiser
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.noise.kinds import Floats
-from ssbsn_cli.core.runtime.storage import short_digest
+from ssbsn_cli.core.runtime.storage import file_digest, short_digest
 from ssbsn_cli.core.training.batches import (
     Batch,
     Batches,
@@ -45,7 +45,7 @@ from ssbsn_cli.core.training.validation import (
     score_pairs,
 )
 from ssbsn_cli.core.types import Notify, count_of, spread, to_unit
-from ssbsn_cli.core.weights.locate import load_weights
+from ssbsn_cli.core.weights.locate import find_weights, load_weights
 
 # The same for all trainings, so that trainings with different seeds can be compared.
 _VALIDATION_SEED = 2**64 - 1
@@ -183,7 +183,7 @@ class _Photos:
         load = partial(load_denoiser, weights, device=self._device, precision=precision)
         thorough, plain = load(ensemble=True), load()
         # The initial weights are part of the result, too.
-        self.keys += [plain.weights.digest, load_weights(self._request.init).digest]
+        self.keys += [plain.weights.digest, file_digest(find_weights(self._request.init)[0])]
         splits = denoise_splits(self._splits(), config.parts, crop, thorough, self._say)
         noises = measure_parts(splits[0], plain)
         noise = describe_parts(splits[0], noises, self.noisy)
