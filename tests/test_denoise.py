@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -425,6 +427,14 @@ def test_a_device_that_leads_to_a_file_lends_no_name(folder):
         )
     assert done.returncode == 2
     assert "no name to call the result by" in done.stderr
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs /dev/shm")
+def test_photos_in_shared_memory_are_files_like_others(folder):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
+        shutil.copy("photo.png", place)
+        ssbsn("denoise", *QUICK, f"{place}/photo.png")
+        assert names(place) == ["photo.png", "photo_denoised.png"]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (3, 300), (257, 33)])

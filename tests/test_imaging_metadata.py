@@ -209,6 +209,19 @@ def test_marked_areas_turn_with_the_photo(orientation: int, form: str, order: st
     assert corner == pytest.approx([left, top, *expected[2:]], abs=1e-6)
 
 
+def test_areas_that_make_no_sense_stop_nothing() -> None:
+    exif = Image.Exif()
+    exif[274] = 3
+    exif.get_ifd(EXIF_IFD).update({40962: 10**9, 40963: 1, 37396: (10, 5)})
+    xmp = b'<a stArea:x="500" stArea:y="1.2.3" MPReg:Rectangle="1.2.3, 0, 0, 0"/>'
+    kept = Metadata(exif.tobytes().removeprefix(b"Exif\0\0"), xmp)
+    photo = read_photo(encode_photo(Photo(picture(), kept), "png"))
+    assert photo.metadata.xmp == xmp
+    turned = Image.Exif()
+    turned.load(photo.metadata.exif)
+    assert turned.get_ifd(EXIF_IFD)[37396] == (10, 5)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", FORMATS)
 def test_pictures_are_turned_upright_once(format: str, orientation: int, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ class Output:
         """Print a result for a person on stdout."""
         if not self.json_lines:
             # A terminal wraps what is wider better than words and figures can be cut.
-            natural = self._out.options.update(width=_ENDLESS)
+            natural = self._out.options.update(width=_ENDLESS, markup=False)
             least = Measurement.get(self._out, natural, result).minimum
             self._out.width = max(self._out.width, least)
             self._out.print(result, markup=False)

@@ -38,6 +38,7 @@ FIRST_ON_SIDE = 5
 MIRRORED = {2: "x", 3: "xy", 4: "y", 6: "x", 7: "xy", 8: "y"}
 _ORIENTATION_KINDS = (1, 3, 4)
 _SHORT, _LONG, _RATIONAL = 3, 4, 5
+_LARGEST_SHORT = 0xFFFF
 _INCH, _CENTIMETRE = 2, 3
 _CM_PER_INCH = 2.54
 # The entry in `Metadata.lost` if maker notes refer to positions.
@@ -125,9 +126,10 @@ def _turn_areas(
             x, y, right, bottom = y, x, bottom, right
             extent.reverse()
         mirrored = MIRRORED.get(orientation, "")
-        x = max(0, right - x) if "x" in mirrored else x
-        y = max(0, bottom - y) if "y" in mirrored else y
-        codec.pack_into(blob, at, x, y, *extent)
+        x = right - x if "x" in mirrored else x
+        y = bottom - y if "y" in mirrored else y
+        if min(x, y) >= 0 and max(x, y) <= _LARGEST_SHORT:
+            codec.pack_into(blob, at, x, y, *extent)
 
 
 def _swap_values(

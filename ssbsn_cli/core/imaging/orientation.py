@@ -29,7 +29,7 @@ _PAIRS = re.compile(
 )
 _EXCHANGED = {b"x": b"y", b"y": b"x", b"w": b"h", b"h": b"w"}
 _SIZES = {b"X": b"Y", b"Y": b"X", b"Width": b"Length", b"Length": b"Width"}
-_MIDDLE = re.compile(rb"(\bstArea:([xy])\s*(?:=\s*[\"']|>)\s*)([0-9.]+)")
+_MIDDLE = re.compile(rb"(\bstArea:([xy])\s*(?:=\s*[\"']|>)\s*)([0-9.]++)(?![eE])")
 # An area of Microsoft's: left, top, width, height.
 _RECTANGLE = re.compile(rb"(\bMPReg:Rectangle\s*(?:=\s*[\"']|>)\s*)([0-9.]+(?:,\s*[0-9.]+){3})")
 
@@ -83,9 +83,11 @@ def _turn_positions(xmp: bytes, orientation: int) -> bytes:
         return re.sub(rb"[XY](?=Dim)|Width|Length", lambda part: _SIZES[part[0]], match[0])
 
     def mirror(match: re.Match[bytes]) -> bytes:
-        if match[2].decode() not in mirrored:
+        value = float(match[3])
+        # Some programs count pixels instead.
+        if match[2].decode() not in mirrored or value > 1:
             return match[0]
-        return match[1] + b"%.6f" % (1 - float(match[3]))
+        return match[1] + b"%.6f" % (1 - value)
 
     def turn(match: re.Match[bytes]) -> bytes:
         left, top, width, height = (float(value) for value in match[2].split(b","))

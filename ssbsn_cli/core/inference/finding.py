@@ -16,6 +16,8 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.imaging.names import is_photo
 
 STREAM = "-"
+# These may lead to a regular file, but are not its name.
+_STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/")
 # How many bytes of a list are read at once, and of how many folders the names are remembered.
 _CHUNK = 1 << 16
 _FOLDERS = 8
@@ -106,9 +108,8 @@ class Finder:
         if stat.S_ISDIR(mode):
             yield from self._find_in(path)
             return
-        # Names like /dev/stdin may lead to a regular file, but are not its name.
         is_special = bool(mode) and not stat.S_ISREG(mode)
-        is_special |= os.path.abspath(path).startswith(("/dev/", "/proc/"))
+        is_special |= os.path.abspath(path).startswith(_STREAMS)
         beside = partial(names_in, os.path.dirname(path))
         yield Found(path, "", is_link, is_special, is_listed, beside)
 

@@ -45,7 +45,7 @@ class Camera:
     References
     ----------
     .. [1] T. Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019.
-    .. [2] S. Guo et al., "Toward Convolutional Blind Denoising of Real Photos", CVPR 2019,
+    .. [2] S. Guo et al., "Toward Convolutional Blind Denoising of Real Photographs", CVPR 2019,
        for noise through a mosaic.
     .. [3] K. Zhang et al., "Practical Blind Image Denoising via Swin-Conv-UNet", Machine
        Intelligence Research 2023, for degradations drawn at random.

@@ -2,7 +2,7 @@
 
 References
 ----------
-.. [1] T. Plötz and S. Roth, "Benchmarking Denoising Algorithms with Real Photos", CVPR 2017.
+.. [1] T. Plötz and S. Roth, "Benchmarking Denoising Algorithms with Real Photographs", CVPR 2017.
 """
 
 from __future__ import annotations
