@@ -91,6 +91,19 @@ def test_wrong_use_ends_with_two_and_says_why(tiny, run):
         (["--data", tiny.photos, "--batch-size", 0], "training.batch_size"),
         (["--report", "run", "--steps", 3], "no other options"),
         (["--out", "new", "--resume"], "no run new to resume"),
+        (
+            [
+                "--data",
+                tiny.photos,
+                "--config",
+                tiny.config,
+                "--out",
+                "new",
+                "--val-data",
+                tiny.photos,
+            ],
+            "no pairs",
+        ),
     ):
         result = tiny.ssbsn("train", *arguments)
         assert result.returncode == 2, result.stderr

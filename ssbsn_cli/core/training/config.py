@@ -169,6 +169,11 @@ class Config(_Section):
         used = {"self", "own", "distill"} | (synthetic if self.pairs.lifted else set())
         return not used.isdisjoint(self.training.kinds)
 
+    @property
+    def uses_pairs(self) -> bool:
+        """Whether the objectives use clean photos, or pairs."""
+        return not {"pairs", "synthetic"}.isdisjoint(self.training.kinds)
+
     def to_toml(self) -> str:
         """Return the whole configuration as TOML, defaults included."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))

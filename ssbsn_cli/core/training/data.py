@@ -82,6 +82,7 @@ def open_data(
     """
     config, training = request.config, request.config.training
     refuse_objectives(config, network)
+    request.refuse_missing()
     photos = _Photos(request, team, say, warn)
     objectives = {kind: photos.batches(kind) for kind in training.kinds}
     checks = [

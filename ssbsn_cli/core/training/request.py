@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ssbsn_cli.core.data.layouts import find_pairs
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.runtime.device import resolve_device
 from ssbsn_cli.core.runtime.parsing import parse_json
@@ -17,7 +18,7 @@ from ssbsn_cli.core.runtime.storage import cache_dir
 from ssbsn_cli.core.training.config import Config, load_config
 from ssbsn_cli.core.training.run_files import RunFiles
 from ssbsn_cli.core.types import Notify
-from ssbsn_cli.core.weights.locate import absolute, load_weights
+from ssbsn_cli.core.weights.locate import absolute, find_weights, load_weights
 from ssbsn_cli.core.weights.registry import default_name
 
 ADAPT = "adapt"
@@ -77,6 +78,23 @@ class TrainingRequest:
             f"There are no photos to train on: --{option} is missing.",
             f"Name a folder with --{option} DIR.",
         )
+
+    def refuse_missing(self) -> None:
+        """Raise an error if photos or weights are missing, before hours are spent on decoding.
+
+        Raises
+        ------
+        OptionError, WeightsError
+            Photos, pairs to score on, or the teacher are missing.
+        """
+        if self.config.uses_noisy:
+            self.needed("data")
+        if self.config.uses_pairs:
+            self.needed("pairs")
+        if "distill" in self.config.training.kinds and self.config.distill.teacher:
+            find_weights(self.config.distill.teacher)
+        if self.validation:
+            find_pairs(self.validation)
 
     def to_dict(self) -> dict[str, Any]:
         """Return where everything comes from, for resuming and the record, as values for JSON."""
@@ -216,10 +234,9 @@ def _refuse_nonsense(asked: TrainingOptions, request: TrainingRequest) -> None:
             "The objective 'own' needs weights that denoise the photos.",
             "Name them with --init NAME|PATH.",
         )
-    uses_pairs = bool({"pairs", "synthetic"} & set(config.training.kinds))
     for option, given, used, kind in (
         ("data", asked.data, config.uses_noisy, "self"),
-        ("pairs", asked.pairs, uses_pairs, "pairs"),
+        ("pairs", asked.pairs, config.uses_pairs, "pairs"),
     ):
         if given and not used:
             raise OptionError(
