@@ -171,7 +171,7 @@ class _Photos:
         for data, (_, rest) in zip(self._folders, splits, strict=True):
             if not rest.windows:
                 self._warn(
-                    f"{data.path}: no photo is large enough to hold a part out of training, so "
+                    f"{data.label}: no photo is large enough to hold a part out of training, so "
                     "nothing shows whether the result is better."
                 )
         held = [rest if rest.windows else kept for kept, rest in splits]
@@ -266,7 +266,7 @@ class _Photos:
             photos, kind = found.photos, found.kind
             if found.passed_over:
                 others = count_of(len(found.passed_over), "other file")
-                self._say(f"{data.path}: {others} passed over.")
+                self._say(f"{data.label}: {others} passed over.")
         cache = self._decode(photos, kind, data, f"{what} photo")
         self.keys.append((cache.content, data.share))
         self._count(cache)
@@ -294,5 +294,5 @@ class _Photos:
         read = len(photos) - skipped
         counts = {"photos": read, "skipped": skipped, "share": data.share}
         self.records.append({"path": str(data.path), "kind": kind, **counts})
-        self._say(f"{data.path}: {count_of(read, what)} ({kind}), {skipped} skipped.")
+        self._say(f"{data.label}: {count_of(read, what)} ({kind}), {skipped} skipped.")
         return cache

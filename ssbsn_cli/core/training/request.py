@@ -35,6 +35,11 @@ class DataPath:
     share: float = 1.0
     photos: tuple[Path, ...] = ()
 
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return "The photos" if self.photos else str(self.path)
+
     def to_dict(self) -> dict[str, Any]:
         """Return absolute paths and the share, as values for JSON."""
         photos = [str(photo.absolute()) for photo in self.photos]
