@@ -533,12 +533,6 @@ def test_crops_stay_those_of_earlier_releases(numbered):
     assert hashlib.sha256(drawn).hexdigest()[:16] == "a66867db875e880d"
 
 
-def test_a_share_of_zero_is_never_drawn_and_asks_nothing(numbered, tmp_path):
-    tiny = open_cache([save(tmp_path / "tiny.png", noise(2, 2))], tmp_path / "cache")
-    sampler = CropSampler([tiny, numbered[0], tiny], [0, 1, 0], 4, Batching(100, 0))
-    assert all(place[0] < 10 for place in offsets(sampler.batch(0)))
-
-
 def test_photos_all_smaller_than_the_crop_are_refused(tmp_path, photos):
     cache = open_cache(photos, tmp_path / "cache")
     with pytest.raises(OptionError, match=r"120x120.*2\.png.*50x42") as refusal:

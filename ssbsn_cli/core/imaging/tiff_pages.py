@@ -197,6 +197,8 @@ def _check_complete(page: TiffPage, size: int) -> None:
         raise Refusal(
             "leaves out empty tiles", "Fill them: gdal_translate -co SPARSE_OK=FALSE IN OUT."
         )
+    if len(page.dataoffsets) < math.prod(page.chunked):
+        raise damaged("TIFF")
     if page.compression == COMPRESSION.NONE and page.photometric != PHOTOMETRIC.YCBCR:
         # Some writers state other sizes than those of the strips that they write.
         page.databytecounts = _plain_sizes(page)

@@ -98,7 +98,7 @@ class Dataset:
         """Return a data set of the first `limit` samples, or this one if it has no more."""
         if limit is None or limit >= self.size:
             return self
-        comparison = f"{self.comparison} Only {limit} of {self.size}."
+        comparison = f"{self.comparison} Only the first {limit} of {self.size}."
         return replace(
             self, comparison=comparison, size=limit, read=lambda: islice(self.read(), limit)
         )
