@@ -92,9 +92,9 @@ class Predictor:
             y = self._views(x, seed, pixels)
             if not torch.isfinite(y).all():
                 y = self._more_precisely(x, seed, pixels)
-            # Grey stays grey, also if it is stored as three equal channels.
-            equal = (x == x[:, :1]).flatten(1).all(dim=1)
-            y = torch.where(equal[:, None, None, None], y.mean(dim=1, keepdim=True), y)
+            for tile, result in zip(tiles, y, strict=True):
+                if _is_grey(tile):
+                    result[:] = result.mean(dim=0)
             if grey:
                 y = y[:, :1]
             y = y[..., :height, :width]
@@ -129,3 +129,9 @@ class Predictor:
             )
 
         return self.compiler.run(denoise, x.shape, pixels) if self.compiler else denoise()
+
+
+def _is_grey(tile: NDArray[np.float32]) -> bool:
+    """Return whether (h, w, C) is grey, also if it is stored as three equal channels."""
+    # The first row tells most colours at once.
+    return all((rows == rows[..., :1]).all() for rows in (tile[:1], tile))

@@ -86,6 +86,11 @@ class NamedNoise:
         for stage in self.text.split("+"):
             _parse(stage)
 
+    @property
+    def stages(self) -> list[str]:
+        """The names of the stages, in order."""
+        return [stage.partition(":")[0].strip() for stage in self.text.split("+")]
+
     def pair(self, clean: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """Add the noise to an sRGB photo; return the noisy and the clean one.
 

@@ -71,16 +71,16 @@ def open_synthetic(data: Sequence[Path], added: AddedNoise) -> Dataset:
     OptionError
         There are no photos, or the noise makes no sense.
     """
-    # Notice a typing error before a large folder is searched.
-    NamedNoise(added.text)
-    photos = open_folder(data)
-    if not added.clipped and added.text.rpartition("+")[2].partition(":")[0].strip() in _ROUNDING:
+    # Notice what makes no sense before a large folder is searched.
+    stages = NamedNoise(added.text).stages
+    if not added.clipped and stages[-1] in _ROUNDING:
         raise OptionError(
             f"The result of {added.text} is always clipped and rounded.", "Drop --unclipped."
         )
+    photos = open_folder(data)
     how = "clipped and rounded after that" if added.clipped else "not clipped or rounded after that"
     clean = "photo without it"
-    if "monochrome" in added.text:
+    if "monochrome" in stages:
         clean += ", whose colours are taken away, too"
     comparison = (
         f"Every photo with noise {added.text} of seed {added.seed}, {how}, against the {clean}; "
