@@ -25,7 +25,6 @@ from ssbsn_cli.core.model.unet import UNet
 from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
 from ssbsn_cli.core.training.batches import distance, mix_batches, noisy_batches
 from ssbsn_cli.core.training.config import load_config
-from ssbsn_cli.core.training.log import StepDone
 from ssbsn_cli.core.training.validation import psnr
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint
 
@@ -133,6 +132,8 @@ def test_a_signal_saves_and_ends(tiny, number, code):
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in err
+    assert "Stopping after step" in err
+    assert f"--out {run.name} --resume" in err
     saved = state(run)["step"]
     assert saved >= 5
     assert saved == max(losses(run))
@@ -489,13 +490,21 @@ def test_what_is_too_small_to_be_held_out_is_named(tiny):
 
 
 def test_two_processes_never_train_one_run(tiny):
-    first, second = tiny.prepare(), tiny.prepare()
-    first.recorder.log_step(StepDone(1, 0.0, 0.0, 0.0, 0.0, 0.0))
-    with pytest.raises(SsbsnError, match="Another process"):
-        second.trainer.train()
+    first = tiny.prepare()
+    for resume in (False, True):
+        with pytest.raises(SsbsnError, match="Another process"):
+            tiny.prepare(resume=resume)
+    first.trainer.train()
     first.close()
-    second.trainer.train()
-    second.close()
+    with pytest.raises(OptionError, match="already holds a training run"):
+        tiny.prepare()
+    tiny.prepare(resume=True).close()
+
+
+def test_a_training_that_cannot_start_leaves_no_folder(tiny):
+    with pytest.raises(OptionError):
+        tiny.prepare("new/run", data=[str(tiny.place / "nothing")])
+    assert not (tiny.place / "new").exists()
 
 
 def refusals():

@@ -158,13 +158,15 @@ def denoise(
         jobs: Iterable[Job | None] = chain([first], todo)
         chosen: str | LoadedWeights | None = weights
         if adapt:
+            from ssbsn_cli.core.inference.denoiser import load_denoiser
+
             if keep_adapted:
                 _refuse_place(keep_adapted, files.skip_existing)
             # Weights adapt to all photos, so all of them must be known.
             jobs = possible = list(find_possible(out, filter(None, jobs), files, counts))
             if possible:
                 # Settings that the weights do not support are refused before minutes are spent.
-                _prepare(out, weights, settings, files, None)
+                load_denoiser(weights, **vars(settings))
                 if skipped := counts["skipped"]:
                     out.say(
                         f"Adapting to the {count_of(len(possible), 'photo')} without a result, and "

@@ -166,7 +166,7 @@ def _train(out: Output, request: TrainingRequest) -> None:
 
     try:
         prepared = train_rounds(request, partial(_train_round, out), out.say, out.warn)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         if RunFiles(request.run).resumable:
             again = ["ssbsn", "train", "--out", str(request.run), "--resume"]
             if request.cache != usual_cache():

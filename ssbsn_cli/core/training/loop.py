@@ -20,6 +20,7 @@ from ssbsn_cli.core.training.recorder import Recorder
 from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.training.validation import preview
 from ssbsn_cli.core.training.workers import draw_ahead
+from ssbsn_cli.core.types import Notify
 
 # Compiling takes up to a minute, and saves a third of the training time.
 _WORTH_MINUTES = 5
@@ -35,7 +36,7 @@ class Trainer:
 
     Only the leading process has a recorder. If `steps` is None, the training is limited by time.
     `workers` processes draw the batches, or a thread if there are none. `seconds` is the time
-    trained so far, including earlier sessions.
+    trained so far, including earlier sessions. `say` gets a message when a signal stops it.
     """
 
     learner: Learner
@@ -46,6 +47,7 @@ class Trainer:
     steps: int | None
     workers: int = 0
     seconds: float = 0.0
+    say: Notify = lambda _: None
 
     def train(self, listen: Callable[[StepDone], None] = lambda _: None) -> None:
         """Train to the end, with regular checkpoints and one at the end; report each step.
@@ -89,6 +91,10 @@ class Trainer:
                     self.recorder.log_step(done)
                 listen(done)
                 if stop:
+                    self.say(
+                        f"Stopping after step {step}: it is scored and saved first. Another Ctrl-C "
+                        "stops at once and loses what came after the last checkpoint."
+                    )
                     break
                 if time.monotonic() - saved > 60 * training.save_minutes:
                     self._save(needed=False)

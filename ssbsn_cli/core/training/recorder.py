@@ -9,11 +9,9 @@ from dataclasses import InitVar, dataclass, replace
 from typing import Any
 
 from ssbsn_cli import __version__
-from ssbsn_cli.core.errors import SsbsnError
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.storage import write_atomically
-from ssbsn_cli.core.runtime.temporary import claim, give_up_claim
 from ssbsn_cli.core.training.card import Origin, model_card
 from ssbsn_cli.core.training.log import Log, StepDone
 from ssbsn_cli.core.training.run_files import RunFiles
@@ -61,10 +59,10 @@ class Recorder:
 
     def close(self) -> None:
         """Close the logs, and let other processes train the run."""
-        give_up_claim(self.files.state)
         for log in self.logs:
             with contextlib.suppress(OSError):
                 log.close()
+        self.files.release()
 
     def log_step(self, done: StepDone) -> None:
         """Log a step."""
@@ -120,19 +118,10 @@ class Recorder:
             old.unlink(missing_ok=True)
 
     def _begin(self) -> None:
-        """Make the run's folder, and remove files of later steps that a kill may have left.
-
-        Raises an SsbsnError if another process is training the run.
-        """
+        """Make the run's folders, and remove files of later steps that a kill may have left."""
         if self._begun:
             return
         files = self.files
-        files.folder.mkdir(parents=True, exist_ok=True)
-        if not claim(files.state):
-            raise SsbsnError(
-                f"Another process is training {files.folder}.",
-                "Wait until it ends, or train in another folder.",
-            )
         for folder in (files.checkpoints, files.previews):
             folder.mkdir(exist_ok=True)
         if self._resumed:

@@ -73,14 +73,36 @@ def prepare_training(
     ------
     OptionError, WeightsError, DeviceError
         Something is wrong. The run has not been changed.
+    SsbsnError
+        Another process is training the run.
     """
     files = RunFiles(request.run)
     files.refuse_links()
+    team = join_team(request.config.training.device)
+    if team.leads:
+        files.claim()
+    try:
+        # Another process may have trained it since this was checked first.
+        if not request.resume and files.state.is_file():
+            files.refuse_run()
+        return _prepare(request, files, team, say, warn, listen)
+    except BaseException:
+        files.release()
+        raise
+
+
+def _prepare(
+    request: TrainingRequest,
+    files: RunFiles,
+    team: Team,
+    say: Notify,
+    warn: Notify,
+    listen: Listen,
+) -> Prepared:
     resuming = request.resume and files.state.is_file()
     logs: list[Log] = [MetricsLog(files.metrics)]
     if request.tensorboard:
         logs.append(TensorBoardLog(files.tensorboard))
-    team = join_team(request.config.training.device)
     workers = choose_workers(request.config.training.workers, team.device)
     if request.config.training.rounds > 1 and team.world > 1:
         raise OptionError(
@@ -127,7 +149,7 @@ def prepare_training(
         later = request.denoiser is not None
         recorder = Recorder(files, results, later, descriptor, origin, state, warn, listen, logs)
     one = config.model_copy(update={"training": training})
-    trainer = Trainer(learner, one, data, recorder, team, steps, workers, seconds)
+    trainer = Trainer(learner, one, data, recorder, team, steps, workers, seconds, say)
     summary = {
         "run": str(files.folder),
         "architecture": descriptor.architecture,

@@ -1,12 +1,14 @@
-"""The files of a run: where they are, and whether they can be trusted and resumed."""
+"""The files of a run: where they are, who may write them, and whether it can be resumed."""
 
 from __future__ import annotations
 
 import shlex
 import stat
+from contextlib import suppress
 from pathlib import Path
 
-from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.errors import OptionError, SsbsnError
+from ssbsn_cli.core.runtime.temporary import claim, give_up_claim
 
 
 class RunFiles:
@@ -23,6 +25,7 @@ class RunFiles:
         self.checkpoints = folder / "checkpoints"
         self.previews = folder / "previews"
         self.tensorboard = folder / "tensorboard"
+        self._made: list[Path] = []
 
     @property
     def resumable(self) -> bool:
@@ -71,6 +74,31 @@ class RunFiles:
                     f"nothing outside of {self.folder}.",
                     f"Put a real {kind} in its place, or train in another folder.",
                 )
+
+    def claim(self) -> None:
+        """Make the folder, and keep other processes from training the run until `release`.
+
+        Raises
+        ------
+        SsbsnError
+            Another process has claimed it.
+        OSError
+            The folder cannot be made or written to.
+        """
+        self._made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not claim(self.state):
+            raise SsbsnError(
+                f"Another process is training {self.folder}.",
+                "Wait until it ends, or train in another folder.",
+            )
+
+    def release(self) -> None:
+        """Let other processes train the run; remove folders that are still empty."""
+        give_up_claim(self.state)
+        with suppress(OSError):
+            for folder in self._made:
+                folder.rmdir()
 
     def refuse_run(self, way: str = "let ssbsn train --resume go on with it") -> None:
         """Raise an OptionError if the folder holds a run; its hint suggests `way`."""
