@@ -20,13 +20,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ssbsn_cli.cli.app import app
-from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.errors import OptionError, WeightsError
 from ssbsn_cli.core.inference import cluster, connecting, denoiser
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import FileOptions, Settings
 from ssbsn_cli.core.runtime import device
 from ssbsn_cli.core.weights.locate import find_weights
-from ssbsn_cli.core.weights.registry import entries
+from ssbsn_cli.core.weights.registry import default_name, entries
 
 COMMAND = [sys.executable, "-m", "ssbsn_cli", "denoise", "in", "-ro", "out"]
 
@@ -204,7 +204,16 @@ def test_weights_go_by_their_name_even_beside_a_folder_of_that_name(photos, monk
     monkeypatch.setattr(cluster, "_Dispatch", dispatch)
     for weights in ("photo", "in"):
         ssbsn("--cluster", "local:1", "--weights", weights, code=0)
-    assert sent == ["photo", str(photos / "in")]
+    ssbsn("--cluster", "local:1", code=0)
+    assert sent == ["photo", str(photos / "in"), default_name()]
+
+
+def test_a_worker_that_knows_other_weights_by_the_name_is_refused(monkeypatch):
+    here = SimpleNamespace(state=SimpleNamespace(nthreads=1), name=0)
+    monkeypatch.setattr("distributed.get_worker", lambda: here)
+    work = cluster.Work("photo", Settings(), FileOptions(), sha256="0" * 64)
+    with pytest.raises(WeightsError, match="other weights by the name photo"):
+        cluster.denoise_task(work, [])
 
 
 def test_a_missing_package_is_named(photos, monkeypatch):

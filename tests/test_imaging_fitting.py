@@ -46,10 +46,23 @@ def test_the_mean_of_a_flat_photo_stays(denoiser: Any, level: float) -> None:
     assert result.std() < 0.02
 
 
-def test_a_dark_photo_is_denoised_as_if_it_were_raised(denoiser: Any) -> None:
-    photo = noisy(0.3)
-    raised = photo - photo.min()
-    assert np.allclose(denoiser(raised - 1) + 1, denoiser(raised), atol=1e-5)
+@pytest.mark.parametrize("darker", [2, 8, 64, 1024])
+def test_only_the_scale_of_a_dark_photo_differs(denoiser: Any, darker: int) -> None:
+    photo = noisy(0.4)
+    assert np.allclose(denoiser(photo / darker) * darker, denoiser(photo), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("darker", [1, 64])
+@pytest.mark.parametrize("value", [-8, 1, 15])
+def test_a_pixel_far_outside_the_range_spoils_no_others(
+    denoiser: Any, darker: int, value: float
+) -> None:
+    photo = noisy(0.4) / np.float32(darker)
+    expected = denoiser(photo)
+    photo[4, 4] = value
+    result = denoiser(photo)
+    assert np.abs(result - expected)[32:].max() < 0.006 / darker
+    assert np.abs(result[4, 4] - value).max() < 4
 
 
 def test_floats_up_to_255_are_denoised_like_those_up_to_1(denoiser: Any) -> None:
@@ -91,7 +104,7 @@ def test_holes_stay_and_do_not_spread(denoiser: Any) -> None:
 
 def test_photos_that_need_no_change_are_left_alone() -> None:
     assert fit_image(np.zeros((4, 4, 3), np.uint16)) is None
-    assert fit_image(np.linspace(0, 3, 48).reshape(4, 4, 3)) is None
+    assert fit_image(np.linspace(0, 1.5, 48).reshape(4, 4, 3)) is None
 
 
 def test_holes_are_read_and_become_black_where_there_are_none() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssbsn_cli import __version__
-from ssbsn_cli.core.errors import DeviceError, ImageError, OptionError
+from ssbsn_cli.core.errors import DeviceError, ImageError, OptionError, WeightsError
 from ssbsn_cli.core.inference.connecting import check_versions, connect, count_workers_here
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import ALL_GPUS, FileOptions, Settings
@@ -36,13 +36,15 @@ _TASKS = 2
 class Work:
     """What each worker does with all photos.
 
-    `weights` is a name, or a path that all workers see; None means the default weights.
+    `weights` is a name, or a path that all workers see; None means the default weights. `sha256` is
+    the digest that this machine knows by the name, if any.
     """
 
     weights: str | None
     settings: Settings
     files: FileOptions
     version: str = __version__
+    sha256: str | None = None
 
 
 def denoise_on_cluster(
@@ -73,6 +75,7 @@ def denoise_on_cluster(
     """
     from ssbsn_cli.core.runtime.device import count_gpus
     from ssbsn_cli.core.weights.locate import absolute
+    from ssbsn_cli.core.weights.registry import default_name, entries
 
     local = count_workers_here(address) is not None
     if local and work.settings.device in ("auto", "cuda") and count_gpus():
@@ -82,8 +85,12 @@ def denoise_on_cluster(
         if not client.ncores():
             notify("The cluster has no workers yet: photos wait for the first.")
         told: set[str] = set()
-        if work.weights and Path(work.weights).exists():
-            work = replace(work, weights=absolute(work.weights))
+        # Workers may have registries of their own.
+        name = work.weights or default_name()
+        if entry := entries().get(name):
+            work = replace(work, weights=name, sha256=entry.sha256)
+        elif Path(name).exists():
+            work = replace(work, weights=absolute(name))
         for job, outcome, notices in _Dispatch(client, work).run(jobs):
             for notice in notices:
                 if notice not in told:
@@ -231,6 +238,11 @@ def denoise_task(work: Work, jobs: Sequence[Job]) -> tuple[list[Outcome], list[s
         _use_cores()
         # A run may be trained on while its worker lives.
         digest = file_digest(find_weights(work.weights)[0])
+        if work.sha256 not in (None, digest):
+            raise WeightsError(
+                f"A worker knows other weights by the name {work.weights}.",
+                "Use one weights.toml on all machines, or name a file that all of them see.",
+            )
         denoiser = _load(work.weights, work.settings, digest)
         outcomes = dict(denoise_files(denoiser, jobs, work.files))
         notices = _notices.copy()
