@@ -75,6 +75,14 @@ def test_extreme_shapes_survive(format: str, shape: tuple[int, int]) -> None:
     assert np.abs(read.astype(int) - pixels).max() <= 3
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_narrow_pngs_of_noise_are_written(dtype: str, channels: int) -> None:
+    shape = (3000, 1, channels)
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype=dtype)
+    assert same(read_photo(encode_photo(Photo(pixels), "png")).pixels, pixels)
+
+
 @pytest.mark.parametrize(("format", "dtype", "channels"), KINDS)
 def test_other_programs_see_the_same_pixels(format: str, dtype: str, channels: int) -> None:
     pixels = noise(6, 5, channels, dtype)

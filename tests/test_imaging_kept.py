@@ -25,7 +25,13 @@ from ssbsn_cli.core.imaging.formats import CODECS
 from ssbsn_cli.core.imaging.heif import metadata_of
 from ssbsn_cli.core.imaging.items import Items
 from ssbsn_cli.core.imaging.photo import BEYOND, NOT_SQUARE
-from ssbsn_cli.core.imaging.profile import SRGB, profile_of_cicp
+from ssbsn_cli.core.imaging.profile import (
+    ADOBE_CURVE,
+    ADOBE_RGB,
+    SRGB,
+    make_profile,
+    profile_of_cicp,
+)
 
 PIXELS = np.random.default_rng(0).integers(90, 120, (24, 40, 3), dtype=np.uint8)
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -272,13 +278,29 @@ def test_where_on_earth_a_tiff_lies_survives() -> None:
         (33922, 12, 6, (0.0, 0.0, 0.0, 440720.0, 3751320.0, 0.0), True),
         (34735, 3, 8, (1, 1, 0, 1, 1024, 0, 1, 1), True),
         (34737, 2, None, "UTM zone 11|", True),
-        (42113, 2, None, "-9999", True),
+        (42113, 2, None, "nan", True),
+        (50844, 12, 92, tuple(float(number) for number in range(92)), True),
     ]
     data = tiff_bytes(PIXELS, photometric="rgb", extratags=tags)
     after = Image.open(io.BytesIO(encode_photo(read_photo(data), "tiff")))
     before = Image.open(io.BytesIO(data))
     for tag, *_ in tags:
         assert after.tag_v2[tag] == before.tag_v2[tag]
+
+
+def test_a_value_for_no_data_that_denoising_changes_is_not_claimed() -> None:
+    tags = [(42113, 2, None, "-9999", True)]
+    metadata = read_photo(tiff_bytes(PIXELS, photometric="rgb", extratags=tags)).metadata
+    assert metadata.lost == ("which pixels have no data (GDAL_NODATA)",)
+    assert b"-9999" not in metadata.exif
+
+
+def test_fields_of_exif_among_the_tags_of_a_tiff_stay() -> None:
+    tags = [(34855, 3, 1, 400, True), (36867, 2, None, "2020:01:01 00:00:00", True)]
+    photo = read_photo(tiff_bytes(PIXELS, photometric="rgb", extratags=tags))
+    for format in ("tiff", "jpeg"):
+        exif = Image.open(io.BytesIO(encode_photo(photo, format))).getexif()
+        assert (exif[34855], exif[36867]) == (400, "2020:01:01 00:00:00")
 
 
 PRIVATE = "private data of the camera or an editor"
@@ -434,7 +456,12 @@ def test_an_extension_that_stays_behind_is_not_claimed() -> None:
         assert b"A hill" in metadata.xmp
     alone = read_photo(jpeg_with(extended(XMP))).metadata
     assert b"HasExtendedXMP" not in alone.xmp
-    assert alone.lost == ("the extended XMP, which is missing",)
+    assert alone.lost == ("the extended XMP, which is missing or incomplete",)
+    parts = encode_photo(photo, "jpeg")
+    second = parts.rindex(b"\xff\xe1")
+    end = second + 2 + int.from_bytes(parts[second + 2 : second + 4], "big")
+    incomplete = read_photo(parts[:second] + parts[end:]).metadata
+    assert (incomplete.xmp_extension, incomplete.lost) == (b"", alone.lost)
 
 
 def test_what_follows_a_jpeg_is_named() -> None:
@@ -443,6 +470,24 @@ def test_what_follows_a_jpeg_is_named() -> None:
     assert read_photo(data + video).metadata.lost == ("the video of a motion photo",)
     assert read_photo(data + data).metadata.lost == ("further pictures in the file",)
     assert read_photo(data + bytes(100)).metadata.lost == ()
+
+
+@pytest.mark.parametrize("format", ["png", "webp"])
+def test_what_follows_other_pictures_is_named(format: str) -> None:
+    data = encode_photo(Photo(PIXELS), format)
+    assert read_photo(data + bytes(5000)).metadata.lost == ("data after the picture's end",)
+    assert read_photo(data + bytes(100)).metadata.lost == ()
+
+
+def test_cicp_wins_over_a_profile_in_every_format() -> None:
+    adobe = make_profile(ADOBE_RGB, ADOBE_CURVE, False, "Adobe RGB")
+    for cicp in (SRGB, bytes((12, 13, 0, 1))):
+        profile = png_chunk(b"iCCP", b"x\0\0" + zlib.compress(adobe))
+        photo = read_photo(png(png_chunk(b"cICP", cicp), profile))
+        for format in ("jpeg", "tiff", "webp"):
+            assert read_photo(encode_photo(photo, format)).metadata.icc == profile_of_cicp(
+                cicp, False
+            )
 
 
 @pytest.mark.parametrize("target", ["bmp", "jpeg", "pnm"])

@@ -23,12 +23,14 @@ from ssbsn_cli.core.imaging import (
     encode_photo,
     list_losses,
     read_photo,
+    tiff_stream,
     write_photo,
 )
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 FORMATS = ["jpeg", "png", "webp", "tiff"]
+SRGB = bytes((1, 13, 0, 1))
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="%d"/></x:xmpmeta>'
 RGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 GREY_PROFILE = RGB_PROFILE[:16] + b"GRAY" + RGB_PROFILE[20:]
@@ -421,9 +423,36 @@ def test_turning_exchanges_the_resolutions() -> None:
     assert (turned.getexif()[282], turned.getexif()[283]) == (150, 300)
 
 
-def test_colours_that_only_exif_states_get_a_profile() -> None:
+def adobe_rgb() -> Image.Exif:
     exif = Image.Exif()
     exif.get_ifd(EXIF_IFD).update({40961: 65535, 40965: {1: "R03"}})
+    return exif
+
+
+@pytest.mark.parametrize("format", ["png", "heic", "avif", "jxl"])
+def test_a_stated_colour_space_wins_over_that_of_exif(format: str) -> None:
+    exif = adobe_rgb().tobytes().removeprefix(b"Exif\0\0")
+    stated = encode_photo(Photo(picture(), Metadata(exif, cicp=SRGB)), format)
+    metadata = read_photo(stated).metadata
+    assert (metadata.cicp, metadata.icc) == (SRGB, b"")
+
+
+def test_a_streamed_photo_has_the_metadata_of_one_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exif = adobe_rgb().tobytes().removeprefix(b"Exif\0\0")
+    path = tmp_path / "a.tif"
+    path.write_bytes(encode_photo(Photo(picture(), Metadata(exif)), "tiff"))
+    monkeypatch.setattr(tiff_stream, "STREAM_BYTES", 0)
+    image = tiff_stream.open_large_tiff(path)
+    assert image
+    with image:
+        assert image.metadata == read_photo(path).metadata
+        assert image.metadata.icc
+
+
+def test_colours_that_only_exif_states_get_a_profile() -> None:
+    exif = adobe_rgb()
     data = io.BytesIO()
     Image.fromarray(picture()).save(data, "JPEG", exif=exif)
     result = encode_photo(read_photo(data.getvalue()), "png", strip_metadata=True)

@@ -244,10 +244,10 @@ def test_tiffs_of_other_numbers_are_refused(dtype: str) -> None:
 
 
 def test_floats_must_have_white_at_one() -> None:
-    for sign in (1, -1):
+    for sign, word in ((1, "white"), (-1, "black")):
         error = refusal(tiff_bytes(sign * smooth().astype(np.float32), photometric="rgb"))
-        assert "white" in str(error)
-        assert "white level" in error.hint
+        assert word in str(error)
+        assert f"{word} level" in error.hint
     bright = np.full((4, 4, 1), 15.5, np.float32)
     assert read_photo(tiff_bytes(bright, photometric="minisblack")).pixels.max() == 15.5
 
@@ -313,6 +313,23 @@ def test_a_png_that_claims_to_be_enormous_is_refused(capfd: pytest.CaptureFixtur
     struct.pack_into(">I", data, 29, zlib.crc32(data[12:29]))
     assert "claims to be 2147483647 x 2147483647 pixels" in str(refusal(bytes(data)))
     assert capfd.readouterr().err == ""
+
+
+def test_what_decoders_ignore_in_a_baseline_jpeg_does_not_make_it_incomplete() -> None:
+    data = bytearray(pillow_bytes(Image.fromarray(smooth()), "JPEG"))
+    at = data.index(b"\xff\xda") + 5
+    at += 2 * data[at - 1]
+    assert data[at : at + 3] == bytes((0, 63, 0))
+    expected = read_photo(bytes(data)).pixels
+    data[at : at + 3] = bytes(3)
+    assert np.array_equal(read_photo(bytes(data)).pixels, expected)
+
+
+def test_channels_of_different_depths_are_refused() -> None:
+    data = bytearray(tiff_bytes(smooth()[..., :3], photometric="rgb", byteorder="<"))
+    at = data.index(struct.pack("<3H", 8, 8, 8))
+    data[at : at + 6] = struct.pack("<3H", 5, 6, 5)
+    assert "different numbers of bits" in str(refusal(bytes(data)))
 
 
 def test_a_jpeg_cut_short_before_another_is_an_error() -> None:

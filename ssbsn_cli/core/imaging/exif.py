@@ -17,16 +17,20 @@ IPTC, RESOURCES = 33723, 34377
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 EXIF_IFD, MAKER_NOTE = 34665, 37500
 GPS_IFD, INTEROP_IFD = 34853, 40965
+NODATA = 42113
 SUB_DIRECTORIES, DNG_VERSION = 330, 50706
 _POINTERS = {EXIF_IFD, GPS_IFD, INTEROP_IFD}
 
 # The tags of a first directory that describe the photo, not the layout of its bytes: titles,
 # camera, software, dates, people, white and primaries, resolution, rating, the XP tags of Windows,
-# and the geographic position of the pixels (GeoTIFF and GDAL).
-DESCRIPTIVE = {11, 269, 270, 271, 272, 285, 305, 306, 315, 316, 318, 319, 18246, 18249, 33432}
+# the geographic position of the pixels (GeoTIFF and GDAL), and fields of EXIF, as TIFF/EP puts them
+# there.
+DESCRIPTIVE = {11, 269, 270, 271, 272, 285, 286, 287, 305, 306, 315, 316, 318, 319}
+DESCRIPTIVE |= {18246, 18249, 33432, 33434, 33437, 34850, 34855, 36867, 36868, 50735}
+DESCRIPTIVE |= {*range(37377, 37397), *range(42032, 42038)}
 DESCRIPTIVE |= {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
 DESCRIPTIVE |= {50341, 40091, 40092, 40093, 40094, 40095, *_POINTERS}
-DESCRIPTIVE |= {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}
+DESCRIPTIVE |= {33550, 33920, 33922, 34264, 34735, 34736, 34737, 42112, NODATA, 50844}
 
 # Text in ASCII, and in UTF-8 as of EXIF 3.
 ASCII, UTF8 = 2, 129

@@ -117,11 +117,11 @@ def metadata_of(items: Items, turned: bool) -> Metadata:
     nclx = items.find(b"colr", b"nclx")
     cicp = b""
     if len(nclx) >= 4 and not icc:
-        # What is unspecified is taken for that of sRGB.
-        stated = zip((nclx[1], nclx[3]), SRGB, strict=False)
-        cicp = bytes([usual if own in _UNSPECIFIED else own for own, usual in stated]) + SRGB[2:]
-        if cicp == SRGB:
-            cicp = b""
+        stated = nclx[1], nclx[3]
+        # What one of them leaves open is taken for that of sRGB.
+        if any(own not in _UNSPECIFIED for own in stated):
+            pairs = zip(stated, SRGB, strict=False)
+            cicp = bytes(usual if own in _UNSPECIFIED else own for own, usual in pairs) + SRGB[2:]
     lost = [
         next(word for part, word in _MAPS.items() if part in name)
         for name in items.auxiliary

@@ -11,6 +11,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from ssbsn_cli.core.imaging.codec import Codec, Refusal, cut_short, damaged
 from ssbsn_cli.core.imaging.jpeg_segments import (
+    ARITHMETIC,
     EOI,
     FRAMES,
     KEEPS,
@@ -40,6 +41,7 @@ _MAX_SCANS = 100
 # The mean of a block of 64 pixels takes at least one bit.
 _MOST_PIXELS_PER_BYTE = 512
 # Decoders continue with zeros after the end of the data; these bytes start with ones.
+_MOST_OMITTED = 16
 _FILL = b"\xfe" + np.random.default_rng(0).integers(1, 255, 1 << 14, dtype=np.uint8).tobytes()
 
 
@@ -77,7 +79,9 @@ def _decode(stream: BinaryIO) -> Photo:
         # If copying was interrupted, the rest may be zeros or ones.
         plain.append(data[kept:end].rstrip(b"\0\xff"))
     del data
-    return Photo(_pixels(plain), found.metadata(), "jpeg")
+    # Arithmetic coding leaves out zeros at the end.
+    omitted = bytes(_MOST_OMITTED) if found.kind in ARITHMETIC else b""
+    return Photo(_pixels(plain, omitted + _FILL), found.metadata(), "jpeg")
 
 
 def _name_rest(rest: bytes) -> list[str]:
@@ -89,15 +93,15 @@ def _name_rest(rest: bytes) -> list[str]:
     return [AFTER_THE_END] if len(rest.strip(b"\0\xff")) > LITTLE else []
 
 
-def _pixels(parts: list[bytes]) -> Pixels:
+def _pixels(parts: list[bytes], fill: bytes) -> Pixels:
     """Decode an image, given without its end marker; refuse it if rows are missing.
 
-    Bytes after the last row do not matter. But if rows are missing, the bytes become rows, so
-    different bytes give different pixels.
+    Bytes after the last row do not matter. But if rows are missing, the bytes become rows, so those
+    of `fill` give different pixels.
     """
     end = bytes((0xFF, EOI))
     pixels = to_array(_open([*parts, end]))
-    filled = _open([*parts, _FILL, end])
+    filled = _open([*parts, fill, end])
     for rows in pixel_rows(pixels):
         part = np.asarray(filled.crop((0, rows.start, filled.width, rows.stop)))
         if not np.array_equal(part.reshape(pixels[rows].shape), pixels[rows]):

@@ -23,7 +23,9 @@ EOI, SOS = 0xD9, 0xDA
 NO_END = 0
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 LS = 0xF7
+ARITHMETIC = frozenset(range(0xC9, 0xD0)) - {0xCC}
 
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _SOI, _COM = 0xD8, 0xFE
 _APP0, _APP1, _APP2, _APP11, _APP13, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE, 0xEF
 _JFIF = b"JFIF\0"
@@ -89,6 +91,7 @@ class Contents:
     exif: bytes = b""
     xmp: bytes = b""
     extension: dict[tuple[bytes, int], bytes] = field(default_factory=dict)
+    extension_length: int = 0
     icc: dict[int, bytes] = field(default_factory=dict)
     resources: bytearray = field(default_factory=bytearray)
     comments: list[str] = field(default_factory=list)
@@ -136,6 +139,9 @@ class Contents:
         number = head[0] if head else 0
         if len(head) >= 4 + 2 * number:
             first, last, bits = head[1 + 2 * number :][:3]
+            if self.kind not in _PROGRESSIVE:
+                # Decoders ignore what other frames say there.
+                first, last, bits = 0, 63, 0
             if not bits & 0x0F:
                 places = range(first, last + 1)
                 self.exact.update((head[1 + 2 * i], at) for i in range(number) for at in places)
@@ -147,7 +153,8 @@ class Contents:
 
     def _take_extension(self, part: bytes) -> None:
         if len(part) > _EXTENSION_HEAD:
-            at = int.from_bytes(part[36:40], "big")
+            length, at = struct.unpack_from(">II", part, 32)
+            self.extension_length = length
             self.extension[part[:32].upper(), at] = part[_EXTENSION_HEAD:]
 
     def metadata(self) -> Metadata:
@@ -159,9 +166,9 @@ class Contents:
             if owner == name and at == length:
                 parts.append(part)
                 length += len(part)
-        if name and not parts:
-            xmp, _ = without(xmp, EXTENSION)
-            self.lost.append("the extended XMP, which is missing")
+        if name and (not parts or length < self.extension_length):
+            xmp, parts = without(xmp, EXTENSION)[0], []
+            self.lost.append("the extended XMP, which is missing or incomplete")
         iptc, paths = read_resources(bytes(self.resources))
         xmp, extension = join_extension(xmp, b"".join(parts))
         return Metadata(

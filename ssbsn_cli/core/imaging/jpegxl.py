@@ -98,7 +98,7 @@ def _decode(stream: BinaryIO) -> Photo:
     if header.converted:
         metadata = replace(metadata, lost=(*metadata.lost, _CONVERTED))
         if pixels.dtype == np.uint16 and not header.associated:
-            pixels, icc, cicp = _curve(pixels), b"", b""
+            pixels, icc, cicp = _curve(pixels), b"", SRGB if pixels.shape[2] > 2 else b""
         if deepened:
             pixels = convert_depth(pixels, np.dtype(np.uint8))
     metadata = settle_upright(replace(metadata, icc=icc, cicp=cicp), header.turned)
@@ -130,7 +130,7 @@ def _file() -> Iterator[Path]:
 
 
 def _read_pixels(data: bytes) -> tuple[Pixels, bytes, bytes]:
-    """Return (H, W, C), and the ICC profile or the four numbers of H.273; neither for sRGB."""
+    """Return (H, W, C), and the ICC profile or the four numbers of H.273, if any."""
     if len(data) < _LEAST_BYTES:
         if data.startswith(CODESTREAM):
             data = _FILE_TYPE + build_box(b"jxlc", data)
@@ -154,7 +154,7 @@ def _load(path: Path) -> tuple[Pixels, bytes, bytes]:
     pixels = np.asarray(pixels).reshape(spec.height, spec.width, spec.nchannels)
     codes = spec.getattribute("CICP")
     is_grey = spec.nchannels < 3
-    if codes is not None and codes[1] == SRGB[1] and (is_grey or codes[0] == SRGB[0]):
+    if codes is not None and codes[1] == SRGB[1] and is_grey:
         return pixels, b"", b""
     if codes is not None and not is_grey:
         return pixels, b"", bytes(codes)

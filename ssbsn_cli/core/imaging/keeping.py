@@ -48,7 +48,7 @@ def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
         # If no profile can be kept either, viewers assume sRGB.
         same = profile_of_cicp(kept.cicp, grey and codec.grey)
         plain = kept.cicp == SRGB and "icc" not in codec.keeps
-        icc = b"" if plain else kept.icc or same
+        icc = b"" if plain else same or kept.icc
         kept = replace(kept, icc=icc, cicp=b"" if same else kept.cicp)
     elif kept.cicp and codec.name not in _NUMBERS_FIRST:
         kept = replace(kept, icc=b"")

@@ -20,7 +20,7 @@ from ssbsn_cli.core.imaging.codec import (
     cut_short,
     damaged,
 )
-from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels, pixel_rows
+from ssbsn_cli.core.imaging.photo import AFTER_THE_END, LITTLE, Metadata, Photo, Pixels, pixel_rows
 from ssbsn_cli.core.imaging.profile import PRIMARIES
 
 # Of the headers of BMPs: the least length with colours, and marks of profiles in two places.
@@ -63,7 +63,10 @@ def _decode_webp(stream: BinaryIO) -> Photo:
     image.load()
     info = image.info
     exif = info.get("exif", b"").removeprefix(b"Exif\0\0")
-    metadata = Metadata(exif, info.get("xmp", b""), info.get("icc_profile", b""))
+    # The file says how long it is, but not with its first 8 bytes.
+    beyond = len(data) - 8 - int.from_bytes(data[4:8], "little") > LITTLE
+    lost = (AFTER_THE_END,) if beyond else ()
+    metadata = Metadata(exif, info.get("xmp", b""), info.get("icc_profile", b""), lost=lost)
     photo = Photo(to_array(image), metadata, "webp")
     if b"VP8L" not in data:
         _equalise(photo.color)

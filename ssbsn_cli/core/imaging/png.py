@@ -12,7 +12,7 @@ import numpy as np
 
 from ssbsn_cli.core.imaging.adjust import widen_range
 from ssbsn_cli.core.imaging.codec import Codec, Refusal, animation, cut_short, damaged
-from ssbsn_cli.core.imaging.photo import BEYOND, DAMAGED, Photo
+from ssbsn_cli.core.imaging.photo import AFTER_THE_END, BEYOND, DAMAGED, LITTLE, Photo
 from ssbsn_cli.core.imaging.png_chunks import KEEPS, Statements, write_statements
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -23,6 +23,8 @@ _ONE_FRAME = b"\0\0\0\1"
 _MAX_SIDE = 1_000_000
 # OpenCV's defaults: three times as fast as zlib's own, and photos are no larger.
 _FAST = {"level": 1, "strategy": 3, "filter": 16}
+# Compressed noise is larger than the noise by at most this part of it, and by the PNG's headers.
+_OVERHEAD, _HEADERS = 256, 4096
 
 
 def _decode(stream: BinaryIO) -> Photo:
@@ -38,6 +40,8 @@ def _decode(stream: BinaryIO) -> Photo:
             said.lost.append(DAMAGED)
             continue
         body = data[start + 8 : end - 4] if kind != b"IDAT" else b""
+        if kind == b"IEND" and len(data) - end > LITTLE:
+            said.lost.append(AFTER_THE_END)
         if kind == b"IHDR" and color < 0:
             color = _read_header(body)
         elif kind == b"fdAT" or (kind == b"acTL" and body[:4] != _ONE_FRAME):
@@ -96,7 +100,10 @@ def _read_header(body: bytes) -> int:
 
 def _encode(photo: Photo, stream: BinaryIO, _: int) -> None:
     pixels = photo.pixels[..., 0] if photo.pixels.shape[2] == 1 else photo.pixels
-    encoded = imagecodecs.png_encode(np.ascontiguousarray(pixels), **_FAST)
+    # Each row begins with a byte. By default, imagecodecs leaves too little room for narrow photos.
+    most = pixels.nbytes + len(pixels)
+    room = most + most // _OVERHEAD + _HEADERS
+    encoded = imagecodecs.png_encode(np.ascontiguousarray(pixels), out=room, **_FAST)
     plain = memoryview(encoded)
     stream.write(plain[:_HEADER_END])
     for kind, content in write_statements(photo.metadata):

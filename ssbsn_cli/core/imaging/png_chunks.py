@@ -47,6 +47,7 @@ class Statements:
     icc: bytes | None = None
     cicp: bytes = b""
     narrow: bool = False
+    srgb: bool = False
     gamma: float | None = None
     corners: tuple[float, ...] | None = None
     exif: bytes = b""
@@ -71,7 +72,7 @@ class Statements:
                 self.cicp = body[:2] + b"\0\1"
                 self.narrow = body[3] == 0
             elif kind == b"sRGB":
-                self.cicp = self.cicp or SRGB
+                self.srgb = True
             elif kind == b"gAMA":
                 self.gamma = struct.unpack(">I", body)[0] / 1e5
             elif kind == b"cHRM":
@@ -139,9 +140,9 @@ class Statements:
     def metadata(self, grey: bool) -> Metadata:
         """Return the metadata in the chunks, for grey or coloured pixels."""
         icc, cicp = self.icc or b"", self.cicp
-        if icc and cicp == SRGB:
-            # A profile says more than sRGB, and some programs write both.
-            cicp = b""
+        # Of several statements, cICP wins, then iCCP, then sRGB.
+        if self.srgb and not icc:
+            cicp = cicp or SRGB
         if not icc and not cicp and (self.gamma or self.corners):
             if self._is_srgb(grey):
                 cicp = SRGB

@@ -80,7 +80,7 @@ def _read(stream: BinaryIO, name: str, max_pixels: int, raw_space: RawSpace) -> 
                 )
             stream.seek(0)
             photo = develop(stream, raw_space) if codec is RAW else codec.decode(stream)
-        photo.metadata = without_claims(_with_profile(photo))
+        photo.metadata = settle(photo.metadata, photo.color.shape[2])
         return upright(photo)
     except MemoryError as error:
         raise ImageError(
@@ -88,13 +88,17 @@ def _read(stream: BinaryIO, name: str, max_pixels: int, raw_space: RawSpace) -> 
         ) from error
 
 
-def _with_profile(photo: Photo) -> Metadata:
-    """Return the metadata with a profile for colours that only EXIF states: few programs look."""
-    metadata = photo.metadata
+def settle(metadata: Metadata, channels: int) -> Metadata:
+    """Return metadata as they are true of a photo alone, with 1 or 3 channels besides alpha.
+
+    Colours that only EXIF states get a profile, since few programs look there. Claims of other
+    pictures in the file are removed.
+    """
     stated = metadata.icc or metadata.cicp
-    if stated or photo.color.shape[2] == 1 or not is_adobe_rgb(metadata.exif):
-        return metadata
-    return replace(metadata, icc=make_profile(ADOBE_RGB, ADOBE_CURVE, False, "Adobe RGB"))
+    if not stated and channels > 1 and is_adobe_rgb(metadata.exif):
+        profile = make_profile(ADOBE_RGB, ADOBE_CURVE, False, "Adobe RGB")
+        metadata = replace(metadata, icc=profile)
+    return without_claims(metadata)
 
 
 @contextmanager

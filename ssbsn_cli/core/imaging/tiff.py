@@ -14,10 +14,12 @@ from ssbsn_cli.core.imaging.exif import (
     DESCRIPTIVE,
     ICC,
     IPTC,
+    NODATA,
     ORIENTATION,
     RESOURCES,
     XMP,
     Directory,
+    Entry,
     build_exif,
     read_directory,
     read_header,
@@ -120,13 +122,17 @@ def normalise(pixels: Pixels, page: TiffPage) -> Pixels:
 
 def _check_floats(pixels: Pixels) -> None:
     parts = [pixels[rows] for rows in pixel_rows(pixels)]
-    top = max(
-        np.abs(part, where=np.isfinite(part), out=np.zeros_like(part)).max() for part in parts
-    )
-    if top > _FLOAT_HEADROOM:
+    lowest = min(part.min(where=np.isfinite(part), initial=0) for part in parts)
+    highest = max(part.max(where=np.isfinite(part), initial=0) for part in parts)
+    if highest > _FLOAT_HEADROOM:
         raise Refusal(
-            f"holds floats up to {top:g}, while white is expected at 1",
+            f"holds floats up to {highest:g}, while white is expected at 1",
             "Divide them by the white level, such as 255 or 65535, first.",
+        )
+    if lowest < -_FLOAT_HEADROOM:
+        raise Refusal(
+            f"holds floats down to {lowest:g}, while black is expected at 0",
+            "Subtract the black level first, and write NaN for pixels without data.",
         )
 
 
@@ -152,6 +158,11 @@ def read_metadata(stream: BinaryIO, page: TiffPage, front: TiffPage) -> Metadata
             lost.append("the tone curve of the colours")
         if drop_fixed_note(found):
             lost.append(LOST_NOTES)
+        nodata = found.get(NODATA)
+        if isinstance(nodata, Entry) and nodata.data.strip(b" \0").lower() != b"nan":
+            # Denoising changes such values; only NaN stays.
+            del found[NODATA]
+            lost.append("which pixels have no data (GDAL_NODATA)")
         captions, paths = read_resources(resources)
         exif = build_exif(found, layout.order) if found else b""
     except BROKEN:

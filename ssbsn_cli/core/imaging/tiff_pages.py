@@ -180,6 +180,9 @@ def _check_kind(page: TiffPage) -> None:
 
 def _check_depth(page: TiffPage) -> None:
     bits, kind = page.bitspersample, page.dtype.kind if page.dtype else "?"
+    # A page states one number for each channel if they differ.
+    if not isinstance(bits, int):
+        raise Refusal("has channels of different numbers of bits", _EXPORT)
     if page.photometric == PHOTOMETRIC.PALETTE:
         known = kind in "bu" and bits in (1, 2, 4, 8)
     else:

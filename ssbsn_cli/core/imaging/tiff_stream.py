@@ -11,10 +11,9 @@ from tifffile import PHOTOMETRIC, TiffPage
 
 from ssbsn_cli.core.imaging.codec import cut_short, damaged
 from ssbsn_cli.core.imaging.formats import sniff
-from ssbsn_cli.core.imaging.keeping import without_claims
 from ssbsn_cli.core.imaging.orientation import settle_turn
 from ssbsn_cli.core.imaging.photo import Metadata, Pixels
-from ssbsn_cli.core.imaging.reading import explained
+from ssbsn_cli.core.imaging.reading import explained, settle
 from ssbsn_cli.core.imaging.tiff import TIFF, normalise, read_metadata
 from ssbsn_cli.core.imaging.tiff_pages import find_photo, open_tiff
 
@@ -40,7 +39,7 @@ def open_large_tiff(path: Path) -> TiffImage | None:
             if sniff(stream, path.suffix) is not TIFF:
                 return None
             page, front = find_photo(stack.enter_context(open_tiff(stream)))
-            found = without_claims(read_metadata(stream, page, front))
+            found = settle(read_metadata(stream, page, front), page.samplesperpixel)
             orientation, metadata = settle_turn(found)
             if orientation > 1 or not _can_stream(page):
                 return None

@@ -133,6 +133,8 @@ def list_losses(photo: Photo, format: str, strip_metadata: bool = False) -> tupl
     clips = photo.pixels.dtype.kind == "f" and stored_dtype(photo, format).kind != "f"
     if clips and _goes_beyond(photo.color):
         lost.append(BEYOND)
+    if clips and np.isnan(photo.color.min()):
+        lost.append("that some pixels have no value (NaN): they become black")
     if _drops_channel(photo, format):
         lost.append("a channel without a meaning")
     return tuple(lost)

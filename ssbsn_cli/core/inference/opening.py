@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging import (
     Metadata,
@@ -130,7 +132,8 @@ def _count_alike(openings: Sequence[Opening], together: Callable[[int, int], int
     if not isinstance(first, Opened):
         return 1
     one = first.photo.color
-    most, count = together(*one.shape[:2]), 1
+    # More than 8 bits would show that sums are rounded differently.
+    most, count = together(*one.shape[:2]) if one.dtype == np.uint8 else 1, 1
     for _, other in openings[1:most]:
         if not isinstance(other, Opened):
             break
