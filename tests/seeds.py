@@ -39,14 +39,16 @@ def weight_seeds() -> Iterator[tuple[str, bytes]]:
     from weights_files import author_network, tiny_checkpoint
 
     from ssbsn_cli.core.model.descriptor import Descriptor
-    from ssbsn_cli.core.weights.checkpoints import save_checkpoint
+    from ssbsn_cli.core.weights.checkpoints import encode_checkpoint
 
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "a"
         yield "pth", tiny_checkpoint(path).read_bytes()
         yield "pth", tiny_checkpoint(path, _use_new_zipfile_serialization=False).read_bytes()
         descriptor = Descriptor("ssbsn", {"channels": 4, "blocks": ["plain", "ss"]}, refine="once")
-        save_checkpoint(path, author_network().state_dict(), descriptor, {"licence": "none"})
+        path.write_bytes(
+            encode_checkpoint(author_network().state_dict(), descriptor, {"licence": "none"})
+        )
         yield "safetensors", path.read_bytes()
 
 

@@ -185,6 +185,11 @@ REFUSALS = {
         "one file",
         2,
     ),
+    "pictures among the data": (
+        ("--dataset", "folder", "--data", ".", "--save-images", "x"),
+        "part of the data set",
+        2,
+    ),
     "no pictures": (
         ("--dataset", "demo", "--weights", "none", "--save-images", "x"),
         "baseline",

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -61,6 +62,7 @@ def test_a_worker_dies_and_a_photo_is_broken_and_all_others_are_there(photos):
     assert all("error" not in record for record in records.values())
     for name, record in records.items():
         assert record["output"] == name.replace("in", "out", 1)
+        assert record["comparison"] is None
         with Image.open(record["output"]) as image:
             image.load()
     # Nothing is loaded, and nobody is asked, if nothing is left to do.
@@ -143,6 +145,13 @@ def test_what_is_no_cluster_is_told(photos, monkeypatch, arguments, code, word):
 def test_a_scheduler_that_does_not_answer_is_told(photos, monkeypatch):
     monkeypatch.setattr(connecting, "_PATIENCE", 1)
     assert "127.0.0.1:9" in ssbsn("--cluster", "127.0.0.1:9", code=3)
+
+
+def test_a_port_that_answers_nothing_is_told(photos, monkeypatch):
+    monkeypatch.setattr(connecting, "_PATIENCE", 2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        assert address in ssbsn("--cluster", address, code=3)
 
 
 def test_a_cluster_without_workers_is_told(photos, monkeypatch):

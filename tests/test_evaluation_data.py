@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from itertools import islice
 from pathlib import Path
@@ -469,6 +470,8 @@ def test_a_photo_gets_the_same_noise_whatever_is_beside_it(tmp_path):
         flat(tmp_path / f"{name}.png", 120)
     added = AddedNoise("white:10")
     both = list(open_dataset("synthetic", [tmp_path], added=added))
+    (tmp_path / "a.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.png"))
+    assert len(list(open_dataset("synthetic", [tmp_path], added=added))) == 2
     (alone,) = open_dataset("synthetic", [tmp_path / "b.png"], added=added)
     np.testing.assert_array_equal(alone.noisy, both[1].noisy)
     assert not np.array_equal(both[0].noisy, both[1].noisy)

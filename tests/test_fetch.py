@@ -644,7 +644,7 @@ def test_full_disk(server, cache, good):
         text=True,
         check=False,
     )
-    assert "File too large. | Free some space" in done.stderr
+    assert "File too large. | Raise the limit" in done.stderr
     assert str(cache) in done.stderr
     assert names(cache) == set()
 

@@ -10,7 +10,13 @@ import sys
 import pytest
 
 from ssbsn_cli.core.runtime import temporary
-from ssbsn_cli.core.runtime.storage import CACHE, atomic_output, cache_dir, write_atomically
+from ssbsn_cli.core.runtime.storage import (
+    CACHE,
+    atomic_output,
+    cache_dir,
+    write_atomically,
+    write_together,
+)
 from ssbsn_cli.core.runtime.temporary import claim, give_up_claim, temporary_file, temporary_folder
 
 MAKE_AND_WAIT = """
@@ -50,6 +56,15 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, other):
     (tmp_path / ".ssbsn-mine").touch()
     write_atomically(tmp_path / "new.txt", b"new")
     assert {path.name for path in tmp_path.iterdir()} == {".ssbsn-mine", "new.txt"}
+
+
+def test_files_that_belong_together_change_together(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    write_together({one: b"1", two: b"2"})
+    with pytest.raises(OSError):  # noqa: PT011 - its text is the system's
+        write_together({one: b"3", tmp_path / "missing/two": b"4"})
+    assert (one.read_bytes(), two.read_bytes()) == (b"1", b"2")
+    assert set(tmp_path.iterdir()) == {one, two}
 
 
 def test_what_a_living_process_needs_stays(tmp_path, other):

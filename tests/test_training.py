@@ -521,6 +521,16 @@ def refusals():
         write_photos(tiny.photos, 5)
         tiny.train(resume=True)
 
+    def a_changed_row(tiny):
+        from PIL import Image
+
+        tiny.train()
+        photo = next(tiny.photos.iterdir())
+        pixels = np.array(Image.open(photo))
+        pixels[1] ^= 1
+        Image.fromarray(pixels).save(photo)
+        tiny.train(resume=True)
+
     def damaged_state(tiny):
         (tiny.train() / "state.pt").write_bytes(b"PK\x03\x04 nonsense")
         tiny.train(resume=True)
@@ -629,6 +639,7 @@ def refusals():
         (used, OptionError, "--resume"),
         (other_config, OptionError, "training.crop"),
         (other_photos, OptionError, "other photos"),
+        (a_changed_row, OptionError, "other photos"),
         (damaged_state, SsbsnError, "damaged"),
         (other_network, OptionError, "16 channels"),
         (no_init, OptionError, "--init"),

@@ -70,6 +70,7 @@ def test_a_written_configuration_reads_back_equal(tmp_path, name):
         ([], {"training.steps": 10**400}, "training.steps"),
         (["training.pd_a=[7]"], {}, "stride 7"),
         (["training"], {}, "key=value"),
+        (["data.licence=J\udce9r"], {}, "UTF-8"),
         (["training.crop.x=1"], {}, "training.crop.x"),
         ([], {"training.steps": 0}, "training.steps"),
         ([], {"training.max_minutes": -1.0}, "training.max_minutes"),

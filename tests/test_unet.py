@@ -14,7 +14,7 @@ from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.unet import UNet
-from ssbsn_cli.core.weights.checkpoints import save_checkpoint
+from ssbsn_cli.core.weights.checkpoints import encode_checkpoint
 
 SMALL = {"widths": [8, 12, 16], "depths": [1, 1, 2]}
 CONFIG = """
@@ -99,7 +99,7 @@ def test_a_tiled_result_is_the_untiled_one(network, tmp_path):
     path = tmp_path / "w.safetensors"
     # Behind this halo, no pixel sees that its tile ends.
     descriptor = Descriptor("unet", SMALL, refine="none", halo=62)
-    save_checkpoint(path, network.state_dict(), descriptor, {})
+    path.write_bytes(encode_checkpoint(network.state_dict(), descriptor, {}))
     image = np.random.default_rng(0).random((300, 420, 3), np.float32)
     whole, tiled = (
         load_denoiser(str(path), device="cpu", precision="fp32", tile=tile, overlap=overlap)(image)

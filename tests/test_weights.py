@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pickle
 import struct
 import tempfile
@@ -29,13 +30,13 @@ from weights_files import (
 
 from ssbsn_cli.core.errors import WeightsError
 from ssbsn_cli.core.model.descriptor import Descriptor
-from ssbsn_cli.core.weights.checkpoints import load_checkpoint, save_checkpoint
+from ssbsn_cli.core.weights.checkpoints import encode_checkpoint, load_checkpoint
 
 TINY = Descriptor("ssbsn", {"channels": 4, "blocks": list(TINY_BLOCKS)}, refine="once")
 
 
 def save_tiny(path: Path, **changes: Any) -> Path:
-    save_checkpoint(path, author_network().state_dict(), replace(TINY, **changes), {})
+    path.write_bytes(encode_checkpoint(author_network().state_dict(), replace(TINY, **changes), {}))
     return path
 
 
@@ -46,7 +47,7 @@ def image(size: int = 12) -> torch.Tensor:
 def test_safetensors_keep_weights_and_descriptor(tmp_path):
     network = author_network()
     path = tmp_path / "weights.safetensors"
-    save_checkpoint(path, network.state_dict(), TINY, {"licence": "none"})
+    path.write_bytes(encode_checkpoint(network.state_dict(), TINY, {"licence": "none"}))
 
     loaded, descriptor = load_checkpoint(path, {"refine": "r3", "value_range": 255.0})
 
@@ -57,9 +58,17 @@ def test_safetensors_keep_weights_and_descriptor(tmp_path):
         assert file.metadata()["licence"] == "none"
 
 
+def test_weights_in_a_folder_whose_name_is_not_utf8_are_loaded(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.safetensors"))
+    path.write_bytes(encode_checkpoint(author_network().state_dict(), TINY, {}))
+    assert load_checkpoint(path)[1] == TINY
+
+
 def test_half_precision_file_is_loaded_as_float32(tmp_path):
     state = {key: value.half() for key, value in author_network().state_dict().items()}
-    save_checkpoint(tmp_path / "half.safetensors", state, replace(TINY, value_range=255.0), {})
+    (tmp_path / "half.safetensors").write_bytes(
+        encode_checkpoint(state, replace(TINY, value_range=255.0), {})
+    )
 
     network, _ = load_checkpoint(tmp_path / "half.safetensors")
 
@@ -73,7 +82,7 @@ def test_saving_leaves_the_old_file_when_it_fails(tmp_path):
     path = save_tiny(tmp_path / "weights.safetensors")
     before = path.read_bytes()
     with pytest.raises(AttributeError):
-        save_checkpoint(path, {"a": "no tensor"}, TINY, {})  # type: ignore[dict-item]
+        path.write_bytes(encode_checkpoint({"a": "no tensor"}, TINY, {}))  # type: ignore[dict-item]
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -243,7 +252,7 @@ def test_wrong_weights_are_refused_and_the_culprit_is_named(tmp_path, damage, ki
         save_author_checkpoint(path, state)
     else:
         state = {key: value for key, value in state.items() if not key.endswith("mask")}
-        save_checkpoint(path, state, TINY, {})
+        path.write_bytes(encode_checkpoint(state, TINY, {}))
     with pytest.raises(WeightsError, match=r"a\.\w+( do not fit)?: .*bsn\.tail\.[09]\.weight"):
         load_checkpoint(path)
 

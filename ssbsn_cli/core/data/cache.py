@@ -23,6 +23,7 @@ from ssbsn_cli.core.data.store import (
     CropCache,
     Window,
     checksum,
+    content_of,
     load,
     write_index,
 )
@@ -203,6 +204,7 @@ class _Builder:
                     width=width,
                     dtype=part.dtype.str,
                     checksum=checksum(part),
+                    content=content_of(part),
                 )
                 windows.append(window)
                 if part.shape == pixels.shape:

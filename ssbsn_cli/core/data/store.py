@@ -16,7 +16,7 @@ from ssbsn_cli.core.runtime.parsing import parse_json
 from ssbsn_cli.core.runtime.storage import short_digest
 
 # A part of the keys of caches.
-VERSION = 2
+VERSION = 3
 PIXELS = "pixels.raw"
 INDEX = "index.json"
 _CHECKED_ROWS = 64
@@ -28,7 +28,7 @@ class Window:
 
     `photo` is the path of its file, and `number` its index in the list of photos that the
     cache was opened with. Its first byte is at `offset`, and `dtype` is "|u1" or "<u2". `checksum`
-    is that of the function below.
+    and `content` are from the functions below.
     """
 
     photo: str
@@ -42,6 +42,7 @@ class Window:
     width: int
     dtype: str
     checksum: int
+    content: int
 
     @property
     def size_bytes(self) -> int:
@@ -97,6 +98,11 @@ def checksum(pixels: NDArray[Any]) -> int:
     """
     some = np.ascontiguousarray(pixels[::_CHECKED_ROWS])
     return zlib.crc32(np.ascontiguousarray(pixels[-1]).data, zlib.crc32(some.data))
+
+
+def content_of(pixels: NDArray[Any]) -> int:
+    """Return the CRC-32 of all pixels of (H, W, 3)."""
+    return zlib.crc32(np.ascontiguousarray(pixels).data)
 
 
 def write_index(

@@ -44,7 +44,8 @@ class EvaluationRequest:
     ------
     OptionError
         A file to be written exists, is a photo, or its folder does not exist; two files are the
-        same; there is nothing to overwrite; or "none" is combined with other weights or settings.
+        same; pictures would lie among the data; there is nothing to overwrite; or "none" is
+        combined with other weights or settings.
     """
 
     dataset: str
@@ -75,6 +76,12 @@ class EvaluationRequest:
             )
         if self.pictures and list(self.weights) == [NO_WEIGHTS] and not self.baselines:
             raise OptionError("Nothing makes pictures to save.", "Name weights or a baseline.")
+        pictures = self.pictures.absolute() if self.pictures else None
+        if pictures and any(pictures.is_relative_to(path.absolute()) for path in self.data):
+            raise OptionError(
+                f"Results in {self.pictures} would become a part of the data set.",
+                "Name a folder elsewhere with --save-images.",
+            )
         files = [path for path in (self.csv, self.report) if path]
         # The name of a folder, which some submissions are, may have a dot.
         if self.submission and self.submission.suffix and not self.submission.is_dir():

@@ -205,7 +205,7 @@ class _Dispatch:
             ) from error
         for job, outcome in zip(jobs, outcomes, strict=True):
             if isinstance(outcome, dict):
-                names = {**job.skipped, "comparison": str(job.comparison)}
+                names = {**job.skipped, "comparison": job.comparison and str(job.comparison)}
                 outcome |= {key: names[key] for key in names.keys() & outcome.keys()}
             yield job, outcome, notices
             notices = ()

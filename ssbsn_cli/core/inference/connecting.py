@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import threading
@@ -59,8 +60,10 @@ def connect(address: str, device: str) -> Iterator[Client]:
         from distributed.comm import get_address_host_port
     except ModuleNotFoundError as error:
         raise OptionError("Clusters need another package.", how_to_install("cluster")) from error
-    # Everything important is raised as an exception.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    # Everything important is raised as an exception. Some of Dask's loggers have their own level.
+    for name in logging.root.manager.loggerDict:
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     number = count_workers_here(address)
     with contextlib.ExitStack() as stack:
         scheduler: str | LocalCluster = address
@@ -73,7 +76,14 @@ def connect(address: str, device: str) -> Iterator[Client]:
             )
         elif Path(address).is_file():
             scheduler = _read_address(Path(address))
-        certified = Security().get_connection_args("client").get("ssl_context")
+        try:
+            secured = Security().get_connection_args("client")
+        except OSError as error:
+            raise OptionError(
+                f"The certificates of Dask's configuration cannot be read: {error}.",
+                "Correct distributed.comm.tls there.",
+            ) from error
+        certified = secured.get("ssl_context")
         if isinstance(scheduler, str) and scheduler.startswith("tls:") and not certified:
             raise OptionError(
                 f"The scheduler at {address} asks for certificates.",
@@ -83,6 +93,8 @@ def connect(address: str, device: str) -> Iterator[Client]:
             if isinstance(scheduler, str):
                 # This refuses wrong addresses before Dask, which would print a traceback at exit.
                 get_address_host_port(scheduler)
+                # Dask itself would wait forever for what answers nothing.
+                asyncio.run(asyncio.wait_for(_greet(scheduler, secured), _PATIENCE))
             client = Client(scheduler, timeout=_PATIENCE, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise DeviceError(
@@ -90,6 +102,13 @@ def connect(address: str, device: str) -> Iterator[Client]:
                 "Use tcp://HOST:PORT, or the file of: dask scheduler --scheduler-file FILE",
             ) from error
         yield stack.enter_context(client)
+
+
+async def _greet(address: str, secured: Mapping[str, Any]) -> None:
+    from distributed.comm import connect as open_comm
+
+    comm = await open_comm(address, **secured)
+    await comm.close()
 
 
 def _read_address(path: Path) -> str:

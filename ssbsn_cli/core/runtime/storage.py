@@ -8,8 +8,8 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ssbsn_cli.core.errors import ImageError, OptionError, SsbsnError
@@ -108,8 +108,15 @@ def short_digest(value: object) -> str:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write or replace a file so that nobody ever sees only a part of it, whatever happens."""
-    with _appearing(path) as temporary:
-        temporary.write_bytes(content)
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write or replace files that belong together: all in their order, or none if one fails."""
+    with ExitStack() as stack:
+        # They get their names when the stack unwinds, the last one first.
+        for path, content in reversed(list(contents.items())):
+            stack.enter_context(_appearing(path)).write_bytes(content)
 
 
 @contextmanager
@@ -155,7 +162,9 @@ def write_output(path: Path, content: bytes, overwrite: bool) -> None:
 
 def way_out(error: OSError) -> str:
     """Return what to do first, without a full stop, if a file cannot be written."""
-    return "Free some space" if is_full(error) else "Check the path and its permissions"
+    if is_full(error) or error.errno == errno.ENAMETOOLONG:
+        return _REASONS[error.errno or 0][1].partition(",")[0].removesuffix(".")
+    return "Check the path and its permissions"
 
 
 def is_full(error: BaseException | None) -> bool:

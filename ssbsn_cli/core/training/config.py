@@ -222,7 +222,13 @@ def load_config(
         if value is not None:
             _change(content, key, value)
     try:
-        return Config.model_validate(content)
+        config = Config.model_validate(content)
+        config.to_toml().encode()
+        return config
+    except UnicodeEncodeError:
+        raise OptionError(
+            "The configuration holds a text that is not UTF-8.", "Write it in UTF-8, also names."
+        ) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])

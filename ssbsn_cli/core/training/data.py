@@ -14,7 +14,7 @@ from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.draws import Batching, Shares
 from ssbsn_cli.core.data.layouts import Pair, find_pairs, find_photos
 from ssbsn_cli.core.data.sampler import CropSampler, PairSampler
-from ssbsn_cli.core.data.store import CropCache, checksum, hold_out
+from ssbsn_cli.core.data.store import CropCache, content_of, hold_out
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.denoiser import load_denoiser
 from ssbsn_cli.core.model.network import Network
@@ -95,7 +95,7 @@ def open_data(
         scored = read_pairs(request.validation, training.validation_crops, say, warn)
         validation = partial(score_pairs, scored, team.device)
         # Scores on different photos cannot be compared, so these photos are part of the key.
-        photos.keys.append([checksum(picture) for pair in scored for picture in pair])
+        photos.keys.append([content_of(picture) for pair in scored for picture in pair])
     elif photos.pictures:
         before = load_weights(str(request.init)).network.to(team.device)
         validation = refuse_blotches(validation, photos.pictures, before, team.device)

@@ -11,14 +11,14 @@ from typing import Any
 from ssbsn_cli import __version__
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.network import Network
-from ssbsn_cli.core.runtime.storage import write_atomically
+from ssbsn_cli.core.runtime.storage import write_atomically, write_together
 from ssbsn_cli.core.training.card import Origin, model_card
 from ssbsn_cli.core.training.log import Log, StepDone
 from ssbsn_cli.core.training.run_files import RunFiles
 from ssbsn_cli.core.training.state import TrainingState
 from ssbsn_cli.core.training.validation import Score
 from ssbsn_cli.core.types import Notify
-from ssbsn_cli.core.weights.checkpoints import save_checkpoint
+from ssbsn_cli.core.weights.checkpoints import encode_checkpoint
 
 # Takes a line of the metrics.
 Listen = Callable[[Mapping[str, Any]], None]
@@ -93,15 +93,15 @@ class Recorder:
             weights = {name: value.half() for name, value in weights.items()}
         about = {"trained_by": f"ssbsn {__version__}", "steps": str(step)}
         preview = self.files.preview(step)
-        save_checkpoint(self.files.checkpoint(step), weights, self.descriptor, about)
-        write_atomically(preview, picture)
+        checkpoint = encode_checkpoint(weights, self.descriptor, about)
+        contents = {self.files.checkpoint(step): checkpoint, preview: picture}
         for result in self.results if better and (step or not self.later) else ():
-            save_checkpoint(result.weights, weights, self.descriptor, about)
             name, descriptor = result.folder.name, self.descriptor.to_dict()
             minutes = state.seconds / 60
             card = model_card(name, descriptor, self.origin, step, minutes, score.figures)
-            write_atomically(result.card, card.encode())
-        replace(state, best=best, best_step=best_step).save(self.files.state)
+            contents |= {result.weights: checkpoint, result.card: card.encode()}
+        contents[self.files.state] = replace(state, best=best, best_step=best_step).to_bytes()
+        write_together(contents)
         self._best, self.best_step, self.saved_step = best, best_step, step
         self._log(
             {

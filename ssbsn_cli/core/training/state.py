@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from ssbsn_cli.core.errors import SsbsnError
-from ssbsn_cli.core.runtime.storage import write_atomically
 from ssbsn_cli.core.weights.pickles import load_pickle
 
 _VERSION = 1
@@ -37,17 +36,17 @@ class TrainingState:
     best: float | None = None
     best_step: int = 0
 
-    def save(self, path: Path) -> None:
-        """Write the state atomically; an existing one stays until then."""
+    def to_bytes(self) -> bytes:
+        """Return the content of a state's file."""
         buffer = io.BytesIO()
         torch.save({"version": _VERSION, **vars(self)}, buffer)
-        write_atomically(path, buffer.getvalue())
+        return buffer.getvalue()
 
 
 def load_state(
     path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, *, average: bool
 ) -> TrainingState:
-    """Read what `TrainingState.save` wrote, without running any code in it.
+    """Read what `TrainingState.to_bytes` gave, without running any code in it.
 
     Names, shapes and types of all tensors must fit the network, its moving `average` if there is
     one, and the optimiser, because optimisers write to memory without checking them. The tensors of

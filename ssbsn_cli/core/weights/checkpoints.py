@@ -19,7 +19,6 @@ from ssbsn_cli.core.errors import WeightsError, explain_unreadable
 from ssbsn_cli.core.model.descriptor import Descriptor, deduce_descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.parsing import parse_json
-from ssbsn_cli.core.runtime.storage import write_atomically
 from ssbsn_cli.core.weights.pickles import load_pickle
 
 _METADATA_KEY = "ssbsn"
@@ -42,7 +41,7 @@ def load_checkpoint(
     Parameters
     ----------
     path : Path
-        A safetensors file that `save_checkpoint` wrote, or a checkpoint of SS-BSN's or AP-BSN's
+        A safetensors file that `encode_checkpoint` gave, or a checkpoint of SS-BSN's or AP-BSN's
         authors; its contents decide. No code in a file is ever run.
     usage : mapping, optional
         Fields of the descriptor (``value_range``, ``refine``, ...) for files without a descriptor.
@@ -81,16 +80,16 @@ def load_checkpoint(
     return network.eval(), descriptor
 
 
-def save_checkpoint(
-    path: Path, state: Mapping[str, Tensor], descriptor: Descriptor, about: Mapping[str, str]
-) -> None:
-    """Write weights, for images in [0, ``descriptor.value_range``], as one safetensors file.
+def encode_checkpoint(
+    state: Mapping[str, Tensor], descriptor: Descriptor, about: Mapping[str, str]
+) -> bytes:
+    """Return weights, for images in [0, ``descriptor.value_range``], as a safetensors file.
 
     Its metadata are the descriptor and, for people, `about`: training data, licence and so on.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     metadata = {**about, _METADATA_KEY: json.dumps(descriptor.to_dict())}
-    write_atomically(path, safetensors.torch.save(tensors, metadata=metadata))
+    return safetensors.torch.save(tensors, metadata=metadata)
 
 
 def is_web_page(start: bytes) -> bool:
@@ -168,9 +167,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Descriptor | None]:
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Descriptor | None]:
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        # safetensors itself can only open files whose names are UTF-8.
+        data = path.read_bytes()
+        state = safetensors.torch.load(data)
+        header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        metadata = header.get("__metadata__", {})
         if _METADATA_KEY not in metadata:
             return _denoiser_state(state, path), None
         fields = parse_json(metadata[_METADATA_KEY])

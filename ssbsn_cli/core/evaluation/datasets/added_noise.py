@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -93,7 +94,7 @@ def open_synthetic(data: Sequence[Path], added: AddedNoise) -> Dataset:
 def _read(photos: Dataset, added: AddedNoise) -> Iterator[Sample]:
     noise = NamedNoise(added.text)
     for sample in photos:
-        digest = hashlib.sha256(f"{added.seed}/{sample.name}".encode()).digest()
+        digest = hashlib.sha256(os.fsencode(f"{added.seed}/{sample.name}")).digest()
         noisy, clean = noise.pair(to_unit(sample.noisy), np.random.default_rng(list(digest)))
         kind = sample.noisy.dtype
         if added.clipped:
