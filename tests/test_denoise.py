@@ -69,6 +69,30 @@ def test_one_photo_becomes_less_noisy(folder):
     assert result.std() < 0.7 * pixels("big.png").std()
 
 
+def test_every_option_of_the_network_reaches_it(folder):
+    asked = {
+        "device": "cpu", "precision": "bf16", "attention": "exact", "refine": "once",
+        "strength": 0.5, "seed": 3, "tile": 32, "overlap": 8,
+    }  # fmt: skip
+    words = [word for key, value in asked.items() for word in (f"--{key}", value)]
+    done = ssbsn("denoise", "photo.png", "--json", *SSBSN, *words, "--ensemble", "--detail", "off")
+    asked |= {"ensemble": True, "detail": False}
+    record = json.loads(done.stdout)
+    assert {key: record[key] for key in asked} == asked
+
+
+def test_every_option_of_the_files_reaches_them(folder):
+    exif = Image.Exif()
+    exif[271] = "Maker"
+    Image.fromarray(noisy(64, 64)).save("photo.jpg", exif=exif)
+    once = ("denoise", "photo.jpg", "--strength", 0)
+    ssbsn(*once, "--suffix", "_fine")
+    ssbsn(*once, "--suffix", "_rough", "--quality", 20, "--strip-metadata")
+    fine, rough = Path("photo_fine.jpg"), Path("photo_rough.jpg")
+    assert rough.stat().st_size < 0.5 * fine.stat().st_size
+    assert [dict(Image.open(path).getexif()) for path in (fine, rough)] == [{271: "Maker"}, {}]
+
+
 def test_the_loop_of_the_readme_makes_its_directory(folder):
     Image.fromarray(noisy(20, 20)).save("x.jpg")
     ssbsn("denoise", "x.jpg", "-o", "out/x.jpg", *QUICK)

@@ -504,6 +504,11 @@ def test_stripping_names_what_the_file_held_beside_its_metadata() -> None:
     photo = Photo(PIXELS, metadata)
     assert list_losses(photo, "png", strip_metadata=True) == ("the depth map",)
     assert read_photo(encode_photo(photo, "png", strip_metadata=True)).metadata == Metadata()
+    for colours in (Metadata(icc=PROFILE), Metadata(cicp=DISPLAY_P3)):
+        stripped = encode_photo(
+            Photo(PIXELS, replace(colours, xmp=XMP)), "png", strip_metadata=True
+        )
+        assert read_photo(stripped).metadata == colours
     assert list_losses(replace(photo, metadata=Metadata()), "pnm") == ()
 
 

@@ -250,6 +250,30 @@ def test_no_two_tiles_have_the_same_random_numbers_where_memory_runs_out():
     run(Remembering(70, MemoryError()), photo(200, 150), tile=128, overlap=16)
     assert len(seeds) > 8
     assert len(set(seeds)) == len(seeds)
+    seeds.clear()
+    run(Remembering(200, None), photo(200, 150), tile=128, overlap=16, ensemble=True)
+    assert len(set(seeds)) == len(seeds) == 4 * 8
+
+
+def test_holes_and_levels_return_to_their_rows_in_a_photo_of_several_bands():
+    image = photo(300, 64) - np.float32(0.5)
+    image[7, 5], image[250, 9] = np.nan, np.inf
+    network = Local()
+    result = run(network, image, tile=64, overlap=16, halo=4)
+    holes = ~np.isfinite(image)
+    assert np.array_equal(~np.isfinite(result), holes)
+    assert np.array_equal(result[holes], image[holes], equal_nan=True)
+    assert np.abs(result[~holes] - run(network, image)[~holes]).max() < 1e-5
+
+
+def test_small_photos_together_are_blended_like_one_alone():
+    images = [photo(40, 56, dtype=np.uint8) for _ in range(3)]
+    network = Local()
+    together = engine(network, strength=0.3).run_batch(images)
+    for image, result in zip(images, together, strict=True):
+        alone = run(network, to_unit(image), strength=0.3)
+        assert np.abs(result - alone).max() < 1e-6
+        assert np.abs(result - to_unit(image)).max() > 1e-3
 
 
 def run_whole(network, image):

@@ -178,6 +178,10 @@ def test_a_limit_of_steps_ends_a_training_by_the_clock(tiny):
     assert [report.step for report in tiny.reports] == [1, 2, 3, 4, 5]
     assert tiny.reports[-1].progress == 1
     assert tiny.reports[-1].learning_rate < 0.5 * tiny.reports[0].learning_rate
+    assert not any("It is finished" in line for line in tiny.said)
+    options = {"training.max_minutes": 100, "training.most_steps": 5}
+    tiny.prepare(resume=True, options=options).close()
+    assert any("It is finished" in line for line in tiny.said)
     tiny.train(resume=True, options={"training.max_minutes": 100, "training.most_steps": 7})
     assert tiny.reports[-1].step == 7
 

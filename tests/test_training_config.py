@@ -117,6 +117,15 @@ def test_naming_one_length_replaces_the_other(length):
     assert given_lengths == {length: 7}
 
 
+@pytest.mark.parametrize(
+    ("length", "value", "share"), [("steps", 7, 4), ("epochs", 3.0, 1.5), ("max_minutes", 5.0, 2.5)]
+)
+def test_rounds_share_the_length_of_the_training(length, value, share):
+    options = {f"training.{length}": value, "training.most_steps": 10}
+    training = load_config("adapt-own", ["training.rounds=2"], options).training.of_one_round()
+    assert (getattr(training, length), training.most_steps) == (share, 5)
+
+
 def test_options_win_over_changes_which_win_over_the_file(tmp_path):
     path = write_config(tmp_path / "c.toml")
     assert load_config(path).training.crop == 20

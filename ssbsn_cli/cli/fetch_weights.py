@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -82,7 +83,8 @@ def fetch_weights(
                 codes.append(explain(error)[0])
                 out.error(error, name=entry.name)
             else:
-                out.say(_sentence(entry, fetched))
+                for sentence in _sentences(entry, fetched):
+                    out.say(sentence)
                 out.record(
                     {
                         "name": entry.name,
@@ -97,20 +99,19 @@ def fetch_weights(
         raise typer.Exit(code)
 
 
-def _sentence(entry: Entry, fetched: Fetched) -> str:
+def _sentences(entry: Entry, fetched: Fetched) -> Iterator[str]:
     how = {
         "bundled": "is inside the package",
         "present": "is already here",
         "downloaded": "downloaded",
         "copied": "copied",
     }[fetched.status]
-    sentence = f"{entry.name}: {how}: {fetched.path}"
+    yield f"{entry.name}: {how}: {fetched.path}"
     if fetched.recorded:
-        sentence += (
-            f"\nIts publisher states no digest, so it was checked by loading it. Its sha256 "
-            f"{fetched.digest} was recorded; from now on only this very file is accepted."
+        yield (
+            "Its publisher states no SHA-256, so the file was checked by loading it. Its SHA-256, "
+            f"{fetched.digest}, was recorded: from now on, no other file is accepted."
         )
-    return sentence
 
 
 def _list(out: Output, chosen: list[Entry]) -> None:

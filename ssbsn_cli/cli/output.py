@@ -48,14 +48,14 @@ def visible(text: str) -> str:
 
 
 class Output:
-    """Prints for a person, for a script (``--json``), or only errors (``--quiet``).
+    """Prints for a person, for a script (``--json``), or only results and errors (``--quiet``).
 
     Parameters
     ----------
     json_lines : bool
         Print each result as one line of JSON.
     quiet : bool
-        Print only errors, and JSON if requested.
+        Print no messages except errors; results are printed as ever.
     debug : bool
         Also print tracebacks of errors.
     """

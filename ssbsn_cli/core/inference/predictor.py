@@ -119,7 +119,13 @@ class Predictor:
     def _views(self, x: Tensor, seed: int, pixels: float) -> Tensor:
         if not self.ensemble:
             return self._pass(x, seed, pixels)
-        return eightfold(lambda view, k: self._pass(view, seed + k, pixels), x)
+
+        def denoise(view: Tensor, k: int) -> Tensor:
+            # The next numbers are the seeds of other tiles.
+            own = np.random.SeedSequence((seed, k)).generate_state(1, np.uint64)[0]
+            return self._pass(view, int(own >> np.uint64(1)) if k else seed, pixels)
+
+        return eightfold(denoise, x)
 
     def _pass(self, x: Tensor, seed: int, pixels: float) -> Tensor:
         def denoise() -> Tensor:

@@ -73,7 +73,7 @@ class Trainer:
             deferred_interrupts() as interrupt,
             contextlib.closing(draw_ahead(self.data.batches, first, self.workers)) as batches,
         ):
-            while (progress := self._progress()) < 1:
+            while (progress := self.progress) < 1:
                 rate = learning_rate(self.config.optimizer, self.learner.step, progress)
                 with self._explained():
                     draw = next(batches)
@@ -86,7 +86,7 @@ class Trainer:
                 if not math.isfinite(loss):
                     raise self._diverged(f"loss of step {step}", loss)
                 speed = (step - first) * training.batch_size / elapsed
-                done = StepDone(step, loss, rate, speed, min(self._progress(), 1), self.seconds)
+                done = StepDone(step, loss, rate, speed, min(self.progress, 1), self.seconds)
                 if self.recorder:
                     self.recorder.log_step(done)
                 listen(done)
@@ -102,7 +102,9 @@ class Trainer:
             self._save()
             interrupt.raise_again()
 
-    def _progress(self) -> float:
+    @property
+    def progress(self) -> float:
+        """The fraction of the training that is done; it ends at 1."""
         if self.steps is not None:
             return self.learner.step / self.steps
         training = self.config.training

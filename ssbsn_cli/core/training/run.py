@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +13,7 @@ from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.device import resolve_precision
 from ssbsn_cli.core.runtime.parsing import parse_json
 from ssbsn_cli.core.training.card import Origin, describe
-from ssbsn_cli.core.training.config import HINT, Config, ModelConfig, TrainingConfig, load_config
+from ssbsn_cli.core.training.config import HINT, Config, ModelConfig, load_config
 from ssbsn_cli.core.training.data import TrainingData, open_data
 from ssbsn_cli.core.training.learner import Learner
 from ssbsn_cli.core.training.log import Log, MetricsLog, TensorBoardLog
@@ -22,7 +21,6 @@ from ssbsn_cli.core.training.loop import Trainer
 from ssbsn_cli.core.training.recorder import Listen, Recorder
 from ssbsn_cli.core.training.request import TrainingRequest
 from ssbsn_cli.core.training.run_files import RunFiles
-from ssbsn_cli.core.training.state import TrainingState
 from ssbsn_cli.core.training.team import Team, join_team
 from ssbsn_cli.core.training.workers import choose_workers
 from ssbsn_cli.core.types import Notify
@@ -134,8 +132,6 @@ def _prepare(
     if training.epochs:
         crops = training.epochs * data.pixels / _EPOCH_CELL
         steps = max(round(crops / training.batch_size), 1)
-    if state and _is_finished(training, steps, state):
-        say("It is finished. To go on, give it a larger --steps, --epochs or --max-minutes.")
     seen = team.gather((resumed_at, steps, data.record["key"]))
     if any(other != seen[0] for other in seen):
         raise OptionError(
@@ -150,6 +146,8 @@ def _prepare(
         recorder = Recorder(files, results, later, descriptor, origin, state, warn, listen, logs)
     one = config.model_copy(update={"training": training})
     trainer = Trainer(learner, one, data, recorder, team, steps, workers, seconds, say)
+    if state and trainer.progress >= 1:
+        say("It is finished. To go on, give it a larger --steps, --epochs or --max-minutes.")
     summary = {
         "run": str(files.folder),
         "architecture": descriptor.architecture,
@@ -282,9 +280,3 @@ def _origin(request: TrainingRequest, config: Config, data: TrainingData, team: 
         licence = f"{entries()[request.init].licence} (that of {request.init})"
     record = {**data.record, "device": team.device.type, "request": request.to_dict()}
     return Origin(config, record, licence, request.init)
-
-
-def _is_finished(training: TrainingConfig, steps: int | None, state: TrainingState) -> bool:
-    if steps:
-        return state.step >= steps
-    return state.seconds >= 60 * (training.max_minutes or math.inf)
