@@ -120,7 +120,7 @@ def test_pictures_are_named_after_their_source_and_saved_again_only_if_asked(pla
     run(*options)
     Image.new("RGB", (4, 4)).save(path)
     _, err = run(*options, code=1)
-    assert "exists already" in err
+    assert "already exists" in err
     run(*options, "--overwrite")
     assert path.read_bytes() == content
 
@@ -176,7 +176,7 @@ REFUSALS = {
     "none and some": (("--dataset", "demo", "--weights", "none", "--weights", "x"), "none", 2),
     "none and how": (("--dataset", "demo", "--weights", "none", "--ensemble"), "none", 2),
     "caches": (("--dataset", "demo", "--cache", "x", "--no-cache"), "--no-cache", 2),
-    "csv exists": (("--dataset", "demo", "--csv", "tiny.pth"), "exists already", 2),
+    "csv exists": (("--dataset", "demo", "--csv", "tiny.pth"), "already exists", 2),
     "report over a photo": (("--dataset", "demo", "--report", "r.png"), "another name", 2),
     "overwrite nothing": (("--dataset", "demo", "--overwrite"), "--overwrite", 2),
     "report in no folder": (("--dataset", "demo", "--report", "no/r.html"), "Make it first", 2),

@@ -249,9 +249,10 @@ def test_only_the_container_says_how_to_turn(format: str) -> None:
     assert read_photo(data).pixels.shape == expected
 
 
-def test_a_crop_is_applied() -> None:
+@pytest.mark.parametrize(("width", "height"), [(20, 10), (0, 10)])
+def test_a_crop_is_applied(width: int, height: int) -> None:
     pixels = smooth()
-    left, top, width, height = 5, 3, 20, 10
+    left, top = 5, 3
     profile = b"prof" + bytes(28)
     data = add_metadata(encode_photo(Photo(pixels), "avif", quality=100), Metadata(icc=bytes(28)))
     offsets = 2 * left + width - 40, 2, 2 * top + height - 24, 2
@@ -261,7 +262,11 @@ def test_a_crop_is_applied() -> None:
     # The last property of the image; whoever does not know it must not show the picture.
     links = next(box for box in inner_boxes(data, b"meta", b"iprp") if box.kind == b"ipma")
     cropped[links.end - 1] |= 0x80
-    assert np.array_equal(read_photo(bytes(cropped)).pixels, pixels[3:13, 5:25])
+    if width:
+        assert np.array_equal(read_photo(bytes(cropped)).pixels, pixels[3:13, 5:25])
+        return
+    with pytest.raises(ImageError, match="damaged"):
+        read_photo(bytes(cropped))
 
 
 def inner_boxes(data: bytes, *path: bytes) -> list[Box]:
@@ -314,6 +319,15 @@ def test_compressed_metadata_of_jpeg_xl_are_read() -> None:
         data += build_box(b"brob", kind + bytes(imagecodecs.brotli_encode(content)))
     metadata = read_photo(data + build_box(b"jxlc", codestream)).metadata
     assert (metadata.exif, metadata.xmp) == (exif_block(), XMP % 1)
+
+
+def test_repeated_metadata_of_jpeg_xl_are_unpacked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode_photo(Photo(smooth(), Metadata(xmp=XMP % 1)), "jxl")
+    bomb = build_box(b"brob", b"xml " + bytes(imagecodecs.brotli_encode(bytes(1000))))
+    unpacked = []
+    monkeypatch.setattr(imagecodecs, "brotli_decode", lambda *_, **__: unpacked.append(1) or b"")
+    assert read_photo(data + 100 * bomb).metadata.xmp == XMP % 1
+    assert not unpacked
 
 
 def test_what_describes_another_image_is_not_told_of_this_one() -> None:

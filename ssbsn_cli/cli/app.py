@@ -133,7 +133,7 @@ def _refuse_file_as_command(words: list[str]) -> None:
     names = [command.name for command in app.registered_commands]
     if words and words[0] not in names and os.path.exists(words[0]):  # noqa: PTH110 - raises nothing
         file = visible(words[0])
-        typer.echo(f"Error: {file} is no command.\nDenoise it: ssbsn denoise {file}", err=True)
+        typer.echo(f"Error: {file} is not a command.\nDenoise it: ssbsn denoise {file}", err=True)
         sys.exit(USAGE)
 
 

@@ -130,9 +130,11 @@ def denoise(
             "Adapt them first: ssbsn train --config adapt, then name them with --weights.",
         )
     if shard and _STREAM in inputs:
-        raise OptionError("A photo from a pipe has no parts.", "Drop --shard.")
+        raise OptionError("--shard does not work with standard input.", "Drop --shard.")
     if files.keep_time and _STREAM in (*inputs, output):
-        raise OptionError("Standard streams have no time to keep.", "Drop --keep-time.")
+        raise OptionError(
+            "--keep-time does not work with standard input or output.", "Drop --keep-time."
+        )
     if settings.device == ALL_GPUS:
         cluster = cluster or "local"
     if cluster and adapt:

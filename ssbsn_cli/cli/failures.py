@@ -19,7 +19,7 @@ UNAVAILABLE = 3
 _INTERRUPTED = 130
 EXIT_CODES = (
     "Exit codes: 0 all done, 1 some failed or not finished, 2 wrong use, "
-    "3 no device or weights, 130 interrupted."
+    "3 no device, memory or weights, 130, 129 or 143 stopped by a signal."
 )
 
 

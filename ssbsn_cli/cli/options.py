@@ -43,7 +43,8 @@ def _make_settings(
         ),
     ] = None,
     refine_passes: Annotated[
-        int | None, typer.Option(metavar="T", help="Passes of R3 in place of the weights' own.")
+        int | None,
+        typer.Option(metavar="T", help="Passes of r3 or stratified, not the weights' own number."),
     ] = None,
     detail: Annotated[
         DetailKind,
@@ -61,7 +62,8 @@ def _make_settings(
         typer.Option("--ensemble", help="Average 8 flips and rotations: takes 8 times as long."),
     ] = False,
     seed: Annotated[
-        int, typer.Option(help="Seed of R3's masks, and of the noise that eval adds.")
+        int,
+        typer.Option(help="Seed of the masks of r3 and stratified, and of added noise in eval."),
     ] = Settings.seed,
     tile: Annotated[
         str,
@@ -71,7 +73,10 @@ def _make_settings(
         ),
     ] = "auto",
     overlap: Annotated[
-        int | None, typer.Option(metavar="N", help="Pixels that tiles share. By default 32.")
+        int | None,
+        typer.Option(
+            metavar="N", help="Pixels that tiles share; by default 32, or half of a smaller tile."
+        ),
     ] = None,
     precision: Annotated[
         PrecisionKind, typer.Option(help="Precision of the network's arithmetic.")

@@ -45,8 +45,8 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="ssbsn-sidd, apbsn-sidd, ssbsn-photo, small, adapt, photo, or a TOML file. By "
-            "default ssbsn-sidd on a GPU and small without one.",
+            help="ssbsn-sidd, apbsn-sidd, ssbsn-photo, small, adapt, adapt-own, photo, or a TOML "
+            "file. By default ssbsn-sidd on a GPU and small without one.",
         ),
     ] = None,
     init: Annotated[

@@ -72,10 +72,11 @@ class EvaluationRequest:
         # Added noise needs the seed, too.
         if NO_WEIGHTS in self.weights and self.settings != Settings(seed=self.settings.seed):
             raise OptionError(
-                "No option of networks affects --weights none.", "Drop them, or name weights."
+                "Options for networks have no effect with --weights none.",
+                "Drop them, or name weights.",
             )
         if self.pictures and list(self.weights) == [NO_WEIGHTS] and not self.baselines:
-            raise OptionError("Nothing makes pictures to save.", "Name weights or a baseline.")
+            raise OptionError("--save-images has nothing to save.", "Name weights or a baseline.")
         pictures = self.pictures.absolute() if self.pictures else None
         if pictures and any(pictures.is_relative_to(path.absolute()) for path in self.data):
             raise OptionError(

@@ -55,10 +55,12 @@ def _split(data: bytes) -> tuple[bytes, Metadata]:
                 # Each part starts with its number.
                 start += 4 * (kind == b"jxlp")
                 found.setdefault(b"jxlc", data[start : min(end, start + _HEADER_BYTES)])
-            elif kind == b"brob":
-                found.setdefault(data[start : start + 4], _decompress(data[start + 4 : end]))
-            elif kind in (b"Exif", b"xml ", *_LOST):
-                found.setdefault(kind, data[start:end])
+            packed = kind == b"brob"
+            if packed:
+                kind, start = data[start : start + 4], start + 4
+            # Only the first of a kind counts, so a bomb cannot repeat it.
+            if kind in (b"Exif", b"xml ", *_LOST) and kind not in found:
+                found[kind] = _decompress(data[start:end]) if packed else data[start:end]
     except Refusal:
         # What follows the last box is no box. If it was cut, libjxl says so.
         if b"jxlc" not in found:

@@ -60,6 +60,11 @@ def profile_of_gamma(gamma: float | None, corners: tuple[float, ...] | None, gre
         return b""
 
 
+def is_grey_profile(icc: bytes) -> bool:
+    """Return whether a profile is for grey pixels."""
+    return icc[16:20] == b"GRAY"
+
+
 def colour_profile(icc: bytes) -> bytes:
     """Return an RGB profile that shows equal values as a grey profile does, or b"" if none can."""
     for at in range(132, min(132 + 12 * int.from_bytes(icc[128:132], "big"), len(icc)), 12):

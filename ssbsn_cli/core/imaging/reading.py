@@ -80,6 +80,8 @@ def _read(stream: BinaryIO, name: str, max_pixels: int, raw_space: RawSpace) -> 
                 )
             stream.seek(0)
             photo = develop(stream, raw_space) if codec is RAW else codec.decode(stream)
+            if not photo.pixels.size:
+                raise damaged(codec.label)
         photo.metadata = settle(photo.metadata, photo.color.shape[2])
         return upright(photo)
     except MemoryError as error:

@@ -206,7 +206,7 @@ class _Tiles:
                 self._tiling = replace(self._tiling, tile=side, overlap=overlap)
                 self._engine.current = self._tiling
                 self._engine.notify(
-                    f"Out of memory on {device}: going on with tiles of {side} pixels."
+                    f"Out of memory on {device}: continuing with tiles of {side} pixels."
                 )
         return self._split(tile, seed)
 

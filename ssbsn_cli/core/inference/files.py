@@ -216,9 +216,8 @@ def _write(opened: Opened, job: Job, options: FileOptions, facts: dict[str, Any]
     if opened.comparison:
         opened.comparison.add_after(photo.color)
         _add_comparison(opened.comparison.picture(), photo.metadata, job, options)
-    lost = list_losses(photo, format, options.strip_metadata)
     dtype = str(stored_dtype(photo, format))
-    return _describe(job, photo.pixels.shape, dtype, lost) | facts
+    return _describe(job, photo.pixels.shape, dtype, opened.lost) | facts
 
 
 def _add_comparison(picture: Pixels, metadata: Metadata, job: Job, options: FileOptions) -> None:

@@ -19,11 +19,13 @@ from ssbsn_cli.core.imaging import (
     Photo,
     check_writable,
     format_of_path,
+    list_losses,
     read_photo,
     write_photo,
 )
 from ssbsn_cli.core.imaging.compare import Comparison
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
+from ssbsn_cli.core.imaging.profile import colour_profile, is_grey_profile
 from ssbsn_cli.core.imaging.tiff_stream import TiffImage, open_large_tiff
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import FileOptions
@@ -44,12 +46,14 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 class Opened:
     """A photo that can be denoised, and whose result, of this format, can be written.
 
-    The result will replace its pixels. `comparison` holds the original if one is requested.
+    The result will replace its pixels. `comparison` holds the original if one is requested. `lost`
+    is what the result's file will lack.
     """
 
     photo: Photo
     format: str
     comparison: Comparison | None
+    lost: tuple[str, ...]
 
 
 # What was done, as plain values for JSON, or what went wrong.
@@ -188,7 +192,8 @@ def _open(job: Job, options: FileOptions) -> Opened | TiffImage | dict[str, Any]
     comparison = Comparison(photo.color.shape) if job.comparison else None
     if comparison:
         comparison.add_before(photo.color)
-    return Opened(photo, format, comparison)
+    lost = list_losses(photo, format, options.strip_metadata)
+    return Opened(photo, format, comparison, lost)
 
 
 def _read(job: Job, options: FileOptions) -> Photo:
@@ -225,7 +230,7 @@ def refuse_existing(job: Job, options: FileOptions) -> None:
                 "Use --overwrite to allow that, or name another output with -o.",
             )
         raise ImageError(
-            f"{path} exists already.",
+            f"{path} already exists.",
             "Use --overwrite to replace it, or --skip-existing to keep it.",
         )
 
@@ -274,7 +279,9 @@ def write_comparison(
     picture: Pixels, metadata: Metadata, path: Path, overwrite: bool = False
 ) -> None:
     """Write a comparison in the photo's colour space; raises as `write_photo` does."""
-    colours = Metadata(icc=metadata.icc, cicp=metadata.cicp)
+    # The picture is in colour, even if the photo is grey.
+    icc = colour_profile(metadata.icc) if is_grey_profile(metadata.icc) else metadata.icc
+    colours = Metadata(icc=icc, cicp=metadata.cicp)
     write_photo(Photo(picture, colours, "png"), path, overwrite=overwrite)
 
 

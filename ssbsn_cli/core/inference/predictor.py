@@ -107,7 +107,7 @@ class Predictor:
                 self.fell_back = True
                 # Other threads may still be using the old network.
                 self.network = copy.deepcopy(self.network).float()
-                self.notify("The network's values need more precision: going on in fp32.")
+                self.notify("The network's values need more precision: continuing in fp32.")
         if self.fell_back:
             y = self._views(x, seed, pixels)
             if torch.isfinite(y).all():

@@ -220,7 +220,7 @@ def _check_target(path: Path, target: Path, overwrite: bool) -> os.stat_result |
         raise ImageError(f"{path} is not a regular file.", "Choose another name.")
     if not overwrite:
         raise ImageError(
-            f"{path} exists already.",
+            f"{path} already exists.",
             "Choose another name, or allow replacing it with --overwrite.",
         )
     return status
@@ -283,7 +283,7 @@ def refuse_output(path: Path, overwrite: bool) -> None:
     if path.is_dir():
         raise OptionError(f"{path} is a folder.", "Name a file in it.")
     if path.exists() and not overwrite:
-        raise OptionError(f"{path} exists already.", "Choose another name, or add --overwrite.")
+        raise OptionError(f"{path} already exists.", "Choose another name, or add --overwrite.")
     if not path.absolute().parent.is_dir():
         raise OptionError(f"The folder of {path} does not exist.", "Make it first.")
 

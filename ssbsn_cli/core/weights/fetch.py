@@ -64,7 +64,7 @@ def fetch(
     source: Path | None = None,
     progress: Progress = lambda _done, _of: None,
 ) -> Fetched:
-    """Download or copy the file of `entry`, unless it exists already.
+    """Download or copy the file of `entry`, unless it already exists.
 
     The new file is moved into place only after these checks: its digest is the published one or
     the first one seen, it loads without running code, and its network is that of the registry.
