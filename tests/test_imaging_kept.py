@@ -291,7 +291,7 @@ def test_where_on_earth_a_tiff_lies_survives() -> None:
 def test_a_value_for_no_data_that_denoising_changes_is_not_claimed() -> None:
     tags = [(42113, 2, None, "-9999", True)]
     metadata = read_photo(tiff_bytes(PIXELS, photometric="rgb", extratags=tags)).metadata
-    assert metadata.lost == ("which pixels have no data (GDAL_NODATA)",)
+    assert metadata.lost == ("the mark of pixels without data (GDAL_NODATA)",)
     assert b"-9999" not in metadata.exif
 
 

@@ -40,8 +40,9 @@ _FINE_CHROMA = 90
 _MAX_SCANS = 100
 # The mean of a block of 64 pixels takes at least one bit.
 _MOST_PIXELS_PER_BYTE = 512
-# Decoders continue with zeros after the end of the data; these bytes start with ones.
+# The most zeros that an arithmetic coder leaves out at the end; a guess on the safe side.
 _MOST_OMITTED = 16
+# Decoders continue with zeros after the end of the data; these bytes start with ones.
 _FILL = b"\xfe" + np.random.default_rng(0).integers(1, 255, 1 << 14, dtype=np.uint8).tobytes()
 
 

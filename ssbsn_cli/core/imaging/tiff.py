@@ -162,7 +162,7 @@ def read_metadata(stream: BinaryIO, page: TiffPage, front: TiffPage) -> Metadata
         if isinstance(nodata, Entry) and nodata.data.strip(b" \0").lower() != b"nan":
             # Denoising changes such values; only NaN stays.
             del found[NODATA]
-            lost.append("which pixels have no data (GDAL_NODATA)")
+            lost.append("the mark of pixels without data (GDAL_NODATA)")
         captions, paths = read_resources(resources)
         exif = build_exif(found, layout.order) if found else b""
     except BROKEN:

@@ -134,7 +134,7 @@ def list_losses(photo: Photo, format: str, strip_metadata: bool = False) -> tupl
     if clips and _goes_beyond(photo.color):
         lost.append(BEYOND)
     if clips and np.isnan(photo.color.min()):
-        lost.append("that some pixels have no value (NaN): they become black")
+        lost.append("pixels without a value (NaN), which become black")
     if _drops_channel(photo, format):
         lost.append("a channel without a meaning")
     return tuple(lost)

@@ -63,7 +63,7 @@ class Denoiser:
         network, dtype = weights.network, DTYPES[self.precision]
         network.use_attention(settings.attention)
         if settings.attention == "exact" and not network.attends:
-            notify(f"--attention has no effect: the network of {weights.name} has no attention.")
+            notify(f"The network of {weights.name} has no attention, so its form has no effect.")
         network.to(self.device).use_dtype(dtype)
         on_cpu = self.device.type == "cpu"
         # Compilers do not know Winograd's algorithm.
