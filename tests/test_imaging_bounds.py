@@ -44,6 +44,23 @@ def tiff_of(
     return head + table + struct.pack("<I", following) + tail
 
 
+@pytest.mark.parametrize("compression", ["jpeg", "jpeg2000", "jpegxl", "png", "webp"])
+def test_a_larger_picture_than_a_tile_claims_is_not_decoded(
+    compression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.full((64, 96, 3), (90, 120, 60), np.uint8)
+    data = tiff_bytes(pixels, photometric="rgb", compression=compression, tile=(64, 96))
+    assert read_photo(data).pixels.shape == pixels.shape
+    decoded: list[object] = []
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", lambda *_, **__: decoded.append(None))
+    for tag in ("TileWidth", "TileLength"):
+        with tifffile.TiffFile(file := io.BytesIO(data), mode="r+") as tiff:
+            for name in (tag, tag.replace("Tile", "Image")):
+                tiff.pages[0].tags[name].overwrite(32)
+        assert "damaged TIFF" in refusal(file.getvalue())
+    assert not decoded
+
+
 @pytest.mark.parametrize("codec", WRITTEN.values(), ids=WRITTEN)
 def test_the_limit_of_pixels_is_decided_before_decoding(
     codec: Codec, monkeypatch: pytest.MonkeyPatch

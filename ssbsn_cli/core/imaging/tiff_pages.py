@@ -19,6 +19,7 @@ from ssbsn_cli.core.imaging.exif import (
     next_directory,
     read_header,
 )
+from ssbsn_cli.core.imaging.tiff_parts import check_parts
 
 _REDUCED_OR_MASK = 1 | 4
 _RAW_PHOTOMETRICS = {PHOTOMETRIC.CFA, PHOTOMETRIC.LINEAR_RAW}
@@ -111,7 +112,7 @@ def find_photo(tiff: TiffFile) -> tuple[TiffPage, TiffPage]:
         raise cut_short()
     photo, front = whole[0] if whole else (pages[0], pages[0])
     _check_kind(photo)
-    _check_complete(photo, tiff.filehandle.size)
+    check_parts(photo, tiff.filehandle)
     _check_alone(photo, tiff)
     return photo, front
 
@@ -192,32 +193,3 @@ def _check_depth(page: TiffPage) -> None:
         raise Refusal(
             f"has {bits}-bit {name.get(kind, 'unknown')} pixels, which cannot be read here", _EXPORT
         )
-
-
-def _check_complete(page: TiffPage, size: int) -> None:
-    """Refuse missing strips and tiles, which tifffile would leave black."""
-    if (0, 0) in zip(page.dataoffsets, page.databytecounts, strict=False):
-        raise Refusal(
-            "leaves out empty tiles", "Fill them: gdal_translate -co SPARSE_OK=FALSE IN OUT."
-        )
-    if len(page.dataoffsets) < math.prod(page.chunked):
-        raise damaged("TIFF")
-    if page.compression == COMPRESSION.NONE and page.photometric != PHOTOMETRIC.YCBCR:
-        # Some writers state other sizes than those of the strips that they write.
-        page.databytecounts = _plain_sizes(page)
-    segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
-    if len(segments) < math.prod(page.chunked) or any(0 in segment for segment in segments):
-        raise damaged("TIFF")
-    if any(offset + count > size for offset, count in segments):
-        raise cut_short()
-
-
-def _plain_sizes(page: TiffPage) -> tuple[int, ...]:
-    """Return the bytes of each strip or tile that is not compressed."""
-    rows, width, *samples = page.chunks
-    row = math.ceil(width * math.prod(samples) * page.bitspersample / 8)
-    if page.is_tiled:
-        return (rows * row,) * len(page.dataoffsets)
-    heights = [min(rows, page.imagelength - top) for top in range(0, page.imagelength, rows)]
-    planes = page.samplesperpixel if page.planarconfig == PLANARCONFIG.SEPARATE else 1
-    return tuple(height * row for height in heights) * planes

@@ -100,6 +100,9 @@ class Trainer:
                     self._save(needed=False)
                     saved = time.monotonic()
             self._save()
+            with self._explained():
+                # A process that leaves while the leader still saves may crash.
+                self.team.gather(None)
             interrupt.raise_again()
 
     @property
