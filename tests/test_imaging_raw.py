@@ -409,6 +409,12 @@ def test_the_sensor_values_of_a_raw_without_a_header_are_no_photo() -> None:
     assert is_photo_name("photo.RAW")
 
 
+def test_a_raw_file_that_develops_to_black_is_refused() -> None:
+    # LibRaw reads some files, such as certain DNGs of floats, without finding their values.
+    with pytest.raises(ImageError, match="nothing but black"):
+        read_photo(dng(scene((0, 0, 0))), "photo.dng")
+
+
 def test_results_are_named_as_tiffs() -> None:
     assert result_extension("a/IMG_1.CR2", None) == ".tif"
     assert is_photo_name("scan.PBM")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _STREAM = "-"
 _MOST_MINUTES = 10**6
+
+_many = partial(typer.Option, rich_help_panel="Many photos and machines")
 
 
 def denoise(
@@ -56,9 +59,7 @@ def denoise(
         ),
     ] = None,
     settings: SettingsOptions,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Go into subfolders, too.")
-    ] = False,
+    recursive: Annotated[bool, _many("--recursive", "-r", help="Go into subfolders, too.")] = False,
     suffix: Annotated[
         str | None,
         typer.Option(help="Added to names of results. By default _denoised, or nothing with -o."),
@@ -84,22 +85,22 @@ def denoise(
     ] = None,
     inputs_from: Annotated[
         Path | None,
-        typer.Option(
+        _many(
             metavar="FILE",
             help="Also denoise the photos that FILE lists, one per line; - is stdin.",
         ),
     ] = None,
     nul: Annotated[
         bool,
-        typer.Option("--null", "-0", help="Names in the list end with NUL, as by find -print0."),
+        _many("--null", "-0", help="Names in the list end with NUL, as by find -print0."),
     ] = False,
     shard: Annotated[
         str | None,
-        typer.Option(metavar="I/N", help="Denoise only the I-th of N parts of the photos."),
+        _many(metavar="I/N", help="Denoise only the I-th of N parts of the photos."),
     ] = None,
     cluster: Annotated[
         str | None,
-        typer.Option(
+        _many(
             metavar="ADDRESS|local",
             help="Denoise on the workers of a Dask scheduler, or on new ones here, as "
             "--device cuda:all does.",

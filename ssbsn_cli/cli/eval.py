@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ssbsn_cli.cli.options import SettingsOptions
+from ssbsn_cli.cli.options import SettingsOptions, network_option
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _compared = partial(typer.Option, rich_help_panel="What is compared")
 _results = partial(typer.Option, rich_help_panel="Where results go")
-_networks = partial(typer.Option, rich_help_panel="How networks are run")
 
 
 def evaluate(
@@ -112,7 +111,7 @@ def evaluate(
     no_cache: Annotated[bool, _results("--no-cache", help="Compute everything anew.")] = False,
     protocol: Annotated[
         Literal["tiled", "paper"],
-        _networks(
+        network_option(
             help="tiled: as denoise does it. paper: whole images, exact attention, fp32, no detail "
             "recovery.",
         ),

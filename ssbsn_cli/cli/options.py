@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, get_args
 
 import typer
@@ -22,10 +23,12 @@ from ssbsn_cli.core.types import (
 DEVICE = typer.Option(
     help="auto, cpu, cuda, cuda:N or mps. If you name a device that is missing, the command fails."
 )
-COMPILE = typer.Option(
-    help="Compile the network for the processor. auto: a blind-spot network in bf16 on a CPU, if "
-    "there are minutes of work."
+COMPILE = (
+    "Compile the network for the processor. auto: a blind-spot network in bf16 on a CPU, if there "
+    "are minutes of work."
 )
+network_option = partial(typer.Option, rich_help_panel="How networks are run")
+_result = partial(typer.Option, rich_help_panel="Results and existing files")
 MaxPixelsOption = Annotated[
     int | None,
     typer.Option(min=1, help="Refuse photos of more pixels; by default, 512 megapixels."),
@@ -36,7 +39,7 @@ def _make_settings(
     device: Annotated[str, DEVICE] = Settings.device,
     refine: Annotated[
         RefineKind | None,
-        typer.Option(
+        network_option(
             help="Blind-spot networks only. r3: 8 passes of the papers' refinement. stratified: 4 "
             "such passes with complementary masks. once: one pass. none: no refinement. By "
             "default what the weights recommend."
@@ -44,11 +47,13 @@ def _make_settings(
     ] = None,
     refine_passes: Annotated[
         int | None,
-        typer.Option(metavar="T", help="Passes of r3 or stratified, not the weights' own number."),
+        network_option(
+            metavar="T", help="Passes of r3 or stratified, not the weights' own number."
+        ),
     ] = None,
     detail: Annotated[
         DetailKind,
-        typer.Option(
+        network_option(
             help="auto: give back detail that a blind-spot network took for noise, if the weights "
             "recommend it. off: leave its result as it is."
         ),
@@ -59,33 +64,33 @@ def _make_settings(
     ] = Settings.strength,
     ensemble: Annotated[
         bool,
-        typer.Option("--ensemble", help="Average 8 flips and rotations: takes 8 times as long."),
+        network_option("--ensemble", help="Average 8 flips and rotations: takes 8 times as long."),
     ] = False,
     seed: Annotated[
         int,
-        typer.Option(help="Seed of the masks of r3 and stratified, and of added noise in eval."),
+        network_option(help="Seed of the masks of r3 and stratified, and of added noise in eval."),
     ] = Settings.seed,
     tile: Annotated[
         str,
-        typer.Option(
+        network_option(
             metavar="auto|0|N",
             help="Side of a tile in pixels. 0: the whole image. auto: by the free memory.",
         ),
     ] = "auto",
     overlap: Annotated[
         int | None,
-        typer.Option(
+        network_option(
             metavar="N", help="Pixels that tiles share; by default 32, or half of a smaller tile."
         ),
     ] = None,
     precision: Annotated[
-        PrecisionKind, typer.Option(help="Precision of the network's arithmetic.")
+        PrecisionKind, network_option(help="Precision of the network's arithmetic.")
     ] = Settings.precision,
     attention: Annotated[
         AttentionKind,
-        typer.Option(help="Form of SS-Attention: linear is fast, exact is the paper's."),
+        network_option(help="Form of SS-Attention: linear is fast, exact is the paper's."),
     ] = Settings.attention,
-    compile: Annotated[CompileKind, COMPILE] = Settings.compile,
+    compile: Annotated[CompileKind, network_option(help=COMPILE)] = Settings.compile,
 ) -> Settings:
     return Settings(
         device=device,
@@ -120,7 +125,7 @@ def _parse_format(text: str) -> str:
 def _make_file_options(
     format: Annotated[
         FormatKind | None,
-        typer.Option(
+        _result(
             parser=_parse_format,
             metavar=f"[{'|'.join(get_args(FormatKind))}]",
             help="Format of the results; by default, their names decide.",
@@ -128,32 +133,32 @@ def _make_file_options(
     ] = None,
     quality: Annotated[
         int,
-        typer.Option(min=1, max=100, help="Quality of JPEG, WebP, HEIC, AVIF and JPEG XL results."),
+        _result(min=1, max=100, help="Quality of JPEG, WebP, HEIC, AVIF and JPEG XL results."),
     ] = FileOptions.quality,
     strip_metadata: Annotated[
         bool,
-        typer.Option(
+        _result(
             "--strip-metadata",
             help="Leave out EXIF, GPS, XMP and the like; keep only the colour space.",
         ),
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace existing files, even the photo itself.")
+        bool, _result("--overwrite", help="Replace existing files, even the photo itself.")
     ] = False,
     skip_existing: Annotated[
         bool,
-        typer.Option(
+        _result(
             "--skip-existing",
             help="Skip photos whose result exists, and share the others with commands that run at "
             "the same time.",
         ),
     ] = False,
     keep_time: Annotated[
-        bool, typer.Option("--keep-time", help="Give results the photos' modification time.")
+        bool, _result("--keep-time", help="Give results the photos' modification time.")
     ] = False,
     max_pixels: MaxPixelsOption = None,
     raw_space: Annotated[
-        RawSpace, typer.Option(help="Colour space that camera raw files are developed to.")
+        RawSpace, _result(help="Colour space that camera raw files are developed to.")
     ] = FileOptions.raw_space,
 ) -> FileOptions:
     if overwrite and skip_existing:

@@ -74,7 +74,7 @@ def train(
     precision: Annotated[
         Literal["auto", "fp32", "bf16"] | None, _changes(help="Precision of the forward pass.")
     ] = None,
-    compile: Annotated[CompileKind | None, COMPILE] = None,
+    compile: Annotated[CompileKind | None, _changes(help=COMPILE)] = None,
     seed: Annotated[
         int | None, _changes(help="Seed of the initial weights, crops and noise.")
     ] = None,

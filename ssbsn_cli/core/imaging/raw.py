@@ -70,7 +70,7 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
     Raises
     ------
     Refusal
-        LibRaw does not support the camera.
+        LibRaw does not support the camera, or makes nothing but black of the file.
 
     References
     ----------
@@ -103,6 +103,12 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
             noise_thr=None,
             median_filter_passes=0,
         )
+        if not light.any():
+            # Even with the lens cap on, noise is brighter than black in some pixels.
+            raise Refusal(
+                "is a camera raw file that LibRaw develops to nothing but black",
+                "Export it as a 16-bit TIFF from a raw converter.",
+            )
         metadata = replace(metadata, exif=metadata.exif or _describe(raw))
         if not is_grey:
             lost = list(metadata.lost)

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import DeviceError
-from ssbsn_cli.core.imaging.fitting import fit_image
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
+from ssbsn_cli.core.inference.fitting import fit_image
 from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.settings import MIN_TILE
 from ssbsn_cli.core.inference.tiles import Tiling

@@ -24,7 +24,7 @@ from ssbsn_cli.core.imaging import (
     write_photo,
 )
 from ssbsn_cli.core.imaging.compare import Comparison
-from ssbsn_cli.core.imaging.fitting import fit_image
+from ssbsn_cli.core.inference.fitting import fit_image
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
