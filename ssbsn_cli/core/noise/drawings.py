@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ssbsn_cli.core.noise.kinds import Floats, log_uniform
+from ssbsn_cli.core.types import to_unit
 
 _Mask = NDArray[np.float32]
 
@@ -53,7 +54,7 @@ def drawing(side: int, rng: np.random.Generator) -> Floats:
     # OpenCV draws letters only on 8-bit images.
     pixels = np.rint(canvas).astype(np.uint8)
     _add_shapes(pixels, shapes, rng)
-    return np.asarray(pixels / np.float32(255), np.float32)
+    return to_unit(pixels)
 
 
 def _ramp(side: int, rng: np.random.Generator) -> _Mask:
@@ -86,7 +87,7 @@ def _page(side: int, rng: np.random.Generator) -> _Mask:
         words = "".join(np.where(rng.random(len(letters)) < 0.18, " ", letters))
         pen.text((rng.uniform(-size, size), top), words, 255, font, stroke_width=rng.random() < 0.1)
         top += spacing
-    mask = np.asarray(page, np.float32) / np.float32(255)
+    mask = to_unit(np.asarray(page))
     if shrunk:
         slant, height = rng.uniform(-0.25, 0.25), round(wide * rng.uniform(0.4, 0.6))
         slanted = cv2.warpAffine(mask, np.array([[1, slant, 0], [0, 1, 0]]), (wide, wide))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ssbsn_cli.core.noise.kinds import Floats, log_uniform
-from ssbsn_cli.core.types import from_srgb, to_srgb
+from ssbsn_cli.core.types import from_srgb, from_unit, to_srgb, to_unit
 
 # The luma weights of ITU-R BT.601.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -128,7 +128,7 @@ def through_file(
     array
         (H, W, 3) float32, multiples of 1/255.
     """
-    pixels = np.rint(picture * 255).astype(np.uint8)
+    pixels = from_unit(picture, np.dtype(np.uint8))
     if extension == ".jpg":
         half = rng is None or rng.random() < 0.6
         sampling = "420" if half else "444"
@@ -139,7 +139,7 @@ def through_file(
     _, encoded = cv2.imencode(extension, np.ascontiguousarray(pixels[..., ::-1]), settings)
     decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
     assert decoded is not None
-    return decoded[..., ::-1] / np.float32(255)
+    return to_unit(decoded[..., ::-1])
 
 
 def _resized(both: list[Floats], side: int, scale: float, rng: np.random.Generator) -> list[Floats]:

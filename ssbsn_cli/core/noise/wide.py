@@ -25,6 +25,7 @@ from ssbsn_cli.core.noise.kinds import (
 )
 from ssbsn_cli.core.noise.lifted import LiftedNoise
 from ssbsn_cli.core.noise.scenes import Scenes
+from ssbsn_cli.core.types import from_unit, to_unit
 
 # How often black and white stand for darker and brighter light.
 _BEYOND = 0.7
@@ -168,13 +169,8 @@ class Wide:
         if kind == "grained":
             clean = np.clip(_FINE_GRAIN.add(clean, rng), 0, 1)
         noisy = clean if kind in STAY else self._noisy(kind, clean, rng)
-        # Few programs keep more than 8 bits per channel.
-        if rng.random() < 0.95:
-            noisy = np.rint(noisy * np.float32(255)) / np.float32(255)
-        noisy, clean = self._edits.apply(noisy, clean, side, scale, rng)
-        if rng.random() < 0.95:
-            noisy = np.rint(noisy * np.float32(255)) / np.float32(255)
-        return _channels_first(noisy), _channels_first(clean)
+        noisy, clean = self._edits.apply(_rounded(noisy, rng), clean, side, scale, rng)
+        return _channels_first(_rounded(noisy, rng)), _channels_first(clean)
 
     def _noisy(self, kind: str, clean: Floats, rng: np.random.Generator) -> Floats:
         if kind == "lifted":
@@ -197,6 +193,13 @@ def _odds(shares: Sequence[float]) -> NDArray[np.float64]:
     """Return shares that add up to 1."""
     odds = np.array(shares, np.float64)
     return np.asarray(odds / odds.sum(), np.float64)
+
+
+def _rounded(picture: Floats, rng: np.random.Generator) -> Floats:
+    """Round most pictures to 8 bits per channel: few programs keep more."""
+    if rng.random() < 0.95:
+        return to_unit(from_unit(picture, np.dtype(np.uint8)))
+    return picture
 
 
 def _channels_first(picture: Floats) -> Floats:

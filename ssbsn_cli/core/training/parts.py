@@ -20,7 +20,7 @@ from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.measured import Measured, measure_noise, summarise
 from ssbsn_cli.core.noise.texture import measure_texture
 from ssbsn_cli.core.training.config import PartsConfig
-from ssbsn_cli.core.types import Notify, count_of, spread, to_unit
+from ssbsn_cli.core.types import Notify, count_of, from_unit, spread, to_unit
 
 # More photos would make a report too long.
 _DESCRIBED = 12
@@ -128,8 +128,7 @@ def _choose(
 
 def _denoise(denoiser: Denoiser, chosen: tuple[tuple[int, int], NDArray[Any]]) -> Part:
     photo, noisy = chosen
-    denoised = np.rint(np.clip(denoiser(to_unit(noisy)), 0, 1) * 65535)
-    return Part(noisy, denoised.astype(np.uint16), photo)
+    return Part(noisy, from_unit(denoiser(to_unit(noisy)), np.dtype(np.uint16)), photo)
 
 
 def measure_parts(parts: Sequence[Part], denoiser: Denoiser) -> dict[tuple[int, int], Measured]:

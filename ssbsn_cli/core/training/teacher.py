@@ -17,7 +17,7 @@ from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.runtime.storage import locked, short_digest, write_atomically
 from ssbsn_cli.core.training.config import Config
-from ssbsn_cli.core.types import Notify, count_of
+from ssbsn_cli.core.types import Notify, count_of, from_unit
 from ssbsn_cli.core.weights.locate import load_weights
 
 _SEED = 2**64 - 2
@@ -76,7 +76,7 @@ def teach(
             noisy = np.ascontiguousarray(crops.batch(number)[0].transpose(1, 2, 0))
             # The noisy side is written first, so that a pair with a clean side is complete.
             _write(_place(folder, "noisy", number), noisy)
-            _write(_place(folder, "clean", number), np.clip(denoiser(noisy), 0, 1))
+            _write(_place(folder, "clean", number), denoiser(noisy))
     return folder
 
 
@@ -85,5 +85,4 @@ def _place(folder: Path, side: str, number: int) -> Path:
 
 
 def _write(path: Path, picture: NDArray[np.float32]) -> None:
-    pixels = np.rint(picture * 65535).astype(np.uint16)
-    write_atomically(path, encode_photo(Photo(pixels), "png"))
+    write_atomically(path, encode_photo(Photo(from_unit(picture, np.dtype(np.uint16))), "png"))

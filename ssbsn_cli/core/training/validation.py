@@ -19,7 +19,7 @@ from ssbsn_cli.core.imaging import Photo, encode_photo
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.batches import Batch, distance
 from ssbsn_cli.core.training.config import LossKind
-from ssbsn_cli.core.types import Notify, count_of, to_unit
+from ssbsn_cli.core.types import Notify, count_of, from_unit, to_unit
 
 _CROPS_AT_ONCE = 4
 _CENTRE = 256
@@ -178,8 +178,8 @@ def preview(network: Network, picture: _Picture, device: torch.device) -> bytes:
     """Return a PNG of a picture, (H, W, 3) float32 in [0, 1], before and after."""
     after = _denoise(network, picture, device)
     gap = np.ones((len(after), _GAP, 3), np.float32)
-    both = np.rint(np.hstack([picture, gap, after]) * 255).astype(np.uint8)
-    return encode_photo(Photo(both), "png")
+    both = np.hstack([picture, gap, after])
+    return encode_photo(Photo(from_unit(both, np.dtype(np.uint8))), "png")
 
 
 @torch.no_grad()
