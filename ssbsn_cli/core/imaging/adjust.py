@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ssbsn_cli.core.imaging.photo import Photo, Pixels, color_of, pixel_rows
-from ssbsn_cli.core.types import white_of
+from ssbsn_cli.core.types import from_unit, white_of
 
 # Values may exceed black and white by this much without a notice.
 BARELY = 0.01
@@ -24,12 +24,11 @@ def convert_depth(pixels: Pixels, dtype: np.dtype[np.generic]) -> Pixels:
     if pixels.dtype == dtype:
         return pixels
     result = np.empty(pixels.shape, dtype)
-    white = white_of(result.dtype)
     if pixels.dtype.kind != "f":
-        return rescale(pixels, white_of(pixels.dtype), white, result)
+        return rescale(pixels, white_of(pixels.dtype), white_of(dtype), result)
     for rows in pixel_rows(pixels):
         wide = pixels[rows].astype(np.result_type(pixels.dtype, np.float32))
-        result[rows] = np.rint(np.clip(np.nan_to_num(wide), 0, 1) * white)
+        result[rows] = from_unit(np.nan_to_num(wide), dtype)
     return result
 
 

@@ -29,7 +29,7 @@ from ssbsn_cli.core.imaging.photo import (
     color_of,
 )
 from ssbsn_cli.core.imaging.profile import SRGB
-from ssbsn_cli.core.types import to_srgb
+from ssbsn_cli.core.types import from_unit, to_srgb
 
 _CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 _FILE_TYPE = _CONTAINER + build_box(b"ftyp", b"jxl \0\0\0\0jxl ")
@@ -112,7 +112,7 @@ def _decode(stream: BinaryIO) -> Photo:
 
 def _curve(pixels: Pixels) -> Pixels:
     """Give linear colours the curve of sRGB, and leave alpha as it is."""
-    table = np.rint(65535 * to_srgb(np.linspace(0, 1, 1 << 16))).astype(np.uint16)
+    table = from_unit(to_srgb(np.linspace(0, 1, 1 << 16)), np.dtype(np.uint16))
     result = pixels.copy()
     color_of(result)[...] = table[color_of(pixels)]
     return result
