@@ -108,7 +108,7 @@ def _places(height: int, width: int) -> list[tuple[slice, slice]]:
 def _starts(length: int, most: int) -> list[int]:
     if length <= most * _SIDE:
         return list(range(0, length, _SIDE))
-    return [round(start) for start in np.linspace(0, length - _SIDE, most).tolist()]
+    return spread(range(length - _SIDE + 1), most)
 
 
 def _colors(metadata: Metadata, grey: bool) -> str:

@@ -230,5 +230,4 @@ def _places(window: Window, side: int) -> list[tuple[slice, slice]]:
 
 
 def _starts(length: int, side: int) -> list[int]:
-    last = max(length - side, 0)
-    return [round(start) for start in np.linspace(0, last, math.ceil(length / side)).tolist()]
+    return spread(range(max(length - side, 0) + 1), math.ceil(length / side))
