@@ -15,6 +15,7 @@ from ssbsn_cli.core.imaging.formats import CODECS
 from ssbsn_cli.core.inference.tiles import choose_tile
 from ssbsn_cli.core.runtime.device import (
     DTYPES,
+    count_gpus,
     free_memory,
     resolve_device,
     resolve_precision,
@@ -85,9 +86,7 @@ def _describe_format(codec: Codec) -> str:
 
 
 def _devices() -> list[torch.device]:
-    devices = [torch.device("cpu")]
-    if torch.cuda.is_available():
-        devices += [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
+    devices = [torch.device("cpu"), *(torch.device("cuda", i) for i in range(count_gpus()))]
     if torch.backends.mps.is_available():
         devices.append(torch.device("mps"))
     return devices

@@ -51,10 +51,9 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    known = device is not None and (
+    if device is None or not (
         device.type == "cuda" or (device.type in ("cpu", "mps") and device.index is None)
-    )
-    if device is None or not known:
+    ):
         raise OptionError(f"Unknown device {name!r}.", "Use auto, cpu, cuda, cuda:N or mps.")
     if device.type == "cuda":
         count = count_gpus()

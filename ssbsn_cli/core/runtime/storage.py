@@ -175,12 +175,9 @@ def is_full(error: BaseException | None) -> bool:
 def make_folder_of(path: Path) -> None:
     """Create the folder of a result if it is missing; raise ImageError if that is impossible."""
     with _explained_as_unwritable(path):
-        try:
+        with contextlib.suppress(FileExistsError):
             path.parent.mkdir(parents=True, exist_ok=True)
-        except FileExistsError as error:
-            raise NotADirectoryError(errno.ENOTDIR, "") from error
-        if not os.access(path.parent, os.W_OK):
-            raise PermissionError(errno.EACCES, "")
+        _refuse_unwritable(path.parent)
         # This fails if the name is too long.
         with contextlib.suppress(FileNotFoundError):
             path.lstat()
@@ -189,11 +186,14 @@ def make_folder_of(path: Path) -> None:
 def check_folder_of(path: Path) -> None:
     """Raise ImageError if the folder of a result cannot be made or written to; change nothing."""
     with _explained_as_unwritable(path):
-        nearest = next(parent for parent in path.absolute().parents if parent.exists())
-        if not nearest.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "")
-        if not os.access(nearest, os.W_OK):
-            raise PermissionError(errno.EACCES, "")
+        _refuse_unwritable(next(each for each in path.absolute().parents if each.exists()))
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, "")
 
 
 @contextmanager
