@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from weights_files import Server
 
 from ssbsn_cli.core.model.ssbsn import SSBSN
 
@@ -43,6 +44,13 @@ def family(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def network(family: str) -> SSBSN:
     return make_network(family)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Server().running() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -12,18 +12,11 @@ from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
-from weights_files import Server, tiny_checkpoint, tiny_facts
+from weights_files import tiny_checkpoint, tiny_facts, write_registry
 
 from ssbsn_cli.cli.app import app
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with Server().running() as server:
-        yield server
 
 
 @pytest.fixture
@@ -35,16 +28,15 @@ def good(tmp_path):
 def cache(tmp_path, server, good, monkeypatch):
     """A cache, and a registry with `tiny` (there), `gone` (404) and `page` (a web page)."""
     server.answers.update({"/tiny": good.read_bytes(), "/page": b"<html>quota</html>"})
-    lines = []
-    for name in ("tiny", "gone", "page"):
-        facts = tiny_facts(
+    facts = {
+        name: tiny_facts(
             filename=f"{name}.pth",
             urls=[server.url(f"/{name}")],
             page=f"https://example.org/{name}",
         )
-        lines += [f"[{name}]", *(f"{key} = {value!r}" for key, value in facts.items())]
-    (tmp_path / "lab.toml").write_text("\n".join(lines))
-    monkeypatch.setenv("SSBSN_WEIGHTS_TOML", str(tmp_path / "lab.toml"))
+        for name in ("tiny", "gone", "page")
+    }
+    monkeypatch.setenv("SSBSN_WEIGHTS_TOML", str(write_registry(tmp_path, **facts)))
     monkeypatch.setenv("SSBSN_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 

@@ -14,13 +14,12 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import commands
 import numpy as np
 import pytest
 from bench_cluster import check, make_photos, run, workers_of
 from PIL import Image
-from typer.testing import CliRunner
 
-from ssbsn_cli.cli.app import app
 from ssbsn_cli.core.errors import OptionError, WeightsError
 from ssbsn_cli.core.inference import cluster, connecting, denoiser
 from ssbsn_cli.core.inference.jobs import Job
@@ -41,10 +40,7 @@ def photos(tmp_path, monkeypatch):
 
 
 def ssbsn(*arguments, code):
-    result = CliRunner().invoke(app, ["denoise", "in", "-ro", "out", *arguments])
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result.stderr
+    return commands.ssbsn("denoise", "in", "-ro", "out", *arguments, code=code).stderr
 
 
 def test_a_worker_dies_and_a_photo_is_broken_and_all_others_are_there(photos):

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from commands import ssbsn
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -42,13 +43,6 @@ def noisy(height, width, seed=0):
     """A flat grey photo with strong noise, RGB uint8."""
     noise = np.random.default_rng(seed).normal(128, 25, (height, width, 3))
     return np.clip(noise, 0, 255).astype(np.uint8)
-
-
-def ssbsn(*arguments, code=0, stdin=None):
-    result = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result
 
 
 def names(folder):

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from weights_files import Server, break_off
+from weights_files import break_off
 
 from ssbsn_cli.core.errors import OptionError, SsbsnError
 from ssbsn_cli.core.evaluation.datasets import catalogue
@@ -22,13 +22,11 @@ CONTENT = {f"{name}.png": name.encode() * 1000 for name in ("a_real", "a_mean", 
 
 
 @pytest.fixture
-def server(monkeypatch):
+def server(server, monkeypatch):
     # Try again at once.
     monkeypatch.setattr("ssbsn_cli.core.runtime.download._PAUSE", 0)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with Server().running() as server:
-        server.answers.update({f"/{name}": content for name, content in CONTENT.items()})
-        yield server
+    server.answers.update({f"/{name}": content for name, content in CONTENT.items()})
+    return server
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from weights_files import (
     tiny_checkpoint,
     tiny_entry,
     tiny_facts,
+    write_registry,
 )
 
 from ssbsn_cli.core.errors import OptionError, WeightsError
@@ -40,13 +41,6 @@ from ssbsn_cli.core.weights.locate import load_weights
 from ssbsn_cli.core.weights.registry import Entry, default_name, entries, read_registry
 
 PAGE = b"<!DOCTYPE html><html><title>Google Drive - Quota exceeded</title></html>"
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with Server().running() as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -494,9 +488,7 @@ def test_publisher_who_changes_the_file_is_noticed(server, cache, good, tmp_path
 def test_damaged_file_is_refused_when_loaded_and_fetched_again(
     server, cache, good, tmp_path, monkeypatch
 ):
-    lab = tmp_path / "lab.toml"
-    facts = {**tiny_facts(), "urls": [server.url("/tiny")]}
-    lab.write_text("[tiny]\n" + "\n".join(f"{key} = {value!r}" for key, value in facts.items()))
+    lab = write_registry(tmp_path, tiny=tiny_facts(urls=[server.url("/tiny")]))
     monkeypatch.setenv("SSBSN_WEIGHTS_TOML", str(lab))
     server.answers["/tiny"] = good
     entry = entries()["tiny"]

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from commands import ssbsn
 from PIL import Image, ImageCms
-from typer.testing import CliRunner
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.cli.app import app
 from ssbsn_cli.core.imaging import (
     Metadata,
     Photo,
@@ -156,9 +155,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def denoise(*arguments: str, code: int = 0) -> str:
-    result = CliRunner().invoke(app, ["denoise", *arguments])
-    assert result.exit_code == code, result.output
-    return result.output
+    return ssbsn("denoise", *arguments, code=code).output
 
 
 PIXELS = np.full((24, 32, 3), 90, np.uint8)

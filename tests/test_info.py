@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 import skimage.data
 import tifffile
+from commands import ssbsn
 from PIL import Image, ImageCms
-from typer.testing import CliRunner
 
-from ssbsn_cli.cli.app import app
 from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo, tiff_stream
 from ssbsn_cli.core.inference import inspecting
 
@@ -27,13 +26,6 @@ def folder(tmp_path, monkeypatch):
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def ssbsn(*arguments, code=0):
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result
 
 
 def save(name, values):

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 from training_runs import TINY
-from weights_files import Server, tiny_checkpoint, tiny_facts
+from weights_files import tiny_checkpoint, tiny_facts, write_registry
 
 DENOISE = "denoise in -o out --skip-existing --quiet"
 COMMANDS = {
@@ -50,7 +50,7 @@ def photos(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def slow_server(tmp_path, monkeypatch):
+def slow_server(server, tmp_path, monkeypatch):
     """What `fetch-weights tiny` downloads, a little at a time."""
     content = tiny_checkpoint(tmp_path / "tiny.pth").read_bytes()
 
@@ -64,14 +64,9 @@ def slow_server(tmp_path, monkeypatch):
                 handler.wfile.write(content[start : start + 4096])
                 time.sleep(0.05)
 
-    with Server().running() as server:
-        server.answers["/tiny"] = trickle
-        facts = tiny_facts(urls=[server.url("/tiny")])
-        lines = ["[tiny]", *(f"{key} = {value!r}" for key, value in facts.items())]
-        Path("lab.toml").write_text("\n".join(lines))
-        monkeypatch.setenv("SSBSN_WEIGHTS_TOML", str(tmp_path / "lab.toml"))
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        yield
+    server.answers["/tiny"] = trickle
+    lab = write_registry(tmp_path, tiny=tiny_facts(urls=[server.url("/tiny")]))
+    monkeypatch.setenv("SSBSN_WEIGHTS_TOML", str(lab))
 
 
 def leftovers():

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from commands import ssbsn
 from test_tiles import Local
-from typer.testing import CliRunner
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.cli.app import app
 from ssbsn_cli.core.errors import ImageError
 from ssbsn_cli.core.imaging import read_photo, tiff_stream, tiff_write
 from ssbsn_cli.core.imaging.tiff_stream import open_large_tiff
@@ -215,8 +214,7 @@ def test_a_damaged_tile_is_an_error_and_nothing_is_left_behind(
         assert caught.value.hint
         assert [each.name for each in tmp_path.iterdir()] == ["in.tif"]
     monkeypatch.setattr(tiff_stream, "STREAM_BYTES", 0)
-    result = CliRunner().invoke(app, ["denoise", str(path), "-o", str(tmp_path / "out.tif")])
-    assert result.exit_code == 1
+    result = ssbsn("denoise", path, "-o", tmp_path / "out.tif", code=1)
     assert "damaged TIFF" in result.output
 
 

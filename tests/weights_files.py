@@ -66,6 +66,15 @@ def tiny_facts(**changes: Any) -> dict[str, Any]:
     }
 
 
+def write_registry(folder: Path, **entries: dict[str, Any]) -> Path:
+    lines = []
+    for name, facts in entries.items():
+        lines += [f"[{name}]", *(f"{key} = {value!r}" for key, value in facts.items())]
+    path = folder / "lab.toml"
+    path.write_text("\n".join(lines))
+    return path
+
+
 def tiny_entry(*urls: str, **changes: Any) -> Entry:
     return Entry(name="tiny", urls=urls, **tiny_facts(**changes))
 
