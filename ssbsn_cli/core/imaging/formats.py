@@ -129,5 +129,5 @@ def _foreign(head: bytes) -> Refusal:
         return Refusal("is a video, or a picture stored like one", export)
     if b"<svg" in head:
         return Refusal("is an SVG drawing, not a photo", export)
-    *labels, last = (codec.label for codec in CODECS.values())
-    return Refusal("is not a photo of a known kind", f"{', '.join(labels)} and {last} can be read.")
+    labels = ", ".join(codec.label for codec in CODECS.values() if codec is not RAW)
+    return Refusal("is not a photo of a known kind", f"{labels} and {RAW.label}s can be read.")
