@@ -24,6 +24,9 @@ from ssbsn_cli.core.weights.checkpoints import load_checkpoint
 from ssbsn_cli.core.weights.locate import load_weights
 
 TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "2")
+# Adapting to small crops, with few to score on.
+SMALL = ("--batch-size", "2", "--crop", "48", "--set", "training.validation_crops=2")
+ADAPT = ("--config", "adapt", *SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -173,9 +176,7 @@ def test_the_default_weights_adapt_to_noisy_photos(tiny):
     (measured,) = json.loads((tiny.place / "own/data.json").read_text())["noise"]["photos"]
     assert measured["input"].endswith("a.png")
     assert measured["noise"]["deviations"]["red"][0] == pytest.approx([120, 12], rel=0.1)
-    trained = tiny.ssbsn(
-        "train", "--config", "adapt", "--data", "grainy", "--steps", "2", "--out", "as_said"
-    )
+    trained = tiny.ssbsn("train", *ADAPT, "--data", "grainy", "--steps", "2", "--out", "as_said")
     assert trained.returncode == 0, trained.stderr
     settings = [(tiny.place / run / "config.toml").read_text() for run in ("own", "as_said")]
     assert all("own = 1.0" in text for text in settings)
@@ -184,7 +185,7 @@ def test_the_default_weights_adapt_to_noisy_photos(tiny):
 def test_more_of_the_original_weights_stays_where_the_noise_is_milder(tiny):
     noisy = np.random.default_rng(0).normal(120, 4, (256, 256, 3))
     save(tiny.place / "mild/a.png", np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
-    arguments = ("train", "--config", "adapt", "--set", "training.half=false", "--out", "half")
+    arguments = ("train", *ADAPT, "--set", "training.half=false", "--out", "half")
     result = tiny.ssbsn(*arguments, "--data", "mild", "--steps", "3")
     assert result.returncode == 0, result.stderr
     more = tiny.ssbsn(*arguments, "--steps", "6", "--resume")
@@ -201,7 +202,7 @@ def test_more_of_the_original_weights_stays_where_the_noise_is_milder(tiny):
 def test_the_second_round_denoises_by_the_first_and_can_be_interrupted_between_the_two(tiny):
     noisy = np.random.default_rng(0).normal(120, 12, (256, 256, 3))
     save(tiny.place / "rounds/a.png", np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
-    arguments = ("train", "--config", "adapt", "--steps", "4")
+    arguments = ("train", *ADAPT, "--steps", "4")
     rounded = tiny.ssbsn(*arguments, "--data", "rounds", "--out", "rounded")
     assert rounded.returncode == 0, rounded.stderr
     first, second = tiny.place / "rounded/round-1", tiny.place / "rounded"
@@ -228,9 +229,7 @@ def test_the_second_round_denoises_by_the_first_and_can_be_interrupted_between_t
     shutil.copy(first / "weights.safetensors", tiny.place / "halted/round-1")
     shutil.copy(others, tiny.place / "began.safetensors")
     begun = ("train", "--out", "begun", "--steps", "2")
-    first = tiny.ssbsn(
-        *begun, "--config", "adapt", "--data", "rounds", "--init", "began.safetensors"
-    )
+    first = tiny.ssbsn(*begun, *ADAPT, "--data", "rounds", "--init", "began.safetensors")
     assert first.returncode == 0, first.stderr
     shutil.copy(others.with_name("photo.safetensors"), tiny.place / "began.safetensors")
     changed = tiny.ssbsn(*begun, "--resume")
