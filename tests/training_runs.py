@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,8 @@ class Tiny:
 
     def train(self, run: str = "run", **changes: Any) -> Path:
         """Train to the end and return the run's directory."""
-        prepared = self.prepare(run, **changes)
-        try:
+        with closing(self.prepare(run, **changes)) as prepared:
             prepared.trainer.train(self.reports.append)
-        finally:
-            prepared.close()
         return self.place / run
 
     def ssbsn(self, *arguments: object) -> subprocess.CompletedProcess[str]:

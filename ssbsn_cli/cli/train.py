@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -184,8 +185,7 @@ def _train_round(out: Output, _number: int, request: TrainingRequest) -> Prepare
             out.record(record)
             out.say(_score(record))
 
-    prepared = prepare_training(request, out.say, out.warn, listen)
-    try:
+    with closing(prepare_training(request, out.say, out.warn, listen)) as prepared:
         _introduce(out, prepared.summary)
         with out.progress(counted=prepared.summary["steps"] is not None) as progress:
             bar = progress.add_task("starting", total=None)
@@ -201,8 +201,6 @@ def _train_round(out: Output, _number: int, request: TrainingRequest) -> Prepare
                 )
 
             prepared.trainer.train(show)
-    finally:
-        prepared.close()
     return prepared
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -108,15 +108,12 @@ def _train_round(
     def report(done: StepDone) -> None:
         listen(replace(done, progress=(number - 1 + done.progress) / count))
 
-    prepared = prepare_training(request, say, warn)
-    try:
+    with closing(prepare_training(request, say, warn)) as prepared:
         if prepared.recorder is None:
             raise OptionError(
                 "Photos are not denoised by several processes.", "Start ssbsn without torchrun."
             )
         prepared.trainer.train(report)
-    finally:
-        prepared.close()
 
 
 def _same(one: Network, other: Network) -> bool:

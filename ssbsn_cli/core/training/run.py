@@ -127,12 +127,11 @@ def _prepare(
         say(f"Going on after step {state.step} of {files.folder}.")
     elif request.resume:
         say(f"There is nothing to resume in {files.folder}: starting from the beginning.")
-    resumed_at, seconds = (state.step, state.seconds) if state else (0, 0.0)
     steps = training.steps
     if training.epochs:
         crops = training.epochs * data.pixels / _EPOCH_CELL
         steps = max(round(crops / training.batch_size), 1)
-    seen = team.gather((resumed_at, steps, data.record["key"]))
+    seen = team.gather((learner.step, steps, data.record["key"]))
     if any(other != seen[0] for other in seen):
         raise OptionError(
             "The processes of this training do not see the same run or the same photos.",
@@ -145,6 +144,7 @@ def _prepare(
         later = request.denoiser is not None
         recorder = Recorder(files, results, later, descriptor, origin, state, warn, listen, logs)
     one = config.model_copy(update={"training": training})
+    seconds = state.seconds if state else 0.0
     trainer = Trainer(learner, one, data, recorder, team, steps, workers, seconds, say)
     if state and trainer.progress >= 1:
         say("It is finished. To go on, give it a larger --steps, --epochs or --max-minutes.")
@@ -158,7 +158,7 @@ def _prepare(
         "workers": workers,
         "steps": steps,
         "max_minutes": training.max_minutes,
-        "resumed_at": resumed_at,
+        "resumed_at": learner.step,
     }
     return Prepared(trainer, recorder, team, summary)
 
