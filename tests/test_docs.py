@@ -66,6 +66,7 @@ if "train" in words and "--report" not in words:
         del words[at : at + 2]
     words = ["parts.count=2" if word.startswith("parts.count=") else word for word in words]
     words += ["--steps", "1", "--batch-size", "2"]
+    # Multiples of what the U-Net and SS-BSN need.
     words += ["--crop", "48" if "photo" in words else "40"]
     words += ["--set", "training.validation_crops=1"]
 if "--adapt" in words:
