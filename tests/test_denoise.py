@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
 from commands import ssbsn
 from PIL import Image
 from typer.testing import CliRunner
@@ -742,6 +743,10 @@ class TestPython:
             assert np.array_equal(result[..., -1], image[..., -1])
             assert not np.array_equal(result, image)
 
+    def test_byte_order_makes_no_difference(self, denoiser):
+        image = noisy(20, 30).astype(np.uint16) * 257
+        np.testing.assert_array_equal(denoiser(image.astype(">u2")), denoiser(image))
+
     def test_depth_makes_no_difference(self, denoiser):
         image = noisy(40, 40)
         deep = denoiser(image.astype(np.uint16) * 257) / 257
@@ -756,11 +761,44 @@ class TestPython:
             np.zeros((0, 4, 3), np.uint8),
             np.zeros((4, 4, 5), np.uint8),
             np.zeros(4, np.uint8),
+            np.ma.zeros((4, 4), np.uint8),
+            [[0.5, 0.5], [0.5, 0.5]],
+            torch.zeros(4, 4, 3),
+            Image.new("RGB", (4, 4)),
+            None,
         ],
+        ids=lambda image: type(image).__name__,
     )
-    def test_what_is_no_image_is_refused(self, denoiser, image):
-        with pytest.raises(ImageError):
-            denoiser(image)
+    def test_what_is_no_image_is_refused_everywhere(self, denoiser, image):
+        for use in (denoiser, *batched(denoiser)):
+            with pytest.raises(ImageError, match="is not an image"):
+                use(image)
+
+    def test_rows_and_batches_need_channels_without_alpha(self, denoiser):
+        for use in batched(denoiser):
+            with pytest.raises(ImageError):
+                use(np.zeros((4, 4), np.uint8))
+        for use in (denoiser.stream, lambda image: denoiser.denoise_batch([image])):
+            with pytest.raises(ImageError, match="alpha"):
+                use(np.zeros((4, 4, 4), np.uint8))
+
+    def test_read_only_images_are_denoised_but_not_in_place(self, denoiser):
+        image = noisy(20, 30)
+        image.flags.writeable = False
+        assert denoiser(image).flags.writeable
+        with pytest.raises(ImageError, match="read-only"):
+            denoiser.denoise_in_place([image])
+
+    def test_no_images_give_no_results(self, denoiser):
+        assert denoiser.denoise_batch([]) == []
+        denoiser.denoise_in_place([])
+
+    def test_what_is_streamed_is_never_a_part_of_the_photo(self):
+        image = noisy(20, 30)
+        unchanged = load_denoiser(device="cpu", strength=0)
+        rows = np.concatenate([rows + 0 for rows in unchanged.stream(image)])
+        np.testing.assert_array_equal(rows, image)
+        assert not any(np.shares_memory(rows, image) for rows in unchanged.stream(image))
 
     def test_what_is_not_a_number_stays_where_it_is(self, denoiser):
         image = np.random.default_rng(0).random((20, 30), np.float32)
@@ -779,8 +817,20 @@ class TestPython:
             load_denoiser(refine="twice")
         with pytest.raises(OptionError):
             load_denoiser(refine_passes=2)
-        with pytest.raises(WeightsError):
-            load_denoiser("no-such-weights")
+        with pytest.raises(OptionError):
+            load_denoiser(ensemble="no")
+        for missing in ("no-such-weights", Path("no-such-weights"), 3):
+            with pytest.raises(WeightsError, match="weights"):
+                load_denoiser(missing)
+
+
+def batched(denoiser):
+    """Return the ways to denoise that need channels, as functions of one image."""
+    return (
+        denoiser.stream,
+        lambda image: denoiser.denoise_batch([image]),
+        lambda image: denoiser.denoise_in_place([image]),
+    )
 
 
 @pytest.fixture(scope="module")

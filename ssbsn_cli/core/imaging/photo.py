@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -132,11 +133,23 @@ def pixel_rows(pixels: Image) -> list[slice]:
     return [slice(top, min(top + step, height)) for top in range(0, height, step)]
 
 
-def check_image(image: Pixels) -> None:
-    """Raise an ImageError if an array's shape or type is not that of an image."""
-    hint = "Give (H, W) or (H, W, 1 to 4) of uint8, uint16, or floats with white at 1."
-    if image.ndim not in (2, 3) or 0 in image.shape or (image.ndim == 3 and image.shape[2] > 4):
-        raise ImageError(f"An array of shape {image.shape} is not an image.", hint)
-    floating = np.issubdtype(image.dtype, np.floating)
-    if image.dtype not in (np.uint8, np.uint16) and not floating:
-        raise ImageError(f"An array of {image.dtype} is not an image.", hint)
+def check_image(image: object, dimensions: Container[int] = (3,)) -> None:
+    """Raise an ImageError if something is not an image of 1 to 4 channels.
+
+    Parameters
+    ----------
+    image : Image
+        What a caller gave.
+    dimensions : container of int
+        3 stands for (H, W, C), and 2 for (H, W).
+    """
+    flat = "(H, W) or " if 2 in dimensions else ""
+    hint = f"Give {flat}(H, W, 1 to 4) of uint8, uint16, or floats with white at 1, in NumPy."
+    shape: tuple[int, ...] = getattr(image, "shape", ())
+    dtype = getattr(image, "dtype", None)
+    if not isinstance(dtype, np.dtype) or isinstance(image, np.ma.MaskedArray):
+        raise ImageError(f"An object of type {type(image).__name__} is not an image.", hint)
+    if len(shape) not in dimensions or 0 in shape or (len(shape) == 3 and shape[2] > 4):
+        raise ImageError(f"An array of shape {shape} is not an image.", hint)
+    if dtype.newbyteorder("=") not in (np.uint8, np.uint16) and dtype.kind != "f":
+        raise ImageError(f"An array of {dtype} is not an image.", hint)

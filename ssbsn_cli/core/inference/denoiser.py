@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -141,7 +142,7 @@ class Denoiser:
         >>> denoiser(noisy).shape
         (24, 32, 3)
         """
-        check_image(image)
+        check_image(image, (2, 3))
         out = np.array(image)
         self.denoise_in_place([out[..., None] if out.ndim == 2 else out], progress)
         return out
@@ -152,7 +153,16 @@ class Denoiser:
         """Denoise (H, W, C) in place: one of any size, or several of one size as one tile.
 
         Alpha does not change.
+
+        Raises
+        ------
+        ImageError, DeviceError
+            As for `denoise_batch`, or if an array is read-only.
         """
+        for pixels in photos:
+            check_image(pixels)
+            if not pixels.flags.writeable:
+                raise ImageError("The array is read-only.", "Give a copy, or call the denoiser.")
         colors = [color_of(pixels) for pixels in photos]
         if len(colors) == 1:
             self._engine.run(colors[0], colors[0], progress)
@@ -165,7 +175,14 @@ class Denoiser:
     def stream(
         self, image: Image, progress: Progress = lambda _done, _of: None
     ) -> Iterator[Pixels]:
-        """Denoise an image that may not fit into memory, top to bottom; see `Engine.stream`."""
+        """Denoise an image that may not fit into memory, top to bottom; see `Engine.stream`.
+
+        Raises
+        ------
+        ImageError, DeviceError
+            It is not an image of 1 or 3 channels, or as for one image.
+        """
+        _check_colors(image)
         return self._engine.stream(image, progress)
 
     def batch_size(self, height: int, width: int) -> int:
@@ -193,13 +210,13 @@ class Denoiser:
             As for one image, or if shapes differ.
         """
         for image in images:
-            check_image(image)
-            if image.shape != images[0].shape or image.ndim != 3 or image.shape[2] % 2 == 0:
+            _check_colors(image)
+            if image.shape != images[0].shape:
                 raise ImageError(
                     f"Images of shapes {images[0].shape} and {image.shape} make no batch.",
-                    "Give (H, W, 1) or (H, W, 3) of one size.",
+                    "Give images of one size.",
                 )
-        return self._engine.run_batch(images)
+        return self._engine.run_batch(images) if images else []
 
     def describe(self) -> dict[str, Any]:
         """Describe how images are denoised, in plain values for JSON."""
@@ -219,6 +236,12 @@ class Denoiser:
         }
 
 
+def _check_colors(image: Image) -> None:
+    check_image(image)
+    if image.shape[2] % 2 == 0:
+        raise ImageError("The image has an alpha channel.", "Give its colours alone.")
+
+
 def _choose_refinement(weights: LoadedWeights, settings: Settings) -> RefineKind:
     refine = settings.refine or weights.descriptor.refine
     if refine != "none" and not weights.network.blind:
@@ -233,7 +256,7 @@ def _choose_refinement(weights: LoadedWeights, settings: Settings) -> RefineKind
 
 
 def load_denoiser(
-    weights: str | LoadedWeights | None = None,
+    weights: str | os.PathLike[str] | LoadedWeights | None = None,
     *,
     notify: Notify = lambda _: None,
     **settings: Any,
@@ -242,7 +265,7 @@ def load_denoiser(
 
     Parameters
     ----------
-    weights : str or LoadedWeights, optional
+    weights : str, path or LoadedWeights, optional
         A name or a path; by default the default weights. Loaded ones must not be used elsewhere.
     notify : callable, optional
         Called with sentences that a user should read.
@@ -262,7 +285,9 @@ def load_denoiser(
     return Denoiser(weights, checked, notify)
 
 
-def denoise_image(image: Pixels, weights: str | None = None, **settings: Any) -> Pixels:
+def denoise_image(
+    image: Pixels, weights: str | os.PathLike[str] | None = None, **settings: Any
+) -> Pixels:
     """Denoise one image; for several, make a denoiser once with `load_denoiser`.
 
     See `Denoiser.__call__` for the image and the result, and `load_denoiser` for everything else.

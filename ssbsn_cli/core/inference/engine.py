@@ -90,7 +90,7 @@ class Engine:
         """
         self.current = self.tiling
         if self.strength == 0:
-            yield from (image[rows, :] for rows in pixel_rows(image))
+            yield from (np.array(image[rows, :]) for rows in pixel_rows(image))
             return
         fitted = fit_image(image)
         source = fitted or image

@@ -88,6 +88,7 @@ class Settings:
             ("refine_passes", Integral, "a whole number"),
             ("seed", Integral, "a whole number"),
             ("strength", Real, "a number"),
+            ("ensemble", bool, "True or False"),
         ):
             given = getattr(self, name)
             if not isinstance(given, kind) and (given is not None or name not in _MAY_BE_NONE):

@@ -34,12 +34,12 @@ class LoadedWeights:
         return ARCHITECTURES[self.descriptor.architecture]
 
 
-def load_weights(name_or_path: str | None = None) -> LoadedWeights:
+def load_weights(name_or_path: str | os.PathLike[str] | None = None) -> LoadedWeights:
     """Find weights and load their network.
 
     Parameters
     ----------
-    name_or_path : str, optional
+    name_or_path : str or path, optional
         A name in the registry, whose file is checked against its digest; a file; or a folder
         with one, such as a training run. By default the default weights.
 
@@ -61,13 +61,16 @@ def absolute(name_or_path: str) -> str:
     return os.path.abspath(os.path.expanduser(name_or_path))  # noqa: PTH100 - links stay as they are
 
 
-def find_weights(name_or_path: str | None) -> tuple[Path, Entry | None]:
+def find_weights(name_or_path: str | os.PathLike[str] | None) -> tuple[Path, Entry | None]:
     """Return the file of some weights, and their entry if they were found by name.
 
     The errors are those of `load_weights`.
     """
     known = entries()
-    name = default_name() if name_or_path is None else name_or_path
+    given = default_name() if name_or_path is None else name_or_path
+    if not isinstance(given, str | os.PathLike):
+        raise WeightsError(f"{given!r} is not the name of weights.", suggest("", known))
+    name = str(given)
     if name in known:
         return verified_path(known[name]), known[name]
     try:
