@@ -178,6 +178,35 @@ def test_drawings_have_lines_letters_and_areas():
     assert np.mean(np.array(edges) < 0.05) > 0.2
 
 
+def test_some_drawings_are_regular_patterns_of_every_direction_and_size():
+    """Few frequencies then hold most of the contrast."""
+    found = []
+    for seed in range(400):
+        grey = drawing(64, np.random.default_rng(seed)).mean(axis=2)
+        power = np.abs(np.fft.fft2(grey - grey.mean())[:33]) ** 2
+        power[0, 33:] = 0
+        strongest = np.unravel_index(power.argmax(), power.shape)
+        down, right = strongest[0], min(strongest[1], 64 - strongest[1])
+        if max(down, right) > 2 and np.sort(power, axis=None)[-4:].sum() > 0.4 * power.sum():
+            found.append((64 / np.hypot(down, right), np.rad2deg(np.arctan2(down, right))))
+    periods, angles = np.array(found).T
+    assert min(periods) < 4
+    assert min(np.histogram(angles, [0, 10, 80, 91])[0]) > 2
+    # Blocks of a few random pixels alone would not reach this.
+    slanting = periods[(angles > 10) & (angles < 80)]
+    assert np.sum((slanting > 5) & (slanting < 13)) > 2
+
+
+def test_half_of_the_drawings_are_on_the_photo():
+    photo = scene(64).transpose(1, 2, 0)
+    scenes = Scenes(drawn=1)
+    kept = [
+        np.mean(np.abs(scenes.draw(photo, 64, np.random.default_rng(seed)) - photo) < 1 / 255)
+        for seed in range(100)
+    ]
+    assert 30 < np.sum(np.array(kept) > 0.3) < 60
+
+
 # Noise by name
 
 

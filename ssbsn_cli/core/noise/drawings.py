@@ -15,8 +15,14 @@ from ssbsn_cli.core.types import to_unit
 
 _Mask = NDArray[np.float32]
 
-# How often a drawing is a page of text, and how often its areas consist of dots.
-_PAGES, _DOTTED = 0.35, 0.1
+# How often a pattern is a small block of random dots.
+_RANDOM = 0.3
+# The period of the other patterns in pixels, and how many samples per pixel smooth their edges.
+_PERIODS = (2.0, 28.0)
+_SAMPLES = 4
+
+# How often a drawing is a page of text, and how often it has a regular pattern.
+_PAGES, _PATTERNED = 0.35, 0.3
 # How often letters are black and white only, and how often they are drawn large and then shrunk,
 # which makes other shapes of the one font there is.
 _ALIASED, _SHRUNK = 0.15, 0.5
@@ -25,8 +31,8 @@ _SIZES = (7.0, 26.0)
 _CHARACTERS = 12 * string.ascii_lowercase + 2 * string.ascii_uppercase + string.printable[:94]
 
 
-def drawing(side: int, rng: np.random.Generator) -> Floats:
-    """Draw lines, areas, dots, letters, pages of text and gradients.
+def drawing(side: int, rng: np.random.Generator, photo: Floats | None = None) -> Floats:
+    """Draw lines, areas, letters, pages of text, gradients and regular patterns.
 
     Parameters
     ----------
@@ -34,6 +40,9 @@ def drawing(side: int, rng: np.random.Generator) -> Floats:
         Height and width.
     rng : numpy.random.Generator
         Makes all random choices.
+    photo : array, optional
+        (side, side, 3) float32 in [0, 1]: what to draw on, as with fences, signs and printed
+        pictures. By default, the ground has one colour.
 
     Returns
     -------
@@ -41,15 +50,18 @@ def drawing(side: int, rng: np.random.Generator) -> Floats:
         (side, side, 3) float32, multiples of 1/255.
     """
     canvas = np.empty((side, side, 3), np.float32)
-    canvas[:] = _color(rng)
+    canvas[:] = _color(rng) if photo is None else 255 * photo
     way = rng.random()
-    if way < _DOTTED:
-        canvas += _dots(side, rng)[..., None] * (_color(rng) - canvas)
-    elif rng.random() < 0.5:
+    if way < _PATTERNED:
+        opacity = np.float32(rng.uniform(0.1, 1) if rng.random() < 0.5 else 1)
+        ink = opacity * _pattern(side, rng) * _window(side, rng)
+        canvas += ink[..., None] * (_color(rng) - canvas)
+    elif photo is None and rng.random() < 0.5:
         canvas += _ramp(side, rng)[..., None] * (_color(rng) - canvas)
     shapes = int(rng.integers(0, 12))
     if way > 1 - _PAGES:
         canvas += _page(side, rng)[..., None] * (_color(rng) - canvas)
+    if way < _PATTERNED or way > 1 - _PAGES:
         shapes //= 4
     # OpenCV draws letters only on 8-bit images.
     pixels = np.rint(canvas).astype(np.uint8)
@@ -62,13 +74,56 @@ def _ramp(side: int, rng: np.random.Generator) -> _Mask:
     return np.broadcast_to(ramp[:, None] if rng.random() < 0.5 else ramp, (side, side))
 
 
-def _dots(side: int, rng: np.random.Generator) -> _Mask:
-    """Draw a small pattern again and again, or a gradient that it makes of two colours."""
-    size = tuple(rng.integers(1, 9, 2))
-    tile = rng.permutation(size[0] * size[1]).reshape(size) / (size[0] * size[1])
-    thresholds = np.tile(tile, (side // size[0] + 1, side // size[1] + 1))[:side, :side]
-    values = _ramp(side, rng) if rng.random() < 0.5 else rng.random()
-    return np.asarray(values > thresholds, np.float32)
+def _pattern(side: int, rng: np.random.Generator) -> _Mask:
+    """Draw a regular pattern, or a gradient that it makes of two colours."""
+    values = _ramp(side, rng) if rng.random() < 0.5 else np.float32(rng.random())
+    if rng.random() < _RANDOM:
+        size = tuple(rng.integers(1, 9, 2))
+        block = rng.permutation(size[0] * size[1]).reshape(size) / (size[0] * size[1])
+        thresholds = np.tile(block, (side // size[0] + 1, side // size[1] + 1))[:side, :side]
+        return np.asarray(values > thresholds, np.float32)
+    upright = rng.random() < 0.5
+    turn = np.pi * (rng.integers(2) / 2 if upright else rng.random())
+    period = log_uniform(_PERIODS, rng)
+    # Every second upright pattern repeats after whole pixels, as on screens.
+    if upright and rng.random() < 0.5:
+        period = max(round(period), 2)
+    sharp = upright and not period % 1 and rng.random() < 0.7
+    samples = 1 if sharp else _SAMPLES
+    places = (np.arange(side * samples, dtype=np.float32) + 0.5) / (samples * period)
+    down, right = places[:, None], places
+    cosine, sine = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+    along = (cosine * right + sine * down + np.float32(rng.random())) % 1
+    across = (cosine * down - sine * right + np.float32(rng.random())) % 1
+    thresholds = _cell(along, across, rng)
+    if samples > 1:
+        values = np.broadcast_to(values, (side, side)).repeat(samples, 0).repeat(samples, 1)
+    ink = np.asarray(values > thresholds, np.float32)
+    return np.asarray(cv2.resize(ink, (side, side), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _cell(along: _Mask, across: _Mask, rng: np.random.Generator) -> _Mask:
+    """Return the thresholds of one period of a pattern, 0 to 1: where the ink begins."""
+    what = rng.integers(4)
+    if what == 0:  # stripes
+        cell = along + np.zeros_like(across)
+    elif what == 1:  # a checkerboard, whatever the value
+        cell = (along < 0.5) != (across < 0.5)
+    elif what == 2:  # a grid
+        cell = np.minimum(along, across)
+    else:  # the dots of a halftone
+        cell = np.hypot(along - 0.5, across - 0.5) * np.sqrt(2)
+    return np.asarray(cell, np.float32)
+
+
+def _window(side: int, rng: np.random.Generator) -> _Mask:
+    """Choose a part of the picture, or, half of the time, all of it."""
+    window = np.ones((side, side), np.float32)
+    if rng.random() < 0.5:
+        window[:] = 0
+        (top, bottom), (left, right) = (np.sort(rng.integers(0, side + 1, 2)) for _ in range(2))
+        window[top:bottom, left:right] = 1
+    return window
 
 
 def _page(side: int, rng: np.random.Generator) -> _Mask:

@@ -11,6 +11,9 @@ from ssbsn_cli.core.noise.drawings import drawing
 from ssbsn_cli.core.noise.kinds import Floats
 from ssbsn_cli.core.types import from_srgb, to_srgb
 
+# How often a drawing is on a photo, as fences, signs and printed pictures are.
+_ON_PHOTO = 0.5
+
 
 @dataclass(frozen=True)
 class Scenes:
@@ -26,7 +29,7 @@ class Scenes:
     darkened, colored : float
         Pictures with less light, and pictures with other colours, some saturated and clipped.
     drawn : float
-        Drawings of lines, areas, letters and gradients instead of photos.
+        Drawings of lines, areas, letters, gradients and patterns, half of them on photos.
     """
 
     halved: float = 0.0
@@ -52,7 +55,15 @@ class Scenes:
             (side, side, 3) float32 in [0, 1], C-contiguous.
         """
         if self.drawn and rng.random() < self.drawn:
-            return drawing(side, rng)
+            return self.draw_on(source, side, rng)
+        return self._photo(source, side, rng)
+
+    def draw_on(self, source: Floats, side: int, rng: np.random.Generator) -> Floats:
+        """Make a drawing, half of the time on a part of a photo. The arguments are `draw`'s."""
+        on_photo = rng.random() < _ON_PHOTO
+        return drawing(side, rng, self._photo(source, side, rng) if on_photo else None)
+
+    def _photo(self, source: Floats, side: int, rng: np.random.Generator) -> Floats:
         half = min(source.shape[:2]) // 2
         if self.halved and side <= half and rng.random() < self.halved:
             small = cv2.resize(source, (half, half), interpolation=cv2.INTER_AREA)

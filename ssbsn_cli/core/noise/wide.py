@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.noise.camera import Camera
-from ssbsn_cli.core.noise.drawings import drawing
 from ssbsn_cli.core.noise.edits import Edits, through_file
 from ssbsn_cli.core.noise.kinds import (
     Banding,
@@ -163,7 +162,7 @@ class Wide:
         needed = min(math.ceil(side / scale) + (8 if scale != 1 else 0), 2 * side)
         kind = self._names[rng.choice(len(self._names), p=self._odds)]
         if kind == "drawing":
-            clean = drawing(needed, rng)
+            clean = self._scenes.draw_on(source.transpose(1, 2, 0), needed, rng)
         else:
             clean = self._scenes.draw(source.transpose(1, 2, 0), needed, rng)
         if kind == "grained":
