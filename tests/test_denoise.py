@@ -562,12 +562,21 @@ def test_a_read_only_folder_is_an_error(folder):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_an_error(folder):
-    command = [sys.executable, "-m", "ssbsn_cli", "denoise", "photo.png", "-o", "-", *QUICK]
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["denoise", "photo.png", "-o", "-", *QUICK],
+        ["denoise", "photo.png", "-o", "x.png", "--json", *QUICK],
+        ["fetch-weights", "--list"],
+    ],
+    ids=["photo", "json", "text"],
+)
+def test_a_full_disk_is_an_error(folder, words):
+    command = [sys.executable, "-m", "ssbsn_cli", *words]
     with Path("/dev/full").open("wb") as full:
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 1
-    assert "space" in result.stderr
+    assert "Error: standard output: No space" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -14,7 +14,7 @@ from rich.measure import Measurement
 from rich.segment import Segment
 
 from ssbsn_cli.core.errors import OptionError, SsbsnError
-from ssbsn_cli.core.runtime.process import give_up, write_out
+from ssbsn_cli.core.runtime.process import give_up, named_stdout, write_out
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -91,7 +91,8 @@ class Output:
             natural = self._out.options.update(width=_ENDLESS, markup=False)
             least = Measurement.get(self._out, natural, result).minimum
             self._out.width = max(self._out.width, least)
-            self._out.print(result, markup=False)
+            with named_stdout():
+                self._out.print(result, markup=False)
 
     def say(self, text: str) -> None:
         """Print a message for a person on stderr."""

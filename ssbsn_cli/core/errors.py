@@ -34,6 +34,8 @@ def explain_unreadable(name: object, error: OSError) -> tuple[str, str]:
             return f"{name} is a folder.", "Name a file in it."
         case errno.EACCES | errno.EPERM:
             return f"You may not read {name}.", "Change its permissions first."
+        case errno.ELOOP:
+            return f"{name} is a link that leads nowhere.", "Check its target."
     return f"{name} cannot be read: {error.strerror or error}.", "Check the disk it is on."
 
 

@@ -210,7 +210,7 @@ def read_names(stream: BinaryIO, separator: bytes) -> Iterator[str]:
         if len(rest) > _CHUNK:
             raise OptionError(
                 "A name in the list of inputs is too long.",
-                "End each by a line feed, or by a NUL with -0.",
+                "Give a text file with a path on each line, or add -0 if paths end in a NUL.",
             )
     if rest := rest.removesuffix(ending):
         yield _check_name(rest)
@@ -219,7 +219,10 @@ def read_names(stream: BinaryIO, separator: bytes) -> Iterator[str]:
 def _check_name(encoded: bytes) -> str:
     name = os.fsdecode(encoded)
     if "\0" in name:
-        raise OptionError("A name in the list of inputs holds a NUL.", "Add -0 to read such lists.")
+        raise OptionError(
+            "A name in the list of inputs holds a NUL.",
+            "Give a text file with a path on each line, or add -0 if paths end in a NUL.",
+        )
     if name == STREAM:
         raise OptionError("A list of inputs cannot name standard input.", "Give - alone.")
     return name

@@ -38,10 +38,21 @@ def stdout() -> BinaryIO:
 def write_out(data: bytes) -> None:
     """Write all bytes to standard output; raises as `stdout` does."""
     stream, rest = stdout(), memoryview(data)
-    # With PYTHONUNBUFFERED, the system may take only a part at a time.
-    while rest:
-        rest = rest[stream.write(rest) :]
-    stream.flush()
+    with named_stdout():
+        # With PYTHONUNBUFFERED, the system may take only a part at a time.
+        while rest:
+            rest = rest[stream.write(rest) :]
+        stream.flush()
+
+
+@contextmanager
+def named_stdout() -> Iterator[None]:
+    """Let errors of the system inside this block name standard output as their file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = "standard output"
+        raise
 
 
 def _block(stream: TextIO) -> None:
