@@ -15,14 +15,16 @@ from ssbsn_cli.core.types import to_unit
 
 _Mask = NDArray[np.float32]
 
-# How often a pattern is a small block of random dots.
-_RANDOM = 0.3
+# How often a pattern is a mosaic of squares, or a small block of random dots; and the sides of the
+# squares in pixels.
+_MOSAIC, _BLOCKS = 0.3, 0.2
+_SQUARES = (2.0, 17.0)
 # The period of the other patterns in pixels, and how many samples per pixel smooth their edges.
 _PERIODS = (2.0, 28.0)
 _SAMPLES = 4
 
 # How often a drawing is a page of text, and how often it has a regular pattern.
-_PAGES, _PATTERNED = 0.35, 0.3
+_PAGES, _PATTERNED = 0.35, 0.4
 # How often letters are black and white only, and how often they are drawn large and then shrunk,
 # which makes other shapes of the one font there is.
 _ALIASED, _SHRUNK = 0.15, 0.5
@@ -32,7 +34,7 @@ _CHARACTERS = 12 * string.ascii_lowercase + 2 * string.ascii_uppercase + string.
 
 
 def drawing(side: int, rng: np.random.Generator, photo: Floats | None = None) -> Floats:
-    """Draw lines, areas, letters, pages of text, gradients and regular patterns.
+    """Draw lines, areas, letters, pages of text, gradients, regular patterns and mosaics.
 
     Parameters
     ----------
@@ -54,8 +56,11 @@ def drawing(side: int, rng: np.random.Generator, photo: Floats | None = None) ->
     way = rng.random()
     if way < _PATTERNED:
         opacity = np.float32(rng.uniform(0.1, 1) if rng.random() < 0.5 else 1)
-        ink = opacity * _pattern(side, rng) * _window(side, rng)
-        canvas += ink[..., None] * (_color(rng) - canvas)
+        window = opacity * _window(side, rng)[..., None]
+        if rng.random() < _MOSAIC:
+            canvas += window * (_mosaic(canvas, rng) - canvas)
+        else:
+            canvas += window * _pattern(side, rng)[..., None] * (_color(rng) - canvas)
     elif photo is None and rng.random() < 0.5:
         canvas += _ramp(side, rng)[..., None] * (_color(rng) - canvas)
     shapes = int(rng.integers(0, 12))
@@ -74,10 +79,26 @@ def _ramp(side: int, rng: np.random.Generator) -> _Mask:
     return np.broadcast_to(ramp[:, None] if rng.random() < 0.5 else ramp, (side, side))
 
 
+def _mosaic(canvas: Floats, rng: np.random.Generator) -> Floats:
+    """Return squares of the canvas's own colours, of two colours or of any colours."""
+    side = len(canvas)
+    square = int(log_uniform(_SQUARES, rng))
+    number = -(-side // square)
+    way = rng.random()
+    if way < 0.3:
+        squares = cv2.resize(canvas, (number, number), interpolation=cv2.INTER_AREA)
+    elif way < 0.7:
+        squares = np.where(rng.random((number, number, 1)) < rng.random(), _color(rng), _color(rng))
+    else:
+        squares = 255 * rng.random((number, number, 3))
+    pixels = np.repeat(np.repeat(squares, square, axis=0), square, axis=1)
+    return np.asarray(pixels[:side, :side], np.float32)
+
+
 def _pattern(side: int, rng: np.random.Generator) -> _Mask:
     """Draw a regular pattern, or a gradient that it makes of two colours."""
     values = _ramp(side, rng) if rng.random() < 0.5 else np.float32(rng.random())
-    if rng.random() < _RANDOM:
+    if rng.random() < _BLOCKS:
         size = tuple(rng.integers(1, 9, 2))
         block = rng.permutation(size[0] * size[1]).reshape(size) / (size[0] * size[1])
         thresholds = np.tile(block, (side // size[0] + 1, side // size[1] + 1))[:side, :side]

@@ -29,7 +29,7 @@ class Scenes:
     darkened, colored : float
         Pictures with less light, and pictures with other colours, some saturated and clipped.
     drawn : float
-        Drawings of lines, areas, letters, gradients and patterns, half of them on photos.
+        Drawings, half of them on photos, instead of photos.
     """
 
     halved: float = 0.0
