@@ -152,10 +152,16 @@ def _start(number: int, device: str) -> Iterator[LocalCluster]:
 @contextlib.contextmanager
 def _kept_at(number: int, cluster: LocalCluster) -> Iterator[None]:
     """Replace workers that ended before they were ready; Dask does not."""
+    from distributed import Status
+
     ended = threading.Event()
 
     def keep() -> None:
         while not ended.wait(_SECONDS_BETWEEN_LOOKS):
+            for name, worker in list(cluster.workers.items()):
+                # Dask keeps some of them, as if they still worked.
+                if worker.status in (Status.failed, Status.closed):
+                    cluster.workers.pop(name, None)
             cluster.scale(number)
 
     thread = threading.Thread(target=keep, daemon=True)
