@@ -204,6 +204,19 @@ REFUSALS = {
         2,
     ),
     "fetch and data": (("--dataset", "cc15", "--data", "sets", "--fetch"), "--data", 2),
+    "fetch and a wrong baseline": (
+        ("--dataset", "cc15", "--fetch", "--baseline", "nml"),
+        "nlm",
+        2,
+    ),
+    "fetch and wrong weights": (
+        ("--dataset", "cc15", "--fetch", "--weights", "x"),
+        "no weights",
+        3,
+    ),
+    "fetch and a wrong metric": (("--dataset", "cc15", "--fetch", "--metric", "x"), "psnr", 2),
+    "noise elsewhere": (("--dataset", "demo", "--noise", "white:3"), "--dataset synthetic", 2),
+    "synthetic without noise": (("--dataset", "synthetic", "--data", "."), "--noise", 2),
     "nothing to fetch": (("--dataset", "sidd-val", "--fetch"), "abdokamel.github.io", 2),
 }
 

@@ -23,6 +23,7 @@ from ssbsn_cli.core.evaluation.scoring import ResultCache, evaluate
 from ssbsn_cli.core.inference.denoiser import load_denoiser
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.runtime.device import PeakMemory
+from ssbsn_cli.core.types import from_unit
 from ssbsn_cli.core.weights.locate import LoadedWeights
 
 psnr = METRICS["psnr"].compute
@@ -328,6 +329,16 @@ def test_a_batch_gives_what_each_image_gives_alone(denoiser):
     together = denoiser.denoise_batch(images)
     for image, result in zip(images, together, strict=True):
         np.testing.assert_allclose(result, denoiser(image), atol=1e-4)
+
+
+def test_dark_photos_score_as_denoise_leaves_them_alone_or_together(denoiser):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 30, (40, 48, 3), np.uint8) for _ in range(3)]
+    method = Learned(denoiser, "tiny")
+    alone = [method([image])[0] for image in images]
+    np.testing.assert_allclose(method(images), alone, atol=1e-4)
+    for image, result in zip(images, alone, strict=True):
+        np.testing.assert_array_equal(from_unit(result, image.dtype), denoiser(image))
 
 
 @pytest.mark.parametrize(("family", "kind"), [("ssbsn", "exact"), ("apbsn", None)])

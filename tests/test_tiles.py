@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,11 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.inference.engine import Engine
 from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.tiles import Tiling
+from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.types import from_unit, to_unit
+from ssbsn_cli.core.weights.locate import LoadedWeights
 
 
 class Local:
@@ -221,7 +226,8 @@ class Small(Local):
 def test_running_out_of_memory_halves_the_tile_and_goes_on(error, tile):
     network, said = Small(70, error), []
     image = photo(200, 150)
-    settings = {"tile": tile, "overlap": 16, "halo": 4, "multiple": 2, "notify": said.append}
+    overlap = 16 if tile else 0
+    settings = {"tile": tile, "overlap": overlap, "halo": 4, "multiple": 2, "notify": said.append}
     assert np.allclose(run(network, image, **settings), run_whole(network, image), atol=2e-6)
     assert said
     assert "pixels" in said[0]
@@ -284,6 +290,40 @@ def run_whole(network, image):
 def test_a_device_too_small_for_any_tile_is_an_error():
     with pytest.raises(DeviceError, match="memory"):
         run(Small(8, MemoryError()), photo(64, 64))
+
+
+def test_no_tile_is_smaller_than_what_the_network_divides_it_into():
+    with pytest.raises(DeviceError, match="memory"):
+        run(Small(40, MemoryError()), photo(200, 150), tile=128, multiple=64)
+    deep = Descriptor("unet", {"widths": [8] * 6, "depths": [1] * 6}, refine="none")
+    weights = LoadedWeights(deep.build(), deep, "deep", "0" * 64)
+    denoiser = load_denoiser(weights, device="cpu", tile=32)
+    assert denoiser.tile == 64
+    assert denoiser(photo(150, 70)).shape == (150, 70, 3)
+
+
+def test_what_did_not_fit_into_memory_is_gone_before_the_next_try():
+    class FullError(MemoryError):
+        pass
+
+    class Forgetful(Small):
+        """Fails unless the failures before are forgotten."""
+
+        failures: ClassVar[list[weakref.ref[FullError]]] = []
+
+        def denoise(self, x, **_):
+            assert not any(failure() for failure in self.failures)
+            if len(x) > 1:
+                raise self.noted(FullError())
+            return super().denoise(x)
+
+        def noted(self, error):
+            self.failures.append(weakref.ref(error))
+            return error
+
+    network = Forgetful(100, MemoryError())
+    assert len(engine(network).run_batch([photo(40, 56)] * 3)) == 3
+    assert network.failures
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory():

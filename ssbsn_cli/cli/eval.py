@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ssbsn_cli.core.evaluation.evaluation_request import EvaluationRequest
+    from ssbsn_cli.core.evaluation.runner import Evaluation
 
 _compared = partial(typer.Option, rich_help_panel="What is compared")
 _results = partial(typer.Option, rich_help_panel="Where results go")
@@ -148,10 +149,11 @@ def evaluate(
         submission=submission,
         overwrite=overwrite,
     )
-    if fetch:
-        _check_names(request)
-        _fetch(out, dataset)
-    _run(out, request)
+    # Imported here, since PyTorch takes seconds.
+    from ssbsn_cli.core.evaluation.runner import Evaluation
+
+    evaluation = Evaluation(request, out.warn, partial(_fetch, out, dataset) if fetch else None)
+    _run(out, request, evaluation)
 
 
 def _follow_paper(settings: Settings) -> Settings:
@@ -165,18 +167,6 @@ def _follow_paper(settings: Settings) -> Settings:
     return replace(settings, tile=0, precision="fp32", attention="exact", detail="off")
 
 
-def _check_names(request: EvaluationRequest) -> None:
-    """Refuse unknown names before anything is downloaded; data sets to fetch have clean photos."""
-    from ssbsn_cli.core.evaluation.evaluation_request import NO_WEIGHTS
-    from ssbsn_cli.core.evaluation.metrics import choose_metrics
-    from ssbsn_cli.core.weights.locate import find_weights
-
-    choose_metrics(request.metrics, referenced=True)
-    for weights in request.weights:
-        if weights != NO_WEIGHTS:
-            find_weights(weights)
-
-
 def _fetch(out: Output, dataset: str) -> None:
     from ssbsn_cli.core.evaluation.datasets.catalogue import fetch_dataset
 
@@ -184,11 +174,7 @@ def _fetch(out: Output, dataset: str) -> None:
         fetch_dataset(dataset, out.say, progress)
 
 
-def _run(out: Output, request: EvaluationRequest) -> None:
-    # Imported here, since PyTorch takes seconds.
-    from ssbsn_cli.core.evaluation.runner import Evaluation
-
-    evaluation = Evaluation(request, out.warn)
+def _run(out: Output, request: EvaluationRequest, evaluation: Evaluation) -> None:
     out.say(f"{evaluation.dataset.title}: {count_of(len(evaluation.dataset), 'image')}.")
     with _counting(out, "denoising") as progress:
         found = evaluation.run(progress)

@@ -14,7 +14,7 @@ from skimage.color import rgb2ycbcr
 from skimage.restoration import denoise_tv_chambolle, denoise_wavelet
 
 from ssbsn_cli.core.errors import OptionError, how_to_install, suggest
-from ssbsn_cli.core.evaluation.methods import Classical, Floats
+from ssbsn_cli.core.evaluation.methods import Classical, Doubles
 from ssbsn_cli.core.noise.white import LEAST_DETAIL, estimate_sigmas
 from ssbsn_cli.core.types import from_unit, to_unit
 
@@ -54,7 +54,7 @@ class _Nlm(Classical):
         "opencv": cv2.__version__,
     }
 
-    def remove_noise(self, image: Floats, _sigmas: Floats) -> NDArray[Any]:
+    def remove_noise(self, image: Doubles, _sigmas: Doubles) -> NDArray[Any]:
         rgb = from_unit(image.astype(np.float32), np.dtype(np.uint8))
         bgr = np.ascontiguousarray(rgb[..., ::-1])
         sigmas = 255 * estimate_sigmas(to_unit(cv2.cvtColor(bgr, cv2.COLOR_LBGR2Lab)))
@@ -94,14 +94,14 @@ class _Wavelet(Classical):
     )
     constants: Mapping[str, Any] = {**_OPTIONS, "scikit-image": version("scikit-image")}
 
-    def remove_noise(self, image: Floats, sigmas: Floats) -> NDArray[Any]:
+    def remove_noise(self, image: Doubles, sigmas: Doubles) -> NDArray[Any]:
         # Without details, its own estimates, per channel of YCbCr, are NaN.
         given = None if self._has_details(image) else list(sigmas)
         result: NDArray[Any] = denoise_wavelet(image, sigma=given, channel_axis=-1, **self._OPTIONS)
         return result
 
     @staticmethod
-    def _has_details(image: Floats) -> bool:
+    def _has_details(image: Doubles) -> bool:
         height, width = (side // 2 * 2 for side in image.shape[:2])
         ycbcr = rgb2ycbcr(image)[:height, :width]
         rows = ycbcr[::2] - ycbcr[1::2]
@@ -138,16 +138,16 @@ class _Tv(Classical):
         "scikit-image": version("scikit-image"),
     }
 
-    def remove_noise(self, image: Floats, sigmas: Floats) -> NDArray[Any]:
+    def remove_noise(self, image: Doubles, sigmas: Doubles) -> NDArray[Any]:
         result = image.copy()
         for channel in np.flatnonzero(sigmas):
             result[..., channel] = self._minimise(image[..., channel], float(sigmas[channel]))
         return result
 
-    def _minimise(self, plane: Floats, sigma: float) -> Floats:
+    def _minimise(self, plane: Doubles, sigma: float) -> Doubles:
         weight = sigma
         for _ in range(self._UPDATES):
-            result: Floats = denoise_tv_chambolle(  # type: ignore[no-untyped-call]
+            result: Doubles = denoise_tv_chambolle(  # type: ignore[no-untyped-call]
                 plane, weight=weight, eps=self._EPS, max_num_iter=self._ITERATIONS
             )
             removed = float(np.sqrt(np.mean((result - plane) ** 2)))
@@ -198,7 +198,7 @@ class _Bm3d(Classical):
             "bm4d": version("bm4d"),
         }
 
-    def remove_noise(self, image: Floats, sigmas: Floats) -> NDArray[Any]:
+    def remove_noise(self, image: Doubles, sigmas: Doubles) -> NDArray[Any]:
         height, width = image.shape[:2]
         missing = [(0, max(0, self._SMALLEST - side)) for side in (height, width)]
         padded = np.pad(image, [*missing, (0, 0)], "symmetric")

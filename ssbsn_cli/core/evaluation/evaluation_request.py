@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
+from ssbsn_cli.core.evaluation.datasets.added_noise import SYNTHETIC_NEEDS, AddedNoise
 from ssbsn_cli.core.inference.placing import refuse_report
 from ssbsn_cli.core.inference.settings import Settings
 
@@ -43,9 +43,10 @@ class EvaluationRequest:
     Raises
     ------
     OptionError
-        A file to be written exists, is a photo, or its folder does not exist; two files are the
-        same; pictures would lie among the data; there is nothing to overwrite; or "none" is
-        combined with other weights or settings.
+        The limit leaves nothing; the data set and the noise do not fit; a file to be written
+        exists, is a photo, or its folder does not exist; two files are the same; pictures would lie
+        among the data; there is nothing to overwrite; or "none" is combined with other weights or
+        settings.
     """
 
     dataset: str
@@ -65,6 +66,15 @@ class EvaluationRequest:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise OptionError(f"A limit of {self.limit} leaves no photo.", "Give a number above 0.")
+        if (self.added is None) == (self.dataset == "synthetic"):
+            raise OptionError(
+                "--dataset synthetic and --noise need each other.",
+                SYNTHETIC_NEEDS
+                if self.added is None
+                else "Add --dataset synthetic, or drop --noise.",
+            )
         if NO_WEIGHTS in self.weights and len(self.weights) > 1:
             raise OptionError("--weights none excludes all other weights.", "Drop one.")
         if ALL_BASELINES in self.baselines and len(set(self.baselines)) > 1:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from ssbsn_cli.core.evaluation.datasets.samples import number_alike
 from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.noise.white import LEAST_DETAIL, WAVELET, estimate_sigmas
+from ssbsn_cli.core.report.evaluation import NOISY
 from ssbsn_cli.core.types import to_unit
 
-Floats = NDArray[np.float64]
+Doubles = NDArray[np.float64]
 
-NOISY = "noisy"
 _WARM_UP = 128
 
 
@@ -116,17 +116,13 @@ class Learned(Method):
         return self._denoiser.batch_size(height, width)
 
     def __call__(self, images: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
-        """Denoise the images together if they are small."""
-        height, width = images[0].shape[:2]
-        if self.batch_size(height, width) > 1:
-            return self._denoiser.denoise_batch(images)
-        # Floats, since rounding is a part of scoring.
-        return [self._denoiser(to_unit(image)) for image in images]
+        """Denoise the images together."""
+        return self._denoiser.denoise_batch(images)
 
     def warm_up(self, image: NDArray[Any]) -> None:
         """Run on a part of the image, only the first time."""
         if not self._warm:
-            self._denoiser(to_unit(image[:_WARM_UP, :_WARM_UP]))
+            self._denoiser(image[:_WARM_UP, :_WARM_UP])
             self._warm = True
 
 
@@ -143,7 +139,7 @@ class Classical(Method):
     constants: Mapping[str, Any]
 
     @abstractmethod
-    def remove_noise(self, image: Floats, sigmas: Floats) -> NDArray[Any]:
+    def remove_noise(self, image: Doubles, sigmas: Doubles) -> NDArray[Any]:
         """Denoise (H, W, 3) with white at 1, given the noise level of each channel."""
 
     @property

@@ -14,16 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result
-from ssbsn_cli.core.evaluation.methods import NOISY, Method
+from ssbsn_cli.core.evaluation.methods import Method
 from ssbsn_cli.core.evaluation.metrics import ROUNDING, Metric, quantise, to_picture
 from ssbsn_cli.core.imaging import Photo, encode_photo
+from ssbsn_cli.core.imaging.photo import middle_of
+from ssbsn_cli.core.report.evaluation import CLEAN, NOISY
 from ssbsn_cli.core.runtime.machine import describe_machine
 from ssbsn_cli.core.runtime.storage import refuse_links, write_output
 from ssbsn_cli.core.types import spread
 
 # Nobody would read a table with more sections.
 _MOST_GROUPS = 12
-_CLEAN = "clean"
 # With all methods, this makes a page of about 30 MB.
 _MOST_PICTURES = 40
 _SIDE = 384
@@ -183,7 +184,7 @@ class PictureBook:
             return
         views = self.pictures.setdefault(name, {})
         if not views and result.sample.references:
-            views[_CLEAN] = _middle(quantise(result.sample.reference().astype(np.float64)))
+            views[CLEAN] = _middle(quantise(result.sample.reference().astype(np.float64)))
         views[result.method] = _middle(_eight_bits(result))
 
 
@@ -193,6 +194,5 @@ def _eight_bits(result: Result) -> NDArray[np.uint8]:
 
 
 def _middle(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    top, left = (max(length - _SIDE, 0) // 2 for length in picture.shape[:2])
     # Without copying, the whole picture would stay in memory.
-    return picture[top : top + _SIDE, left : left + _SIDE].copy()
+    return middle_of(picture, _SIDE).copy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ssbsn_cli.core.errors import OptionError
@@ -14,12 +14,12 @@ from ssbsn_cli.core.evaluation.evaluation_request import (
     NO_WEIGHTS,
     EvaluationRequest,
 )
-from ssbsn_cli.core.evaluation.methods import NOISY, Classical, Learned, Method, Noisy, name_rows
+from ssbsn_cli.core.evaluation.methods import Classical, Learned, Method, Noisy, name_rows
 from ssbsn_cli.core.evaluation.metrics import choose_metrics
 from ssbsn_cli.core.evaluation.outputs import Findings, PictureBook, save_picture, to_csv
 from ssbsn_cli.core.evaluation.scoring import ResultCache, evaluate
 from ssbsn_cli.core.inference.denoiser import load_denoiser
-from ssbsn_cli.core.report.evaluation import make_report
+from ssbsn_cli.core.report.evaluation import CLEAN, NOISY, make_report
 from ssbsn_cli.core.runtime.storage import write_output
 from ssbsn_cli.core.types import Notify, Progress
 from ssbsn_cli.core.weights.registry import default_name
@@ -28,27 +28,43 @@ from ssbsn_cli.core.weights.registry import default_name
 class Evaluation:
     """An evaluation that is ready to run.
 
+    Parameters
+    ----------
+    request : EvaluationRequest
+        What to do.
+    warn : callable
+        Called with sentences that a user should read.
+    fetch : callable, optional
+        Downloads the data set, which must have clean photos. It is called after everything else in
+        the request was checked.
+
     Raises
     ------
     SsbsnError
         The data set, weights or a baseline are missing, or the request makes no sense.
     """
 
-    def __init__(self, request: EvaluationRequest, warn: Notify) -> None:
+    def __init__(
+        self, request: EvaluationRequest, warn: Notify, fetch: Callable[[], None] | None = None
+    ) -> None:
         self._request = request
-        self.dataset = open_dataset(request.dataset, request.data, request.limit, request.added)
-        self._metrics = choose_metrics(request.metrics, self.dataset.referenced)
+        if fetch:
+            choose_metrics(request.metrics, referenced=True)
         baselines = _open_baselines(request.baselines, warn)
         weights = list(request.weights) or [default_name()]
         if weights == [NO_WEIGHTS]:
             weights = []
-        names = name_rows(weights, (NOISY, *BASELINES, "clean"))
+        names = name_rows(weights, (NOISY, *BASELINES, CLEAN))
         self._submission = _find_submission(request, len(names) + len(baselines))
         self._methods: list[Method] = [Noisy()]
         for weight, name in zip(weights, names, strict=True):
             denoiser = load_denoiser(weight, notify=warn, **vars(request.settings))
             self._methods.append(Learned(denoiser, name))
         self._methods += baselines
+        if fetch:
+            fetch()
+        self.dataset = open_dataset(request.dataset, request.data, request.limit, request.added)
+        self._metrics = choose_metrics(request.metrics, self.dataset.referenced)
         self._cache = ResultCache(request.cache, warn)
 
     def run(self, progress: Progress) -> dict[str, Any]:

@@ -86,7 +86,8 @@ class Photo:
         already multiplied by, or no stated meaning. Only TIFF can hold the last two; for other
         formats, colours are divided by associated alpha, and unspecified alpha is left out.
     bits : int
-        Bits per channel in the file; 9 to 15 are stretched to uint16.
+        Bits per channel in the file of a uint16 photo, of which 9 to 15 are stretched. It says
+        nothing about other types.
     """
 
     pixels: Pixels
@@ -124,6 +125,12 @@ class Image(Protocol):
 def color_of(pixels: Pixels) -> Pixels:
     """Return a view of (H, W, C) without alpha, which is the last of 2 or 4 channels."""
     return pixels[..., : pixels.shape[2] - 1 + pixels.shape[2] % 2]
+
+
+def middle_of(pixels: Pixels, side: int) -> Pixels:
+    """Return a view of the middle of (H, W, C), at most `side` high and wide."""
+    top, left = (max(length - side, 0) // 2 for length in pixels.shape[:2])
+    return pixels[top : top + side, left : left + side]
 
 
 def pixel_rows(pixels: Image) -> list[slice]:

@@ -192,7 +192,7 @@ class Denoiser:
         return max(1, min(self._engine.tiling.room // (height * width), _MAX_BATCH))
 
     def denoise_batch(self, images: Sequence[Pixels]) -> list[Pixels]:
-        """Denoise images of one size together, each as one tile; meant for small ones.
+        """Denoise images of one size: several together, each as one tile, or one of any size.
 
         Parameters
         ----------
@@ -216,7 +216,12 @@ class Denoiser:
                     f"Images of shapes {images[0].shape} and {image.shape} make no batch.",
                     "Give images of one size.",
                 )
-        return self._engine.run_batch(images) if images else []
+        if len(images) > 1:
+            return self._engine.run_batch(images)
+        results = [np.empty(image.shape, np.float32) for image in images]
+        for image, result in zip(images, results, strict=True):
+            self._engine.run(image, result)
+        return results
 
     def describe(self) -> dict[str, Any]:
         """Describe how images are denoised, in plain values for JSON."""

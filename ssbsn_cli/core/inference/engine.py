@@ -7,9 +7,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import DeviceError
@@ -17,9 +17,9 @@ from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
 from ssbsn_cli.core.inference.fitting import fit_image
 from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.settings import MIN_TILE
-from ssbsn_cli.core.inference.tiles import Tiling
+from ssbsn_cli.core.inference.tiles import OVERLAP, Tiling
 from ssbsn_cli.core.noise.detail import NoiseSpectrum, estimate_noise, recover_detail
-from ssbsn_cli.core.runtime.device import is_out_of_memory
+from ssbsn_cli.core.runtime.device import is_out_of_memory, release_memory
 from ssbsn_cli.core.runtime.threads import map_in_order
 from ssbsn_cli.core.types import Notify, Progress, from_unit, to_unit
 
@@ -58,14 +58,20 @@ class Engine:
         self.current = self.tiling
 
     def run(self, image: Pixels, out: Pixels, progress: Progress = lambda _done, _of: None) -> None:
-        """Denoise an image in memory into `out`, which may be `image` itself; see `stream`."""
+        """Denoise an image in memory into `out`, which may be `image` itself; see `stream`.
+
+        The type of `out` may be another one; floats take the result as it is, without rounding.
+        """
         top = 0
-        for rows in self.stream(image, progress):
+        for rows in self.stream(image, progress, out.dtype):
             out[top : top + len(rows)] = rows
             top += len(rows)
 
     def stream(
-        self, image: Image, progress: Progress = lambda _done, _of: None
+        self,
+        image: Image,
+        progress: Progress = lambda _done, _of: None,
+        dtype: np.dtype[Any] | None = None,
     ) -> Iterator[Pixels]:
         """Denoise an image band by band.
 
@@ -76,11 +82,13 @@ class Engine:
             again after they are yielded.
         progress : callable
             Called with the number of tiles done and their total.
+        dtype : numpy.dtype, optional
+            The type of the rows; by default the image's.
 
         Yields
         ------
         array
-            (h, W, C) finished rows from top to bottom, of the image's type.
+            (h, W, C) finished rows from top to bottom.
 
         Raises
         ------
@@ -89,8 +97,11 @@ class Engine:
             is too low for the network's values.
         """
         self.current = self.tiling
+        dtype = dtype or image.dtype
         if self.strength == 0:
-            yield from (np.array(image[rows, :]) for rows in pixel_rows(image))
+            for rows in pixel_rows(image):
+                part = image[rows, :]
+                yield part.copy() if dtype == image.dtype else from_unit(to_unit(part), dtype)
             return
         fitted = fit_image(image)
         source = fitted or image
@@ -105,7 +116,7 @@ class Engine:
                     part = original + np.float32(self.strength) * (part - original)
                 if fitted:
                     part = fitted.restore(part, top + rows.start)
-                yield from_unit(part, image.dtype)
+                yield from_unit(part, dtype)
 
     def run_batch(self, images: Sequence[Pixels]) -> list[NDArray[np.float32]]:
         """Denoise images of one size together, each as one tile; see `Denoiser.denoise_batch`."""
@@ -116,12 +127,15 @@ class Engine:
         batch = np.stack(
             [to_unit((fit or image)[:, :]) for fit, image in zip(fitted, images, strict=True)]
         )
-        pixels = batch[..., 0].size
+        pixels, results = batch[..., 0].size, None
         try:
             results = self.predictor(batch, self.seed, pixels)
         except _MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
+        if results is None:
+            # Only now, since the error holds the memory of the batch.
+            release_memory(self.predictor.device)
             tiles = _Tiles(self, None, pixels)
             results = np.stack([tiles.denoise(image, self.seed) for image in batch])
         if self.detail:
@@ -192,17 +206,18 @@ class _Tiles:
                 raise
         device = self._predictor.device
         side = max(tile.shape[:2]) // 2
-        if side < MIN_TILE:
+        if side < max(MIN_TILE, self._tiling.multiple):
             raise DeviceError(
                 f"The memory of {device} is too small even for a tile of {side * 2} pixels.",
                 "Close other programs, or use another --device or lighter --weights.",
             )
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        release_memory(device)
         # If several tiles run out of memory at once, only one reports it.
         with self._shrinking:
             if not self._tiling.tile or side < self._tiling.tile:
-                overlap = min(self._tiling.overlap, side // 2)
+                # A whole image has none.
+                usual = self._tiling.overlap if self._tiling.tile else OVERLAP
+                overlap = min(usual, side // 2)
                 self._tiling = replace(self._tiling, tile=side, overlap=overlap)
                 self._engine.current = self._tiling
                 self._engine.notify(

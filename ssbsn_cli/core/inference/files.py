@@ -134,13 +134,16 @@ def _compute(
         return [_attempt(_denoise_large, denoiser, first, job, options, progress)]
     photos = cast("list[Opened]", [opened for _, opened in group])
     pixels = [opened.photo.pixels for opened in photos]
-    start = time.perf_counter()
+    start, failed = time.perf_counter(), False
     try:
         denoiser.denoise_in_place(pixels, progress)
     except Exception as error:
         if len(group) == 1:
             return [error]
-        # If one photo is at fault, only that one fails.
+        failed = True
+    if failed:
+        # If one photo is at fault, only that one fails. The error, which would hold the memory of
+        # all of them, is gone by now.
         return [
             outcome
             for one in group

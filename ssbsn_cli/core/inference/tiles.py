@@ -17,7 +17,8 @@ from ssbsn_cli.core.weights.locate import LoadedWeights
 
 # The sides that "auto" chooses from.
 _SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64)
-_OVERLAP = 32
+# The usual overlap.
+OVERLAP = 32
 # More tiles at once would take much memory, and photos do not have that many.
 _MOST_WORKERS = 16
 # Where the system does not tell how much is free.
@@ -118,9 +119,11 @@ def plan_tiles(
     """
     fitting = choose_tile(weights, device, dtype)
     tile = fitting if settings.tile is None else settings.tile
+    if tile:
+        tile = max(tile, weights.network.size_multiple)
     overlap = settings.overlap
     if overlap is None:
-        overlap = min(_OVERLAP, tile // 2)
+        overlap = min(OVERLAP, tile // 2)
     elif tile and overlap > tile // 2:
         raise OptionError(
             f"An overlap of {count_of(overlap, 'pixel')} does not fit tiles of {tile}.",

@@ -12,10 +12,10 @@ from ssbsn_cli.core.report.pages import QUALITY, encode, encode_picture, render
 from ssbsn_cli.core.report.plots import plot_methods
 from ssbsn_cli.core.types import count_of
 
-_NOISY, _CLEAN = "noisy", "clean"
+# The names of the noisy input and of the reference among the methods.
+NOISY, CLEAN = "noisy", "clean"
 
-#: (H, W, 3) uint8 RGB, by image and method; all pictures of an image have the same size. The
-#: methods include "noisy", and "clean" if there is a reference.
+#: (H, W, 3) uint8 RGB, by image and method; all pictures of an image have the same size.
 Pictures = Mapping[str, Mapping[str, NDArray[np.uint8]]]
 
 
@@ -62,7 +62,7 @@ def _image(
     """Return an image and its views for the viewer, as plain values."""
     results = next(each["results"] for each in evaluation["images"] if each["name"] == image)
     titles = {method["name"]: method["title"] for method in evaluation["methods"]}
-    titles = {_NOISY: titles[_NOISY], **titles, _CLEAN: "clean reference"}
+    titles = {NOISY: titles[NOISY], **titles, CLEAN: "clean reference"}
     views = []
     for name, title in titles.items():
         if name not in pictures:

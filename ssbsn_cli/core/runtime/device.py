@@ -88,6 +88,12 @@ def resolve_precision(precision: PrecisionKind, device: torch.device) -> str:
     return "bf16" if device.type == "cpu" and bf16_is_fast() else "fp32"
 
 
+def release_memory(device: torch.device) -> None:
+    """Give the GPU's memory that PyTorch keeps for later back to it."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def free_memory(device: torch.device) -> int | None:
     """Return how many bytes can be allocated on a device; None if the system does not tell."""
     if device.type == "cuda":

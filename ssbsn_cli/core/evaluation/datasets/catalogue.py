@@ -14,7 +14,7 @@ from ssbsn_cli.core.evaluation.datasets import added_noise, dnd, photo_files, si
 from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result
 from ssbsn_cli.core.runtime.download import download
-from ssbsn_cli.core.runtime.storage import cache_dir, file_digest, way_out
+from ssbsn_cli.core.runtime.storage import CACHE, cache_dir, file_digest, way_out
 from ssbsn_cli.core.runtime.temporary import move_into_place, temporary_file
 from ssbsn_cli.core.types import Notify, Progress
 
@@ -76,15 +76,6 @@ def open_dataset(
     OptionError
         There is no such data set, or its files are missing, damaged or of another kind.
     """
-    if limit is not None and limit < 1:
-        raise OptionError(f"A limit of {limit} leaves no photo.", "Give a number above 0.")
-    if (added is None) == (name == "synthetic"):
-        raise OptionError(
-            "--dataset synthetic and --noise need each other.",
-            added_noise.SYNTHETIC_NEEDS
-            if added is None
-            else "Add --dataset synthetic, or drop --noise.",
-        )
     entry = _find(name)
     if not data and name in _NAMELESS:
         raise OptionError(f"The data set {name} needs to know where its files are.", entry.needs)
@@ -178,6 +169,6 @@ def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
     except OSError as error:
         raise SsbsnError(
             f"{home}: {error.strerror or error}.",
-            f"{way_out(error)}, or choose another place with SSBSN_CACHE.",
+            f"{way_out(error)}, or choose another place with {CACHE}.",
         ) from error
     progress(len(address.files), len(address.files))
