@@ -208,7 +208,7 @@ def test_the_second_round_denoises_by_the_first_and_can_be_interrupted_between_t
     first, second = tiny.place / "rounded/round-1", tiny.place / "rounded"
     assert state(first)["step"] == state(second)["step"] == 2
     denoisers = [
-        json.loads((run / "data.json").read_text())["request"]["denoiser"]
+        json.loads((run / "data.json").read_text())["request"]["denoise_with"]
         for run in (first, second)
     ]
     assert denoisers == [None, "rounded/round-1/weights.safetensors"]

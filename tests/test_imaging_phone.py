@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -435,3 +438,17 @@ def test_a_missing_package_is_named(name: str, extra: str, monkeypatch: pytest.M
         assert f'pip install "ssbsn[{extra}]"' in caught.value.hint
     # All else works without them.
     assert read_photo(encode_photo(Photo(smooth()), "png")).format == "png"
+
+
+def test_a_signal_leaves_no_copy_of_the_photo_behind(tmp_path):
+    code = """
+import numpy, OpenImageIO
+from ssbsn_cli.core.imaging import Photo, encode_photo
+from ssbsn_cli.core.runtime.process import end_if_interrupted
+OpenImageIO.ImageOutput.create = lambda path: end_if_interrupted(130)
+encode_photo(Photo(numpy.zeros((8, 8, 3), numpy.uint8)), "jxl")
+"""
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, env={**os.environ, "TMPDIR": str(tmp_path)}, check=False)
+    assert result.returncode == 130
+    assert list(tmp_path.iterdir()) == []

@@ -471,6 +471,15 @@ def test_what_is_no_run_is_refused(tmp_path):
         write_report(tmp_path)
 
 
+def test_no_link_in_a_run_is_written_through(run, tmp_path):
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    (run / "report.html").symlink_to(outside)
+    with pytest.raises(ImageError, match="link"):
+        write_report(run)
+    assert outside.read_text() == "mine"
+
+
 def test_a_page_that_cannot_be_written_is_told(run):
     (run / "report.html").mkdir()
     with pytest.raises(ImageError, match="is a folder"):

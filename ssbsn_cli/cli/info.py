@@ -68,13 +68,13 @@ def _inspect(
     from ssbsn_cli.core.inference.denoiser import load_denoiser
     from ssbsn_cli.core.inference.inspecting import inspect_photo
     from ssbsn_cli.core.inference.placing import refuse_report
-    from ssbsn_cli.core.report.photos import Inspected, make_noise_report
+    from ssbsn_cli.core.report.photos import Inspection, make_noise_report
     from ssbsn_cli.core.runtime.storage import write_output
 
     if report:
         refuse_report(report, overwrite, photos)
     denoiser = load_denoiser(notify=out.warn)
-    drawn: list[Inspected] = []
+    drawn: list[Inspection] = []
     shown = 0
     for name in photos:
         try:

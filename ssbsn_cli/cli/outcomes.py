@@ -57,7 +57,7 @@ def find_possible(
             if job.is_in_place or not (files.skip_existing and job.target and job.target.exists()):
                 refuse_places(job, files)
         except (ImageError, OSError) as error:
-            counts["failed"] += 1
+            counts.update(("failed", "unwritable"))
             out.error(explain_photo(error, _name(job)), input=job.skipped["input"])
         else:
             yield job
@@ -83,7 +83,7 @@ def denoise_all(
             if total is None:
                 what = "photos, still finding more"
             else:
-                total -= counts["skipped"]
+                total -= counts["skipped"] + counts["unwritable"]
             progress.update(photos, description=what, total=total, visible=total != 1, advance=by)
 
         advance(0)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ssbsn_cli.core.imaging.adjust import rescale
 from ssbsn_cli.core.imaging.boxes import build_box, read_boxes
-from ssbsn_cli.core.imaging.codec import Codec, Refusal, animation
+from ssbsn_cli.core.imaging.codec import FINE_CHROMA, Codec, Refusal, animation
 from ssbsn_cli.core.imaging.heif import KEEPS, codec_of_brands, coded_pixels, measure, metadata_of
 from ssbsn_cli.core.imaging.items import XMP_TYPE, Items, hide_texts, read_items
 from ssbsn_cli.core.imaging.photo import Metadata, Photo, Pixels
@@ -21,7 +21,6 @@ _BRAND = slice(8, 12)
 _LOSSLESS = 100
 # These numbers of H.273 say that the profile defines the colours.
 _BY_PROFILE = bytes((2, 2, 0, 1))
-_FINE_CHROMA = 90
 # On a scale of 0 to 10: three times as fast as 6, and files are as small.
 _SPEED = 8
 
@@ -84,7 +83,7 @@ def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
     if pixels.shape[2] == 1:
         pixels = pixels[..., 0]
     elif pixels.shape[2] > 2 and quality < _LOSSLESS:
-        options["pixelformat"] = "444" if quality >= _FINE_CHROMA else "420"
+        options["pixelformat"] = "444" if quality >= FINE_CHROMA else "420"
     numbers = photo.metadata.cicp or (_BY_PROFILE if photo.metadata.icc else SRGB)
     primaries, transfer = numbers[:2]
     encoded = imagecodecs.avif_encode(

@@ -13,6 +13,8 @@ from ssbsn_cli.core.imaging.photo import Alpha, Photo
 
 # Any number of bytes.
 UNLIMITED = sys.maxsize
+# From this quality on, colours keep their full resolution.
+FINE_CHROMA = 90
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
-from ssbsn_cli.core.imaging.codec import Codec, Refusal, cut_short, damaged
+from ssbsn_cli.core.imaging.codec import FINE_CHROMA, Codec, Refusal, cut_short, damaged
 from ssbsn_cli.core.imaging.jpeg_segments import (
     ARITHMETIC,
     EOI,
@@ -35,7 +35,6 @@ from ssbsn_cli.core.imaging.pillow import save_array, to_array
 from ssbsn_cli.core.imaging.xmp import LOST_VIDEO
 
 _LOSSLESS = {0xC3, 0xC7, 0xCB, 0xCF}
-_FINE_CHROMA = 90
 # Progressive photos have about ten. Every scan takes time for every pixel.
 _MAX_SCANS = 100
 # The mean of a block of 64 pixels takes at least one bit.
@@ -160,7 +159,7 @@ def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
         stream,
         "JPEG",
         quality=quality,
-        subsampling="4:4:4" if quality >= _FINE_CHROMA else "4:2:0",
+        subsampling="4:4:4" if quality >= FINE_CHROMA else "4:2:0",
         icc_profile=photo.metadata.icc,
         dpi=photo.metadata.resolution or (0, 0),
         extra=write_segments(photo.metadata),

@@ -29,6 +29,7 @@ from ssbsn_cli.core.imaging.photo import (
     color_of,
 )
 from ssbsn_cli.core.imaging.profile import SRGB
+from ssbsn_cli.core.runtime.temporary import temporary_folder
 from ssbsn_cli.core.types import from_unit, to_srgb
 
 _CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
@@ -122,11 +123,11 @@ def _curve(pixels: Pixels) -> Pixels:
 def _file() -> Iterator[Path]:
     """Yield the name of a temporary file, since OpenImageIO only reads and writes files."""
     try:
-        with tempfile.TemporaryDirectory(prefix="ssbsn-") as folder:
-            yield Path(folder) / "photo.jxl"
+        with temporary_folder(Path(tempfile.gettempdir())) as folder:
+            yield folder / "photo.jxl"
     except OSError as error:
         raise ImageError(
-            f"A temporary file for JPEG XL cannot be written: {error.strerror}.",
+            f"A temporary file for JPEG XL cannot be written: {error.strerror or error}.",
             "Make room in the folder for temporary files, or set TMPDIR to another folder.",
         ) from error
 

@@ -15,9 +15,12 @@ from ssbsn_cli.core.imaging.exif import (
     DESCRIPTIVE,
     ICC,
     IPTC,
+    RESOLUTION_UNIT,
     SIZES,
     UTF8,
+    X_RESOLUTION,
     XMP,
+    Y_RESOLUTION,
     Directory,
     Entry,
     pack,
@@ -27,7 +30,7 @@ from ssbsn_cli.core.imaging.exif import (
 )
 from ssbsn_cli.core.imaging.photo import Alpha, Metadata, Photo, Pixels
 
-_RESOLUTION = {282, 283, 296}
+_RESOLUTION = {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
 _BYTE, _LONG, _UNDEFINED = 1, 4, 7
 _RATIONALS = (5, 10)
 _USER_COMMENT, _UTF16 = 37510, b"UNICODE\0"

@@ -74,7 +74,7 @@ def denoise_on_cluster(
         There is no such scheduler, it is gone, or a worker lacks the device.
     """
     from ssbsn_cli.core.runtime.device import count_gpus
-    from ssbsn_cli.core.weights.locate import absolute
+    from ssbsn_cli.core.weights.locate import lasting_name
     from ssbsn_cli.core.weights.registry import default_name, entries
 
     local = count_workers_here(address) is not None
@@ -90,7 +90,7 @@ def denoise_on_cluster(
         if entry := entries().get(name):
             work = replace(work, weights=name, sha256=entry.sha256)
         elif Path(name).exists():
-            work = replace(work, weights=absolute(name))
+            work = replace(work, weights=lasting_name(name))
         for job, outcome, notices in _Dispatch(client, work).run(jobs):
             for notice in notices:
                 if notice not in told:
@@ -139,7 +139,11 @@ class _Dispatch:
                     if accepted := [job for job in task if job not in refused]:
                         self._submit(accepted)
                         room -= 1
-                if self._tasks:
+                if room > 0 and not ended:
+                    # More photos may be known by the time that a task is done.
+                    for done in self._done.next_batch(block=False):
+                        yield from self._take(done)
+                elif self._tasks:
                     yield from self._take(next(self._done))
         finally:
             with contextlib.suppress(Exception):
@@ -150,9 +154,7 @@ class _Dispatch:
 
         try:
             refuse_existing(job, self._files)
-            assert job.source
-            assert job.target
-            if job.target.exists() and job.target.samefile(job.source):
+            if job.is_in_place:
                 raise ImageError(
                     f"{job.source} cannot be replaced on a cluster, where a second try would "
                     "denoise the result.",
@@ -163,7 +165,7 @@ class _Dispatch:
         return None
 
     def _submit(self, jobs: list[Job]) -> None:
-        absolute = [
+        named = [
             replace(
                 job,
                 **{
@@ -174,7 +176,7 @@ class _Dispatch:
             )
             for job in jobs
         ]
-        future = self._client.submit(denoise_task, self._work, absolute, pure=False)
+        future = self._client.submit(denoise_task, self._work, named, pure=False)
         self._tasks[future] = jobs
         self._done.add(future)
 

@@ -35,8 +35,8 @@ class Found:
         Its file; None is standard input.
     below : str
         Its folder, relative to the input that led there.
-    is_link, is_special : bool
-        Whether it is a link; whether it is a pipe, a device or the like.
+    is_link, is_nameless : bool
+        Whether it is a link; whether its name is not that of a photo, as of pipes and devices.
     is_listed : bool
         Whether a list names it.
     beside : callable
@@ -47,7 +47,7 @@ class Found:
     path: str | None
     below: str = ""
     is_link: bool = False
-    is_special: bool = False
+    is_nameless: bool = False
     is_listed: bool = False
     beside: Callable[[], Sequence[str]] = tuple
 
@@ -108,10 +108,10 @@ class Finder:
         if stat.S_ISDIR(mode):
             yield from self._find_in(path)
             return
-        is_special = bool(mode) and not stat.S_ISREG(mode)
-        is_special |= os.path.abspath(path).startswith(_STREAMS)
+        is_nameless = bool(mode) and not stat.S_ISREG(mode)
+        is_nameless |= os.path.abspath(path).startswith(_STREAMS)
         beside = partial(names_in, os.path.dirname(path))
-        yield Found(path, "", is_link, is_special, is_listed, beside)
+        yield Found(path, "", is_link, is_nameless, is_listed, beside)
 
     def _find_in(self, root: str) -> Iterator[Found | PassedOver | OSError]:
         # Without recursion: folders may be nested more deeply than Python can recurse.

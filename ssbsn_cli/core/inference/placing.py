@@ -98,7 +98,7 @@ class Placing:
             return
         if found.path is None:
             raise OptionError("Standard input has no name.", "Name the output file with -o.")
-        if found.is_special and not self.into:
+        if found.is_nameless and not self.into:
             raise OptionError(f"{found.path} has no name to call the result by.", "Use -o FILE.")
 
     def target(self, source: str | None, below: str, keep_extension: bool) -> str | None:

@@ -89,8 +89,8 @@ class LiftedNoise:
         # The filters must fit even if the photo is small.
         size = max(height, self.kernels.shape[2]), max(width, self.kernels.shape[3])
         white = rng.standard_normal((self.kernels.shape[1], *size), np.float32)
-        filters = fft.rfft2(self.kernels, size)
-        noise = fft.irfft2(np.einsum("ijhw,jhw->ihw", filters, fft.rfft2(white)), size)
+        spectra = fft.rfft2(self.kernels, size)
+        noise = fft.irfft2(np.einsum("ijhw,jhw->ihw", spectra, fft.rfft2(white)), size)
         noise = noise[:, :height, :width].transpose(1, 2, 0)
         strength = self._strength(photo)
         if factor is None:
@@ -165,15 +165,10 @@ def lift_from(patches: NDArray[np.float64]) -> LiftedNoise | None:
     if flat is None:
         return None
     strengths = np.sqrt((flat.deviations**2).mean(axis=1))
-    noisy = strengths > NO_NOISE
-    if not noisy.any():
+    noisy = np.flatnonzero(strengths > NO_NOISE)
+    if not noisy.size:
         return None
-    residuals = [
-        residuals / strength
-        for residuals, strength in zip(flat.residuals, strengths, strict=True)
-        if strength > NO_NOISE
-    ]
-    found = np.concatenate(residuals)
+    found = np.concatenate([flat.residuals[n] / strengths[n] for n in noisy])
     kernels, _ = filters(spectrum(found, found))
     return LiftedNoise(flat.levels[noisy], strengths[noisy], kernels)
 

@@ -16,10 +16,10 @@ _STYLES = {"red": "red", "green": "green", "blue": "blue", "grey": "smooth"}
 
 #: A photo as `ssbsn_cli.core.inference.inspecting.inspect_photo` returns it: its facts, and a part
 #: of it before and after denoising, (H, W, 3) uint8 RGB.
-Inspected = tuple[Mapping[str, Any], NDArray[np.uint8], NDArray[np.uint8]]
+Inspection = tuple[Mapping[str, Any], NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def make_noise_report(photos: Sequence[Inspected]) -> bytes:
+def make_noise_report(photos: Sequence[Inspection]) -> bytes:
     """Describe photos and their noise in one HTML page, UTF-8, that needs no network."""
     shown = [
         {

@@ -16,7 +16,7 @@ from ssbsn_cli.core.report.pages import encode, render, show
 from ssbsn_cli.core.report.photos import draw_noise
 from ssbsn_cli.core.report.plots import Curve, Point, plot_curves, smooth
 from ssbsn_cli.core.runtime.parsing import parse_json, parse_toml
-from ssbsn_cli.core.runtime.storage import write_output
+from ssbsn_cli.core.runtime.storage import refuse_links, write_output
 from ssbsn_cli.core.training.log import read_metrics
 from ssbsn_cli.core.training.run_files import RunFiles
 from ssbsn_cli.core.types import count_of, spread
@@ -50,6 +50,8 @@ def write_report(run: Path) -> Path:
             f"{run} is not a training run: it {wrong}.",
             "Give the folder that ssbsn train wrote.",
         )
+    path = run / "report.html"
+    refuse_links(path, 1)
     records = read_metrics(files.metrics)
     steps = [record for record in records if record["event"] == "step"]
     checks = [record for record in records if record["event"] == "validation"]
@@ -64,7 +66,6 @@ def write_report(run: Path) -> Path:
         data=_data(files.data),
         configuration=_configuration(files.config),
     )
-    path = run / "report.html"
     write_output(path, encode(page), overwrite=True)
     return path
 

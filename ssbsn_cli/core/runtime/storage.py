@@ -112,7 +112,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_together(contents: Mapping[Path, bytes]) -> None:
-    """Write or replace files that belong together: all in their order, or none if one fails."""
+    """Write or replace files that belong together: in their order, once all are written."""
     with ExitStack() as stack:
         # They get their names when the stack unwinds, the last one first.
         for path, content in reversed(list(contents.items())):

@@ -79,7 +79,7 @@ def adapt_weights(
         if going_on:
             _refuse_others(request, photos)
         else:
-            named = DataPath(Path(photos[0]).parent, photos=tuple(photos))
+            named = DataPath(photos[0].parent, photos=tuple(photos))
             request = replace(request, noisy=[named], resume=run.exists())
         count = request.config.training.rounds
         try:

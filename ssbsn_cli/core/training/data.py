@@ -180,7 +180,7 @@ class _Photos:
     def _own(self) -> tuple[Batches, list[Batch]]:
         config, crop = self._config, self._config.training.crop
         precision = config.training.precision
-        weights = self._request.denoiser or self._request.init
+        weights = self._request.denoise_with or self._request.init
         load = partial(load_denoiser, weights, device=self._device, precision=precision)
         thorough, plain = load(ensemble=True), load()
         # The initial weights are part of the result, too.

@@ -18,7 +18,7 @@ from ssbsn_cli.core.runtime.storage import cache_dir
 from ssbsn_cli.core.training.config import Config, load_config
 from ssbsn_cli.core.training.run_files import RunFiles
 from ssbsn_cli.core.types import Notify
-from ssbsn_cli.core.weights.locate import absolute, find_weights, load_weights
+from ssbsn_cli.core.weights.locate import find_weights, lasting_name, load_weights
 from ssbsn_cli.core.weights.registry import default_name
 
 ADAPT = "adapt"
@@ -52,9 +52,9 @@ class TrainingRequest:
 
     It learns from `noisy` photos, from those in `pairs` for the objective "pairs", or from both,
     and is scored on the pairs in `validation`. Crop caches are kept in `cache`. `init` names the
-    weights to start from. For the objective "own", `denoiser` names those that denoise the photos,
-    by default `init`; a round after the first one has it. All rounds but the last are runs inside
-    the `whole` run. With `resume`, the run continues from its last checkpoint, if any.
+    weights to start from. For the objective "own", `denoise_with` names those that denoise the
+    photos, by default `init`; a round after the first one has it. All rounds but the last are runs
+    inside the `whole` run. With `resume`, the run continues from its last checkpoint, if any.
     """
 
     run: Path
@@ -64,7 +64,7 @@ class TrainingRequest:
     validation: Path | None = None
     cache: Path
     init: str | None = None
-    denoiser: str | None = None
+    denoise_with: str | None = None
     whole: Path | None = None
     resume: bool = False
     tensorboard: bool = False
@@ -104,8 +104,8 @@ class TrainingRequest:
     def to_dict(self) -> dict[str, Any]:
         """Return where everything comes from, for resuming and the record, as values for JSON."""
         return {
-            "init": self.init and absolute(self.init),
-            "denoiser": self.denoiser,
+            "init": self.init and lasting_name(self.init),
+            "denoise_with": self.denoise_with,
             "noisy": [path.to_dict() for path in self.noisy],
             "pairs": [path.to_dict() for path in self.pairs],
             "validation": self.validation and str(self.validation.absolute()),
@@ -168,7 +168,7 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
         if asked.config is None:
             chosen = str(files.config)
     first = told.get("init")
-    if asked.init and told and (not first or absolute(asked.init) != absolute(first)):
+    if asked.init and told and (not first or lasting_name(asked.init) != lasting_name(first)):
         began = f"the weights {first}" if first else "random weights"
         raise OptionError(
             f"{run} began with {began}, not {asked.init}.",

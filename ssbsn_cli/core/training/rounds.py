@@ -71,7 +71,7 @@ def rounds(request: TrainingRequest, say: Notify) -> Iterator[tuple[int, Trainin
         each = replace(
             request,
             run=runs[n].folder,
-            denoiser=str(helped[-1]) if helped else None,
+            denoise_with=str(helped[-1]) if helped else None,
             whole=None if runs[n] is files else request.run,
             resume=request.resume and n == first,
         )

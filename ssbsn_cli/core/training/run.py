@@ -141,12 +141,13 @@ def _prepare(
     if team.leads:
         origin = _origin(request, config, data, team)
         results = [files, *([RunFiles(request.whole)] if request.whole else [])]
-        later = request.denoiser is not None
+        later = request.denoise_with is not None
         recorder = Recorder(files, results, later, descriptor, origin, state, warn, listen, logs)
     one = config.model_copy(update={"training": training})
     seconds = state.seconds if state else 0.0
     trainer = Trainer(learner, one, data, recorder, team, steps, workers, seconds, say)
-    if state and trainer.progress >= 1:
+    # After one of several rounds, the next one begins.
+    if state and trainer.progress >= 1 and not request.whole:
         say("It is finished. To go on, give it a larger --steps, --epochs or --max-minutes.")
     summary = {
         "run": str(files.folder),

@@ -27,11 +27,11 @@ def teach(
     caches: Sequence[CropCache],
     shares: Sequence[float],
     config: Config,
-    cache: Path,
+    folder: Path,
     device: str,
     notify: Notify,
 ) -> Path:
-    """Let a teacher denoise parts of noisy photos, or reuse its earlier results in the cache.
+    """Let a teacher denoise parts of noisy photos, or reuse its earlier results in a folder.
 
     The photos are given as for `CropSampler`. After an interruption, only missing parts are added.
 
@@ -53,35 +53,35 @@ def teach(
     teacher = load_weights(distill.teacher)
     keys = [(each.content, share) for each, share in zip(caches, shares, strict=True)]
     key = short_digest((teacher.digest, distill.refine, parts.side, keys))
-    folder = cache / f"taught-{key}"
+    pairs = folder / f"taught-{key}"
     crops = CropSampler(caches, shares, parts.side, Batching(1, _SEED))
-    wait = f"Waiting for another process, whose teacher writes to {cache}."
-    with locked(cache, lambda: notify(wait)):
-        for each in (folder, folder / "noisy", folder / "clean"):
+    wait = f"Waiting for another process, whose teacher writes to {folder}."
+    with locked(folder, lambda: notify(wait)):
+        for each in (pairs, pairs / "noisy", pairs / "clean"):
             if each.is_symlink():
                 raise OptionError(
                     f"{each} is a link, and nothing is written to where it leads.",
                     "Remove it, or name another place with --cache.",
                 )
             each.mkdir(exist_ok=True)
-        missing = [n for n in range(parts.count) if not _place(folder, "clean", n).exists()]
+        missing = [n for n in range(parts.count) if not _place(pairs, "clean", n).exists()]
         if not missing:
             count = count_of(parts.count, "part")
             notify(f"Reused {distill.teacher}'s results for {count} of the photos.")
-            return folder
+            return pairs
         count = count_of(len(missing), "part")
-        notify(f"{distill.teacher} denoises {count} of the photos into {folder}.")
+        notify(f"{distill.teacher} denoises {count} of the photos into {pairs}.")
         denoiser = Denoiser(teacher, Settings(device=device, refine=distill.refine))
         for number in missing:
             noisy = np.ascontiguousarray(crops.batch(number)[0].transpose(1, 2, 0))
             # The noisy side is written first, so that a pair with a clean side is complete.
-            _write(_place(folder, "noisy", number), noisy)
-            _write(_place(folder, "clean", number), denoiser(noisy))
-    return folder
+            _write(_place(pairs, "noisy", number), noisy)
+            _write(_place(pairs, "clean", number), denoiser(noisy))
+    return pairs
 
 
-def _place(folder: Path, side: str, number: int) -> Path:
-    return folder / side / f"{number:06d}.png"
+def _place(pairs: Path, side: str, number: int) -> Path:
+    return pairs / side / f"{number:06d}.png"
 
 
 def _write(path: Path, picture: NDArray[np.float32]) -> None:

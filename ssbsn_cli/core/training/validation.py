@@ -16,6 +16,7 @@ from ssbsn_cli.core.data.layouts import find_pairs
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging import Photo, encode_photo
+from ssbsn_cli.core.imaging.photo import middle_of
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.training.batches import Batch, distance
 from ssbsn_cli.core.training.config import LossKind
@@ -170,8 +171,7 @@ def read_pairs(
 
 def centre(pixels: NDArray[Any]) -> _Picture:
     """Return the middle of a photo, at most 256 x 256, (H, W, 3) float32 in [0, 1]."""
-    top, left = (max(length - _CENTRE, 0) // 2 for length in pixels.shape[:2])
-    return to_unit(pixels[top : top + _CENTRE, left : left + _CENTRE])
+    return to_unit(middle_of(pixels, _CENTRE))
 
 
 def preview(network: Network, picture: _Picture, device: torch.device) -> bytes:

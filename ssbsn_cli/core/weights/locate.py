@@ -54,7 +54,7 @@ def load_weights(name_or_path: str | os.PathLike[str] | None = None) -> LoadedWe
     return LoadedWeights(network, descriptor, name, file_digest(path))
 
 
-def absolute(name_or_path: str) -> str:
+def lasting_name(name_or_path: str) -> str:
     """Return the name of weights as it is, and a path as one that holds in every folder."""
     if name_or_path in entries():
         return name_or_path
