@@ -241,7 +241,7 @@ def test_machines_with_other_versions_are_named():
 
 
 class Done(list):
-    """Stands for `as_completed`: tasks end in their order."""
+    """Stands for `as_completed`: tasks end in their order, and only if somebody waits for them."""
 
     def __init__(self, loop):
         super().__init__()
@@ -250,6 +250,9 @@ class Done(list):
 
     def __next__(self):
         return self.pop(0)
+
+    def next_batch(self, block):
+        return [self.pop(0)] if block else []
 
 
 class Scheduler:
@@ -260,7 +263,11 @@ class Scheduler:
     def ncores(self):
         return {"worker": 1}
 
+    def __init__(self):
+        self.sent = 0
+
     def submit(self, task, work, jobs, pure):
+        self.sent += len(jobs)
         return Future(jobs)
 
     def cancel(self, futures):
@@ -296,6 +303,16 @@ def test_photos_are_taken_shortly_before_workers_need_them(tmp_path, monkeypatch
         refused += isinstance(outcome, Exception)
         assert taken - done < 40
     assert (done, refused) == (500, 100)
+
+
+def test_photos_that_are_found_later_do_not_wait_for_a_worker_to_finish(tmp_path, monkeypatch):
+    monkeypatch.setattr("distributed.as_completed", Done)
+    (tmp_path / "out").mkdir()
+    one, other = (Job(tmp_path / name, tmp_path / "out" / name) for name in ("a.png", "b.png"))
+    scheduler = Scheduler()
+    work = cluster.Work("photo", Settings(), FileOptions())
+    for _ in cluster._Dispatch(scheduler, work).run(iter([one, None, other])):
+        assert scheduler.sent == 2
 
 
 def test_a_photo_in_its_place_is_refused(tmp_path, monkeypatch):
