@@ -55,8 +55,8 @@ class Tiling:
     multiple : int
         Tiles start at multiples of this; `tile` is rounded down to a multiple, and `overlap` up.
     halo : int
-        Pixels at a tile's inner edges that get no weight. If twice as many do not fit into the
-        overlap, tiles meet in its middle.
+        Pixels at a tile's inner edges that get no weight, but at most a quarter of the overlap:
+        what two tiles make of noise differs, which would show where they meet abruptly.
     workers : int
         How many tiles to work on at once, if an image has enough of them.
     room : int
@@ -73,8 +73,8 @@ class Tiling:
     def along(self, length: int) -> list[Span]:
         """Cover an axis of `length` pixels with tiles of equal size whose weights sum to one.
 
-        Between neighbours, the weights cross-fade linearly in the middle of the overlap. Without
-        overlap, they switch at the seam.
+        Between neighbours, the weights cross-fade linearly over at least the middle half of the
+        overlap. Without overlap, they switch at the seam.
         """
         multiple = self.multiple
         tile = self.tile // multiple * multiple
@@ -92,7 +92,7 @@ class Tiling:
         ]
         stops = [min(start + size, length) for start in starts]
         cuts = [(stop + start) / 2 for stop, start in zip(stops[:-1], starts[1:], strict=True)]
-        half_ramp = max(overlap / 2 - self.halo, 0)
+        half_ramp = max(overlap / 2 - self.halo, overlap / 4)
 
         def crossed(cut: float, start: int, stop: int) -> NDArray[np.float64]:
             """Return how far each pixel lies past a cut: 0 before its ramp, 1 after it."""
