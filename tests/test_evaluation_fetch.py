@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from commands import ssbsn
 from weights_files import break_off
 
 from ssbsn_cli.core.errors import OptionError, SsbsnError
@@ -17,8 +20,15 @@ from ssbsn_cli.core.evaluation.datasets.catalogue import (
     addresses,
     fetch_dataset,
 )
+from ssbsn_cli.core.imaging import Photo, encode_photo
 
-CONTENT = {f"{name}.png": name.encode() * 1000 for name in ("a_real", "a_mean", "b_real")}
+
+def _png(level):
+    noise = np.random.default_rng(level).integers(0, level, (40, 40, 3), np.uint8)
+    return encode_photo(Photo(noise), "png")
+
+
+CONTENT = {"a_real.png": _png(90), "a_mean.png": _png(80), "b_real.png": _png(70)}
 
 
 @pytest.fixture
@@ -100,6 +110,13 @@ def test_a_folder_that_cannot_be_made_is_named(fetch, home):
     with pytest.raises(SsbsnError, match="cc15") as error:
         fetch()
     assert "SSBSN_CACHE" in error.value.hint
+
+
+def test_the_command_fetches_and_scores(fetch, server):
+    found = ssbsn("eval", "--dataset", "cc15", "--fetch", "--weights", "none", "--json")
+    assert [row["images"] for row in json.loads(found.stdout)["rows"]] == [1]
+    assert len(server.requests) == 3
+    assert "free" in found.stderr
 
 
 @pytest.mark.parametrize("name", [n for n in DATASETS if n not in ("cc15", "polyu")])
