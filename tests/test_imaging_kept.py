@@ -539,6 +539,24 @@ def test_what_lies_beside_the_picture_of_an_avif_is_named(beside: bytes, word: s
     assert "avif" in found.format
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "word"),
+    [
+        (b"C2PA", 50, "content credentials"),
+        (b"mine", 5000, "private data of the camera or an editor"),
+        (b"mine", 50, None),
+    ],
+)
+def test_what_lies_beside_the_picture_of_a_webp_is_named(
+    name: bytes, size: int, word: str | None
+) -> None:
+    data = encode_photo(Photo(PIXELS), "webp")
+    data += name + struct.pack("<I", size) + bytes(size)
+    found = read_photo(b"RIFF" + struct.pack("<I", len(data) - 8) + data[8:])
+    assert found.metadata.lost == ((word,) if word else ())
+    assert found.pixels.shape == PIXELS.shape
+
+
 def test_exif_in_several_segments_is_joined() -> None:
     exif = Image.Exif()
     exif[270], exif[315] = "x" * 70_000, "Anna"

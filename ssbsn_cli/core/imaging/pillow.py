@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterator
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any, BinaryIO, cast
 
@@ -20,7 +22,16 @@ from ssbsn_cli.core.imaging.codec import (
     cut_short,
     damaged,
 )
-from ssbsn_cli.core.imaging.photo import AFTER_THE_END, LITTLE, Metadata, Photo, Pixels, pixel_rows
+from ssbsn_cli.core.imaging.photo import (
+    AFTER_THE_END,
+    CREDENTIALS,
+    LITTLE,
+    PRIVATE,
+    Metadata,
+    Photo,
+    Pixels,
+    pixel_rows,
+)
 from ssbsn_cli.core.imaging.profile import PRIMARIES
 
 # Of the headers of BMPs: the least length with colours, and marks of profiles in two places.
@@ -30,6 +41,11 @@ _STATED = 1 << 28
 _LINKED, _EMBEDDED = b"KNIL", b"DEBM"
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _MOST_PIXELS_PER_BYTE = 128
+# The chunks that hold lossy pixels, and those whose pixels are or may be lossless.
+_LOSSY, _LOSSLESS = b"VP8 ", {b"VP8L", b"ANMF"}
+_WEBP_CHUNKS = _LOSSLESS | {_LOSSY, b"VP8X", b"ALPH", b"ANIM", b"ICCP", b"EXIF", b"XMP ", b"C2PA"}
+# Usual files have fewer than ten.
+_MOST_CHUNKS = 1000
 _PLAIN = {"1": "L", "P": "RGB"}
 
 
@@ -64,13 +80,27 @@ def _decode_webp(stream: BinaryIO) -> Photo:
     info = image.info
     exif = info.get("exif", b"").removeprefix(b"Exif\0\0")
     # The file says how long it is, but not with its first 8 bytes.
-    beyond = len(data) - 8 - int.from_bytes(data[4:8], "little") > LITTLE
-    lost = (AFTER_THE_END,) if beyond else ()
-    metadata = Metadata(exif, info.get("xmp", b""), info.get("icc_profile", b""), lost=lost)
+    end = 8 + int.from_bytes(data[4:8], "little")
+    lost = [AFTER_THE_END] if len(data) - end > LITTLE else []
+    sizes = dict(islice(_webp_chunks(data[:end]), _MOST_CHUNKS))
+    if b"C2PA" in sizes:
+        lost.append(CREDENTIALS)
+    if sum(size for kind, size in sizes.items() if kind not in _WEBP_CHUNKS) > LITTLE:
+        lost.append(PRIVATE)
+    metadata = Metadata(exif, info.get("xmp", b""), info.get("icc_profile", b""), lost=tuple(lost))
     photo = Photo(to_array(image), metadata, "webp")
-    if b"VP8L" not in data:
+    if not _LOSSLESS & sizes.keys():
         _equalise(photo.color)
     return photo
+
+
+def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yield the name and the size of each chunk."""
+    at = 12
+    while at + 8 <= len(data):
+        kind, size = struct.unpack_from("<4sI", data, at)
+        yield kind, size
+        at += 8 + size + size % 2
 
 
 def _equalise(color: Pixels) -> None:
