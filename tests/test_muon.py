@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from ssbsn_cli.core.model.unet import UNet
 from ssbsn_cli.core.training.muon import Muon, orthogonalised
@@ -77,3 +78,36 @@ def test_it_goes_on_where_it_stopped(network):
     resumed = Muon(other)
     resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     assert learn(other, resumed, 3) == learn(network, optimizer, 3)
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="needs PyTorch 2.9")
+def test_steps_are_those_of_pytorchs_muon_and_adam():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 12, 1), nn.Conv2d(12, 3, 3))
+    rate = 1e-2
+    inner = network[1].weight
+    matrix = nn.Parameter(inner.detach().flatten(1).clone())
+    others = [parameter for parameter in network.parameters() if parameter is not inner]
+    copies = [nn.Parameter(parameter.detach().clone()) for parameter in others]
+    optimizer = Muon(network)
+    references = [
+        torch.optim.Muon(
+            [matrix], lr=rate, weight_decay=0, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.Adam(copies, lr=0.4 * rate),
+    ]
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    for _ in range(6):
+        for parameter in network.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        matrix.grad = inner.grad.flatten(1).clone()
+        for parameter, twin in zip(others, copies, strict=True):
+            twin.grad = parameter.grad.clone()
+        optimizer.step()
+        for reference in references:
+            reference.step()
+    for parameter, twin in zip(others, copies, strict=True):
+        torch.testing.assert_close(parameter, twin)
+    # Both multiply in bf16, in another order.
+    torch.testing.assert_close(inner.flatten(1), matrix, atol=0.05 * rate, rtol=0)
