@@ -41,9 +41,9 @@ _STATED = 1 << 28
 _LINKED, _EMBEDDED = b"KNIL", b"DEBM"
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _MOST_PIXELS_PER_BYTE = 128
-# The chunks that hold lossy pixels, and those whose pixels are or may be lossless.
-_LOSSY, _LOSSLESS = b"VP8 ", {b"VP8L", b"ANMF"}
-_WEBP_CHUNKS = _LOSSLESS | {_LOSSY, b"VP8X", b"ALPH", b"ANIM", b"ICCP", b"EXIF", b"XMP ", b"C2PA"}
+# The chunks whose pixels are or may be lossless, and all that are known.
+_LOSSLESS = {b"VP8L", b"ANMF"}
+_WEBP_CHUNKS = _LOSSLESS | {b"VP8 ", b"VP8X", b"ALPH", b"ANIM", b"ICCP", b"EXIF", b"XMP ", b"C2PA"}
 # Usual files have fewer than ten.
 _MOST_CHUNKS = 1000
 _PLAIN = {"1": "L", "P": "RGB"}
@@ -82,7 +82,7 @@ def _decode_webp(stream: BinaryIO) -> Photo:
     # The file says how long it is, but not with its first 8 bytes.
     end = 8 + int.from_bytes(data[4:8], "little")
     lost = [AFTER_THE_END] if len(data) - end > LITTLE else []
-    sizes = dict(islice(_webp_chunks(data[:end]), _MOST_CHUNKS))
+    sizes = dict(islice(_webp_chunks(data, end), _MOST_CHUNKS))
     if b"C2PA" in sizes:
         lost.append(CREDENTIALS)
     if sum(size for kind, size in sizes.items() if kind not in _WEBP_CHUNKS) > LITTLE:
@@ -94,10 +94,10 @@ def _decode_webp(stream: BinaryIO) -> Photo:
     return photo
 
 
-def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yield the name and the size of each chunk."""
+def _webp_chunks(data: bytes, end: int) -> Iterator[tuple[bytes, int]]:
+    """Yield the name and the size of each chunk of a WebP, which is no longer than the data."""
     at = 12
-    while at + 8 <= len(data):
+    while at + 8 <= end:
         kind, size = struct.unpack_from("<4sI", data, at)
         yield kind, size
         at += 8 + size + size % 2

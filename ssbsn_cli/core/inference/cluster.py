@@ -140,7 +140,7 @@ class _Dispatch:
                         self._submit(accepted)
                         room -= 1
                 if room > 0 and not ended:
-                    # More photos may be known by the time that a task is done.
+                    # Photos that are found now do not wait until a task ends.
                     for done in self._done.next_batch(block=False):
                         yield from self._take(done)
                 elif self._tasks:

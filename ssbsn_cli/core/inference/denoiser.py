@@ -157,7 +157,7 @@ class Denoiser:
         Raises
         ------
         ImageError, DeviceError
-            As for `denoise_batch`, or if an array is read-only.
+            As for one image, or if shapes differ or an array is read-only.
         """
         for pixels in photos:
             check_image(pixels)

@@ -89,7 +89,7 @@ def resolve_precision(precision: PrecisionKind, device: torch.device) -> str:
 
 
 def release_memory(device: torch.device) -> None:
-    """Give the GPU's memory that PyTorch keeps for later back to it."""
+    """Give back the memory of a GPU that PyTorch keeps for later."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
