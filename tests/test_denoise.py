@@ -451,6 +451,16 @@ def test_places_that_cannot_take_a_result_are_told_before_any_work(folder):
     assert not Path("new", long).exists()
 
 
+def test_links_in_a_circle_and_photos_in_place_of_lists_are_named(folder):
+    Path("loop.png").symlink_to("loop.png")
+    Path("lost.png").symlink_to("nowhere")
+    said = ssbsn("denoise", "loop.png", "lost.png", *QUICK, code=1).stderr
+    assert "loop.png is a link that leads nowhere" in said
+    assert "lost.png does not exist" in said
+    said = ssbsn("denoise", "--inputs-from", "photo.png", "-o", "out/", *QUICK, code=2).stderr
+    assert "Give a text file" in said
+
+
 @pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="needs /dev/stdin")
 def test_a_device_that_leads_to_a_file_lends_no_name(folder):
     with Path("photo.png").open("rb") as photo:

@@ -103,8 +103,8 @@ class Finder:
             is_link = stat.S_ISLNK(mode)
             mode = os.stat(path).st_mode if is_link else mode
         except (OSError, ValueError):
-            # Reading it will show what is wrong.
-            pass
+            # Reading it will show what is wrong, also with a link that leads nowhere.
+            mode = 0
         if stat.S_ISDIR(mode):
             yield from self._find_in(path)
             return
