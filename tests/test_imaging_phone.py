@@ -444,8 +444,8 @@ def test_a_signal_leaves_no_copy_of_the_photo_behind(tmp_path):
     code = """
 import numpy, OpenImageIO
 from ssbsn_cli.core.imaging import Photo, encode_photo
-from ssbsn_cli.core.runtime.process import end_if_interrupted
-OpenImageIO.ImageOutput.create = lambda path: end_if_interrupted(130)
+from ssbsn_cli.core.runtime.process import end_at_once
+OpenImageIO.ImageOutput.create = lambda path: end_at_once(130)
 encode_photo(Photo(numpy.zeros((8, 8, 3), numpy.uint8)), "jxl")
 """
     command = [sys.executable, "-c", code]

@@ -21,7 +21,7 @@ from ssbsn_cli.cli.train import train
 from ssbsn_cli.core.runtime.heap import keep_freed_memory
 from ssbsn_cli.core.runtime.parsing import whole_number
 from ssbsn_cli.core.runtime.process import (
-    end_if_interrupted,
+    end_at_once,
     end_on_signals,
     flush_streams,
     give_up,
@@ -171,7 +171,7 @@ def main() -> None:
         typer.echo(f"Error: standard output: {error.strerror}", err=True)
         sys.exit(FAILED)
     except SystemExit as ended:
-        end_if_interrupted(ended.code)
+        end_at_once(ended.code)
         raise
     finally:
         remove_all()

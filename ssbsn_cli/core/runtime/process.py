@@ -157,9 +157,13 @@ def _raise(number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def end_if_interrupted(code: object) -> None:
-    """End the process at once, despite running threads, if its exit code is that of a signal."""
-    if isinstance(code, int) and code - 128 in _STOP:
+def end_at_once(code: object) -> None:
+    """End the process despite running threads, after a signal and among those of ``torchrun``.
+
+    While Python ends, threads by which PyTorch's processes communicate may crash.
+    """
+    grouped = os.environ.get("WORLD_SIZE", "1") != "1"
+    if isinstance(code, int) and (grouped or code - 128 in _STOP):
         flush_streams()
         _end(code)
 
