@@ -440,6 +440,7 @@ def test_a_student_learns_from_a_teacher(tiny):
     changes = ["parts.count=3", "parts.side=24", "distill.refine=once"]
     student = tiny.train("student", options=options, changes=changes)
     assert len(list((tiny.place / "cache").glob("taught-*/clean/*.png"))) == 3
+    assert any("3 noisy sides (pairs)" in line for line in tiny.said)
     assert losses(student)[10] < losses(student)[1]
     tiny.train("student", options=options, changes=changes, resume=True)
     assert any("Reused" in line for line in tiny.said)

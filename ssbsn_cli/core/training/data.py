@@ -234,8 +234,8 @@ class _Photos:
     def _decoded_pairs(
         self, data: DataPath, pairs: Sequence[Pair], *, counted: bool = False
     ) -> tuple[Batches, list[Batch]]:
-        noisy = self._decode([pair.noisy for pair in pairs], "pairs", data, "noisy sides of pairs")
-        clean = self._decode([pair.clean for pair in pairs], "pairs", data, "clean sides of pairs")
+        noisy = self._decode([pair.noisy for pair in pairs], "pairs", data, "noisy side")
+        clean = self._decode([pair.clean for pair in pairs], "pairs", data, "clean side")
         if counted:
             self._count(noisy)
             self.keys.append((noisy.content, clean.content))
