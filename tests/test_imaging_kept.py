@@ -424,7 +424,7 @@ def test_xmp_claims_nothing_that_is_gone(source: str) -> None:
     )
     gain = b"xmlns:hdrgm=\"http://ns.adobe.com/hdr-gain-map/1.0/\" hdrgm:Version='1.0' "
     motion = b'GCamera:MotionPhoto="1" GCamera:MicroVideoOffset="4000" GCamera:SpecialType="3" '
-    element = b"<GCamera:MicroVideo>1</GCamera:MicroVideo>"
+    element = b"<GCamera:MicroVideo>1</GCamera:MicroVideo ><C:Directory/><C:Directory />"
     xmp = HEAD + camera + motion + title + container + gain + b">" + element + items + TAIL
     photo = Photo(PIXELS, Metadata(xmp=xmp))
     found = read_photo(encode_photo(photo, source)).metadata
@@ -440,9 +440,10 @@ def test_xmp_claims_nothing_that_is_gone(source: str) -> None:
 
 def test_xmp_that_cannot_be_trusted_is_left_out_where_it_claims_something() -> None:
     bomb = b'<!DOCTYPE x [<!ENTITY a "aaaa">]><x>http://ns.adobe.com/hdr-gain-map/1.0/ &a;</x>'
-    metadata = read_photo(jpeg_with(bomb)).metadata
-    assert metadata.xmp == b""
-    assert metadata.lost == ("XMP, which is damaged",)
+    odd = b'<?xml version="1.0" encoding="no"?><x>http://ns.adobe.com/hdr-gain-map/1.0/</x>'
+    for xmp in (bomb, odd):
+        metadata = read_photo(jpeg_with(xmp)).metadata
+        assert (metadata.xmp, metadata.lost) == (b"", ("XMP, which is damaged",))
     harmless = b"<not really xml"
     assert read_photo(jpeg_with(harmless)).metadata.xmp == harmless
 

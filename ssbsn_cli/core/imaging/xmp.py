@@ -42,6 +42,8 @@ _ONLY_EXTENSION = (
     b"</rdf:RDF></x:xmpmeta><?xpacket end='w'?>"
 )
 _WRAPPER = re.compile(rb"<\?xpacket[^<]*?\?>\s*")
+_TAG = re.compile(rb"<([^\s/>]+)")
+_END_TAG = re.compile(rb"</([^\s>]+)\s*>")
 _ATTRIBUTE = re.compile(rb"""\s+(?:([^\s:=/>]+):)?([^\s:=/>]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
 
 
@@ -73,7 +75,8 @@ def without(xmp: bytes, claims: Claims) -> tuple[bytes, tuple[str, ...]]:
         return xmp, ()
     try:
         cuts, found = _find(xmp.rstrip(b"\0"), claims)
-    except (expat.ExpatError, ValueError):
+    # LookupError: the packet names an encoding that does not exist.
+    except (expat.ExpatError, LookupError, ValueError):
         return b"", ("XMP, which is damaged",)
     kept, at = [], 0
     for start, end in sorted(cuts):
@@ -87,7 +90,7 @@ def _find(xmp: bytes, claims: Claims) -> tuple[list[tuple[int, int]], list[str |
     cuts: list[tuple[int, int]] = []
     found: list[str | None] = []
     prefixes: dict[bytes, str] = {}
-    depth, cut_at, cut_depth = 0, 0, 0
+    depth, cut_at, cut_depth, cut_tag = 0, 0, 0, b""
 
     def claim(namespace: str, name: str) -> bool:
         for space, start, what in claims:
@@ -100,18 +103,18 @@ def _find(xmp: bytes, claims: Claims) -> tuple[list[tuple[int, int]], list[str |
         prefixes[(prefix or "").encode()] = namespace
 
     def begin(full: str, attributes: dict[str, str]) -> None:
-        nonlocal depth, cut_at, cut_depth
+        nonlocal depth, cut_at, cut_depth, cut_tag
         depth += 1
         if cut_depth:
             return
-        here = parser.CurrentByteIndex
+        tag = _TAG.match(xmp, parser.CurrentByteIndex)
+        if not tag:
+            raise ValueError("the packet is not in UTF-8")
         namespace, _, name = full.rpartition(" ")
         if claim(namespace, name):
-            cut_at, cut_depth = here, depth
+            cut_at, cut_depth, cut_tag = tag.start(), depth, tag[1]
             return
-        at = xmp.index(b"<", here) + 1
-        while xmp[at : at + 1] not in (b" ", b"\t", b"\r", b"\n", b"/", b">"):
-            at += 1
+        at = tag.end()
         while attribute := _ATTRIBUTE.match(xmp, at):
             at = attribute.end()
             # Attributes without a prefix are in no namespace.
@@ -121,7 +124,10 @@ def _find(xmp: bytes, claims: Claims) -> tuple[list[tuple[int, int]], list[str |
     def end(_: str) -> None:
         nonlocal depth, cut_depth
         if cut_depth == depth:
-            cuts.append((cut_at, xmp.index(b">", parser.CurrentByteIndex) + 1))
+            # Elements without content, <a/>, have no end tag: the parser is already behind them.
+            at = parser.CurrentByteIndex
+            tag = _END_TAG.match(xmp, at)
+            cuts.append((cut_at, tag.end() if tag and tag[1] == cut_tag else at))
             cut_depth = 0
         depth -= 1
 
