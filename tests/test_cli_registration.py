@@ -66,6 +66,22 @@ def test_a_group_that_refuses_its_options_ends_like_any_wrong_use():
     assert result.stderr == "Error: Too narrow.\nWiden it.\n"
 
 
+def test_home_is_found_where_shells_do_not_replace_it():
+    def show(
+        out: Output,
+        *,
+        output: str = "",
+        report: Annotated[Path | None, typer.Option()] = None,
+        data: Annotated[list[str] | None, typer.Option()] = None,
+        suffix: str = "",
+    ) -> None:
+        out.record({"all": [output, str(report), *(data or []), suffix]})
+
+    words = ["--output=~/a", "--report=~/b", "--data=~/c=2", "--data=d~/e", "--suffix=~", "--json"]
+    found = json.loads(run(show, *words, HOME="/home/me").stdout)
+    assert found == {"all": ["/home/me/a", "/home/me/b", "/home/me/c=2", "d~/e", "~"]}
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_shows_examples_and_exit_codes(command):
     text = CliRunner().invoke(app, [command, "--help"]).stdout

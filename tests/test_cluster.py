@@ -20,7 +20,7 @@ import pytest
 from bench_cluster import check, make_photos, run, workers_of
 from PIL import Image
 
-from ssbsn_cli.core.errors import OptionError, WeightsError
+from ssbsn_cli.core.errors import DeviceError, OptionError, WeightsError
 from ssbsn_cli.core.inference import cluster, connecting, denoiser
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import FileOptions, Settings
@@ -323,3 +323,14 @@ def test_a_photo_in_its_place_is_refused(tmp_path, monkeypatch):
     run = cluster._Dispatch(Scheduler(), work).run([Job(photo, photo)])
     ((_, outcome, _),) = run
     assert "a.png cannot be replaced" in str(outcome)
+
+
+def test_a_scheduler_that_is_gone_while_photos_are_found_is_told(monkeypatch):
+    def fail(self):
+        raise OSError("Timed out trying to connect.")
+
+    monkeypatch.setattr("distributed.as_completed", Done)
+    monkeypatch.setattr(Scheduler, "ncores", fail)
+    work = cluster.Work("photo", Settings(), FileOptions())
+    with pytest.raises(DeviceError, match="scheduler of the cluster is gone"):
+        list(cluster._Dispatch(Scheduler(), work).run(iter([None])))

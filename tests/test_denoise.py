@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from ssbsn_cli import denoise_image, load_denoiser
 from ssbsn_cli.cli.app import app
 from ssbsn_cli.core.errors import ImageError, OptionError, WeightsError
 from ssbsn_cli.core.imaging import Metadata, Photo, read_photo, write_photo
+from ssbsn_cli.core.imaging.formats import CODECS
 from ssbsn_cli.core.imaging.profile import PRIMARIES, colour_profile, make_profile
 from ssbsn_cli.core.inference import opening
 
@@ -449,6 +451,19 @@ def test_places_that_cannot_take_a_result_are_told_before_any_work(folder):
     wrong = ssbsn("denoise", *QUICK, long, "-o", "new/", "--compare", "c/", code=1)
     assert "name is too long" in wrong.stderr
     assert not Path("new", long).exists()
+
+
+def test_a_comparison_that_cannot_be_written_is_told_before_any_work(folder, monkeypatch):
+    lacking = replace(CODECS["heic"], modules=("no_such_module",))
+    monkeypatch.setitem(CODECS, "heic", lacking)
+    said = ssbsn("denoise", "photo.png", "-o", "a.png", "--compare", "c.heic", *QUICK, code=1).stderr
+    assert "c.heic cannot be written: HEIC needs another package" in said
+    assert not Path("a.png").exists()
+
+
+def test_an_empty_pipe_is_told_as_such(folder):
+    said = ssbsn("denoise", "-", "-o", "a.png", *QUICK, stdin=b"", code=1).stderr
+    assert "Standard input is empty.\nCheck the command before the pipe." in said
 
 
 def test_links_in_a_circle_and_photos_in_place_of_lists_are_named(folder):

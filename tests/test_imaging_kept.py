@@ -24,6 +24,7 @@ from ssbsn_cli.core.imaging.exif_fields import resolution_of
 from ssbsn_cli.core.imaging.formats import CODECS
 from ssbsn_cli.core.imaging.heif import metadata_of
 from ssbsn_cli.core.imaging.items import Items
+from ssbsn_cli.core.imaging.orientation import upright
 from ssbsn_cli.core.imaging.photo import BEYOND, NOT_SQUARE
 from ssbsn_cli.core.imaging.profile import (
     ADOBE_CURVE,
@@ -316,6 +317,34 @@ def test_private_data_are_named_unless_they_are_little() -> None:
         scale = [(34118, 2, length, "AP_IMAGE_PIXEL_SIZE".ljust(length), True)]
         data = tiff_bytes(PIXELS, photometric="rgb", extratags=scale)
         assert read_photo(data).metadata.lost == lost
+        exif = Image.Exif()
+        exif[51041] = bytes(length)
+        photo = Photo(PIXELS, Metadata(exif.tobytes().removeprefix(b"Exif\0\0")))
+        assert list_losses(photo, "tiff") == lost
+        assert list_losses(photo, "png") == ()
+
+
+@pytest.mark.parametrize(
+    ("resolution", "lost"), [((0.5, 0.5), "the print resolution"), ((0.5, 0.6), NOT_SQUARE)]
+)
+def test_a_resolution_that_formats_cannot_hold_is_named(
+    resolution: tuple[float, float], lost: str
+) -> None:
+    assert list_losses(Photo(PIXELS, Metadata(resolution=resolution)), "png") == (lost,)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("shape", [(1, 9, 3), (9, 1, 3), (9, 1, 1), (1, 1, 3)])
+def test_photos_of_one_row_are_written_however_they_were_turned(
+    shape: tuple[int, ...], orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    block = exif.tobytes().removeprefix(b"Exif\0\0")
+    row = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    photo = upright(Photo(row, Metadata(block)))
+    for format in ("png", "tiff", "webp", "jpeg", "bmp", "pnm"):
+        assert read_photo(encode_photo(photo, format)).color.shape[:2] == photo.color.shape[:2]
 
 
 def test_paths_of_photoshop_are_named_and_captions_beside_them_kept() -> None:

@@ -114,6 +114,13 @@ def test_heic_keeps_its_bits(bits: int) -> None:
     assert again.info["bit_depth"] == bits
 
 
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_jpeg_xl_tells_its_bits(bits: int) -> None:
+    pixels = smooth(dtype="uint16") >> (16 - bits)
+    data = imagecodecs.jpegxl_encode(pixels, lossless=True, bitspersample=bits)
+    assert read_photo(data).bits == bits
+
+
 @pytest.mark.parametrize("source", FORMATS)
 @pytest.mark.parametrize("target", [*FORMATS, "jpeg", "png", "tiff"])
 def test_metadata_survive_every_change_of_format(source: str, target: str) -> None:

@@ -178,6 +178,13 @@ def test_a_failing_disk_is_not_taken_for_a_damaged_photo(
     assert str(refusal(path)) == f"{path} cannot be read: Input/output error."
 
 
+def test_a_png_of_apples_is_not_taken_for_a_huge_one() -> None:
+    plain = encode_photo(Photo(np.zeros((4, 4, 3), np.uint8)), "png")
+    own = plain[:8] + png_chunk(b"CgBI", b"P\0 \2") + plain[8:]
+    assert "is a PNG for Apple's devices alone" in str(refusal(own))
+    assert "damaged" in str(refusal(plain[:12] + b"IxDR" + plain[16:]))
+
+
 def test_bytes_are_called_by_their_name() -> None:
     assert str(refusal(b"", "standard input")) == "standard input is empty."
     assert str(refusal(b"")) == "The input is empty."

@@ -85,6 +85,11 @@ def test_results_with_a_photos_whole_name_are_not_taken_for_photos(photos):
     assert targets("photos", format="png") == names
 
 
+def test_a_photo_that_cannot_be_reached_does_not_end_the_others(photos):
+    # Asking whether such a file exists is an error, as for files that users may not see.
+    assert Job(Path("x" * 300), photos / "photos/a.png").is_done
+
+
 def test_a_link_beside_its_photo_is_left_alone_in_place(photos):
     Path("photos/Z.png").symlink_to("a.png")
     Path("photos/c.png").symlink_to("a.png")

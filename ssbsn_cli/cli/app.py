@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import warnings
 from typing import Annotated
@@ -132,8 +133,8 @@ def _fill_closed_streams() -> None:
 def _refuse_file_as_command(words: list[str]) -> None:
     names = [command.name for command in app.registered_commands]
     if words and words[0] not in names and os.path.exists(words[0]):  # noqa: PTH110 - raises nothing
-        file = visible(words[0])
-        typer.echo(f"Error: {file} is not a command.\nDenoise it: ssbsn denoise {file}", err=True)
+        file, again = visible(words[0]), visible(shlex.quote(words[0]))
+        typer.echo(f"Error: {file} is not a command.\nDenoise it: ssbsn denoise {again}", err=True)
         sys.exit(USAGE)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -17,7 +18,7 @@ from ssbsn_cli.cli.options import FileOptionsGroup, SettingsOptions
 from ssbsn_cli.cli.outcomes import denoise_all, find_possible, find_todo
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError, explain_unreadable
-from ssbsn_cli.core.inference.settings import ALL_GPUS, FileOptions, Settings
+from ssbsn_cli.core.inference.settings import ALL_GPUS, STREAM, FileOptions, Settings
 from ssbsn_cli.core.runtime.parsing import whole_number
 from ssbsn_cli.core.runtime.process import stdin, stdout, undeferred_interrupts
 from ssbsn_cli.core.types import count_of
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from ssbsn_cli.core.inference.jobs import Job, Plan
     from ssbsn_cli.core.weights.locate import LoadedWeights
 
-_STREAM = "-"
 _MOST_MINUTES = 10**6
 
 _many = partial(typer.Option, rich_help_panel="Many photos and machines")
@@ -123,16 +123,16 @@ def denoise(
             f"Cannot adapt for {adapt:g} minutes.",
             f"Give a number above 0 and at most {_MOST_MINUTES}.",
         )
-    if adapt and _STREAM in inputs:
+    if adapt and STREAM in inputs:
         raise OptionError("Weights cannot adapt to a photo from a pipe.", "Save it to a file.")
     if shard and adapt:
         raise OptionError(
             "With a shard, weights would adapt to a part of the photos only.",
             "Adapt them first: ssbsn train --config adapt, then name them with --weights.",
         )
-    if shard and _STREAM in inputs:
+    if shard and STREAM in inputs:
         raise OptionError("--shard does not work with standard input.", "Drop --shard.")
-    if files.keep_time and _STREAM in (*inputs, output):
+    if files.keep_time and STREAM in (*inputs, output):
         raise OptionError(
             "--keep-time does not work with standard input or output.", "Drop --keep-time."
         )
@@ -143,7 +143,7 @@ def denoise(
             "Weights cannot adapt on a cluster.",
             "Adapt them first: ssbsn train --config adapt, then name them with --weights.",
         )
-    if cluster and _STREAM in (*inputs, output):
+    if cluster and STREAM in (*inputs, output):
         raise OptionError("A cluster reads and writes files only.", "Name files or folders.")
     plan = Plan(
         inputs,
@@ -177,8 +177,8 @@ def denoise(
                     )
                 chosen = _adapt(out, weights, settings, possible, adapt, keep_adapted)
         if jobs:
-            denoise = _prepare(out, chosen, settings, files, cluster)
-            denoise_all(out, denoise, jobs, plan, counts)
+            run = _prepare(out, chosen, settings, files, cluster)
+            denoise_all(out, run, jobs, plan, counts)
     if not counts["photos"]:
         others = f" in this shard, and {plan.elsewhere:,} in others" if plan.elsewhere else ""
         out.say(f"No photos found{others}.")
@@ -206,7 +206,7 @@ def _read_list(path: Path, nul: bool) -> Iterator[str]:
     from ssbsn_cli.core.inference.finding import read_names
 
     opened: contextlib.AbstractContextManager[Any]
-    if str(path) == _STREAM:
+    if str(path) == STREAM:
         buffered = stdin()
         opened = contextlib.nullcontext(getattr(buffered, "raw", buffered))
     else:
@@ -239,8 +239,8 @@ def _refuse_place(run: Path, go_on: bool) -> None:
     files = RunFiles(run)
     if not go_on:
         files.refuse_run(
-            f"use what it learned with --weights {run}, or go on with the same photos by "
-            "--skip-existing"
+            f"use what it learned with --weights {shlex.quote(str(run))}, or go on with the same "
+            "photos by --skip-existing"
         )
     check_folder_of(run)
     if run.exists() and (not run.is_dir() or (any(run.iterdir()) and not files.exists)):

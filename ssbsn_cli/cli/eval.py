@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -135,7 +134,7 @@ def evaluate(
     request = EvaluationRequest(
         dataset=dataset,
         added=None if noise is None else AddedNoise(noise, settings.seed, clipped=not unclipped),
-        data=[Path(os.path.expanduser(path)) for path in data or []],
+        data=[Path(path) for path in data or []],
         limit=limit,
         weights=weights or [],
         baselines=baseline or [],

@@ -68,7 +68,7 @@ def _make_settings(
     ] = False,
     seed: Annotated[
         int,
-        network_option(help="Seed of the masks of r3 and stratified, and of added noise in eval."),
+        network_option(help="Seed of the masks of r3 and stratified, and of noise that is added."),
     ] = Settings.seed,
     tile: Annotated[
         str,

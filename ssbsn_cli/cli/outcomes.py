@@ -58,7 +58,7 @@ def find_possible(
                 refuse_places(job, files)
         except (ImageError, OSError) as error:
             counts.update(("failed", "unwritable"))
-            out.error(explain_photo(error, _name(job)), input=job.skipped["input"])
+            out.error(explain_photo(error, _name(job)), input=job.names["input"])
         else:
             yield job
 
@@ -93,7 +93,7 @@ def denoise_all(
                 raise outcome
             if isinstance(outcome, Exception):
                 counts["failed"] += 1
-                out.error(explain_photo(outcome, _name(job)), input=job.skipped["input"])
+                out.error(explain_photo(outcome, _name(job)), input=job.names["input"])
             else:
                 _show(out, job, outcome)
                 left_out.update(outcome.get("left_out", ()))

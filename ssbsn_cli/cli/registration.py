@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -15,6 +16,7 @@ from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError
 
 _PATH = (Path | None,)
+_HOME = ("~/", f"~{os.sep}")
 
 
 def register(app: typer.Typer, name: str, command: Callable[..., None], *examples: str) -> None:
@@ -58,6 +60,7 @@ def register(app: typer.Typer, name: str, command: Callable[..., None], *example
         out = _make_output(given.pop("json_lines"), given.pop("quiet"), given.pop("debug"))
         with reported(out):
             _refuse_empty(named, given)
+            given = {each: _from_home(value) for each, value in given.items()}
             given |= {path: Path(given[path]) for path in paths if given[path] is not None}
             for group, (make, members) in groups.items():
                 given[group] = make(**{member: given.pop(member) for member in members})
@@ -88,6 +91,14 @@ def _refuse_empty(named: Mapping[str, str], given: Mapping[str, Any]) -> None:
         value = given[name]
         if value == "" or (isinstance(value, list) and "" in value):
             raise OptionError(f"{spelling} is empty.", "Check the variable that it comes from.")
+
+
+def _from_home(value: Any) -> Any:
+    """Replace ~/ as shells do, which leave it alone in --output=~/clean."""
+    if isinstance(value, list):
+        return [_from_home(each) for each in value]
+    at_home = isinstance(value, str) and value.startswith(_HOME)
+    return os.path.expanduser(value) if at_home else value
 
 
 def show_examples(*examples: str) -> str:

@@ -6,10 +6,11 @@ Bytes become a `Photo`, and a `Photo` becomes bytes. Nothing here knows about ne
 from ssbsn_cli.core.imaging.formats import (
     PHOTO_EXTENSIONS,
     format_of_path,
-    is_photo_name,
     result_extension,
+    result_format,
     stored_dtype,
 )
+from ssbsn_cli.core.imaging.names import is_photo_name
 from ssbsn_cli.core.imaging.photo import Metadata, Photo
 from ssbsn_cli.core.imaging.reading import read_photo
 from ssbsn_cli.core.imaging.writing import check_writable, encode_photo, list_losses, write_photo
@@ -25,6 +26,7 @@ __all__ = [
     "list_losses",
     "read_photo",
     "result_extension",
+    "result_format",
     "stored_dtype",
     "write_photo",
 ]

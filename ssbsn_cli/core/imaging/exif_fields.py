@@ -10,6 +10,7 @@ import struct
 
 from ssbsn_cli.core.imaging.exif import (
     BROKEN,
+    DESCRIPTIVE,
     EXIF_IFD,
     INTEROP_IFD,
     MAKER_NOTE,
@@ -205,6 +206,16 @@ def drop_fixed_note(directory: Directory) -> bool:
         return False
     del below[MAKER_NOTE]
     return True
+
+
+def private_size(blob: bytes) -> int:
+    """Return the bytes of an EXIF block's values that describe no photo, as of private tags."""
+    try:
+        _, directory = parse_exif(blob)
+    except BROKEN:
+        return 0
+    others = (item for tag, item in directory.items() if tag not in DESCRIPTIVE)
+    return sum(len(item.data) for item in others if isinstance(item, Entry))
 
 
 def movable_exif(blob: bytes) -> tuple[bytes, str]:

@@ -80,10 +80,9 @@ def result_extension(path: PurePath | str, format: str | None) -> str:
     return ".jpg" if format == "jpeg" else f".{format}"
 
 
-def is_photo_name(path: PurePath | str) -> bool:
-    """Return whether a file is a photo by its name; hidden files are not. It need not exist."""
-    path = PurePath(path)
-    return path.suffix.lower() in PHOTO_EXTENSIONS and not path.name.startswith(".")
+def result_format(format: str) -> str:
+    """Return the format of the results of photos in a format: TIFF for camera raw files."""
+    return format if CODECS[format].encode else "tiff"
 
 
 def stored_dtype(photo: Photo, format: str) -> np.dtype[np.generic]:

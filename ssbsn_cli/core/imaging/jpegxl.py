@@ -105,7 +105,7 @@ def _decode(stream: BinaryIO) -> Photo:
         if deepened:
             pixels = convert_depth(pixels, np.dtype(np.uint8))
     metadata = settle_upright(replace(metadata, icc=icc, cicp=cicp), header.turned)
-    photo = Photo(pixels, metadata, "jxl")
+    photo = Photo(pixels, metadata, "jxl", bits=min(header.bits, 16))
     if header.associated:
         photo.alpha = "associated"
     return photo
@@ -166,9 +166,8 @@ def _load(path: Path) -> tuple[Pixels, bytes, bytes]:
 
 
 def _encode(photo: Photo, stream: BinaryIO, quality: int) -> None:
-    """Write a JPEG XL, lossless at quality 100, and for floats.
+    """Write a JPEG XL, lossless at quality 100, and for floats: lossy ones cannot hold NaN.
 
-    Lossy ones cannot hold NaN or values far outside [0, 1].
     Grey becomes RGB if it has alpha, is of floats, or has its colour space in numbers.
     """
     import OpenImageIO

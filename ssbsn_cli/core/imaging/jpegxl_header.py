@@ -28,6 +28,8 @@ class Header:
     converted : bool
         Whether decoders convert the colours to linear sRGB: a lossy file stores them in a space of
         its own, along with a profile that only a colour management system understands.
+    bits : int
+        Bits per channel.
     depth_at : int
         The position, in bits, of the code for 8 bits per channel; 0 if there are more.
     """
@@ -39,6 +41,7 @@ class Header:
     kind: int = ALPHA
     associated: bool = False
     converted: bool = False
+    bits: int = 8
     depth_at: int = 0
 
 
@@ -81,14 +84,15 @@ class _Bits:
         if not self.take(3):
             self.choose(*choices)
 
-    def skip_depth(self) -> int:
-        """Pass over a depth; return the position of its code if that means 8 bits, otherwise 0."""
+    def depth(self) -> tuple[int, int]:
+        """Read a depth in bits; return also the position of its code if it is 8, otherwise 0."""
         if self.take(1):
-            self.choose((32, 0), (16, 0), (24, 0), (1, 6))
+            bits = self.choose((32, 0), (16, 0), (24, 0), (1, 6))
             self.take(4)
-            return 0
+            return bits, 0
         at = self.at
-        return at if self.choose((8, 0), (10, 0), (12, 0), (1, 6)) == 8 else 0
+        bits = self.choose((8, 0), (10, 0), (12, 0), (1, 6))
+        return bits, at if bits == 8 else 0
 
 
 def read_header(codestream: bytes) -> Header:
@@ -110,13 +114,13 @@ def read_header(codestream: bytes) -> Header:
         if bits.take(1):
             return Header((width, height), turned, animated=True)
     size = (height, width) if turned else (width, height)
-    depth_at = bits.skip_depth()
+    depth, depth_at = bits.depth()
     bits.take(1)
     extra = bits.choose((0, 0), (1, 0), (2, 4), (1, 12))
     kind, associated = ALPHA, False
     if extra and not bits.take(1):
         kind = bits.choose((0, 0), (1, 0), (2, 4), (18, 6))
-        bits.skip_depth()
+        bits.depth()
         bits.choose((0, 0), (3, 0), (4, 0), (1, 3))
         bits.take(8 * bits.choose((0, 0), (0, 4), (16, 5), (48, 10)))
         associated = kind == ALPHA and bool(bits.take(1))
@@ -129,6 +133,7 @@ def read_header(codestream: bytes) -> Header:
         kind=kind,
         associated=associated,
         converted=converted,
+        bits=depth,
         depth_at=depth_at,
     )
 

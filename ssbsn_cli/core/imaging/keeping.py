@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ssbsn_cli.core.imaging.codec import Codec
-from ssbsn_cli.core.imaging.exif_fields import add_resolution, movable_exif, resolution_of
-from ssbsn_cli.core.imaging.photo import Metadata
+from ssbsn_cli.core.imaging.exif_fields import (
+    add_resolution,
+    movable_exif,
+    private_size,
+    resolution_of,
+)
+from ssbsn_cli.core.imaging.photo import LITTLE, NOT_SQUARE, PRIVATE, Metadata
 from ssbsn_cli.core.imaging.profile import SRGB, colour_profile, profile_of_cicp
 from ssbsn_cli.core.imaging.xmp import CLAIMS, EXTENSION, without
 
@@ -52,7 +57,10 @@ def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
         kept = replace(kept, icc=icc, cicp=b"" if same else kept.cicp)
     elif kept.cicp and codec.name not in _NUMBERS_FIRST:
         kept = replace(kept, icc=b"")
-    kept = replace(kept, resolution=_sane(kept.resolution))
+    if kept.resolution and not _sane(kept.resolution):
+        square = kept.resolution[0] == kept.resolution[1]
+        lost.append(_WORDS["resolution"] if square else NOT_SQUARE)
+        kept = replace(kept, resolution=None)
     resolution = kept.resolution or _sane(resolution_of(kept.exif))
     if resolution and "resolution" in codec.keeps:
         kept = replace(kept, resolution=resolution)
@@ -63,6 +71,8 @@ def keep_metadata(metadata: Metadata, codec: Codec, channels: int) -> Metadata:
         exif, left_out = movable_exif(kept.exif)
         kept = replace(kept, exif=exif)
         lost += [left_out] if left_out else []
+    if codec.moves_exif and private_size(kept.exif) > LITTLE:
+        lost.append(PRIVATE)
     if added:
         kept = replace(kept, exif=add_resolution(kept.exif, added))
     if kept.xmp_extension and "xmp_extension" not in codec.keeps:

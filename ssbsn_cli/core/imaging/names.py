@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from ssbsn_cli.core.imaging.formats import is_photo_name
+from ssbsn_cli.core.imaging.formats import PHOTO_EXTENSIONS
 
 # Goes between the stem and the extension of results in the folders of their photos.
 DEFAULT_SUFFIX = "_denoised"
@@ -22,14 +21,10 @@ def split_name(name: str) -> tuple[str, str]:
     return (stem, extension) if extension != "." else (name, "")
 
 
-def is_photo(name: str) -> bool:
-    """Return the same as `is_photo_name`, but fast for millions of names without folders."""
-    return not name.startswith(".") and _is_photo_extension(split_name(name)[1])
-
-
-@cache
-def _is_photo_extension(extension: str) -> bool:
-    return is_photo_name(f"photo{extension}")
+def is_photo_name(path: PurePath | str) -> bool:
+    """Return whether a file is a photo by its name; hidden files are not. It need not exist."""
+    name = os.path.basename(path)
+    return not name.startswith(".") and split_name(name)[1].lower() in PHOTO_EXTENSIONS
 
 
 def alike(stem: str, names: Sequence[str]) -> list[str]:
@@ -38,7 +33,9 @@ def alike(stem: str, names: Sequence[str]) -> list[str]:
     start = end = bisect_left(names, prefix)
     while end < len(names) and names[end].startswith(prefix):
         end += 1
-    return [name for name in names[start:end] if split_name(name)[0] == stem and is_photo(name)]
+    return [
+        name for name in names[start:end] if split_name(name)[0] == stem and is_photo_name(name)
+    ]
 
 
 def result_ending(name: str, names: Sequence[str], suffix: str = "") -> str | None:

@@ -80,7 +80,7 @@ class Photo:
         (H, W, C): 1 channel is grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha. Integers (uint8,
         uint16) use their whole range; floats put black at 0 and white at 1, and may exceed both.
     format : str
-        The format of its file, such as "jpeg".
+        The format of its file, such as "jpeg", or "raw" for camera raw files.
     alpha : {"unassociated", "associated", "unspecified"}
         The meaning of the alpha channel, if any: the usual opacity, opacity that the colours are
         already multiplied by, or no stated meaning. Only TIFF can hold the last two; for other

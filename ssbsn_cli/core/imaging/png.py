@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 import imagecodecs
-import numpy as np
 
 from ssbsn_cli.core.imaging.adjust import widen_range
 from ssbsn_cli.core.imaging.codec import Codec, Refusal, animation, cut_short, damaged
@@ -98,12 +97,22 @@ def _read_header(body: bytes) -> int:
     return int(color)
 
 
+def _measure(stream: BinaryIO) -> tuple[int, int]:
+    head = stream.read(24)
+    if head[12:16] == b"CgBI":
+        raise Refusal("is a PNG for Apple's devices alone", "Export it as PNG, TIFF or JPEG first.")
+    if head[12:16] != b"IHDR":
+        raise damaged("PNG")
+    width, height = struct.unpack(">II", head[16:])
+    return width, height
+
+
 def _encode(photo: Photo, stream: BinaryIO, _: int) -> None:
     pixels = photo.pixels[..., 0] if photo.pixels.shape[2] == 1 else photo.pixels
     # Each row begins with a byte. By default, imagecodecs leaves too little room for narrow photos.
     most = pixels.nbytes + len(pixels)
     room = most + most // _OVERHEAD + _HEADERS
-    encoded = imagecodecs.png_encode(np.ascontiguousarray(pixels), out=room, **_FAST)
+    encoded = imagecodecs.png_encode(pixels, out=room, **_FAST)
     plain = memoryview(encoded)
     stream.write(plain[:_HEADER_END])
     for kind, content in write_statements(photo.metadata):
@@ -127,5 +136,5 @@ PNG = Codec(
     alphas=("unassociated",),
     max_side=_MAX_SIDE,
     keeps=KEEPS,
-    measure=lambda stream: struct.unpack(">II", stream.read(24)[16:]),
+    measure=_measure,
 )

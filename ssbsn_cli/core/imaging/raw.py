@@ -123,7 +123,7 @@ def develop(stream: BinaryIO, space: RawSpace = "srgb") -> Photo:
     light = _upright(light, sizes.flip)
     pixels: Pixels = table[light.reshape(*light.shape[:2], -1)]
     icc = make_profile(corners, curve, pixels.shape[2] == 1, f"{name}, developed")
-    return Photo(pixels, replace(metadata, icc=icc), "tiff")
+    return Photo(pixels, replace(metadata, icc=icc), "raw")
 
 
 @contextmanager

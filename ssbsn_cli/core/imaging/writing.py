@@ -33,6 +33,10 @@ def write_photo(
 
     Parameters
     ----------
+    photo : Photo
+        The photo.
+    path : Path
+        Its file.
     format : str, optional
         One of `CODECS`, such as "jpeg"; by default that of the extension of `path`.
     quality : int
@@ -65,8 +69,16 @@ def write_rows(
 ) -> None:
     """Write the result of a large TIFF as a TIFF, from rows, atomically.
 
-    Rows are (h, W, C) each, from top to bottom; together they have the shape and type of `source`.
-    `source` provides the metadata and is closed at the end. `path` may be its file.
+    Parameters
+    ----------
+    rows : iterable of array
+        (h, W, C) each, from top to bottom; together they have the shape and type of `source`.
+    source : TiffImage
+        Provides the metadata; closed at the end.
+    path : Path
+        The file, which may be that of `source`.
+    overwrite, strip_metadata : bool
+        As for `write_photo`.
 
     Raises
     ------
@@ -84,7 +96,7 @@ def encode_photo(
 ) -> bytes:
     """Return a photo as the bytes of a file.
 
-    Parameters and errors are those of `write_photo`.
+    Parameters and errors are those of `write_photo`, but `format` must be given.
     """
     name = "The result"
     check_writable(photo, format, quality, name)
@@ -171,6 +183,8 @@ def _encode(
         if photo.alpha not in codec.alphas:
             photo = straighten_alpha(photo)
         pixels = convert_depth(photo.pixels, stored_dtype(photo, format))
+        # Encoders refuse odd strides, which NumPy takes for contiguous in pictures of one row.
+        pixels = np.ascontiguousarray(pixels).reshape(-1).reshape(pixels.shape)
         codec.encode(replace(photo, pixels=pixels, metadata=metadata), stream, quality)
     except (OSError, ValueError, RuntimeError) as error:
         # System errors, such as a full disk, have a number; errors of encoders do not.

@@ -120,7 +120,7 @@ class _Dispatch:
         ended = False
         try:
             while not ended or ready or self._tasks:
-                workers = max(1, len(self._client.ncores()))
+                workers = max(1, self._count_workers())
                 room = workers * _TASKS - len(self._tasks)
                 most = workers * _TASKS * _TOGETHER
                 if room > 0 and not ended:
@@ -148,6 +148,12 @@ class _Dispatch:
         finally:
             with contextlib.suppress(Exception):
                 self._client.cancel(list(self._tasks))
+
+    def _count_workers(self) -> int:
+        try:
+            return len(self._client.ncores())
+        except OSError as error:
+            raise _scheduler_is_gone() from error
 
     def _refuse(self, job: Job) -> Exception | None:
         from ssbsn_cli.core.inference.opening import refuse_existing
@@ -196,10 +202,7 @@ class _Dispatch:
             yield job, _killer(job, error.allowed_failures + 1), ()
             return
         except CancelledError as error:
-            raise DeviceError(
-                "The scheduler of the cluster is gone.",
-                "Start it again, and continue with --skip-existing.",
-            ) from error
+            raise _scheduler_is_gone() from error
         except ModuleNotFoundError as error:
             raise OptionError(
                 f"A worker lacks a package: {error}.",
@@ -207,10 +210,17 @@ class _Dispatch:
             ) from error
         for job, outcome in zip(jobs, outcomes, strict=True):
             if isinstance(outcome, dict):
-                names = {**job.skipped, "comparison": job.comparison and str(job.comparison)}
+                names = {**job.names, "comparison": job.comparison and str(job.comparison)}
                 outcome |= {key: names[key] for key in names.keys() & outcome.keys()}
             yield job, outcome, notices
             notices = ()
+
+
+def _scheduler_is_gone() -> DeviceError:
+    return DeviceError(
+        "The scheduler of the cluster is gone.",
+        "Start it again, and continue with --skip-existing.",
+    )
 
 
 def _killer(job: Job, times: int) -> ImageError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shlex
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -119,7 +120,7 @@ def _read_address(path: Path) -> str:
     except (ValueError, TypeError, KeyError) as error:
         raise OptionError(
             f"{path} was not written by a Dask scheduler.",
-            f"Start one with: dask scheduler --scheduler-file {path}",
+            f"Start one with: dask scheduler --scheduler-file {shlex.quote(str(path))}",
         ) from error
 
 

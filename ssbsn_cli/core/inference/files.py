@@ -24,7 +24,6 @@ from ssbsn_cli.core.imaging.photo import Pixels
 from ssbsn_cli.core.imaging.tiff_stream import TiffImage
 from ssbsn_cli.core.imaging.writing import write_rows
 from ssbsn_cli.core.inference.denoiser import Denoiser
-from ssbsn_cli.core.inference.finding import STREAM
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.opening import Opened, Opening, Outcome, open_groups, write_comparison
 from ssbsn_cli.core.inference.settings import FileOptions
@@ -239,8 +238,7 @@ def _keep_time(path: Path, changed: os.stat_result | None) -> None:
 def _describe(job: Job, shape: tuple[int, ...], dtype: str, lost: Sequence[str]) -> dict[str, Any]:
     height, width, channels = shape
     return {
-        "input": str(job.source or STREAM),
-        "output": str(job.target or STREAM),
+        **job.names,
         "comparison": str(job.comparison) if job.comparison else None,
         "width": width,
         "height": height,

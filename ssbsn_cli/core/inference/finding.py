@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.imaging.names import is_photo
+from ssbsn_cli.core.imaging.names import is_photo_name
+from ssbsn_cli.core.inference.settings import STREAM
 
-STREAM = "-"
 # These may lead to a regular file, but are not its name.
 _STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/")
 # How many bytes of a list are read at once, and of how many folders the names are remembered.
@@ -153,7 +153,7 @@ class Finder:
                     yield PassedOver(Path(path), "a link to a folder; name it to go into it")
                 else:
                     yield path, os.path.join(below, name)
-            elif not is_photo(name):
+            elif not is_photo_name(name):
                 yield PassedOver(Path(path), "not a photo by its name")
             elif is_unusual and is_special(path):
                 yield PassedOver(Path(path), "not a regular file")
@@ -162,7 +162,15 @@ class Finder:
                 yield Found(path, below, is_unusual, beside=lambda: names)
 
     def _is_skipped(self, path: str) -> bool:
-        return any(os.path.exists(each) and os.path.samefile(each, path) for each in self.skip)
+        return any(is_same_file(each, path) for each in self.skip)
+
+
+def is_same_file(path: str | Path, other: str | Path) -> bool:
+    """Return whether two paths lead to one file; paths that cannot be reached lead to none."""
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False
 
 
 def _names_in(folder: str) -> list[str]:

@@ -13,8 +13,9 @@ from threading import Event, Thread
 from typing import Any
 
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.inference.finding import STREAM, Finder, Found, PassedOver
+from ssbsn_cli.core.inference.finding import Finder, Found, PassedOver, is_same_file
 from ssbsn_cli.core.inference.placing import Naming, Placing
+from ssbsn_cli.core.inference.settings import STREAM
 
 # Denoising starts after this many photos are planned, or all of them, or after this many seconds.
 # So contradictions among the first photos are found before any work is done.
@@ -53,9 +54,9 @@ class Job:
     @property
     def is_in_place(self) -> bool:
         """Whether the result would replace the photo."""
-        if not (self.source and self.target and self.source.exists() and self.target.exists()):
+        if not (self.source and self.target):
             return False
-        return self.source.samefile(self.target)
+        return is_same_file(self.source, self.target)
 
     @property
     def is_done(self) -> bool:
@@ -64,13 +65,14 @@ class Job:
         return exist and not self.is_in_place
 
     @property
+    def names(self) -> dict[str, str]:
+        """The photo and its result, as in JSON."""
+        return {"input": str(self.source or STREAM), "output": str(self.target or STREAM)}
+
+    @property
     def skipped(self) -> dict[str, Any]:
         """The outcome if the job is skipped, as plain values for JSON."""
-        return {
-            "input": str(self.source or STREAM),
-            "output": str(self.target or STREAM),
-            "skipped": True,
-        }
+        return {**self.names, "skipped": True}
 
 
 # The basis of a job: the photo, its folder below the input, and whether its extension is kept. A

@@ -21,12 +21,14 @@ from ssbsn_cli.core.imaging import (
     format_of_path,
     list_losses,
     read_photo,
+    result_format,
     write_photo,
 )
 from ssbsn_cli.core.imaging.compare import Comparison
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
 from ssbsn_cli.core.imaging.profile import colour_profile, is_grey_profile
 from ssbsn_cli.core.imaging.tiff_stream import TiffImage, open_large_tiff
+from ssbsn_cli.core.inference.finding import is_same_file
 from ssbsn_cli.core.inference.jobs import Job
 from ssbsn_cli.core.inference.settings import FileOptions
 from ssbsn_cli.core.runtime.process import silenced_libraries, stdin
@@ -40,6 +42,8 @@ _SMALL = 8 << 20
 _TINY = 1 << 19
 _MANY = 16
 _SECONDS_BETWEEN_LOOKS = 0.2
+# Any comparison, to see whether it can be written.
+_COMPARISON = Photo(np.zeros((1, 1, 3), np.uint8))
 
 
 @dataclass
@@ -178,6 +182,9 @@ def _open(job: Job, options: FileOptions) -> Opened | TiffImage | dict[str, Any]
     if options.skip_existing and job.target and job.target.is_file() and not job.is_in_place:
         return _compare_existing(job, options) if job.comparison else job.skipped
     refuse_existing(job, options)
+    if job.comparison:
+        name = str(job.comparison)
+        check_writable(_COMPARISON, format_of_path(name), options.quality, name)
     format = options.format or _format_of_target(job.target)
     if job.source and job.target and format in (None, "tiff"):
         image = open_large_tiff(job.source)
@@ -185,7 +192,7 @@ def _open(job: Job, options: FileOptions) -> Opened | TiffImage | dict[str, Any]
             _make_folders(job)
             return image
     photo = _read(job, options)
-    format = format or photo.format
+    format = format or result_format(photo.format)
     # Notice results that cannot be written before minutes are spent on denoising.
     check_writable(photo, format, options.quality, str(job.target or "The result"))
     _make_folders(job)
@@ -199,6 +206,8 @@ def _open(job: Job, options: FileOptions) -> Opened | TiffImage | dict[str, Any]
 def _read(job: Job, options: FileOptions) -> Photo:
     source: Path | bytes = job.source or stdin().read()
     name = str(job.source or "standard input")
+    if source == b"":
+        raise ImageError("Standard input is empty.", "Check the command before the pipe.")
     return read_photo(source, name, max_pixels=options.max_pixels, raw_space=options.raw_space)
 
 
@@ -224,7 +233,7 @@ def refuse_existing(job: Job, options: FileOptions) -> None:
             continue
         if path.is_dir():
             raise ImageError(f"{path} is a folder.", "Name another output with -o.")
-        if job.source and job.source.exists() and path.samefile(job.source):
+        if job.source and is_same_file(path, job.source):
             raise ImageError(
                 f"{path}: the result would replace the photo itself.",
                 "Use --overwrite to allow that, or name another output with -o.",

@@ -17,7 +17,8 @@ from ssbsn_cli.core.imaging.names import (
     result_ending,
     split_name,
 )
-from ssbsn_cli.core.inference.finding import STREAM, Found, is_special
+from ssbsn_cli.core.inference.finding import Found, is_same_file, is_special
+from ssbsn_cli.core.inference.settings import STREAM
 from ssbsn_cli.core.runtime.storage import refuse_output
 
 
@@ -73,7 +74,7 @@ class Placing:
                 raise OptionError(
                     "--suffix and a file as output contradict each other.", "Use one."
                 )
-            _check_file(Path(str(output)), naming.format)
+            _check_file(Path(str(output)), naming.format, "Use -o - for standard output.")
         self.suffix = suffix if suffix is not None else "" if output else DEFAULT_SUFFIX
         if os.sep in self.suffix or (os.altsep and os.altsep in self.suffix):
             raise OptionError(f"The suffix {suffix!r} names another folder.", "Use -o for that.")
@@ -85,7 +86,7 @@ class Placing:
         self._compare_into = _folder(compare, many)
         self._compare_file = _named(compare) if compare and not self._compare_into else None
         if compare and not self._compare_into:
-            _check_file(Path(compare), None)
+            _check_file(Path(compare), None, "Name another file with --compare.")
 
     @property
     def folders(self) -> list[Path]:
@@ -160,9 +161,9 @@ def _folder(text: str | None, many: bool) -> Path | None:
     return path
 
 
-def _check_file(path: Path, format: str | None) -> None:
+def _check_file(path: Path, format: str | None, instead: str) -> None:
     if is_special(str(path)):
-        raise OptionError(f"{path} is not a regular file.", "Use -o - for standard output.")
+        raise OptionError(f"{path} is not a regular file.", instead)
     try:
         by_name = format_of_path(path)
     except ImageError as error:
@@ -188,9 +189,7 @@ def refuse_report(path: Path, overwrite: bool, inputs: Iterable[str | Path]) -> 
     refuse_output(path, overwrite)
     if not os.access(path.absolute().parent, os.W_OK):
         raise OptionError(f"You may not write in the folder of {path}.", "Choose another folder.")
-    if is_photo_name(path) or (
-        path.exists() and any(Path(each).exists() and path.samefile(each) for each in inputs)
-    ):
+    if is_photo_name(path) or any(is_same_file(path, each) for each in inputs):
         raise OptionError(f"{path} is a photo, or named as one.", "Choose another name.")
 
 

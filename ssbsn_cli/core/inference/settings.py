@@ -17,6 +17,8 @@ from ssbsn_cli.core.types import (
     count_of,
 )
 
+# Stands for standard input or output among files.
+STREAM = "-"
 MIN_TILE = 32
 # All GPUs of a machine: a cluster with one worker for each; see ``cluster.py``.
 ALL_GPUS = "cuda:all"
