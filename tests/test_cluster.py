@@ -217,7 +217,7 @@ def test_a_worker_that_knows_other_weights_by_the_name_is_refused(monkeypatch):
     here = SimpleNamespace(state=SimpleNamespace(nthreads=1), name=0)
     monkeypatch.setattr("distributed.get_worker", lambda: here)
     work = cluster.Work("photo", Settings(), FileOptions(), sha256="0" * 64)
-    with pytest.raises(WeightsError, match="other weights by the name photo"):
+    with pytest.raises(WeightsError, match="the name photo stands for other weights"):
         cluster.denoise_task(work, [])
 
 

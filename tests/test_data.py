@@ -144,7 +144,7 @@ def test_what_cannot_be_trained_on_is_refused_by_name(tmp_path):
         assert all(layout in refusal.value.hint for layout in ("SIDD", "NIND", "DND", "RN/"))
     with pytest.raises(OptionError, match="several data sets: nind, sidd"):
         find_photos(tmp_path)
-    with pytest.raises(OptionError, match="not a photo"):
+    with pytest.raises(OptionError, match="not have the name of a photo"):
         find_photos(tmp_path / "empty/notes.txt")
 
 
@@ -376,7 +376,7 @@ def test_broken_photos_are_skipped_and_named(tmp_path, photos):
         assert [path for path, _ in cache.skipped] == [photos[0], photos[2]]
         assert "does not exist" in cache.skipped[1][1]
         assert [window.photo for window in cache.windows] == [str(photos[1])]
-    with pytest.raises(OptionError, match=r"No photo of 2.*0\.png"):
+    with pytest.raises(OptionError, match=r"0 of 2 photos.*0\.png"):
         open_cache([photos[0], photos[2]], tmp_path / "cache")
 
 

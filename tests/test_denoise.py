@@ -456,7 +456,9 @@ def test_places_that_cannot_take_a_result_are_told_before_any_work(folder):
 def test_a_comparison_that_cannot_be_written_is_told_before_any_work(folder, monkeypatch):
     lacking = replace(CODECS["heic"], modules=("no_such_module",))
     monkeypatch.setitem(CODECS, "heic", lacking)
-    said = ssbsn("denoise", "photo.png", "-o", "a.png", "--compare", "c.heic", *QUICK, code=1).stderr
+    said = ssbsn(
+        "denoise", "photo.png", "-o", "a.png", "--compare", "c.heic", *QUICK, code=1
+    ).stderr
     assert "c.heic cannot be written: HEIC needs another package" in said
     assert not Path("a.png").exists()
 

@@ -147,7 +147,7 @@ def test_a_photo_that_meets_a_defect_does_not_stop_the_others(folder, monkeypatc
 
     monkeypatch.setattr(inspecting, "read_photo", fail)
     bad, there = facts("bad.png", "photo.png", code=1)
-    assert "defect" in bad["error"]
+    assert "bug" in bad["error"]
     assert there["input"] == "photo.png"
 
 

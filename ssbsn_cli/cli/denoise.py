@@ -87,7 +87,7 @@ def denoise(
         Path | None,
         _many(
             metavar="FILE",
-            help="Also denoise the photos that FILE lists, one per line; - is stdin.",
+            help="Also denoise the photos that FILE lists, one per line; - is standard input.",
         ),
     ] = None,
     nul: Annotated[
@@ -101,9 +101,9 @@ def denoise(
     cluster: Annotated[
         str | None,
         _many(
-            metavar="ADDRESS|local",
-            help="Denoise on the workers of a Dask scheduler, or on new ones here, as "
-            "--device cuda:all does.",
+            metavar="ADDRESS|FILE|local",
+            help="Denoise on a Dask cluster: the address of its scheduler, or the file that it "
+            "wrote. local (or local:N) starts workers here, as --device cuda:all does.",
         ),
     ] = None,
 ) -> None:
@@ -117,7 +117,7 @@ def denoise(
     if nul and not inputs_from:
         raise OptionError("-0 needs --inputs-from.", "Name the list with --inputs-from FILE.")
     if keep_adapted and adapt is None:
-        raise OptionError("--keep-adapted needs --adapt.", "Say for how many minutes to adapt.")
+        raise OptionError("--keep-adapted needs --adapt.", "Add --adapt MINUTES.")
     if adapt is not None and not 0 < adapt <= _MOST_MINUTES:
         raise OptionError(
             f"Cannot adapt for {adapt:g} minutes.",

@@ -67,13 +67,13 @@ def evaluate(
         list[str] | None,
         _compared(
             metavar="NAME|PATH",
-            help="Weights to score, one or several; none for baselines alone. By default, the "
+            help="Weights to score; repeat it for several. none: baselines alone. By default, the "
             "weights that denoise uses.",
         ),
     ] = None,
     baseline: Annotated[
         list[str] | None,
-        _compared(metavar="NAME", help="One or several of nlm, wavelet, tv and bm3d; or all."),
+        _compared(metavar="NAME", help="nlm, wavelet, tv, bm3d or all; repeat it for several."),
     ] = None,
     metric: Annotated[
         list[str] | None,
@@ -130,7 +130,7 @@ def evaluate(
     if cache and no_cache:
         raise OptionError("--cache and --no-cache contradict each other.", "Use one.")
     if unclipped and noise is None:
-        raise OptionError("--unclipped only affects --noise.", "Add --noise, or drop it.")
+        raise OptionError("--unclipped has no effect without --noise.", "Add --noise, or drop it.")
     request = EvaluationRequest(
         dataset=dataset,
         added=None if noise is None else AddedNoise(noise, settings.seed, clipped=not unclipped),

@@ -18,7 +18,7 @@ USAGE = 2
 UNAVAILABLE = 3
 _INTERRUPTED = 130
 EXIT_CODES = (
-    "Exit codes: 0 all done, 1 some failed or not finished, 2 wrong use, "
+    "Exit codes: 0 all done, 1 something failed or is unfinished, 2 wrong use, "
     "3 no device, memory or weights, 130, 129 or 143 stopped by a signal."
 )
 
@@ -66,7 +66,7 @@ def explain_photo(error: Exception, name: str) -> SsbsnError:
     except Exception:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
         defect = SsbsnError(
-            f"{name} cannot be processed, because ssbsn has a defect ({reason}).",
+            f"{name} cannot be processed because of a bug in ssbsn ({reason}).",
             "Please report it with the photo, the output of ssbsn info, and what this command "
             "says with --debug.",
         )

@@ -21,18 +21,18 @@ def info(
     *,
     photos: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PHOTO", help="Photos whose noise is to be measured."),
+        typer.Argument(metavar="PHOTO", help="Photos to describe."),
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A web page with plots of the noise and pictures."),
+        typer.Option(metavar="FILE", help="Write an HTML page with plots and pictures."),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing file.")
     ] = False,
     max_pixels: MaxPixelsOption = None,
 ) -> None:
-    """Show what photos are and how noisy; without photos, the facts that a bug report needs."""
+    """Describe photos and their noise; without photos, show the facts that a bug report needs."""
     if overwrite and not report:
         raise OptionError("--overwrite needs --report.", "Name the page, or drop it.")
     if photos:

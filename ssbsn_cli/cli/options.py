@@ -23,15 +23,11 @@ from ssbsn_cli.core.types import (
 DEVICE = typer.Option(
     help="auto, cpu, cuda, cuda:N or mps. If you name a device that is missing, the command fails."
 )
-COMPILE = (
-    "Compile the network for the processor. auto: a blind-spot network in bf16 on a CPU, if there "
-    "are minutes of work."
-)
 network_option = partial(typer.Option, rich_help_panel="How networks are run")
 _result = partial(typer.Option, rich_help_panel="Results and existing files")
 MaxPixelsOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Refuse photos of more pixels; by default, 512 megapixels."),
+    typer.Option(min=1, help="Refuse photos with more pixels than this; by default 512 million."),
 ]
 
 
@@ -48,7 +44,9 @@ def _make_settings(
     refine_passes: Annotated[
         int | None,
         network_option(
-            metavar="T", help="Passes of r3 or stratified, not the weights' own number."
+            metavar="T",
+            help="Passes of r3 or stratified; by default the weights' own number, halved for "
+            "stratified.",
         ),
     ] = None,
     detail: Annotated[
@@ -74,7 +72,7 @@ def _make_settings(
         str,
         network_option(
             metavar="auto|0|N",
-            help="Side of a tile in pixels. 0: the whole image. auto: by the free memory.",
+            help="Side of a tile in pixels. 0: the whole image. auto: free memory decides.",
         ),
     ] = "auto",
     overlap: Annotated[
@@ -84,13 +82,23 @@ def _make_settings(
         ),
     ] = None,
     precision: Annotated[
-        PrecisionKind, network_option(help="Precision of the network's arithmetic.")
+        PrecisionKind,
+        network_option(
+            help="Precision of the network's arithmetic. auto: fp16 on an NVIDIA GPU, bf16 on a "
+            "CPU with bf16 units, fp32 elsewhere."
+        ),
     ] = Settings.precision,
     attention: Annotated[
         AttentionKind,
         network_option(help="Form of SS-Attention: linear is fast, exact is the paper's."),
     ] = Settings.attention,
-    compile: Annotated[CompileKind, network_option(help=COMPILE)] = Settings.compile,
+    compile: Annotated[
+        CompileKind,
+        network_option(
+            help="Compile the network for the processor. auto: a blind-spot network in bf16 on a "
+            "CPU, if there are minutes of work."
+        ),
+    ] = Settings.compile,
 ) -> Settings:
     return Settings(
         device=device,

@@ -108,13 +108,13 @@ def show_examples(*examples: str) -> str:
 
 def _make_output(
     json_lines: Annotated[
-        bool, typer.Option("--json", help="Print results to stdout as JSON, one object a line.")
+        bool, typer.Option("--json", help="Print results to stdout as JSON, one object per line.")
     ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only results and errors.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Print where in the program errors come from.")
+        bool, typer.Option("--debug", help="Also print tracebacks of errors.")
     ] = False,
 ) -> Output:
     return Output(json_lines=json_lines, quiet=quiet, debug=debug)

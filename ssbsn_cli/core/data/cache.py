@@ -148,7 +148,7 @@ class _Builder:
             if not windows:
                 photo, reason = skipped[0]
                 raise UnreadableError(
-                    f"No photo of {len(self.photos)} can be used; the first is {photo}: {reason}",
+                    f"0 of {len(self.photos)} photos can be used; the first is {photo}: {reason}",
                     "Name a folder of readable photos.",
                 )
             write_index(temporary, key, windows, skipped)

@@ -87,7 +87,7 @@ def find_photos(path: Path) -> NoisyPhotos:
     if path.is_file():
         kind = "dnd" if path.suffix.lower() == ".mat" else "folder"
         if kind == "folder" and not is_photo_name(path):
-            raise OptionError(f"{path} is not a photo by its name.", _UNDERSTOOD)
+            raise OptionError(f"{path} does not have the name of a photo.", _UNDERSTOOD)
         return NoisyPhotos(kind, [path])
     kind, of_kind, files = survey(path)
     photos = _noisy(kind, of_kind)

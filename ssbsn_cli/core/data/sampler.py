@@ -216,7 +216,7 @@ class PairSampler(Sampler):
         if not views:
             pair, reason = self.left_out[0]
             raise OptionError(
-                f"No pair of photos of {len(pairs)} can be used; the first is "
+                f"0 of {len(pairs)} pairs of photos can be used; the first is "
                 f"{pair.noisy} and {pair.clean}: {reason}",
                 "Name a folder of pairs of readable photos, or allow the crop caches more room.",
             )

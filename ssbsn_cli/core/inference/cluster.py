@@ -252,7 +252,7 @@ def denoise_task(work: Work, jobs: Sequence[Job]) -> tuple[list[Outcome], list[s
         digest = file_digest(find_weights(work.weights)[0])
         if work.sha256 not in (None, digest):
             raise WeightsError(
-                f"A worker knows other weights by the name {work.weights}.",
+                f"On a worker, the name {work.weights} stands for other weights.",
                 "Use one weights.toml on all machines, or name a file that all of them see.",
             )
         denoiser = _load(work.weights, work.settings, digest)

@@ -72,7 +72,7 @@ def connect(address: str, device: str) -> Iterator[Client]:
             scheduler = stack.enter_context(_start(number, device))
         elif device == ALL_GPUS:
             raise OptionError(
-                "All GPUs of this machine, and a cluster elsewhere, contradict each other.",
+                "--device cuda:all and the --cluster of other machines contradict each other.",
                 "Use --device cuda, and start one worker for each GPU.",
             )
         elif Path(address).is_file():

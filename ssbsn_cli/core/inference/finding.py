@@ -154,7 +154,7 @@ class Finder:
                 else:
                     yield path, os.path.join(below, name)
             elif not is_photo_name(name):
-                yield PassedOver(Path(path), "not a photo by its name")
+                yield PassedOver(Path(path), "its name is not that of a photo")
             elif is_unusual and is_special(path):
                 yield PassedOver(Path(path), "not a regular file")
             else:

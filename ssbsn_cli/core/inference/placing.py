@@ -71,9 +71,7 @@ class Placing:
         self.into = _folder(output, many)
         if output not in (None, STREAM) and not self.into:
             if suffix is not None:
-                raise OptionError(
-                    "--suffix and a file as output contradict each other.", "Use one."
-                )
+                raise OptionError("--suffix and -o FILE contradict each other.", "Use one.")
             _check_file(Path(str(output)), naming.format, "Use -o - for standard output.")
         self.suffix = suffix if suffix is not None else "" if output else DEFAULT_SUFFIX
         if os.sep in self.suffix or (os.altsep and os.altsep in self.suffix):

@@ -79,8 +79,8 @@ def _finding(noise: NoiseFigures | None, texture: float) -> str:
     typical = _typical(noise)
     if typical < _LEAST:
         return (
-            f"No noise was found: what varies, by {typical:.1f} grey levels of 255, is too little "
-            "to be told from texture."
+            f"No noise was found: a deviation of {typical:.1f} grey levels of 255 is too little to "
+            "be told from texture."
         )
     points = np.concatenate(noise.deviations)[:, 1] * _GREY_LEVELS
     across, down = noise.neighbours[:, 0]

@@ -139,7 +139,7 @@ class Compiler:
                 raise DeviceError(
                     f"The network cannot be compiled: {reason}", "Use --compile off."
                 ) from None
-            self._notify(f"The network cannot be compiled, and goes on as it is: {reason}")
+            self._notify(f"The network cannot be compiled and runs uncompiled: {reason}")
             return result
         self._ready.add(shape)
         self.compiled = True

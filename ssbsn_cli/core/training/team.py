@@ -94,7 +94,7 @@ def told_number(name: str, least: int) -> int:
     number = whole_number(text)
     if number is None or number < least:
         raise OptionError(
-            f"{name} is {text!r}, which torchrun never says.",
+            f"{name} is {text!r}, which torchrun never sets.",
             f"Start torchrun anew, or unset {name}.",
         )
     return number

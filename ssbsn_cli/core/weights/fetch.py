@@ -52,7 +52,7 @@ def verified_path(entry: Entry) -> Path:
         raise WeightsError(f"The weights {entry.name} are {missing}.", again)
     if file_digest(path) != _expected(entry, path):
         raise WeightsError(
-            f"{path} is damaged or was replaced: its sha256 is not that of {entry.name}.", again
+            f"{path} is damaged or was replaced: its SHA-256 is not that of {entry.name}.", again
         )
     return path
 
@@ -195,7 +195,7 @@ def _check(entry: Entry, new: Path, target: Path, origin: str) -> str:
                 "If the publisher replaced the file and you trust the new one, delete "
                 f"{_record_of(target)} and run this again."
             )
-        raise WeightsError(f"{origin} has the sha256 {digest}, not {expected}: refused.", hint)
+        raise WeightsError(f"{origin} has the SHA-256 {digest}, not {expected}: refused.", hint)
     try:
         network, descriptor = load_checkpoint(new, entry.usage)
     except WeightsError as error:
