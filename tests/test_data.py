@@ -120,6 +120,28 @@ def test_dnd_gives_its_finished_photos(tmp_path):
         assert found(tmp_path / part) == ("dnd", ["0001.mat"])
 
 
+@pytest.mark.parametrize(
+    ("noisy", "clean"),
+    [
+        ("s/0001_NOISY_SRGB_010.PNG", "s/0001_GT_SRGB_010.PNG"),
+        ("oak/NIND_oak_ISO6400.png", "oak/NIND_oak_ISO200.png"),
+        ("x/RN/0_0_0.png", "x/CL/0_0_0.png"),
+        ("noisy/a.png", "clean/a.png"),
+        ("a_real.png", "a_mean.png"),
+    ],
+)
+def test_clean_photos_are_those_without_the_noisy_side(tmp_path, noisy, clean):
+    touch(tmp_path, noisy, clean)
+    side = find_photos(tmp_path, "clean")
+    assert side.photos == [tmp_path / clean]
+    assert side.passed_over == [tmp_path / noisy]
+
+
+def test_previews_of_trainings_are_no_photos_to_learn_from(tmp_path):
+    touch(tmp_path, "a.png", "runs/small/metrics.jsonl", "runs/small/previews/step-00000010.png")
+    assert found(tmp_path) == ("folder", ["a.png"])
+
+
 def test_any_other_folder_gives_all_its_photos(tmp_path):
     touch(
         tmp_path, "a.JPG", "deep/er/b.tif", "c_denoised.png", "notes.txt", "._a.JPG", ".git/d.png"

@@ -244,6 +244,21 @@ def test_a_kept_result_that_makes_no_sense_is_made_anew(tmp_path, name):
     )
 
 
+def test_images_without_a_group_count_among_all_alone():
+    dataset = Samples([(20, 24), (20, 24), (31, 18)], groups=("", "b"))
+    found = run(dataset, [Noisy()])
+    assert [(r["group"], r["images"]) for r in found["rows"]] == [("b", 1), ("", 3)]
+
+
+def test_other_metrics_do_not_lose_the_pixels(tmp_path):
+    cache = ResultCache(tmp_path, pytest.fail)
+    run(Samples([(20, 24)]), [Shift()], cache=cache, wants_pixels=lambda name: True)
+    run(Samples([(20, 24)]), [Shift()], ("psnr", "ssim"), cache=cache)
+    shift = Shift()
+    run(Samples([(20, 24)]), [shift], ("psnr", "ssim"), cache=cache, wants_pixels=lambda name: True)
+    assert not shift.calls
+
+
 def test_kept_pixels_are_those_that_were_scored(tmp_path):
     cache = ResultCache(tmp_path, pytest.fail)
     dataset = Samples([(20, 24)] * 3)
@@ -307,8 +322,9 @@ def test_references_of_all_depths_are_brought_to_one_white():
 
 
 def test_rows_have_names_of_their_own():
-    names = name_rows(["a/mine", "b/mine", "x/net.safetensors", "noisy", "Mine"], ["noisy"])
-    assert names == ["mine", "mine-2", "net", "noisy-2", "Mine-3"]
+    weights = ["a/mine", "b/mine", "x/net.safetensors", "noisy", "Mine", "runs/lr0.01"]
+    names = name_rows(weights, ["noisy"])
+    assert names == ["mine", "mine-2", "net", "noisy-2", "Mine-3", "lr0.01"]
 
 
 # Networks

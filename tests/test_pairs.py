@@ -11,7 +11,8 @@ from test_data import noise, save, touch
 
 from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.draws import Batching
-from ssbsn_cli.core.data.layouts import Pair, find_pairs
+from ssbsn_cli.core.data.layouts import find_pairs
+from ssbsn_cli.core.data.matching import Pair
 from ssbsn_cli.core.data.sampler import CropSampler, PairSampler
 from ssbsn_cli.core.errors import OptionError
 

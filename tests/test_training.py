@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.data.cache import UnreadableError, open_cache
 from ssbsn_cli.core.data.store import hold_out
 from ssbsn_cli.core.errors import DeviceError, OptionError, SsbsnError
+from ssbsn_cli.core.imaging import read_photo
 from ssbsn_cli.core.model.descriptor import ARCHITECTURES, Architecture
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.ssbsn import SSBSN
@@ -25,6 +27,8 @@ from ssbsn_cli.core.model.unet import UNet
 from ssbsn_cli.core.runtime.temporary import HALF_WRITTEN
 from ssbsn_cli.core.training.batches import distance, mix_batches, noisy_batches
 from ssbsn_cli.core.training.config import load_config
+from ssbsn_cli.core.training.request import TrainingOptions, make_request
+from ssbsn_cli.core.training.team import Team, join_team
 from ssbsn_cli.core.training.validation import psnr
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint
 
@@ -303,7 +307,8 @@ def test_each_stride_and_objective_gets_its_share():
     assert [strides.count(s) / 2000 for s in (1, 2, 4)] == pytest.approx(
         [0.25, 0.375, 0.375], abs=0.04
     )
-    again = mix_batches(each, {"self": 3.0, "pairs": 1.0}, 0)
+    # Whatever the order in which a resumed run names them.
+    again = mix_batches(dict(reversed(each.items())), {"pairs": 1.0, "self": 3.0}, 0)
     assert [again(step).stride for step in range(50)] == strides[:50]
 
 
@@ -370,6 +375,11 @@ def test_parts_of_one_photo_are_held_out_at_the_same_row(tmp_path):
     everything, nothing = hold_out(cache, 0.25, 201)
     assert everything.windows == cache.windows
     assert not nothing.windows
+    # If all that is kept of a photo lies where rows are held out, it is still learned from.
+    last = [cache.windows[-1]]
+    training, held = hold_out(replace(cache, windows=last), 0.9, 20)
+    assert training.windows == last
+    assert not held.windows
 
 
 def test_an_architecture_needs_nothing_but_its_registration(tiny, monkeypatch):
@@ -444,6 +454,62 @@ def test_a_student_learns_from_a_teacher(tiny):
     assert losses(student)[10] < losses(student)[1]
     tiny.train("student", options=options, changes=changes, resume=True)
     assert any("Reused" in line for line in tiny.said)
+
+
+def test_a_teacher_denoises_parts_as_large_as_the_crops(tiny):
+    options = {"distill.teacher": str(tiny.train("teacher")), "training.steps": 2}
+    run = tiny.train("student", options=options, changes=["parts.count=2", "parts.side=20"])
+    (noisy, *_) = (tiny.place / "cache").glob("taught-*/noisy/*.png")
+    assert read_photo(noisy).pixels.shape[0] >= load_config(str(run / "config.toml")).training.crop
+    with pytest.raises(OptionError) as caught:
+        tiny.prepare("large", options=options, changes=["parts.side=500"])
+    assert "parts.side" in caught.value.hint
+
+
+def test_a_run_states_where_its_teacher_is_and_what_licence_follows(tiny, monkeypatch):
+    teacher = tiny.train("teacher", changes=["data.licence=CC BY"])
+    monkeypatch.chdir(tiny.place)
+    student = tiny.train(
+        "student",
+        options={"distill.teacher": "teacher", "training.steps": 2},
+        changes=["parts.count=2", "parts.side=24"],
+    )
+    config = load_config(str(student / "config.toml"))
+    assert (config.distill.teacher, config.data.licence) == (str(teacher), "CC BY")
+    again = tiny.train("again", init=str(student), options={"training.steps": 1})
+    assert "CC BY" in (again / "weights.md").read_text()
+
+
+def test_photos_to_validate_on_are_not_among_those_to_train_on(tiny):
+    for side in ("noisy", "clean"):
+        shutil.copytree(tiny.photos, tiny.place / "val" / side)
+    (tiny.place / "val").rename(tiny.photos / "val")
+    request = make_request(
+        TrainingOptions(
+            run=tiny.place / "run",
+            data=[str(tiny.photos)],
+            config=tiny.config,
+            validation=tiny.photos / "val",
+        )
+    )
+    with pytest.raises(OptionError, match="are among those to train on"):
+        request.refuse_missing()
+
+
+def test_a_process_that_lost_the_others_says_so(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("gloo: Connection reset by peer")
+
+    monkeypatch.setattr("torch.distributed.all_gather_object", fail)
+    with pytest.raises(SsbsnError, match="Another process of this training is gone"):
+        Team(0, 2, torch.device("cpu")).gather(1)
+
+
+def test_several_processes_are_not_given_one_gpu(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("ssbsn_cli.core.training.team.resolve_device", torch.device)
+    with pytest.raises(OptionError, match="cannot share the device cuda:1"):
+        join_team("cuda:1")
 
 
 @pytest.mark.parametrize("real", [False, True])
@@ -682,7 +748,7 @@ def refusals():
 def test_what_makes_no_sense_is_said_in_a_sentence_and_loses_nothing(tiny, attempt, kind, said):
     with pytest.raises(SsbsnError) as caught:
         attempt(tiny)
-    assert type(caught.value) is kind
+    assert isinstance(caught.value, kind)
     assert said in f"{caught.value} {caught.value.hint}"
     assert "\n" not in str(caught.value)
     assert caught.value.hint

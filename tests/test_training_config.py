@@ -63,6 +63,7 @@ def test_a_written_configuration_reads_back_equal(tmp_path, name):
         (["training.objectives.guess=1"], {}, "guess"),
         (["training.objectives={self=0}"], {}, "objectives"),
         (["training.rounds=2"], {}, "rounds"),
+        (["training.objectives={synthetic=1}", "pairs.real=true"], {}, "pairs.real"),
         (["training.steps=2"], {"training.epochs": 1.0}, "contradict"),
         (["training.pd_a=[]"], {}, "training.pd_a"),
         (["data.cache_gb=1e308"], {}, "data.cache_gb"),

@@ -247,8 +247,8 @@ def test_tensorboard_gets_the_numbers(tmp_path, monkeypatch):
     calls = []
 
     class Writer:
-        def __init__(self, directory):
-            calls.append(directory)
+        def __init__(self, directory, purge_step):
+            calls.append((directory, purge_step))
 
         def add_scalar(self, *arguments):
             calls.append(arguments)
@@ -264,7 +264,8 @@ def test_tensorboard_gets_the_numbers(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module.__name__, module)
     with closing(TensorBoardLog(tmp_path)) as log:
         log.write({"event": "validation", "step": 3, "psnr": 30.5, "best": True, "picture": "a"})
-    assert calls == [str(tmp_path), ("validation/psnr", 30.5, 3), "closed"]
+    # What a killed process wrote from this step on comes again.
+    assert calls == [(str(tmp_path), 3), ("validation/psnr", 30.5, 3), "closed"]
 
 
 def test_report_is_one_page_that_fetches_and_runs_nothing(run):
@@ -465,10 +466,12 @@ def test_what_is_no_run_is_refused(tmp_path):
             write_report(path)
         assert caught.value.hint
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / "round-1").mkdir()
-    (tmp_path / "round-1/config.toml").touch()
-    with pytest.raises(OptionError, match="still in its first round"):
+    for number in (1, 2, 10):
+        (tmp_path / f"round-{number}").mkdir()
+        (tmp_path / f"round-{number}/config.toml").touch()
+    with pytest.raises(OptionError, match=r"last round of .* has not begun") as caught:
         write_report(tmp_path)
+    assert "round-10" in caught.value.hint
 
 
 def test_no_link_in_a_run_is_written_through(run, tmp_path):

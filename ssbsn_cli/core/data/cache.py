@@ -246,7 +246,10 @@ def _aligned(size: int) -> int:
 
 
 def _unwritable(folder: Path, error: OSError) -> OptionError:
-    reason, hint = error.strerror or str(error), "Choose another place with --cache."
+    reason, hint = (
+        error.strerror or str(error),
+        "Choose another place with --cache (ssbsn denoise: TMPDIR).",
+    )
     if is_full(error):
         reason = "the disk is full"
         hint = "Free some space, keep the cache on another disk, or allow it less room."

@@ -7,14 +7,15 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+from ssbsn_cli.core.data.matching import SIDD, Pair, match_names
 from ssbsn_cli.core.errors import OptionError, explain_unreadable
 from ssbsn_cli.core.imaging import is_photo_name
 from ssbsn_cli.core.imaging.names import without_results
 
-# Only the last two patterns are anchored at their ends: the names of cropped or denoised copies of
-# a clean photo start with its name, and these copies are clean, too.
-_SIDD = re.compile(r"\d{4}_(NOISY|GT)_SRGB_\d{3}", re.IGNORECASE)
+# `SIDD` and this one are not anchored at their ends: the names of cropped or denoised copies of a
+# clean photo start with its name, and these copies are clean, too.
 _NIND = re.compile(r"NIND[_ ](.+)[_ ]ISO(H?)(\d+)", re.IGNORECASE)
 _PREP = re.compile(r"\d+_\d+_\d+\.png\Z", re.IGNORECASE)
 _DND = re.compile(r"\d{4}\.mat\Z", re.IGNORECASE)
@@ -33,11 +34,7 @@ _PUBLISHED = {
     "dnd": "DND holds 50 noisy photos. Download it from https://noise.visinf.tu-darmstadt.de/, or "
     "name a folder of your own photos.",
 }
-# Names of sibling folders, and endings of file names, all in lower case.
-_FOLDERS = {"noisy": ("clean", "gt", "reference"), "rn": ("cl",)}
-_ENDS = {"noisy": ("clean", "gt"), "real": ("mean",), "n": ("cl",)}
 _TAKE = re.compile(r"\A-\d+")
-_CLEAN_ENDS = tuple(end for ends in _ENDS.values() for end in ends)
 
 _PAIRS_UNDERSTOOD = (
     "Give SIDD Medium (0001_NOISY_SRGB_010.PNG beside 0001_GT_SRGB_010.PNG), NIND (at least two "
@@ -46,16 +43,18 @@ _PAIRS_UNDERSTOOD = (
     "a_clean.png (or _gt; _real and _mean; _N and _CL)."
 )
 
-# The folders below the named one, and the file name without extension, all in lower case.
-Key = tuple[str, ...]
+# A file in the folder of every run of a training.
+_RUN = "metrics.jsonl"
+
+Side = Literal["noisy", "clean"]
 
 
 @dataclass(frozen=True)
-class NoisyPhotos:
-    """The noisy photos of a data set, sorted and never empty.
+class FoundPhotos:
+    """The photos of one side of a data set, sorted and never empty.
 
-    `kind` is "sidd", "nind", "prep", "dnd" or "folder". Clean photos, and files that are not
-    photos by their names, are `passed_over`.
+    `kind` is "sidd", "nind", "prep", "dnd" or "folder". Photos of the other side, and files without
+    the name of a photo, are `passed_over`.
     """
 
     kind: str
@@ -63,38 +62,40 @@ class NoisyPhotos:
     passed_over: list[Path] = field(default_factory=list)
 
 
-def find_photos(path: Path) -> NoisyPhotos:
-    """Find the noisy photos of a data set, and no clean ones.
+def find_photos(path: Path, side: Side = "noisy") -> FoundPhotos:
+    """Find the photos of one side of a data set, and none of the other side.
 
     Parameters
     ----------
     path : Path
-        A folder, which is searched recursively except for hidden files: SIDD Medium, NIND, DND
-        or AP-BSN's ``dataset/prep``, or any part of one of them. In any other folder, every
-        photo counts as noisy, except for results beside it. So does a single file.
+        A folder, which is searched recursively except for hidden files and the runs of trainings:
+        SIDD Medium, NIND, DND or AP-BSN's ``dataset/prep``, or any part of one of them. In any
+        other folder, every photo counts, except for results beside it. So does a single file.
+    side : {"noisy", "clean"}
+        "clean" leaves out photos that have a clean counterpart as in `find_pairs`.
 
     Returns
     -------
-    NoisyPhotos
+    FoundPhotos
         The noisy photos of NIND are those above the lowest ISO of their scene.
 
     Raises
     ------
     OptionError
-        There are no noisy photos, or there are several data sets.
+        There are no such photos, or there are several data sets.
     """
     _refuse_missing(path)
     if path.is_file():
         kind = "dnd" if path.suffix.lower() == ".mat" else "folder"
         if kind == "folder" and not is_photo_name(path):
             raise OptionError(f"{path} does not have the name of a photo.", _UNDERSTOOD)
-        return NoisyPhotos(kind, [path])
+        return FoundPhotos(kind, [path])
     kind, of_kind, files = survey(path)
-    photos = _noisy(kind, of_kind)
+    photos = _noisy(kind, of_kind) if side == "noisy" else _clean(kind, of_kind, absolute(path))
     if not photos:
-        what = "photos" if kind == "folder" else "noisy photos"
+        what = "photos" if kind == "folder" else f"{side} photos"
         raise OptionError(f"There are no {what} in {path}.", _UNDERSTOOD)
-    return NoisyPhotos(kind, photos, sorted(set(files) - set(photos)))
+    return FoundPhotos(kind, photos, sorted(set(files) - set(photos)))
 
 
 def _refuse_missing(path: Path) -> None:
@@ -143,6 +144,10 @@ def _walk(root: Path) -> Iterator[Path]:
             below.clear()
             continue
         seen.add(real)
+        # The previews of a training are no photos to learn from.
+        if _RUN in names:
+            below.clear()
+            continue
         below[:] = sorted(name for name in below if not name.startswith("."))
         yield from (Path(folder, name) for name in names if not name.startswith("."))
 
@@ -153,7 +158,7 @@ def _kind(file: Path) -> str | None:
         return "dnd"
     if not is_photo_name(file):
         return None
-    if _SIDD.match(file.name):
+    if SIDD.match(file.name):
         return "sidd"
     if _NIND.match(file.name):
         return "nind"
@@ -163,15 +168,32 @@ def _kind(file: Path) -> str | None:
     return "folder"
 
 
+def _of_sidd(files: Sequence[Path], side: str) -> list[Path]:
+    matches = ((file, SIDD.match(file.name)) for file in files)
+    return [file for file, match in matches if match and match[1].upper() == side]
+
+
 def _noisy(kind: str, files: Sequence[Path]) -> list[Path]:
     if kind == "sidd":
-        matches = ((file, _SIDD.match(file.name)) for file in files)
-        return [file for file, match in matches if match and match[1].upper() == "NOISY"]
+        return _of_sidd(files, "NOISY")
     if kind == "prep":
         return [file for file in files if file.parent.name == "RN"]
     if kind == "nind":
         return sorted(file for _, noisy in _nind_scenes(files) for file in noisy)
     return without_results(files)
+
+
+def _clean(kind: str, files: Sequence[Path], root: Path) -> list[Path]:
+    if kind == "sidd":
+        return _of_sidd(files, "GT")
+    if kind == "prep":
+        return [file for file in files if file.parent.name == "CL"]
+    if kind == "nind":
+        return sorted(file for clean, _ in _nind_scenes(files) for file in clean)
+    if kind == "dnd":
+        return []
+    noisy = {pair.noisy for pair in match_names(root, files)}
+    return [file for file in without_results(files) if file not in noisy]
 
 
 def _nind_scenes(files: Sequence[Path]) -> list[tuple[list[Path], list[Path]]]:
@@ -190,14 +212,6 @@ def _nind_scenes(files: Sequence[Path]) -> list[tuple[list[Path], list[Path]]]:
         clean = [file for file in scene if isos[file] == lowest]
         split.append((clean, [file for file in scene if isos[file] > lowest]))
     return split
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The files of a noisy photo and its clean counterpart."""
-
-    noisy: Path
-    clean: Path
 
 
 def find_pairs(path: Path) -> list[Pair]:
@@ -227,7 +241,7 @@ def find_pairs(path: Path) -> list[Pair]:
     if kind == "nind":
         pairs = _by_iso(files)
     elif kind != "dnd":
-        pairs = _by_name(absolute(path), files)
+        pairs = match_names(absolute(path), files)
     if not pairs:
         raise OptionError(
             f"There are no pairs of a noisy and a clean photo in {path}.", _PAIRS_UNDERSTOOD
@@ -250,49 +264,3 @@ def _part(file: Path) -> str:
     match = _NIND.match(file.stem)
     assert match is not None
     return _TAKE.sub("", file.stem[match.end() :])
-
-
-def _by_name(root: Path, files: Sequence[Path]) -> list[Pair]:
-    names: dict[Key, list[Path]] = {}
-    for file in files:
-        names.setdefault(key_of(root, file), []).append(file)
-    pairs = []
-    for noisy in files:
-        for key in _partners(key_of(root, noisy)):
-            if clean := names.get(key):
-                pairs.append(Pair(noisy, best_of(clean, noisy)))
-                break
-    return pairs
-
-
-def key_of(root: Path, file: Path) -> Key:
-    """Return the key of a photo below `root`; above it, "noisy" may hold a whole data set."""
-    return tuple(part.lower() for part in file.relative_to(root).with_suffix("").parts)
-
-
-def best_of(files: Sequence[Path], like: Path) -> Path:
-    """Return the first file of the same format, or else the first file."""
-    return next((f for f in files if f.suffix.lower() == like.suffix.lower()), files[0])
-
-
-def _partners(noisy: Key) -> Iterator[Key]:
-    """Yield where the clean counterpart of a noisy photo may be, the likeliest place first."""
-    *folders, stem = noisy
-    beside = [
-        (*folders[:i], clean, *folders[i + 1 :])
-        for i, folder in enumerate(folders)
-        for clean in _FOLDERS.get(folder, ())
-    ]
-    sidd = _SIDD.match(stem)
-    base, _, end = stem.rpartition("_")
-    if sidd:
-        renamed = [f"{stem[: sidd.start(1)]}gt{stem[sidd.end(1) :]}"] if sidd[1] == "noisy" else []
-        elsewhere = renamed
-    else:
-        renamed = [f"{base}_{clean}" for clean in _ENDS.get(end, ()) if base]
-        plain = [base] if renamed else [f"{stem}_{clean}" for clean in _CLEAN_ENDS]
-        elsewhere = [stem, *renamed, *plain]
-    for names, places in ((renamed, [folders]), (elsewhere, beside)):
-        for place in places:
-            for name in names:
-                yield (*place, name)

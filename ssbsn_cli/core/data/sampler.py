@@ -11,10 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.data.draws import CROP, Batching, Shares, philox
-from ssbsn_cli.core.data.layouts import Pair
+from ssbsn_cli.core.data.matching import Pair
 from ssbsn_cli.core.data.store import CropCache, Window
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.types import to_unit
+
+
+class TooSmallError(OptionError):
+    """No photo is as large as the crops."""
+
 
 # Views of the same place: one noisy photo, or a noisy and a clean one.
 Views = tuple[NDArray[Any], ...]
@@ -47,7 +52,7 @@ class CropSource:
         self.too_small -= photos.keys()
         if not photos:
             height, width, photo = largest
-            raise OptionError(
+            raise TooSmallError(
                 f"No photo is as large as the crops, {crop}x{crop}: the largest, {photo}, has "
                 f"{width}x{height} pixels.",
                 "Ask for smaller crops, or add larger photos.",

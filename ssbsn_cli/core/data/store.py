@@ -190,6 +190,10 @@ def hold_out(cache: CropCache, fraction: float, crop: int) -> tuple[CropCache, C
         for part, windows in ((kept, training), (checked, held)):
             if min(part.height, part.width) >= crop:
                 windows.append(part)
+    # A large photo is kept as windows, and all of them may be where its rows are held out.
+    learned = {window.number for window in training}
+    training += [window for window in held if window.number not in learned]
+    held = [window for window in held if window.number in learned]
     return replace(cache, windows=training), replace(cache, windows=held)
 
 

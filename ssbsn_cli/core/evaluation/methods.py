@@ -20,6 +20,7 @@ from ssbsn_cli.core.types import to_unit
 Doubles = NDArray[np.float64]
 
 _WARM_UP = 128
+_EXTENSIONS = (".safetensors", ".pth")
 
 
 class Method(ABC):
@@ -182,6 +183,6 @@ def name_rows(weights: Sequence[str], taken: Sequence[str]) -> list[str]:
     Equal names, and names `taken` by other rows, are numbered.
     """
     paths = [Path(weight) for weight in weights]
-    names = [path.stem if path.suffix else path.name for path in paths]
+    names = [path.stem if path.suffix in _EXTENSIONS else path.name for path in paths]
     fit = ["".join(c if c.isalnum() or c in "-_.+" else "_" for c in name) for name in names]
     return number_alike([name or "weights" for name in fit], taken)

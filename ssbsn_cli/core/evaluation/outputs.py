@@ -61,8 +61,8 @@ class Findings:
         """Return everything as plain values; ``docs/reference.md`` describes them."""
         images = list(self._images.values())
         groups = list(dict.fromkeys(image["group"] for image in images))
-        if not 1 < len(groups) <= _MOST_GROUPS:
-            groups = []
+        # Images without a group count only among all.
+        groups = [group for group in groups if group] if 1 < len(groups) <= _MOST_GROUPS else []
         return {
             "dataset": {
                 "name": self.dataset.name,

@@ -87,12 +87,13 @@ class ResultCache:
         """Keep a result, and other scores of it that are kept already."""
         if self.folder is None:
             return
-        kept, _ = self._read(key, result.sample)
+        kept, pixels = self._read(key, result.sample)
         scores = {**(kept.scores if kept else {}), **result.scores}
         told = {"scores": scores, "seconds": result.seconds, "peak": result.peak}
         arrays: dict[str, Any] = {"told": np.frombuffer(json.dumps(told).encode(), np.uint8)}
-        if result.pixels is not None:
-            arrays["pixels"] = result.pixels
+        pixels = pixels if result.pixels is None else result.pixels
+        if pixels is not None:
+            arrays["pixels"] = pixels
         content = io.BytesIO()
         np.savez_compressed(content, **arrays)
         path = self._path(key)

@@ -42,9 +42,9 @@ def write_report(run: Path) -> Path:
     """
     files = RunFiles(run)
     if not files.config.is_file() and not files.metrics.is_file():
-        first = files.round(1).folder
+        rounds = sorted(run.glob("round-*"), key=lambda each: (len(each.name), each.name))
         if files.exists:
-            raise OptionError(f"{run} is still in its first round.", f"Name {first} instead.")
+            raise OptionError(f"The last round of {run} has not begun.", f"Name {rounds[-1]}.")
         wrong = "has neither config.toml nor metrics.jsonl" if run.is_dir() else "is not a folder"
         raise OptionError(
             f"{run} is not a training run: it {wrong}.",

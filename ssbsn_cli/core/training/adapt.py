@@ -12,15 +12,16 @@ from pathlib import Path
 import torch
 
 from ssbsn_cli.core.data.cache import UnreadableError
+from ssbsn_cli.core.data.sampler import TooSmallError
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import Settings
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.temporary import temporary_folder
+from ssbsn_cli.core.training.data_paths import DataPath
 from ssbsn_cli.core.training.log import StepDone
 from ssbsn_cli.core.training.loop import DivergedError
 from ssbsn_cli.core.training.parts import NoNoiseError
 from ssbsn_cli.core.training.request import (
-    DataPath,
     TrainingOptions,
     TrainingRequest,
     adapting_config,
@@ -84,7 +85,7 @@ def adapt_weights(
         count = request.config.training.rounds
         try:
             train_rounds(request, partial(_train_round, count, listen, say, warn), say, warn)
-        except (NoNoiseError, DivergedError, UnreadableError) as error:
+        except (NoNoiseError, TooSmallError, DivergedError, UnreadableError) as error:
             warn(f"Adapting was given up. {error}")
         original, files = load_weights(name), RunFiles(run)
         adapted = load_weights(str(files.weights)) if files.weights.exists() else original

@@ -41,7 +41,8 @@ class Batch(NamedTuple):
     Attributes
     ----------
     noisy, target : numpy.ndarray
-        (B, 3, H, W) float32 in [0, 1]; the same array if the network learns to predict noisy crops.
+        (B, 3, H, W) float32; the same array if the network learns to predict noisy crops. In
+        [0, 1], except for targets to which noise was added to learn from the network's own results.
     stride : int, optional
         PD stride for the network; by default that of denoising.
     """
@@ -58,7 +59,7 @@ DrawPairs = Callable[[int], tuple[Floats, Floats]]
 
 
 def distance(output: Tensor, target: Tensor, kind: LossKind) -> Tensor:
-    """Return the loss of a batch (B, 3, H, W) in [0, 1]: a mean, so parts can be averaged.
+    """Return the loss of a batch (B, 3, H, W), white at 1: a mean, so parts can be averaged.
 
     "l1" is the mean absolute difference. "psnr" is half the logarithm of each crop's mean squared
     difference, the negative PSNR up to a factor. With it, a decibel counts equally at all levels of
@@ -97,8 +98,10 @@ def mix_batches(
 
     `shares` give how often each objective is drawn, relative to the others.
     """
-    each = list(batches.values())
-    odds = Shares([shares[kind] for kind in batches])
+    # In whatever order the configuration names them, the same are drawn.
+    kinds = sorted(batches)
+    each = [batches[kind] for kind in kinds]
+    odds = Shares([shares[kind] for kind in kinds])
     return lambda step: each[odds.pick(_random(seed, step, 0))](step)
 
 

@@ -162,12 +162,23 @@ class Config(_Section):
     parts: PartsConfig = PartsConfig()
     pairs: PairsConfig = PairsConfig()
 
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        if self.pairs.real and "synthetic" in self.training.kinds:
+            raise ValueError("pairs.real is for the objective 'pairs', not for 'synthetic'")
+        return self
+
     @property
     def uses_noisy(self) -> bool:
         """Whether the objectives use noisy photos, if only to lift their noise."""
         synthetic = {"synthetic"} if self.pairs.real else {"synthetic", "pairs"}
         used = {"self", "own", "distill"} | (synthetic if self.pairs.lifted else set())
         return not used.isdisjoint(self.training.kinds)
+
+    @property
+    def only_lifts(self) -> bool:
+        """Whether noisy photos are only needed to lift their noise."""
+        return {"self", "own", "distill"}.isdisjoint(self.training.kinds)
 
     @property
     def uses_pairs(self) -> bool:

@@ -12,7 +12,8 @@ import numpy as np
 
 from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.draws import Batching, Shares
-from ssbsn_cli.core.data.layouts import Pair, find_pairs, find_photos
+from ssbsn_cli.core.data.layouts import Side, find_pairs, find_photos
+from ssbsn_cli.core.data.matching import Pair
 from ssbsn_cli.core.data.sampler import CropSampler, PairSampler
 from ssbsn_cli.core.data.store import CropCache, content_of, hold_out
 from ssbsn_cli.core.errors import OptionError
@@ -31,9 +32,10 @@ from ssbsn_cli.core.training.batches import (
     synthetic_pairs,
 )
 from ssbsn_cli.core.training.config import ObjectiveKind
+from ssbsn_cli.core.training.data_paths import DataPath
 from ssbsn_cli.core.training.own import OwnSource
 from ssbsn_cli.core.training.parts import denoise_splits, describe_parts, held_parts, measure_parts
-from ssbsn_cli.core.training.request import DataPath, TrainingRequest
+from ssbsn_cli.core.training.request import TrainingRequest
 from ssbsn_cli.core.training.teacher import teach
 from ssbsn_cli.core.training.team import Team
 from ssbsn_cli.core.training.validation import (
@@ -258,16 +260,16 @@ class _Photos:
         training, checks = draws
         return lambda step: Batch(*training(step)), [Batch(*checks(0))]
 
-    def _open(self, data: DataPath, what: str) -> CropCache:
-        """Decode "noisy" or "clean" photos: those that `data` names, or all in its folder."""
+    def _open(self, data: DataPath, side: Side) -> CropCache:
+        """Decode the photos that `data` names, or all of this side in its folder."""
         photos, kind = list(data.photos), "files"
         if not photos:
-            found = find_photos(data.path)
+            found = find_photos(data.path, side)
             photos, kind = found.photos, found.kind
             if found.passed_over:
                 others = count_of(len(found.passed_over), "other file")
                 self._say(f"{data.label}: {others} passed over.")
-        cache = self._decode(photos, kind, data, f"{what} photo")
+        cache = self._decode(photos, kind, data, f"{side} photo")
         self.keys.append((cache.content, data.share))
         self._count(cache)
         return cache

@@ -95,7 +95,10 @@ class MetricsLog:
 
 
 class TensorBoardLog:
-    """Writes the same as `MetricsLog` for TensorBoard; the first record creates its files."""
+    """Writes the same as `MetricsLog` for TensorBoard; the first record creates its files.
+
+    Later steps that a killed process has logged are forgotten, since they come again.
+    """
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -110,7 +113,7 @@ class TensorBoardLog:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Add only the numbers of a record, as scalars named ``event/key``."""
-        self._writer = self._writer or self._make_writer()
+        self._writer = self._writer or self._make_writer(purge_step=record["step"])
         for key, value in record.items():
             if key != "step" and isinstance(value, int | float) and not isinstance(value, bool):
                 self._writer.add_scalar(f"{record['event']}/{key}", value, record["step"])

@@ -150,7 +150,8 @@ class Trainer:
             raise DeviceError(
                 f"The memory of {self.team.device} is too small for this training"
                 f"{self._last_checkpoint()}.",
-                "Use a smaller --batch-size or --crop, or close other programs.",
+                "Use a smaller --batch-size or --crop (ssbsn denoise: leave out --adapt), or close "
+                "other programs.",
             ) from None
 
     def _save(self, *, needed: bool = True) -> None:

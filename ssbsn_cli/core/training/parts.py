@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssbsn_cli.core.data.sampler import TooSmallError
 from ssbsn_cli.core.data.store import CropCache, Window
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.denoiser import Denoiser
@@ -84,7 +85,7 @@ def denoise_splits(
     """
     photos, held = (_find_photos(caches, crop) for caches in splits)
     if not photos:
-        raise OptionError(
+        raise TooSmallError(
             f"No photo is as large as the crops, {crop}x{crop}.",
             "Add larger photos, or use a smaller --crop of ssbsn train.",
         )

@@ -35,7 +35,7 @@ class Recorder:
 
     `results` are where the best weights go: the run, and the whole run if it is a round of one.
     Those from before the first step go there, too, unless the round is a `later` one: then the
-    result of the rounds before it stays until something better is found.
+    result of the rounds before it stays until something better than the initial weights is found.
     """
 
     files: RunFiles
@@ -92,6 +92,8 @@ class Recorder:
         if self._training.half:
             weights = {name: value.half() for name, value in weights.items()}
         about = {"trained_by": f"ssbsn {__version__}", "steps": str(step)}
+        if self.origin.licence:
+            about["licence"] = self.origin.licence
         preview = self.files.preview(step)
         checkpoint = encode_checkpoint(weights, self.descriptor, about)
         contents = {self.files.checkpoint(step): checkpoint, preview: picture}

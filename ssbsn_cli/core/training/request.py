@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,34 +14,13 @@ from ssbsn_cli.core.runtime.device import resolve_device
 from ssbsn_cli.core.runtime.parsing import parse_json
 from ssbsn_cli.core.runtime.storage import cache_dir
 from ssbsn_cli.core.training.config import Config, load_config
+from ssbsn_cli.core.training.data_paths import DataPath, data_told, parse_data, path_told
 from ssbsn_cli.core.training.run_files import RunFiles
 from ssbsn_cli.core.types import Notify
-from ssbsn_cli.core.weights.locate import find_weights, lasting_name, load_weights
+from ssbsn_cli.core.weights.locate import find_weights, lasting_name, licence_of, load_weights
 from ssbsn_cli.core.weights.registry import default_name
 
 ADAPT = "adapt"
-
-
-@dataclass(frozen=True)
-class DataPath:
-    """The photos in a folder or a file, or `photos` instead.
-
-    `share` is how often they are drawn, relative to the others.
-    """
-
-    path: Path
-    share: float = 1.0
-    photos: tuple[Path, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """What messages call it."""
-        return "The photos" if self.photos else str(self.path)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return absolute paths and the share, as values for JSON."""
-        photos = [str(photo.absolute()) for photo in self.photos]
-        return {"path": str(self.path.absolute()), "share": self.share, "photos": photos}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +56,13 @@ class TrainingRequest:
         """
         if paths := self.noisy if option == "data" else self.pairs:
             return paths
-        raise OptionError(
-            f"There are no photos to train on: --{option} is missing.",
-            f"Name a folder with --{option} DIR.",
-        )
+        hint = f"Name a folder with --{option} DIR."
+        if option == "data" and self.config.only_lifts:
+            raise OptionError(
+                "There are no noisy photos to lift noise from.",
+                f"{hint} Or do without them: --set pairs.lifted=0.",
+            )
+        raise OptionError(f"There are no photos to train on: --{option} is missing.", hint)
 
     def refuse_missing(self) -> None:
         """Raise an error if photos or weights are missing, before hours are spent on decoding.
@@ -100,6 +80,14 @@ class TrainingRequest:
             find_weights(self.config.distill.teacher)
         if self.validation:
             find_pairs(self.validation)
+            scored = self.validation.resolve()
+            for data in (*self.noisy, *self.pairs):
+                if scored.is_relative_to(data.path.resolve()):
+                    raise OptionError(
+                        f"The photos to validate on, {self.validation}, are among those to train "
+                        f"on, {data.path}.",
+                        "Move them to a folder of their own.",
+                    )
 
     def to_dict(self) -> dict[str, Any]:
         """Return where everything comes from, for resuming and the record, as values for JSON."""
@@ -172,7 +160,7 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
         began = f"the weights {first}" if first else "random weights"
         raise OptionError(
             f"{run} began with {began}, not {asked.init}.",
-            "Go on without --init, or start another run.",
+            "Go on without --init (ssbsn denoise: with those --weights), or start another run.",
         )
     cache = asked.cache or usual_cache()
     if told and not asked.cache and told["cache"] != cache.absolute():
@@ -182,11 +170,22 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
     if chosen == ADAPT:
         init = init or default_name()
         chosen = adapting_config(init)
+    config = load_config(chosen, asked.changes, {**asked.options, **_objective(chosen, asked)})
+    teacher = config.distill.teacher
+    if teacher:
+        # A run may be resumed from another folder.
+        distill = config.distill.model_copy(update={"teacher": lasting_name(teacher)})
+        config = config.model_copy(update={"distill": distill})
+    if not config.data.licence:
+        stated = [licence_of(name) for name in (init, teacher) if name]
+        licence = "; ".join(dict.fromkeys(filter(None, stated)))
+        data = config.data.model_copy(update={"licence": licence})
+        config = config.model_copy(update={"data": data})
     request = TrainingRequest(
         run=run,
-        config=load_config(chosen, asked.changes, {**asked.options, **_objective(chosen, asked)}),
-        noisy=[_parse_data(text) for text in asked.data] or told.get("noisy", ()),
-        pairs=[_parse_data(text) for text in asked.pairs] or told.get("pairs", ()),
+        config=config,
+        noisy=[parse_data(text) for text in asked.data] or told.get("noisy", ()),
+        pairs=[parse_data(text) for text in asked.pairs] or told.get("pairs", ()),
         validation=asked.validation or told.get("validation"),
         cache=cache,
         init=init,
@@ -250,25 +249,16 @@ def _refuse_nonsense(asked: TrainingOptions, request: TrainingRequest) -> None:
             )
 
 
-def _parse_data(text: str) -> DataPath:
-    whole = Path(os.path.expanduser(text))
-    path, sign, share = text.rpartition("=")
-    if sign and not whole.exists():
-        with suppress(ValueError):
-            return DataPath(Path(os.path.expanduser(path)), float(share))
-    return DataPath(whole)
-
-
 def _recall(files: RunFiles, needed: bool) -> dict[str, Any]:
     """Return the photos and initial weights that a run started with."""
     try:
         told = parse_json(files.data.read_bytes())["request"]
         return {
             "init": told["init"] and str(told["init"]),
-            "noisy": [_data_told(each) for each in told["noisy"]],
-            "pairs": [_data_told(each) for each in told["pairs"]],
-            "validation": told["validation"] and _path_told(told["validation"]),
-            "cache": _path_told(told["cache"]),
+            "noisy": [data_told(each) for each in told["noisy"]],
+            "pairs": [data_told(each) for each in told["pairs"]],
+            "validation": told["validation"] and path_told(told["validation"]),
+            "cache": path_told(told["cache"]),
         }
     except (OSError, ValueError, KeyError, TypeError):
         if files.state.is_file():
@@ -279,14 +269,3 @@ def _recall(files: RunFiles, needed: bool) -> dict[str, Any]:
             f"{files.folder} does not say which photos it was trained on.",
             "Name them with --data.",
         ) from None
-
-
-def _data_told(told: dict[str, Any]) -> DataPath:
-    photos = tuple(_path_told(photo) for photo in told["photos"])
-    return DataPath(_path_told(told["path"]), float(told["share"]), photos)
-
-
-def _path_told(told: str) -> Path:
-    if "\0" in told:
-        raise ValueError("no path")
-    return Path(told)

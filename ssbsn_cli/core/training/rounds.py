@@ -66,7 +66,7 @@ def rounds(request: TrainingRequest, say: Notify) -> Iterator[tuple[int, Trainin
     for n in range(first, count):
         if count > 1:
             say(f"Round {n + 1} of {count}.")
-        # A later round has weights only if it helped.
+        # A later round has weights only if it improved on the initial ones.
         helped = [run.weights for run in runs[:n] if run.weights.is_file()]
         each = replace(
             request,

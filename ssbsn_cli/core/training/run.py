@@ -25,7 +25,6 @@ from ssbsn_cli.core.training.team import Team, join_team
 from ssbsn_cli.core.training.workers import choose_workers
 from ssbsn_cli.core.types import Notify
 from ssbsn_cli.core.weights.locate import load_weights
-from ssbsn_cli.core.weights.registry import entries
 
 # An epoch draws as many crops as the authors' data preparation makes patches, which are 512 pixels
 # wide and overlap by 128.
@@ -148,7 +147,10 @@ def _prepare(
     trainer = Trainer(learner, one, data, recorder, team, steps, workers, seconds, say)
     # After one of several rounds, the next one begins.
     if state and trainer.progress >= 1 and not request.whole:
-        say("It is finished. To go on, give it a larger --steps, --epochs or --max-minutes.")
+        say(
+            "It is finished. To go on, give it a larger --steps, --epochs or --max-minutes "
+            "(ssbsn denoise: more minutes to --adapt)."
+        )
     summary = {
         "run": str(files.folder),
         "architecture": descriptor.architecture,
@@ -276,8 +278,5 @@ def _compare_records(
 
 
 def _origin(request: TrainingRequest, config: Config, data: TrainingData, team: Team) -> Origin:
-    licence = config.data.licence
-    if not licence and request.init in entries():
-        licence = f"{entries()[request.init].licence} (that of {request.init})"
     record = {**data.record, "device": team.device.type, "request": request.to_dict()}
-    return Origin(config, record, licence, request.init)
+    return Origin(config, record, config.data.licence, request.init)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssbsn_cli.core.data.draws import Batching
-from ssbsn_cli.core.data.sampler import CropSampler
+from ssbsn_cli.core.data.sampler import CropSampler, TooSmallError
 from ssbsn_cli.core.data.store import CropCache
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.imaging import Photo, encode_photo
@@ -51,10 +51,16 @@ def teach(
             "Distillation needs a teacher.", "Name its weights with --distill-from NAME|PATH."
         )
     teacher = load_weights(distill.teacher)
+    side = max(parts.side, config.training.crop)
     keys = [(each.content, share) for each, share in zip(caches, shares, strict=True)]
-    key = short_digest((teacher.digest, distill.refine, parts.side, keys))
+    key = short_digest((teacher.digest, distill.refine, side, keys))
     pairs = folder / f"taught-{key}"
-    crops = CropSampler(caches, shares, parts.side, Batching(1, _SEED))
+    try:
+        crops = CropSampler(caches, shares, side, Batching(1, _SEED))
+    except TooSmallError as error:
+        raise OptionError(
+            str(error), "Lower --set parts.side=N and --crop, or add larger photos."
+        ) from None
     wait = f"Waiting for another process, whose teacher writes to {folder}."
     with locked(folder, lambda: notify(wait)):
         for each in (pairs, pairs / "noisy", pairs / "clean"):

@@ -60,7 +60,8 @@ class Team:
         """Return the value of each process."""
         said: list[object] = [value] * self.world
         if self.world > 1:
-            dist.all_gather_object(said, value)
+            with self.together():
+                dist.all_gather_object(said, value)
         return said
 
     @contextlib.contextmanager
@@ -111,6 +112,11 @@ def join_team(device: str) -> Team:
     if world == 1:
         return Team(0, 1, resolved)
     if resolved.type == "cuda":
+        if device not in ("auto", "cuda"):
+            raise OptionError(
+                f"Several processes cannot share the device {device}.",
+                "Use --device cuda, which gives each its own, or start ssbsn without torchrun.",
+            )
         resolved = resolve_device(f"cuda:{local}")
         torch.cuda.set_device(resolved)
     try:

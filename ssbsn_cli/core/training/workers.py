@@ -92,7 +92,8 @@ def draw_ahead(draw: Batches, first: int, workers: int) -> Generator[Batch]:
         except BrokenProcessPool:
             raise SsbsnError(
                 "A process that draws crops is gone; there may be too little memory for all.",
-                "Start the same command with --resume and fewer workers: --set training.workers=1.",
+                "Start the same command with --resume and fewer workers: --set training.workers=1 "
+                "(ssbsn denoise: leave out --adapt).",
             ) from None
 
 

@@ -85,7 +85,7 @@ def encode_checkpoint(
 ) -> bytes:
     """Return weights, for images in [0, ``descriptor.value_range``], as a safetensors file.
 
-    Its metadata are the descriptor and, for people, `about`: training data, licence and so on.
+    Its metadata are the descriptor and, for people, `about`.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     metadata = {**about, _METADATA_KEY: json.dumps(descriptor.to_dict())}
@@ -163,6 +163,17 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Descriptor | None]:
     if not start.startswith((b"PK\x03\x04", b"\x80\x02")):
         raise WeightsError(f"{path} is not a file of weights.", _FORMATS_HINT)
     return _denoiser_state(load_pickle(path), path), None
+
+
+def read_about(path: Path) -> dict[str, str]:
+    """Return what `encode_checkpoint` was told about weights; nothing if the file says nothing."""
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            metadata = parse_json(file.read(min(size, _LARGEST_HEADER)))["__metadata__"]
+        return {str(key): str(value) for key, value in metadata.items() if key != _METADATA_KEY}
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+        return {}
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Descriptor | None]:

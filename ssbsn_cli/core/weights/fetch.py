@@ -100,7 +100,7 @@ def fetch(
     try:
         expected = _expected(entry, target)
         if target.exists():
-            if source is None and expected is not None and file_digest(target) == expected:
+            if expected is not None and file_digest(target) == expected:
                 return Fetched(target, expected, "present")
             _may_replace(target, expected, source, own=dest is None)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,12 @@ def _may_replace(target: Path, expected: str | None, source: Path | None, *, own
     """Refuse to replace a file that ssbsn did not write."""
     if source is not None and (own or source.samefile(target)):
         return
-    if expected is None or not own:
+    if not own:
+        raise WeightsError(
+            f"{target} exists, and is another file.",
+            "Move it away, or choose another folder with --dest.",
+        )
+    if expected is None:
         raise WeightsError(
             f"{target} exists, and is not a file that ssbsn fetched.",
             "Move it away, or if it is the right file, give it with --from-file.",

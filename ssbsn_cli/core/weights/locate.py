@@ -10,7 +10,7 @@ from ssbsn_cli.core.errors import WeightsError, suggest
 from ssbsn_cli.core.model.descriptor import ARCHITECTURES, Architecture, Descriptor
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.storage import file_digest
-from ssbsn_cli.core.weights.checkpoints import load_checkpoint
+from ssbsn_cli.core.weights.checkpoints import load_checkpoint, read_about
 from ssbsn_cli.core.weights.fetch import verified_path
 from ssbsn_cli.core.weights.registry import Entry, default_name, entries
 
@@ -59,6 +59,17 @@ def lasting_name(name_or_path: str) -> str:
     if name_or_path in entries():
         return name_or_path
     return os.path.abspath(os.path.expanduser(name_or_path))  # noqa: PTH100 - links stay as they are
+
+
+def licence_of(name_or_path: str) -> str:
+    """Return the licence that the registry or the file states for weights, or ""."""
+    try:
+        path, entry = find_weights(name_or_path)
+    except WeightsError:
+        return ""
+    if entry:
+        return f"{entry.licence} (that of {entry.name})"
+    return read_about(path).get("licence", "")
 
 
 def find_weights(name_or_path: str | os.PathLike[str] | None) -> tuple[Path, Entry | None]:

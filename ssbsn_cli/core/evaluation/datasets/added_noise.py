@@ -78,7 +78,7 @@ def open_synthetic(data: Sequence[Path], added: AddedNoise) -> Dataset:
         raise OptionError(
             f"The result of {added.text} is always clipped and rounded.", "Drop --unclipped."
         )
-    photos = open_folder(data)
+    photos = open_folder(data, "clean")
     how = "clipped and rounded after that" if added.clipped else "not clipped or rounded after that"
     clean = "photo without it"
     if "monochrome" in stages:

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ssbsn_cli.core.data.layouts import (
-    Key,
+    Side,
     absolute,
-    best_of,
     find_pairs,
     find_photos,
-    key_of,
     survey,
 )
+from ssbsn_cli.core.data.matching import FOLDERS, Key, best_of, key_of
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Sample, number_alike
@@ -35,7 +34,6 @@ NIND_NEEDS = (
     "least two ISOs of a scene, from "
     "https://commons.wikimedia.org/wiki/Natural_Image_Noise_Dataset."
 )
-_CLEAN = ("clean", "gt", "reference")
 # Some systems do not allow these in file names.
 _UNFIT = re.compile(r'[\\:*?"<>|\x00-\x1f]')
 
@@ -50,8 +48,8 @@ class _Files(NamedTuple):
     references: tuple[Path, ...] = ()
 
 
-def open_folder(data: Sequence[Path]) -> Dataset:
-    """Open noisy photos, or folders of them, that have no clean counterparts.
+def open_folder(data: Sequence[Path], side: Side = "noisy") -> Dataset:
+    """Open photos, or folders of them, without their counterparts.
 
     Raises
     ------
@@ -61,7 +59,7 @@ def open_folder(data: Sequence[Path]) -> Dataset:
     files = []
     for path in data:
         root = absolute(path) if path.is_dir() else path.parent
-        files += [_Files(root, photo) for photo in find_photos(path).photos]
+        files += [_Files(root, photo) for photo in find_photos(path, side).photos]
     comparison = "Every photo as a whole; there is nothing to compare it with."
     return Dataset("folder", "Noisy photos", comparison, False, len(files), partial(_read, files))
 
@@ -173,7 +171,9 @@ def _others(root: Path, noisy: Path, clean: Path, index: _Index) -> list[Path]:
     *folders, _ = key_of(root, noisy)
     ours = key_of(root, clean)
     for place, folder in enumerate(folders):
-        keys = [(*folders[:place], name, *folders[place + 1 :], ours[-1]) for name in _CLEAN]
+        keys = [
+            (*folders[:place], name, *folders[place + 1 :], ours[-1]) for name in FOLDERS["noisy"]
+        ]
         if folder == "noisy" and ours in keys:
             return [best_of(index[key], clean) for key in keys if key != ours and key in index]
     return []
@@ -221,10 +221,11 @@ def _match(pattern: Path) -> tuple[Path, list[tuple[Key, Path]]]:
     if any("**" in part for part in parts):
         raise OptionError(f"{pattern} contains **.", PAIRS_NEEDS)
     # The other special characters of glob patterns, [ and ?, stand for themselves.
-    below = "/".join(parts[first:])
-    name = re.compile(re.escape(below).replace(r"\*", "([^/]*)"), re.IGNORECASE)
+    below = parts[first:]
+    # Only * is special, and globs would mind the case.
+    name = re.compile(re.escape("/".join(below)).replace(r"\*", "([^/]*)"), re.IGNORECASE)
     found = []
-    for file in sorted(root.glob(re.sub(r"([\[?])", r"[\1]", below))):
+    for file in sorted(root.glob("/".join("*" for _ in below))):
         if match := name.fullmatch(file.relative_to(root).as_posix()):
             found.append((tuple(part.lower() for part in match.groups()), file))
     return root, found
