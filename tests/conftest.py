@@ -75,6 +75,20 @@ def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     server.wait()
 
 
+def pytest_configure() -> None:
+    # What a developer or a CI system has set must not reach the commands.
+    for name in ("SSBSN_WEIGHTS_TOML", "FORCE_COLOR", "NO_COLOR", "COLUMNS"):
+        os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the cache of the user out of all tests, and what tests put there out of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSBSN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def pytest_collection_finish() -> None:
     # PyTorch and all tests stay: nothing needs to look at them whenever garbage is collected.
     gc.freeze()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import kurtosis
 from test_data import noise, save
 from test_noise import correlation, grey, only, photo
 
@@ -36,6 +37,57 @@ PARTS = (
     "beyond",
 )
 PLAIN = dict.fromkeys(PARTS, 0.0)
+
+
+def alike(noise, lag=1):
+    """Return how noise (H, W, C) correlates over a distance."""
+    return correlation((noise - noise.mean(axis=(0, 1))).transpose(2, 0, 1), lag).mean()
+
+
+# What grows if noise goes through a part, and by how much at least.
+SIGNS = {
+    "rows": (lambda n: np.log(n.mean(axis=1).var() / n.mean(axis=0).var()), 0.1),
+    "hot": (lambda n: np.log(kurtosis(n, axis=None) + 3), 0.5),
+    "smoothed": (lambda n: alike(n[..., ::2] - n[..., 1:2]), 0.3),
+    "sharpened": (lambda n: -alike(n), 0.03),
+    "zoomed": (alike, 0.2),
+    "blotched": (lambda n: alike(n, 5), 0.015),
+}
+
+
+@pytest.mark.parametrize("part", SIGNS)
+def test_every_part_of_a_camera_leaves_its_traces(part):
+    measure, least = SIGNS[part]
+
+    def mean(share):
+        camera = Camera(**PLAIN | {part: share, "deviation": (8, 8)})
+        rngs = map(np.random.default_rng, range(24))
+        noises = [255 * (camera.add(grey(0.1, 64), rng) - 0.1) for rng in rngs]
+        # Processing hardly changes the strength of noise, and keeps its grey.
+        assert part == "hot" or 6 < np.mean([noise.std() for noise in noises]) < 12
+        assert np.mean([noise.mean(axis=2).std() / noise.std() for noise in noises]) > 0.3
+        return np.mean([measure(noise) for noise in noises])
+
+    assert mean(1.0) > mean(0.0) + least
+
+
+def test_white_balance_amplifies_the_noise_of_red_and_blue():
+    camera = Camera(**PLAIN | {"deviation": (8, 8)})
+    noises = [camera.add(grey(0.4, 48), np.random.default_rng(seed)) for seed in range(16)]
+    red, green, blue = np.mean([noise.std(axis=(0, 1)) for noise in noises], axis=0)
+    assert min(red, blue) > 1.2 * green
+
+
+def test_the_variance_grows_linearly_with_light():
+    light = np.repeat(np.float32([0.05, 0.2, 0.35]), 32)
+    photo = np.float32(np.tile(to_srgb(light)[None, :, None], (96, 1, 3)))
+    camera, found = Camera(**PLAIN | {"deviation": (4, 4)}), []
+    for seed in range(40):
+        seen = from_srgb(np.clip(camera.add(photo, np.random.default_rng(seed)), 0, 1))
+        found.append([seen[:, at + 8 : at + 24].var(axis=(0, 1)).mean() for at in (0, 32, 64)])
+    low, middle, high = np.mean(found, axis=0)
+    assert high > 4 * low
+    assert (middle - low) / (high - low) == pytest.approx(0.5, abs=0.06)
 
 
 def deviation(camera, level, seed):

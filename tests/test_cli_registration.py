@@ -143,6 +143,7 @@ def test_no_text_commands_the_terminal(name):
     console.print(name, markup=False)
     console.print(table)
     console.print(Panel(name))
+    assert sent.getvalue()
     # What commands the terminal, such as to colour a text, is rich's own.
     assert not set(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", sent.getvalue())) & set(
         "\x1b\x07\x9b\u202e\r"

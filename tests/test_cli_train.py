@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import cv2
@@ -121,6 +122,26 @@ def test_a_missing_gpu_is_an_error(tiny):
     )
     assert result.returncode == 3
     assert "CUDA" in result.stderr or "cuda" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("length", "value"), [("steps", 1), ("epochs", 0.001), ("max_minutes", 0.001)]
+)
+def test_every_option_reaches_the_configuration(tiny, length, value):
+    asked = {
+        "batch_size": 1, "crop": 25, "seed": 7, "precision": "bf16", "compile": "off",
+        "device": "cpu", length: value,
+    }  # fmt: skip
+    run = f"with-{length}"
+    words = [word for key, v in asked.items() for word in (f"--{key.replace('_', '-')}", v)]
+    done = tiny.ssbsn(
+        "train", "--data", "photos", "--config", tiny.config, "--out", run, "--lr", 0.002, *words
+    )
+    assert done.returncode == 0, done.stderr
+    found = tomllib.loads((tiny.place / run / "config.toml").read_text())
+    assert asked.items() <= found["training"].items()
+    assert len({"steps", "epochs", "max_minutes"} & set(found["training"])) == 1
+    assert found["optimizer"]["learning_rate"] == 0.002
 
 
 def test_denoise_adapts_and_keeps_only_what_is_asked_for(tiny, run):

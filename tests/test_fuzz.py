@@ -11,7 +11,7 @@ from fuzz import HARMFUL, fuzz, make_seeds, table
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX limits")
 def test_damaged_files_give_an_answer_or_a_sentence():
-    findings = list(fuzz(make_seeds(), files=20_000, seconds=30, seed=0, processes=1))
+    findings = list(fuzz(make_seeds(), files=1500, seconds=600, seed=0, processes=1))
     assert not [
         (each.number, each.kind, each.outcome, each.words)
         for each in findings

@@ -229,6 +229,19 @@ def test_hand_made_netpbm_files_are_read(text: bytes, expected: list[list[int]])
     assert read_photo(text).pixels.tolist() == [expected]
 
 
+@pytest.mark.parametrize("format", ["jpeg", "avif"])
+def test_colours_keep_their_resolution_from_quality_90_on(format: str) -> None:
+    stripes = np.full((32, 32, 3), 128, np.uint8)
+    stripes[:, ::2, 2] = 60
+    contrasts = []
+    for quality in (89, 90):
+        data = encode_photo(Photo(stripes), format, quality=quality)
+        blue = read_photo(data).pixels[..., 2].astype(int)
+        contrasts.append(np.abs(np.diff(blue, axis=1)).mean())
+    assert contrasts[0] < 20
+    assert contrasts[1] > 50
+
+
 def test_netpbm_of_10_bits_fills_the_range_of_16() -> None:
     data = b"P5\n3 1\n1023\n" + struct.pack(">3H", 0, 512, 1023)
     photo = read_photo(data)

@@ -145,22 +145,37 @@ class Leaves(Network):
         return torch.lerp(x.mean(dim=(2, 3), keepdim=True), x, self.fraction)
 
 
+RED, BLUE, ALL = (1, 0, 0), (0, 0, 1), (1, 1, 1)
+
+
 @pytest.mark.parametrize(
-    ("channels", "deviation", "most"), [(3, 10, 0.55), (1, 10, 1), (3, 0.1, 1)]
+    ("size", "channels", "deviation", "most"),
+    [
+        (10, RED, 10, 0.55),
+        (10, BLUE, 10, 0.55),
+        (10, ALL, 10, 1),
+        (10, RED, 0.1, 1),
+        # Fine noise, which is measured, and the light of a scene are no blotches.
+        (1, RED, 4, 1),
+        (100, RED, 2, 1),
+    ],
 )
-def test_only_networks_that_leave_hardly_more_blotches_of_colour_compete(channels, deviation, most):
-    wide = np.random.default_rng(0).normal(0, 1, (256, 256, channels)).astype(np.float32)
-    wide = cv2.GaussianBlur(wide, (0, 0), 10).reshape(wide.shape)
-    picture = np.repeat(wide / wide.std() * deviation / 255 + 0.5, 3 // channels, axis=2)
+def test_only_networks_that_leave_hardly_more_blotches_of_colour_compete(
+    size, channels, deviation, most
+):
+    wide = cv2.GaussianBlur(np.random.default_rng(0).normal(0, 1, (128, 128)), (0, 0), size)
+    picture = np.float32(0.5 + (wide * deviation / 255 / wide.std())[..., None] * channels)
+    flat = np.full_like(picture, 0.5)
 
     def likes_blotches(network):
         return Score({}, -network.fraction)
 
-    before = Leaves(0.5)
-    validate = refuse_blotches(likes_blotches, [picture], before, torch.device("cpu"))
-    ratings = {left: validate(Leaves(left)).rating for left in (0.4, 0.5, 0.53, 0.7, 0.9)}
-    better = {left for left, rating in ratings.items() if rating < ratings[0.5]}
-    assert better == {left for left in ratings if 0.5 < left <= most}
+    validate = refuse_blotches(likes_blotches, [flat, picture], Leaves(0.5), torch.device("cpu"))
+    scores = {left: validate(Leaves(left)) for left in (0.4, 0.5, 0.53, 0.7, 0.9)}
+    better = {left for left, score in scores.items() if score.rating < scores[0.5].rating}
+    assert better == {left for left in scores if 0.5 < left <= most}
+    assert scores[0.4].figures["blotches"] <= 1 <= scores[0.9].figures["blotches"]
+    assert (scores[0.9].figures["blotches"] > 1.1) == (most < 1)
 
 
 @pytest.mark.parametrize(

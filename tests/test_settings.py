@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from conftest import make_network
 
+from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.errors import DeviceError, OptionError
 from ssbsn_cli.core.inference import tiles
 from ssbsn_cli.core.inference.settings import Settings
@@ -55,9 +58,32 @@ def test_an_unknown_device_is_an_error(name):
         device.resolve_device(name)
 
 
-@pytest.mark.gpu
-def test_a_gpu_is_found():
-    assert device.resolve_device("auto").type in ("cuda", "mps")
+def denoised(**changes):
+    parameters = {"channels": 12, "blocks": ["plain", "ss", "ss"]}
+    descriptor = Descriptor("ssbsn", parameters, detail=True)
+    weights = LoadedWeights(make_network("ssbsn"), descriptor, "tiny", "")
+    usual = {"refine": "r3", "refine_passes": 2, "precision": "fp32", "tile": 0}
+    image = np.random.default_rng(0).normal(0.5, 0.05, (96, 96, 3)).astype(np.float32)
+    return load_denoiser(weights, device="cpu", **usual | changes)(image)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ensemble": True},
+        {"refine": "stratified"},
+        {"refine_passes": 3},
+        {"seed": 1},
+        {"detail": "off"},
+        {"attention": "exact"},
+        {"strength": 0.5},
+        {"precision": "bf16"},
+        {"tile": 32},
+    ],
+    ids=str,
+)
+def test_every_setting_changes_the_result(change):
+    assert not np.array_equal(denoised(**change), denoised())
 
 
 def test_less_free_memory_means_smaller_tiles(monkeypatch):

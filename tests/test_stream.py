@@ -8,6 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import memory
 import numpy as np
 import pytest
 import tifffile
@@ -297,9 +298,10 @@ def test_a_file_cut_short_is_refused_before_anything_is_computed(
 
 
 MEMORY = """
-import resource, sys
+import sys
 from dataclasses import replace
 from pathlib import Path
+from memory import peak
 from test_stream import denoise_file, denoiser
 from ssbsn_cli.core.imaging import tiff_stream
 from ssbsn_cli.core.inference.jobs import Job
@@ -315,15 +317,15 @@ made._engine.predictor.network = Same()
 made._engine.tiling = replace(made._engine.tiling, tile=512)
 for path in map(Path, sys.argv[1:]):
     denoise_file(made, Job(path, path.with_suffix(".out.tif")))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    print(peak())
 """
 
 
+@pytest.mark.skipif(not memory.STATUS.exists(), reason="needs /proc")
 def test_memory_does_not_grow_with_the_photo(tmp_path: Path) -> None:
-    pytest.importorskip("resource")
     tile = np.tile(np.arange(256, dtype=np.uint8)[:, None, None], (1, 256, 3))
     paths = []
-    for height in (4096, 16384):
+    for height in (4096, 32768):
         paths.append(tmp_path / f"{height}.tif")
         tifffile.imwrite(
             paths[-1],
@@ -339,5 +341,5 @@ def test_memory_does_not_grow_with_the_photo(tmp_path: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=here)
     assert result.returncode == 0, result.stderr
     first, second = map(int, result.stdout.split())
-    # The second photo is 75 MB larger.
-    assert second - first < 20 << 20
+    # The second photo is 180 MB larger. How threads share the memory varies by some 50.
+    assert second - first < 90 << 20

@@ -126,7 +126,8 @@ def test_a_private_photo_is_private_while_it_is_replaced(tmp_path):
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root gives files away")
 def test_a_photo_keeps_its_owner(tmp_path):
     path = tmp_path / "theirs.png"
-    path.touch(mode=0o640)
+    path.touch()
+    path.chmod(0o640)
     os.chown(path, 12345, 23456)
     with atomic_output(path, overwrite=True):
         pass

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.noise.drawings import drawing
@@ -160,11 +163,69 @@ def test_resizing_noise_and_photo_alike_leaves_no_seam_between_them():
         np.testing.assert_array_equal(noisy, clean)
 
 
-def test_files_of_high_quality_change_less():
+def edited(picture, seed, side=None, **edits):
+    """Return what edits make of two equal pictures, a noisy and a clean one, and the scale."""
+    rng, edits = np.random.default_rng(seed), replace(NO_EDITS, **edits)
+    scale = edits.scale(rng)
+    return *edits.apply(picture, picture, side or len(picture), scale, rng), scale
+
+
+def test_resizing_keeps_the_middle_and_divides_slopes_by_the_scale():
+    y, x = np.mgrid[:128, :128].astype(np.float32)
+    ramps, turned = np.stack([0.2 + 0.004 * x, 0.2 + 0.004 * y, 0.5 + 0 * x], axis=2), []
+    for seed in range(60):
+        out, _, scale = edited(ramps, seed, 48, scaled=1.0)
+        middle = [each.mean(axis=(0, 1)) for each in (out[23:25, 23:25], ramps[63:65, 63:65])]
+        np.testing.assert_allclose(*middle, atol=0.005)
+        down, across = (np.diff(out[12:-12, 12:-12, 0], axis=axis).mean() for axis in (0, 1))
+        assert np.hypot(down, across) == pytest.approx(0.004 / scale, rel=0.03)
+        turned.append(abs(np.arctan2(down, across)) > 0.02)
+    assert 5 < sum(turned) < 30
+
+
+def test_brightened_pictures_mostly_get_more_light():
+    found = [edited(grey(0.2, 8), seed, brightened=1.0)[0].mean() for seed in range(100)]
+    assert 75 < sum(each > 0.205 for each in found) < 97
+    assert all(abs(each - 0.2) > 1e-4 for each in found)
+
+
+def test_sharpening_makes_texture_stronger():
+    texture = 0.4 + 0.2 * scene().transpose(1, 2, 0)
+    sharper = [edited(texture, seed, sharpened=1.0)[0].std() for seed in range(10)]
+    assert min(sharper) > 1.1 * texture.std()
+
+
+def test_only_the_noisy_picture_is_saved_and_strong_compression_takes_more():
     picture = scene().transpose(1, 2, 0)
-    for extension in (".jpg", ".webp"):
-        low, high = (np.abs(through_file(picture, extension, q) - picture).mean() for q in (10, 95))
-        assert high < low
+
+    def change(**saved):
+        pairs = [edited(picture, seed, **saved) for seed in range(20)]
+        assert all((clean == picture).all() for _, clean, _ in pairs)
+        return np.mean([np.abs(noisy - picture).mean() for noisy, *_ in pairs])
+
+    assert 0.02 < change(compressed=1.0, strong=0.0) < 0.8 * change(compressed=1.0, strong=1.0)
+    assert change(webp=1.0) > 0.02
+
+
+@pytest.mark.parametrize("quality", [10, 50, 95])
+def test_jpegs_are_those_of_other_programs(quality):
+    pixels = np.rint(255 * scene().transpose(1, 2, 0)).astype(np.uint8)
+    Image.fromarray(pixels).save(file := io.BytesIO(), "JPEG", quality=quality, subsampling=2)
+    ours = 255 * through_file(np.float32(pixels / 255), ".jpg", quality)
+    assert np.abs(ours - np.asarray(Image.open(file))).mean() < 0.5
+
+
+def test_webps_of_high_quality_change_less():
+    picture = scene().transpose(1, 2, 0)
+    low, high = (np.abs(through_file(picture, ".webp", q) - picture).mean() for q in (10, 95))
+    assert high < low
+
+
+def test_some_jpegs_keep_colours_at_full_resolution():
+    stripes = np.full((32, 32, 3), 0.5, np.float32)
+    stripes[:, ::2, 2] = 0.3
+    saved = (through_file(stripes, ".jpg", 95, np.random.default_rng(s)) for s in range(60))
+    assert 15 < sum(np.abs(np.diff(each[..., 2], axis=1)).mean() > 0.1 for each in saved) < 33
 
 
 def test_drawings_have_lines_letters_and_areas():
