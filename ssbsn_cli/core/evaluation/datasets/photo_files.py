@@ -49,7 +49,7 @@ class _Files(NamedTuple):
 
 
 def open_folder(data: Sequence[Path], side: Side = "noisy") -> Dataset:
-    """Open photos, or folders of them, without their counterparts.
+    """Open photos, or one side of folders of them as in `find_photos`, with nothing to compare.
 
     Raises
     ------
