@@ -140,5 +140,6 @@ def test_it_cannot_learn_from_noisy_photos_alone(tiny, objective, photos):
 
 
 def test_noise_cannot_be_lifted_without_noisy_photos(tiny):
-    with pytest.raises(OptionError, match="--data is missing"):
+    with pytest.raises(OptionError, match="no noisy photos to lift noise from") as caught:
         tiny.train(data=[], pairs=[str(tiny.photos)])
+    assert "pairs.lifted=0" in caught.value.hint
