@@ -569,6 +569,22 @@ def test_bad_file_by_hand_is_refused(cache, tmp_path, content, words):
     assert str(source) in str(error)
 
 
+@pytest.mark.parametrize("into_folder", [False, True])
+def test_a_file_by_hand_is_not_ignored_because_the_right_one_is_there(
+    cache, tmp_path, good, into_folder
+):
+    entry = tiny_entry("https://127.0.0.1:1/", sha256=digest(good))
+    dest = tmp_path if into_folder else None
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    right.write_bytes(good)
+    wrong.write_bytes(good + b"more")
+    path = fetch(entry, dest=dest, source=right).path
+    assert fetch(entry, dest=dest, source=right).status == "present"
+    with pytest.raises(WeightsError):
+        fetch(entry, dest=dest, source=wrong)
+    assert path.read_bytes() == good
+
+
 def test_bundled_weights_need_no_fetching():
     entry = entries()["photo"]
     assert fetch(entry).status == "bundled"

@@ -100,7 +100,9 @@ def fetch(
     try:
         expected = _expected(entry, target)
         if target.exists():
-            if expected is not None and file_digest(target) == expected:
+            # A file that the user gives is checked, even if the right one is there already.
+            given = [target] if source is None else [target, source]
+            if all(file_digest(each) == expected for each in given):
                 return Fetched(target, expected, "present")
             _may_replace(target, expected, source, own=dest is None)
         target.parent.mkdir(parents=True, exist_ok=True)
