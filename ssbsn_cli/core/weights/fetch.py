@@ -102,7 +102,7 @@ def fetch(
         if target.exists():
             # A file that the user gives is checked, even if the right one is there already.
             given = [target] if source is None else [target, source]
-            if all(file_digest(each) == expected for each in given):
+            if expected is not None and all(file_digest(each) == expected for each in given):
                 return Fetched(target, expected, "present")
             _may_replace(target, expected, source, own=dest is None)
         target.parent.mkdir(parents=True, exist_ok=True)
