@@ -453,8 +453,10 @@ def test_xmp_claims_nothing_that_is_gone(source: str) -> None:
     )
     gain = b"xmlns:hdrgm=\"http://ns.adobe.com/hdr-gain-map/1.0/\" hdrgm:Version='1.0' "
     motion = b'GCamera:MotionPhoto="1" GCamera:MicroVideoOffset="4000" GCamera:SpecialType="3" '
-    element = b"<GCamera:MicroVideo>1</GCamera:MicroVideo ><C:Directory/><C:Directory />"
-    xmp = HEAD + camera + motion + title + container + gain + b">" + element + items + TAIL
+    element = b"<GCamera:MicroVideo>1</GCamera:MicroVideo ><C:Directory/>"
+    rights = b"<dc:rights>mine</dc:rights>"
+    start = HEAD + camera + motion + title + container + gain + b">"
+    xmp = start + element + rights + b"<C:Directory />" + items + TAIL
     photo = Photo(PIXELS, Metadata(xmp=xmp))
     found = read_photo(encode_photo(photo, source)).metadata
     for claim in (b"MotionPhoto", b"MicroVideo", b"C:Directory", b"video/mp4", b"hdrgm:Version"):
@@ -463,7 +465,8 @@ def test_xmp_claims_nothing_that_is_gone(source: str) -> None:
     assert b'dc:title="A > hill"' in found.xmp
     space = gain[: gain.index(b" hdrgm:V")]
     special = b' GCamera:SpecialType="3" '
-    assert found.xmp == HEAD + camera.strip() + special + title + container + space + b" >" + TAIL
+    start = HEAD + camera.strip() + special + title + container + space + b" >"
+    assert found.xmp == start + rights + TAIL
     assert set(found.lost) == {"the video of a motion photo", "the gain map for HDR displays"}
 
 
