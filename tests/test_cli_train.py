@@ -193,6 +193,11 @@ def test_the_default_weights_adapt_to_noisy_photos(tiny):
     assert result.returncode == 0, result.stderr
     assert "the noise of 1 photo" in result.stderr
     assert cv2.imread(str(tiny.place / "b.png")).std() < 4
+    # Weights that leave more blotches of colour than before would be refused.
+    records = map(json.loads, (tiny.place / "own/metrics.jsonl").read_text().splitlines())
+    scores = [each for each in records if each["event"] == "validation"]
+    assert scores
+    assert all("blotches" in each for each in scores)
     (measured,) = json.loads((tiny.place / "own/data.json").read_text())["noise"]["photos"]
     assert measured["input"].endswith("a.png")
     assert measured["noise"]["deviations"]["red"][0] == pytest.approx([120, 12], rel=0.1)

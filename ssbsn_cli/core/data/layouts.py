@@ -91,7 +91,7 @@ def find_photos(path: Path, side: Side = "noisy") -> FoundPhotos:
             raise OptionError(f"{path} does not have the name of a photo.", _UNDERSTOOD)
         return FoundPhotos(kind, [path])
     kind, of_kind, files = survey(path)
-    photos = _noisy(kind, of_kind) if side == "noisy" else _clean(kind, of_kind, absolute(path))
+    photos = _on_side(side, kind, of_kind, absolute(path))
     if not photos:
         what = "photos" if kind == "folder" else f"{side} photos"
         raise OptionError(f"There are no {what} in {path}.", _UNDERSTOOD)
@@ -168,32 +168,21 @@ def _kind(file: Path) -> str | None:
     return "folder"
 
 
-def _of_sidd(files: Sequence[Path], side: str) -> list[Path]:
-    matches = ((file, SIDD.match(file.name)) for file in files)
-    return [file for file, match in matches if match and match[1].upper() == side]
-
-
-def _noisy(kind: str, files: Sequence[Path]) -> list[Path]:
+def _on_side(side: Side, kind: str, files: Sequence[Path], root: Path) -> list[Path]:
+    clean = side == "clean"
     if kind == "sidd":
-        return _of_sidd(files, "NOISY")
+        name = "GT" if clean else "NOISY"
+        matches = ((file, SIDD.match(file.name)) for file in files)
+        return [file for file, match in matches if match and match[1].upper() == name]
     if kind == "prep":
-        return [file for file in files if file.parent.name == "RN"]
+        return [file for file in files if file.parent.name == ("CL" if clean else "RN")]
     if kind == "nind":
-        return sorted(file for _, noisy in _nind_scenes(files) for file in noisy)
-    return without_results(files)
-
-
-def _clean(kind: str, files: Sequence[Path], root: Path) -> list[Path]:
-    if kind == "sidd":
-        return _of_sidd(files, "GT")
-    if kind == "prep":
-        return [file for file in files if file.parent.name == "CL"]
-    if kind == "nind":
-        return sorted(file for clean, _ in _nind_scenes(files) for file in clean)
-    if kind == "dnd":
+        sides = (low if clean else others for low, others in _nind_scenes(files))
+        return sorted(file for photos in sides for file in photos)
+    if clean and kind == "dnd":
         return []
-    noisy = {pair.noisy for pair in match_names(root, files)}
-    return [file for file in without_results(files) if file not in noisy]
+    paired = {pair.noisy for pair in match_names(root, files)} if clean else set()
+    return [file for file in without_results(files) if file not in paired]
 
 
 def _nind_scenes(files: Sequence[Path]) -> list[tuple[list[Path], list[Path]]]:
