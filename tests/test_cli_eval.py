@@ -164,6 +164,34 @@ def test_an_interrupted_evaluation_goes_on(place, run, tmp_path):
     assert before.items() <= after.items()
 
 
+def test_added_noise_depends_on_seed_and_clipping(run):
+    options = ("--dataset", "synthetic", "--data", "sets/cats/clean", "--noise", "white:80")
+
+    def scores(*more):
+        out, _ = run(*options, "--weights", "none", "--baseline", "tv", "--json", *more)
+        rows = {row["method"]: row["scores"]["psnr"] for row in json.loads(out)["rows"]}
+        return rows["noisy"], rows["tv"]
+
+    first = scores()
+    assert scores("--seed", 0) == first
+    assert scores("--seed", 1)[0] != first[0]
+    # Every picture is clipped before it is scored, but what a method gets is not.
+    free = scores("--unclipped")
+    assert free[0] == first[0]
+    assert free[1] != first[1]
+
+
+def test_without_a_cache_everything_is_computed_anew(place, run):
+    options = ("--dataset", "pairs", "--data", "sets/dogs", "--weights", "none", "--baseline", "tv")
+    run(*options)
+    kept = list((place / "cache" / "eval").rglob("*.npz"))
+    assert kept
+    for path in kept:
+        path.write_bytes(b"")
+    run(*options, "--no-cache")
+    assert all(path.read_bytes() == b"" for path in kept)
+
+
 REFUSALS = {
     "unknown data set": (("--dataset", "sid-val"), "sidd-val", 2),
     "no data": (("--dataset", "sidd-val"), "ValidationGtBlocksSrgb.mat", 2),
