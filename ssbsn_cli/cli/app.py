@@ -46,7 +46,7 @@ register(
     "ssbsn denoise photos/ -o clean/ --recursive",
     "ssbsn denoise *.jpg -o clean/ --skip-existing",
     "ssbsn denoise photo.jpg --compare compare.png",
-    "ssbsn denoise photos/ -o clean/ --weights ssbsn-photo --adapt 10",
+    "ssbsn denoise photos/ -o clean/ --adapt 10",
     "cat in.png | ssbsn denoise - > out.png",
 )
 register(
@@ -55,7 +55,7 @@ register(
     train,
     "ssbsn train --data ~/SIDD_Medium",
     "ssbsn train --data my_photos/ --config small --max-minutes 60",
-    "ssbsn train --data my_photos/ --config adapt --init ssbsn-photo --out mine",
+    "ssbsn train --data my_photos/ --config adapt --out mine",
     "ssbsn train --out mine --resume",
     "ssbsn train --report mine",
     "ssbsn denoise photo.png --weights mine",
