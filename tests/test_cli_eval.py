@@ -39,6 +39,8 @@ def place(tmp_path_factory):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(np.clip(np.rint(picture), 0, 255).astype(np.uint8)).save(path)
     tiny_checkpoint(place / "tiny.pth")
+    (place / "circle").symlink_to("circle")
+    os.mkfifo(place / "pipe")
     return place
 
 
@@ -207,7 +209,12 @@ REFUSALS = {
     "csv exists": (("--dataset", "demo", "--csv", "tiny.pth"), "already exists", 2),
     "report over a photo": (("--dataset", "demo", "--report", "r.png"), "another name", 2),
     "overwrite nothing": (("--dataset", "demo", "--overwrite"), "--overwrite", 2),
-    "report in no folder": (("--dataset", "demo", "--report", "no/r.html"), "Make it first", 2),
+    "report in no folder": (("--dataset", "demo", "--report", "no/r.html"), "Make the folder", 2),
+    "report into a pipe": (
+        ("--dataset", "demo", "--report", "pipe", "--overwrite"),
+        "not a regular file",
+        2,
+    ),
     "one place twice": (
         ("--dataset", "demo", "--csv", "x.csv", "--save-images", "x.csv"),
         "one file",
@@ -216,6 +223,16 @@ REFUSALS = {
     "pictures among the data": (
         ("--dataset", "folder", "--data", ".", "--save-images", "x"),
         "part of the data set",
+        2,
+    ),
+    "pictures among the data, by a detour": (
+        ("--dataset", "folder", "--data", "sets", "--save-images", "new/../sets/x"),
+        "part of the data set",
+        2,
+    ),
+    "a circular link": (
+        ("--dataset", "folder", "--data", "circle", "--save-images", "x"),
+        "does not exist",
         2,
     ),
     "no pictures": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import itertools
 import os
@@ -16,7 +17,6 @@ import time
 from pathlib import Path
 
 import cv2
-import filelock
 import numpy as np
 import pytest
 import tifffile
@@ -27,6 +27,7 @@ from ssbsn_cli.core.data import cache, store
 from ssbsn_cli.core.data.cache import open_cache
 from ssbsn_cli.core.data.draws import Batching
 from ssbsn_cli.core.data.layouts import find_pairs, find_photos
+from ssbsn_cli.core.data.matlab import open_matlab
 from ssbsn_cli.core.data.pixels import read_pixels
 from ssbsn_cli.core.data.sampler import CropSampler
 from ssbsn_cli.core.errors import ImageError, OptionError
@@ -338,11 +339,25 @@ def start_build(directory, photos, end):
 def test_what_a_killed_build_left_is_never_used_and_cleaned_up(tmp_path, photos):
     with start_build(tmp_path / "cache", photos, "os.kill(os.getpid(), signal.SIGKILL)") as process:
         process.communicate()
-    (left,) = names_in(tmp_path / "cache")
-    assert left.startswith(HALF_WRITTEN)
-    cache = open_cache(photos, tmp_path / "cache")
-    assert not cache.reused
-    assert names_in(tmp_path / "cache") == [cache.path.name]
+    left = names_in(tmp_path / "cache")
+    assert left
+    assert all(name.startswith(HALF_WRITTEN) for name in left)
+    assert not open_cache(photos, tmp_path / "cache").reused
+    (name,) = names_in(tmp_path / "cache")
+    assert name.startswith("crops-")
+
+
+def test_a_folder_that_is_a_run_says_why_it_has_no_photos(tmp_path):
+    touch(tmp_path, "a.png", "metrics.jsonl")
+    with pytest.raises(OptionError, match="folder of a training run"):
+        find_photos(tmp_path)
+
+
+def test_too_little_memory_is_no_damage(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    h5py.File(tmp_path / "0001.mat", "w").close()
+    with pytest.raises(MemoryError), open_matlab(tmp_path / "0001.mat"):
+        raise MemoryError
 
 
 def test_a_build_waits_for_that_of_another_process(tmp_path, photos):
@@ -359,21 +374,11 @@ def test_a_build_waits_for_that_of_another_process(tmp_path, photos):
     assert cache.reused
 
 
-def test_a_lock_that_is_a_link_is_refused_and_empties_nothing(tmp_path, photos):
-    precious = tmp_path / "precious"
-    precious.write_text("kept")
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache/.lock").symlink_to(precious)
-    with pytest.raises(OptionError, match="is a link"):
-        open_cache(photos, tmp_path / "cache")
-    assert precious.read_text() == "kept"
-
-
 def test_a_disk_without_locks_is_used_without(tmp_path, photos, monkeypatch):
     def refuse(*_, **__):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     assert len(open_cache(photos, tmp_path / "cache").windows) == 3
 
 
@@ -382,10 +387,10 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, photos, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OptionError, match="cache cannot be written: the disk is full"):
+    with pytest.raises(OptionError, match=r"cache/crops-\w+ cannot be written: the disk is full"):
         open_cache(photos, tmp_path / "cache")
     assert names_in(tmp_path / "cache") == []
-    with pytest.raises(OptionError, match=r"0\.png cannot be written"):
+    with pytest.raises(OptionError, match=r"0\.png/crops-\w+ cannot be written"):
         open_cache(photos, photos[0])
 
 

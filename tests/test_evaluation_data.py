@@ -31,7 +31,7 @@ def names(dataset):
 
 def refusal(name, data, match):
     """What an attempt to open and read a data set says to do."""
-    with pytest.raises(OptionError, match=match) as error:
+    with pytest.raises((OptionError, ImageError), match=match) as error:
         list(open_dataset(name, data))
     assert error.value.hint
     return error.value.hint
@@ -290,11 +290,11 @@ def test_a_damaged_info_is_refused(dnd_files, content):
 @pytest.mark.parametrize(
     ("key", "stored", "match"),
     [
-        ("Inoisy", np.zeros((3, 30, 20)), "damaged, or not .* InoisySRGB"),
+        ("Inoisy", np.zeros((3, 30, 20)), "damaged, or not one of DND's"),
         ("InoisySRGB/x", np.zeros((3, 30, 20)), "damaged, or not"),
-        ("InoisySRGB", np.zeros((30, 20)), "does not hold a colour photo"),
-        ("InoisySRGB", np.zeros((3, 30, 20), np.uint8), "does not hold a colour photo"),
-        ("InoisySRGB", np.full((3, 30, 20), np.nan), "does not hold a colour photo"),
+        ("InoisySRGB", np.zeros((30, 20)), "holds no colour photo"),
+        ("InoisySRGB", np.zeros((3, 30, 20), np.uint8), "holds no colour photo"),
+        ("InoisySRGB", np.full((3, 30, 20), np.nan), "holds no colour photo"),
     ],
 )
 def test_photos_of_dnd_that_hold_something_else_are_refused(dnd_files, key, stored, match):

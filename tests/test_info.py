@@ -228,7 +228,7 @@ def test_a_page_needs_a_photo(folder):
     assert "need a photo" in ssbsn("info", "--report", "page.html", code=2).stderr
     assert "--report" in ssbsn("info", "photo.png", "--overwrite", code=2).stderr
     missing = ssbsn("info", "photo.png", "--report", "none/page.html", code=2)
-    assert "folder of none/page.html" in missing.stderr
+    assert "its folder does not exist" in missing.stderr
 
 
 def test_a_page_that_cannot_be_written_is_refused_before_photos_are_measured(folder, monkeypatch):

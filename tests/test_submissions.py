@@ -18,6 +18,7 @@ from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.evaluation.datasets import dnd, sidd
 from ssbsn_cli.core.evaluation.datasets.samples import Result, Sample
 from ssbsn_cli.core.evaluation.outputs import save_picture
+from ssbsn_cli.core.runtime.storage import atomic_output
 
 SMALL = (2, 3, 4, 4, 3)
 READERS = {"csv": read_sidd_csv, "mat": read_sidd_mat}
@@ -238,6 +239,15 @@ def test_no_picture_is_written_through_a_link_in_the_folder(tmp_path, link):
     with pytest.raises(ImageError, match="is a link"):
         save_picture(tmp_path / "results", crops()[1], True)
     assert not elsewhere.exists()
+
+
+def test_a_picture_that_cannot_be_written_is_not_blamed_on_a_submission(tmp_path):
+    (tmp_path / "results").touch()
+    with (
+        pytest.raises(ImageError, match=r"results/.*\.png cannot be written"),
+        atomic_output(tmp_path / "submission.csv"),
+    ):
+        save_picture(tmp_path / "results", crops()[1], True)
 
 
 def test_bundles_are_replaced_only_when_allowed(tmp_path):

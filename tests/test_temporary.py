@@ -87,6 +87,21 @@ def test_one_process_makes_a_photo_and_another_goes_on_once_it_is_dead(tmp_path,
     assert not [path for path in tmp_path.iterdir() if path.suffix == ".claim"]
 
 
+def test_a_claim_that_another_process_sweeps_away_is_made_again(tmp_path, monkeypatch):
+    hold, held = temporary._hold, []
+
+    def swept_away_at_first(path, descriptor):
+        if not held:
+            path.unlink()
+        held.append(path)
+        return hold(path, descriptor)
+
+    monkeypatch.setattr(temporary, "_hold", swept_away_at_first)
+    assert claim(tmp_path / "photo.png")
+    assert len(list(tmp_path.iterdir())) == 1
+    give_up_claim(tmp_path / "photo.png")
+
+
 def test_a_link_that_is_named_like_a_claim_keeps_nobody_waiting(tmp_path):
     assert claim(tmp_path / "photo.png")
     (announced,) = tmp_path.iterdir()

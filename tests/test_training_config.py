@@ -82,7 +82,16 @@ def test_what_is_wrong_is_named_in_one_line(changes, options, named):
         load_config("small", changes, options)
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert ": :" not in str(caught.value)
     assert caught.value.hint
+
+
+def test_a_file_is_named_as_it_was(tmp_path, monkeypatch):
+    (tmp_path / "wrong.toml").write_text("x = 1")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    with pytest.raises(OptionError, match=r"The configuration \.\./wrong\.toml: "):
+        load_config("../wrong.toml")
 
 
 @pytest.mark.parametrize(

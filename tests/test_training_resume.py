@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import zipfile
@@ -69,6 +70,14 @@ def test_a_state_is_checked_whole_before_it_is_used(tiny, damage):
     with pytest.raises(SsbsnError, match="damaged") as caught:
         tiny.train(resume=True, options={"training.steps": 2})
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_whose_configuration_lacks_a_section_is_another_run(tiny):
+    run = tiny.train(options={"training.steps": 1})
+    text = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(re.sub(r"(?s)\[model.*?\n(?=\[training\])", "", text))
+    with pytest.raises(OptionError, match="another configuration: its model"):
+        tiny.train(resume=True)
 
 
 def test_moments_in_one_place_in_memory_get_memory_of_their_own(tiny):

@@ -178,7 +178,7 @@ def _train(out: Output, request: TrainingRequest) -> None:
             again = ["ssbsn", "train", "--out", str(request.run), "--resume"]
             if request.cache != usual_cache():
                 again += ["--cache", str(request.cache)]
-            out.say(f"Everything is saved in {request.run}. Continue with: {shlex.join(again)}")
+            out.say(f"Continue from the last checkpoint with: {shlex.join(again)}")
         raise
     _conclude(out, prepared, RunFiles(request.run))
 

@@ -29,8 +29,8 @@ from ssbsn_cli.core.data.store import (
 )
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.imaging.formats import CODECS
-from ssbsn_cli.core.runtime.storage import is_full, locked
-from ssbsn_cli.core.runtime.temporary import temporary_folder
+from ssbsn_cli.core.runtime.storage import explain_unwritable
+from ssbsn_cli.core.runtime.temporary import locked, temporary_folder
 from ssbsn_cli.core.types import Notify, count_of
 
 _ALIGNMENT = 64
@@ -88,7 +88,8 @@ def open_cache(
         try:
             cache = _load_or_build(path, key, builder)
         except OSError as error:
-            raise _unwritable(folder, error) from error
+            instead = "choose another place with --cache (ssbsn denoise: TMPDIR)"
+            raise OptionError(*explain_unwritable(path, error, instead)) from error
     state = "Reused" if cache.reused else "Built"
     notify(
         f"{state} the crop cache {path}: {cache.size_bytes / 1e6:.1f} of at most "
@@ -117,7 +118,7 @@ def _load_or_build(path: Path, key: str, builder: _Builder) -> CropCache:
     folder, notify = path.parent, builder.notify
     folder.mkdir(parents=True, exist_ok=True)
     wait = f"Waiting for another process that builds a crop cache in {folder}."
-    with locked(folder, lambda: notify(wait)):
+    with locked(path, lambda: notify(wait)):
         if cache := load(path, key, reused=True):
             return cache
         if path.exists():
@@ -243,14 +244,3 @@ class _Builder:
 
 def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
-
-
-def _unwritable(folder: Path, error: OSError) -> OptionError:
-    reason, hint = (
-        error.strerror or str(error),
-        "Choose another place with --cache (ssbsn denoise: TMPDIR).",
-    )
-    if is_full(error):
-        reason = "the disk is full"
-        hint = "Free some space, keep the cache on another disk, or allow it less room."
-    return OptionError(f"The crop cache in {folder} cannot be written: {reason}.", hint)

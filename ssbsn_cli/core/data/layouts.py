@@ -13,6 +13,7 @@ from ssbsn_cli.core.data.matching import SIDD, Pair, match_names
 from ssbsn_cli.core.errors import OptionError, explain_unreadable
 from ssbsn_cli.core.imaging import is_photo_name
 from ssbsn_cli.core.imaging.names import without_results
+from ssbsn_cli.core.runtime.storage import real_path
 
 # `SIDD` and this one are not anchored at their ends: the names of cropped or denoised copies of a
 # clean photo start with its name, and these copies are clean, too.
@@ -106,12 +107,13 @@ def _refuse_missing(path: Path) -> None:
 
 
 def survey(path: Path) -> tuple[str, list[Path], list[Path]]:
-    """Recognise the data set in a folder, which is searched recursively except for hidden files.
+    """Recognise the data set in a folder, searched except for hidden files and runs of trainings.
 
-    Returns its kind as in `NoisyPhotos`, the files of that kind, noisy or not, and all files. Both
+    Returns its kind as in `FoundPhotos`, the files of that kind, noisy or not, and all files. Both
     lists are sorted, and their paths are absolute.
 
-    Raises OptionError if a folder cannot be read, or there are several data sets.
+    Raises OptionError if a folder cannot be read, it is itself the folder of a run, or there are
+    several data sets.
     """
     files = sorted(_walk(absolute(path)))
     by_kind: dict[str, list[Path]] = {}
@@ -129,7 +131,7 @@ def survey(path: Path) -> tuple[str, list[Path], list[Path]]:
 
 def absolute(path: Path) -> Path:
     """Return a path with the names of all parents, which "." and ".." hide; layouts need them."""
-    return path.resolve() if ".." in path.parts else path.absolute()
+    return real_path(path) if ".." in path.parts else path.absolute()
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -146,6 +148,11 @@ def _walk(root: Path) -> Iterator[Path]:
         seen.add(real)
         # The previews of a training are no photos to learn from.
         if _RUN in names:
+            if Path(folder) == root:
+                raise OptionError(
+                    f"{root} is the folder of a training run, whose previews are no photos.",
+                    "Name a folder of photos alone.",
+                )
             below.clear()
             continue
         below[:] = sorted(name for name in below if not name.startswith("."))

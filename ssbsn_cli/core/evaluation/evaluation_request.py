@@ -10,6 +10,7 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.added_noise import SYNTHETIC_NEEDS, AddedNoise
 from ssbsn_cli.core.inference.placing import refuse_report
 from ssbsn_cli.core.inference.settings import Settings
+from ssbsn_cli.core.runtime.storage import real_path
 
 NO_WEIGHTS = "none"
 ALL_BASELINES = "all"
@@ -87,8 +88,8 @@ class EvaluationRequest:
             )
         if self.pictures and list(self.weights) == [NO_WEIGHTS] and not self.baselines:
             raise OptionError("--save-images has nothing to save.", "Name weights or a baseline.")
-        pictures = self.pictures.absolute() if self.pictures else None
-        if pictures and any(pictures.is_relative_to(path.absolute()) for path in self.data):
+        pictures = real_path(self.pictures) if self.pictures else None
+        if pictures and any(pictures.is_relative_to(real_path(path)) for path in self.data):
             raise OptionError(
                 f"Results in {self.pictures} would become a part of the data set.",
                 "Name a folder elsewhere with --save-images.",
@@ -101,7 +102,7 @@ class EvaluationRequest:
         for path in files:
             refuse_report(path, self.overwrite, self.data)
         places = [*files, *([self.pictures] if self.pictures else [])]
-        if len({path.absolute() for path in places}) < len(places):
+        if len({real_path(path) for path in places}) < len(places):
             raise OptionError("Two results would go into one file.", "Name different files.")
         if self.overwrite and not (files or self.pictures or self.submission):
             raise OptionError("--overwrite needs a file to write.", "Name one, or drop it.")

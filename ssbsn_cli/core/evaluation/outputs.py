@@ -20,7 +20,7 @@ from ssbsn_cli.core.imaging import Photo, encode_photo
 from ssbsn_cli.core.imaging.photo import middle_of
 from ssbsn_cli.core.report.evaluation import CLEAN, NOISY
 from ssbsn_cli.core.runtime.machine import describe_machine
-from ssbsn_cli.core.runtime.storage import refuse_links, write_output
+from ssbsn_cli.core.runtime.storage import make_folder_of, refuse_links, write_output
 from ssbsn_cli.core.types import spread
 
 # Nobody would read a table with more sections.
@@ -150,12 +150,12 @@ def save_picture(folder: Path, result: Result, overwrite: bool) -> None:
     """Write a result, with pixels, as an 8-bit PNG: ``METHOD/SAMPLE.png``.
 
     `overwrite` allows replacing a file with other contents. Raises an ImageError if there is such a
-    file, it is a link, or it cannot be written; OSError if a missing folder cannot be created.
+    file, it is a link, or it cannot be written.
     """
     content = encode_photo(Photo(_eight_bits(result)), "png")
     path = folder / result.method / f"{result.sample.name}.png"
     refuse_links(path, 2)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder_of(path)
     # An identical file is no error, so that an interrupted evaluation can be continued.
     if not path.is_file() or path.read_bytes() != content:
         write_output(path, content, overwrite)

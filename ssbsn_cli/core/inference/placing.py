@@ -185,8 +185,6 @@ def refuse_report(path: Path, overwrite: bool, inputs: Iterable[str | Path]) -> 
     This is called before time is spent on the report. No input may be its file.
     """
     refuse_output(path, overwrite)
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise OptionError(f"You may not write in the folder of {path}.", "Choose another folder.")
     if is_photo_name(path) or any(is_same_file(path, each) for each in inputs):
         raise OptionError(f"{path} is a photo, or named as one.", "Choose another name.")
 

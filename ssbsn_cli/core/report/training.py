@@ -16,7 +16,7 @@ from ssbsn_cli.core.report.pages import encode, render, show
 from ssbsn_cli.core.report.photos import draw_noise
 from ssbsn_cli.core.report.plots import Curve, Point, plot_curves, smooth
 from ssbsn_cli.core.runtime.parsing import parse_json, parse_toml
-from ssbsn_cli.core.runtime.storage import refuse_links, write_output
+from ssbsn_cli.core.runtime.storage import real_path, refuse_links, write_output
 from ssbsn_cli.core.training.log import read_metrics
 from ssbsn_cli.core.training.run_files import RunFiles
 from ssbsn_cli.core.types import count_of, spread
@@ -57,7 +57,7 @@ def write_report(run: Path) -> Path:
     checks = [record for record in records if record["event"] == "validation"]
     page = render(
         "training.html",
-        title=f"Training run {run.resolve().name}",
+        title=f"Training run {real_path(run).name}",
         progress=_progress(records, steps),
         scores=_scores(checks),
         charts=_charts(records, steps, checks),

@@ -1,4 +1,4 @@
-"""Files: the cache folder, atomic writing, digests, locks, and which places are refused."""
+"""Files: the cache folder, atomic writing, digests, and which places are refused."""
 
 from __future__ import annotations
 
@@ -16,52 +16,19 @@ from ssbsn_cli.core.errors import ImageError, OptionError, SsbsnError
 from ssbsn_cli.core.runtime.temporary import move_into_place, temporary_file
 
 CACHE = "SSBSN_CACHE"
+# Why a file cannot be written, and what may be done about it.
 _REASONS = {
-    errno.ENOSPC: ("the disk is full", "Free some space, or write to another disk."),
-    errno.EDQUOT: ("your disk quota is used up", "Free some space, or write to another disk."),
-    errno.EFBIG: ("a limit on the size of files stops it", "Raise the limit, or use another disk."),
-    errno.EACCES: ("you may not write in its folder", "Choose a folder that you may write to."),
-    errno.EPERM: ("you may not write in its folder", "Choose a folder that you may write to."),
-    errno.EROFS: ("its disk is read-only", "Choose a folder that you may write to."),
-    errno.ENOENT: ("its folder does not exist", "Make the folder first, or choose another."),
-    errno.ENOTDIR: ("its folder is not a folder", "Choose another folder."),
-    errno.ENAMETOOLONG: ("its name is too long", "Choose a shorter name."),
+    errno.ENOSPC: ("the disk is full", "Free some space"),
+    errno.EDQUOT: ("your disk quota is used up", "Free some space"),
+    errno.EFBIG: ("a limit on the size of files stops it", "Raise the limit"),
+    errno.EACCES: ("you may not write in its folder", ""),
+    errno.EPERM: ("you may not write in its folder", ""),
+    errno.EROFS: ("its disk is read-only", ""),
+    errno.ENOENT: ("its folder does not exist", "Make the folder first"),
+    errno.ENOTDIR: ("its folder is not a folder", ""),
+    errno.ENAMETOOLONG: ("its name is too long", "Choose a shorter name"),
 }
-_LOCK = ".lock"
 _ACL = "system.posix_acl_access"
-
-
-@contextmanager
-def locked(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Keep other processes from building caches in a folder; wait for one that does.
-
-    The folder must exist. `waiting` is called if another process has the lock, which the system
-    frees when that process ends for any reason. If the disk has no locks, nobody waits.
-
-    Raises
-    ------
-    OSError
-        The folder cannot be written to.
-    """
-    from filelock import FileLock, Timeout
-
-    path = folder / _LOCK
-    # Some releases of filelock would empty the file that a link points to.
-    if path.is_symlink():
-        raise OSError(errno.ELOOP, f"{path} is a link")
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        waiting()
-        lock.acquire()
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
-            raise
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def cache_dir() -> Path:
@@ -93,6 +60,11 @@ def cache_dir() -> Path:
     with contextlib.suppress(OSError):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
+
+
+def real_path(path: Path) -> Path:
+    """Return the absolute path behind all links. Unlike `Path.resolve`, it allows circular ones."""
+    return Path(os.path.realpath(path))
 
 
 def file_digest(path: Path) -> str:
@@ -142,7 +114,7 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
         `path` exists and may not be replaced, or the file cannot be written.
     """
     with _explained_as_unwritable(path):
-        target = Path(os.path.realpath(path))
+        target = real_path(path)
         old = _check_target(path, target, overwrite)
 
         def finish(temporary: Path) -> None:
@@ -162,9 +134,19 @@ def write_output(path: Path, content: bytes, overwrite: bool) -> None:
 
 def way_out(error: OSError) -> str:
     """Return what to do first, without a full stop, if a file cannot be written."""
-    if is_full(error) or error.errno == errno.ENAMETOOLONG:
-        return _REASONS[error.errno or 0][1].partition(",")[0].removesuffix(".")
-    return "Check the path and its permissions"
+    return _REASONS.get(error.errno or 0, ("", ""))[1] or "Check the path and its permissions"
+
+
+def explain_unwritable(
+    place: object, error: OSError, instead: str = "choose another folder"
+) -> tuple[str, str]:
+    """Return a sentence that says why a file cannot be written, and one that says what to do.
+
+    `instead` is the way out that always works.
+    """
+    reason, first = _REASONS.get(error.errno or 0, (error.strerror or str(error), way_out(error)))
+    hint = f"{first}, or {instead}." if first else f"{instead[0].upper()}{instead[1:]}."
+    return f"{place} cannot be written: {reason}.", hint
 
 
 def is_full(error: BaseException | None) -> bool:
@@ -190,7 +172,7 @@ def check_folder_of(path: Path) -> None:
 
 
 def _refuse_unwritable(folder: Path) -> None:
-    if not folder.is_dir():
+    if not stat.S_ISDIR(folder.stat().st_mode):
         raise NotADirectoryError(errno.ENOTDIR, "")
     if not os.access(folder, os.W_OK):
         raise PermissionError(errno.EACCES, "")
@@ -202,10 +184,7 @@ def _explained_as_unwritable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason, hint = _REASONS.get(
-            error.errno or 0, (error.strerror or str(error), "Check the disk and the folder.")
-        )
-        raise ImageError(f"{path} cannot be written: {reason}.", hint) from error
+        raise ImageError(*explain_unwritable(path, error)) from error
 
 
 def _check_target(path: Path, target: Path, overwrite: bool) -> os.stat_result | None:
@@ -280,12 +259,13 @@ def _appearing(
 
 def refuse_output(path: Path, overwrite: bool) -> None:
     """Raise an OptionError if a file cannot be written, before time is spent on its contents."""
-    if path.is_dir():
-        raise OptionError(f"{path} is a folder.", "Name a file in it.")
-    if path.exists() and not overwrite:
-        raise OptionError(f"{path} already exists.", "Choose another name, or add --overwrite.")
-    if not path.absolute().parent.is_dir():
-        raise OptionError(f"The folder of {path} does not exist.", "Make it first.")
+    target = real_path(path)
+    try:
+        with _explained_as_unwritable(path):
+            _check_target(path, target, overwrite)
+            _refuse_unwritable(target.parent)
+    except ImageError as error:
+        raise OptionError(str(error), error.hint) from None
 
 
 def refuse_links(path: Path, count: int) -> None:

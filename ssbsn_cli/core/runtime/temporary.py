@@ -1,4 +1,4 @@
-"""Temporary files and folders, and claims on files. None outlives its process for long.
+"""Temporary files and folders, claims on files, and locks. None outlives its process for long.
 
 The process that makes them holds a lock on each, which the system frees when the process ends for
 any reason. The next process that makes one in the same folder removes those that are not locked.
@@ -11,12 +11,14 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 # The beginning of all their names.
 HALF_WRITTEN = ".ssbsn-"
+_SECONDS_BETWEEN_CLAIMS = 0.2
 _OURS = re.compile(rf"{re.escape(HALF_WRITTEN)}[0-9a-f]+\.(part|claim)")
 # What this process has made and not yet removed, and the descriptors that hold the locks.
 _made: dict[Path, int] = {}
@@ -58,7 +60,8 @@ def claim(path: Path) -> bool:
     """Claim the making of a file for this process, unless another live process has claimed it.
 
     Its folder must exist. Returns whether this process may make the file, and must later call
-    `give_up_claim`. If the disk has no locks, there are no claims, and every process may.
+    `give_up_claim`. If the disk has no locks, there are no claims, and every process may. Raises
+    OSError if the folder cannot be written to.
     """
     claimed = _claim_on(path)
     _sweep(path.parent)
@@ -66,8 +69,10 @@ def claim(path: Path) -> bool:
     if claimed.is_symlink():
         # It is not one of ours, so nobody will remove it.
         return True
-    if not _create(claimed, 0o600):
-        return False
+    while not _create(claimed, 0o600):
+        # It is not there if a process that sweeps the folder has just removed it.
+        if os.path.lexists(claimed):
+            return False
     if not _lock(_made[claimed]):
         _remove(claimed)
     return True
@@ -79,6 +84,22 @@ def give_up_claim(path: Path) -> None:
     # Two threads may do this at once; later, the claim may be another process's.
     if (descriptor := _made.pop(claimed, None)) is not None:
         _delete(claimed, descriptor)
+
+
+@contextmanager
+def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Let one process at a time make a file or a folder, on which each has a claim meanwhile.
+
+    `waiting` is called if another process has it. OSError is raised as by `claim`.
+    """
+    if not claim(path):
+        waiting()
+        while not claim(path):
+            time.sleep(_SECONDS_BETWEEN_CLAIMS)
+    try:
+        yield
+    finally:
+        give_up_claim(path)
 
 
 def move_into_place(temporary: Path, path: Path) -> None:

@@ -248,9 +248,8 @@ def load_config(
             what = "there is no such key"
         elif first["type"] == "missing":
             what = "it is missing"
-        raise OptionError(
-            f"The configuration {name_or_path}: {where}: {what}.".replace("..", "."), HINT
-        ) from None
+        told = (f"The configuration {name_or_path}", where, what.rstrip("."))
+        raise OptionError(f"{': '.join(filter(None, told))}.", HINT) from None
 
 
 def _read(name_or_path: str) -> dict[str, Any]:

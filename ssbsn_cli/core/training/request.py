@@ -12,7 +12,7 @@ from ssbsn_cli.core.data.layouts import find_pairs
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.runtime.device import resolve_device
 from ssbsn_cli.core.runtime.parsing import parse_json
-from ssbsn_cli.core.runtime.storage import cache_dir
+from ssbsn_cli.core.runtime.storage import cache_dir, real_path
 from ssbsn_cli.core.training.config import Config, load_config
 from ssbsn_cli.core.training.data_paths import DataPath, data_told, parse_data, path_told
 from ssbsn_cli.core.training.run_files import RunFiles
@@ -80,9 +80,9 @@ class TrainingRequest:
             find_weights(self.config.distill.teacher)
         if self.validation:
             find_pairs(self.validation)
-            scored = self.validation.resolve()
+            scored = real_path(self.validation)
             for data in (*self.noisy, *self.pairs):
-                if scored.is_relative_to(data.path.resolve()):
+                if scored.is_relative_to(real_path(data.path)):
                     raise OptionError(
                         f"The photos to validate on, {self.validation}, are among those to train "
                         f"on, {data.path}.",

@@ -33,15 +33,16 @@ def train_rounds(
     OptionError
         As by `rounds`.
     """
-    done: list[_Trained] = []
+    # Only the last result is kept, since results may hold networks and photos.
+    result: list[_Trained] = []
     for number, each in rounds(request, say):
         try:
-            done.append(train(number, each))
+            result = [train(number, each)]
         except (NoNoiseError, DivergedError) as error:
-            if not done:
+            if not result:
                 raise
             warn(f"Round {number} was given up. {error}")
-    return done[-1]
+    return result[0]
 
 
 def rounds(request: TrainingRequest, say: Notify) -> Iterator[tuple[int, TrainingRequest]]:

@@ -242,11 +242,13 @@ def _make(model: ModelConfig, seed: int) -> tuple[Network, Descriptor]:
 def _refuse_other_config(files: RunFiles, before: Config, now: Config) -> None:
     old = before.model_dump()
     for section, values in now.model_dump().items():
+        # A run that somebody has edited may lack a section.
+        earlier = old[section] or {}
         for key, value in values.items():
-            if key not in _FREE.get(section, ()) and old[section].get(key) != value:
+            if key not in _FREE.get(section, ()) and earlier.get(key) != value:
                 raise OptionError(
                     f"{files.folder} is a run of another configuration: its {section}.{key} is "
-                    f"{old[section].get(key)!r}, not {value!r}.",
+                    f"{earlier.get(key)!r}, not {value!r}.",
                     "Resume it with the same options, or start another run with --out.",
                 )
 

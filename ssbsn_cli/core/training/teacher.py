@@ -15,7 +15,8 @@ from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.imaging import Photo, encode_photo
 from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.settings import Settings
-from ssbsn_cli.core.runtime.storage import locked, short_digest, write_atomically
+from ssbsn_cli.core.runtime.storage import short_digest, write_atomically
+from ssbsn_cli.core.runtime.temporary import locked
 from ssbsn_cli.core.training.config import Config
 from ssbsn_cli.core.types import Notify, count_of, from_unit
 from ssbsn_cli.core.weights.locate import load_weights
@@ -61,8 +62,8 @@ def teach(
         raise OptionError(
             str(error), "Lower --set parts.side=N and --crop, or add larger photos."
         ) from None
-    wait = f"Waiting for another process, whose teacher writes to {folder}."
-    with locked(folder, lambda: notify(wait)):
+    wait = f"Waiting for another process, whose teacher writes to {pairs}."
+    with locked(pairs, lambda: notify(wait)):
         for each in (pairs, pairs / "noisy", pairs / "clean"):
             if each.is_symlink():
                 raise OptionError(

@@ -8,9 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ssbsn_cli.core.errors import OptionError, SsbsnError, WeightsError
+from ssbsn_cli.core.errors import OptionError, SsbsnError, WeightsError, explain_unreadable
 from ssbsn_cli.core.runtime.download import download
-from ssbsn_cli.core.runtime.storage import CACHE, cache_dir, file_digest, way_out, write_atomically
+from ssbsn_cli.core.runtime.storage import (
+    CACHE,
+    cache_dir,
+    explain_unwritable,
+    file_digest,
+    write_atomically,
+)
 from ssbsn_cli.core.runtime.temporary import move_into_place, temporary_file
 from ssbsn_cli.core.types import Progress
 from ssbsn_cli.core.weights.registry import Entry
@@ -94,8 +100,8 @@ def fetch(
                 "Use a file of your own with --weights PATH.",
             )
         return Fetched(verified_path(entry), str(entry.sha256), "bundled")
-    if source is not None and not source.is_file():
-        raise WeightsError(f"There is no file {source}.", "Check the path.")
+    if source is not None:
+        _refuse_unreadable(source)
     target = (cache_dir() if dest is None else dest) / entry.filename
     try:
         expected = _expected(entry, target)
@@ -119,12 +125,18 @@ def fetch(
                 write_atomically(_record_of(target), record.encode("ascii"))
             move_into_place(new, target)
     except OSError as error:
-        where = source if error.filename == str(source) else target.parent
-        raise WeightsError(
-            f"{where}: {error.strerror or error}.",
-            f"{way_out(error)}, or choose another folder with --dest or {CACHE}.",
-        ) from error
+        instead = f"choose another folder with --dest or {CACHE}"
+        raise WeightsError(*explain_unwritable(target, error, instead)) from error
     return Fetched(target, digest, "copied" if source else "downloaded", expected is None)
+
+
+def _refuse_unreadable(source: Path) -> None:
+    if not source.is_file():
+        raise WeightsError(f"There is no file {source}.", "Check the path.")
+    try:
+        source.open("rb").close()
+    except OSError as error:
+        raise WeightsError(*explain_unreadable(source, error)) from None
 
 
 def _record_of(path: Path) -> Path:

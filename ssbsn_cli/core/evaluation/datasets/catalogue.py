@@ -14,7 +14,7 @@ from ssbsn_cli.core.evaluation.datasets import added_noise, dnd, photo_files, si
 from ssbsn_cli.core.evaluation.datasets.added_noise import AddedNoise
 from ssbsn_cli.core.evaluation.datasets.samples import Dataset, Result
 from ssbsn_cli.core.runtime.download import download
-from ssbsn_cli.core.runtime.storage import CACHE, cache_dir, file_digest, way_out
+from ssbsn_cli.core.runtime.storage import CACHE, cache_dir, explain_unwritable, file_digest
 from ssbsn_cli.core.runtime.temporary import move_into_place, temporary_file
 from ssbsn_cli.core.types import Notify, Progress
 
@@ -167,8 +167,6 @@ def fetch_dataset(name: str, notify: Notify, progress: Progress) -> None:
                     )
                 move_into_place(new, place)
     except OSError as error:
-        raise SsbsnError(
-            f"{home}: {error.strerror or error}.",
-            f"{way_out(error)}, or choose another place with {CACHE}.",
-        ) from error
+        instead = f"choose another place with {CACHE}"
+        raise SsbsnError(*explain_unwritable(f"A file in {home}", error, instead)) from error
     progress(len(address.files), len(address.files))

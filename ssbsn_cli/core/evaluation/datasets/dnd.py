@@ -8,17 +8,16 @@ References
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat, savemat
 
-from ssbsn_cli.core.data.pixels import DND_KEY, import_h5py
-from ssbsn_cli.core.errors import OptionError, SsbsnError
+from ssbsn_cli.core.data.matlab import open_matlab, read_dnd
+from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.evaluation.datasets.samples import (
     Dataset,
     Result,
@@ -26,7 +25,12 @@ from ssbsn_cli.core.evaluation.datasets.samples import (
     find_file,
     whole_benchmark,
 )
-from ssbsn_cli.core.runtime.storage import atomic_output, refuse_links, refuse_output
+from ssbsn_cli.core.runtime.storage import (
+    atomic_output,
+    make_folder_of,
+    refuse_links,
+    refuse_output,
+)
 
 NEEDS = (
     "Give --data the folder dnd_2017 with info.mat and images_srgb/0001.mat to 0050.mat, from "
@@ -42,10 +46,12 @@ def open_dnd(data: Sequence[Path]) -> Dataset:
     Raises
     ------
     OptionError
-        A file is missing or damaged, or h5py is not installed.
+        A file is missing, has other contents, or h5py is not installed.
+    ImageError
+        A file is damaged.
     """
     path = find_file(data, "info.mat", NEEDS)
-    with _opened(path, "of DND's crops") as file:
+    with open_matlab(path) as file:
         # In HDF5, a MATLAB array of structures is a group of arrays of references.
         where = np.asarray(file["info"]["boundingboxes"]).ravel()
         # Top, left, bottom and right of each crop, counted from 1; bottom and right are inclusive.
@@ -78,34 +84,10 @@ def _read(photos: Sequence[Path], boxes: Sequence[Sequence[Sequence[int]]]) -> I
 def _crop(path: Path, box: Sequence[int]) -> NDArray[np.float32]:
     """Read only one crop, since the photos are large."""
     top, left, bottom, right = box
-    unusual = OptionError(f"{path} does not hold a colour photo in {DND_KEY}.", NEEDS)
-    with _opened(path, f"with an array {DND_KEY}") as file:
-        stored = file[DND_KEY]
-        if stored.ndim != 3 or stored.shape[0] != 3 or stored.dtype.kind != "f":
-            raise unusual
-        # MATLAB stores axes in reverse order.
-        if right > stored.shape[1] or bottom > stored.shape[2]:
-            raise OptionError(f"{path} is too small for a crop that info.mat lists.", NEEDS)
-        part = np.asarray(stored[:, left - 1 : right, top - 1 : bottom])
-    if not np.isfinite(part).all():
-        raise unusual
-    return np.ascontiguousarray(part.transpose(2, 1, 0), np.float32)
-
-
-@contextmanager
-def _opened(path: Path, content: str) -> Iterator[Any]:
-    """Open a MATLAB 7.3 file, which is HDF5."""
-    h5py = import_h5py(path)
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except SsbsnError:
-        raise
-    # h5py raises almost any exception for files that are damaged or hold something else.
-    except Exception as error:
-        raise OptionError(
-            f"{path} is damaged, or not a MATLAB 7.3 file {content}.", NEEDS
-        ) from error
+    crop = read_dnd(path, slice(top - 1, bottom), slice(left - 1, right))
+    if crop.shape[:2] != (bottom - top + 1, right - left + 1):
+        raise OptionError(f"{path} is too small for a crop that info.mat lists.", NEEDS)
+    return crop.astype(np.float32, copy=False)
 
 
 def check_submission(path: Path) -> None:
@@ -146,8 +128,8 @@ def write_submission(path: Path, results: Iterable[Result], overwrite: bool) -> 
     bundles = [bundled / f"{image:04d}.mat" for image in range(1, _IMAGES + 1)]
     for unnamed in (crops, bundled, *bundles):
         refuse_links(unnamed, 1)
-    for folder in (crops, bundled):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder_of(crops / bundles[0].name)
+    make_folder_of(bundles[0])
     # Check this before hours are spent on the crops.
     for bundle in bundles:
         refuse_output(bundle, overwrite)

@@ -220,7 +220,6 @@ def _match(pattern: Path) -> tuple[Path, list[tuple[Key, Path]]]:
     root = Path(*parts[:first])
     if any("**" in part for part in parts):
         raise OptionError(f"{pattern} contains **.", PAIRS_NEEDS)
-    # The other special characters of glob patterns, [ and ?, stand for themselves.
     below = parts[first:]
     # Only * is special, and globs would mind the case.
     name = re.compile(re.escape("/".join(below)).replace(r"\*", "([^/]*)"), re.IGNORECASE)
