@@ -89,7 +89,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, answer in answers.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
     # The modes below are those of one thread.
-    monkeypatch.setattr(tiles, "choose_workers", lambda *_: 1)
+    monkeypatch.setattr(tiles, "tiles_at_once", lambda *_: 1)
     monkeypatch.setattr(
         torch, "from_numpy", lambda array: torch.empty(array.shape, dtype=_dtype(array))
     )

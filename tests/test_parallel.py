@@ -93,7 +93,7 @@ def test_one_denoiser_takes_several_photos_at_once():
 
 
 def test_an_interrupted_photo_does_not_wait_for_its_tiles(monkeypatch):
-    monkeypatch.setattr(tiles, "choose_workers", lambda *_: 2)
+    monkeypatch.setattr(tiles, "tiles_at_once", lambda *_: 2)
     denoise = load_denoiser("ssbsn-photo", device="cpu", refine="r3", tile=64, overlap=0)
     layers = []
     for layer in denoise.weights.network.modules():
@@ -133,7 +133,7 @@ def test_as_many_tiles_at_once_as_cores_and_memory_allow(monkeypatch, kind, core
     monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
     monkeypatch.setattr(tiles, "free_memory", lambda _: free)
     weights = LoadedWeights(UNet(), Descriptor("unet"), "tiny", "")
-    chosen = tiles.choose_workers(weights, torch.device(kind), torch.float32, 512)
+    chosen = tiles.tiles_at_once(weights, torch.device(kind), torch.float32, 512)
     assert chosen == expected
 
 

@@ -82,7 +82,7 @@ def test_a_photo_comes_out_the_same(monkeypatch, workers):
     results = []
     for fast in (False, True):
         monkeypatch.setattr(denoiser, "winograd_is_fast", lambda fast=fast: fast)
-        monkeypatch.setattr(tiles, "choose_workers", lambda *_: workers)
+        monkeypatch.setattr(tiles, "tiles_at_once", lambda *_: workers)
         denoise = load_denoiser("photo", device="cpu", precision="fp32", tile=128)
         results.append(denoise(image))
         results.extend(denoise.denoise_batch([image[:80, :90], image[40:120, 20:110]]))

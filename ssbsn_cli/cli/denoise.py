@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -17,10 +17,10 @@ from ssbsn_cli.cli.failures import FAILED
 from ssbsn_cli.cli.options import FileOptionsGroup, SettingsOptions
 from ssbsn_cli.cli.outcomes import denoise_all, find_possible, find_todo
 from ssbsn_cli.cli.output import Output
-from ssbsn_cli.core.errors import OptionError, explain_unreadable
+from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.settings import ALL_GPUS, STREAM, FileOptions, Settings
 from ssbsn_cli.core.runtime.parsing import whole_number
-from ssbsn_cli.core.runtime.process import stdin, stdout, undeferred_interrupts
+from ssbsn_cli.core.runtime.process import stdout, undeferred_interrupts
 from ssbsn_cli.core.types import count_of
 
 if TYPE_CHECKING:
@@ -108,47 +108,34 @@ def denoise(
     ] = None,
 ) -> None:
     """Remove noise from photos: files, whole folders, or a pipe."""
+    from ssbsn_cli.core.inference.finding import read_list
     from ssbsn_cli.core.inference.jobs import Plan
     from ssbsn_cli.core.inference.placing import Naming
 
     inputs = inputs or []
+    if settings.device == ALL_GPUS:
+        cluster = cluster or "local"
     if not inputs and not inputs_from:
         raise OptionError("No photo was named.", "Name photos, folders, or - for standard input.")
     if nul and not inputs_from:
         raise OptionError("-0 needs --inputs-from.", "Name the list with --inputs-from FILE.")
     if keep_adapted and adapt is None:
         raise OptionError("--keep-adapted needs --adapt.", "Add --adapt MINUTES.")
-    if adapt is not None and not 0 < adapt <= _MOST_MINUTES:
-        raise OptionError(
-            f"Cannot adapt for {adapt:g} minutes.",
-            f"Give a number above 0 and at most {_MOST_MINUTES}.",
-        )
-    if adapt and STREAM in inputs:
-        raise OptionError("Weights cannot adapt to a photo from a pipe.", "Save it to a file.")
-    if shard and adapt:
-        raise OptionError(
-            "With a shard, weights would adapt to a part of the photos only.",
-            "Adapt them first: ssbsn train --config adapt, then name them with --weights.",
-        )
-    if shard and STREAM in inputs:
+    if adapt is not None:
+        _refuse_adapting(adapt, STREAM in inputs, shard, cluster)
+    if STREAM in inputs and shard:
         raise OptionError("--shard does not work with standard input.", "Drop --shard.")
-    if files.keep_time and STREAM in (*inputs, output):
-        raise OptionError(
-            "--keep-time does not work with standard input or output.", "Drop --keep-time."
-        )
-    if settings.device == ALL_GPUS:
-        cluster = cluster or "local"
-    if cluster and adapt:
-        raise OptionError(
-            "Weights cannot adapt on a cluster.",
-            "Adapt them first: ssbsn train --config adapt, then name them with --weights.",
-        )
-    if cluster and STREAM in (*inputs, output):
-        raise OptionError("A cluster reads and writes files only.", "Name files or folders.")
+    if STREAM in (*inputs, output):
+        if files.keep_time:
+            raise OptionError(
+                "--keep-time does not work with standard input or output.", "Drop --keep-time."
+            )
+        if cluster:
+            raise OptionError("A cluster reads and writes files only.", "Name files or folders.")
     plan = Plan(
         inputs,
         Naming(output=output, suffix=suffix, format=files.format, compare=compare),
-        listed=_read_list(inputs_from, nul) if inputs_from else None,
+        listed=read_list(inputs_from, b"\0" if nul else b"\n") if inputs_from else None,
         recursive=recursive,
         shard=_parse_shard(shard) if shard else (1, 1),
         overwrite=files.overwrite,
@@ -161,15 +148,11 @@ def denoise(
         jobs: Iterable[Job | None] = chain([first], todo)
         chosen: str | LoadedWeights | None = weights
         if adapt:
-            from ssbsn_cli.core.inference.denoiser import load_denoiser
-
             if keep_adapted:
                 _refuse_place(keep_adapted, files.skip_existing)
             # Weights adapt to all photos, so all of them must be known.
             jobs = possible = list(find_possible(out, filter(None, jobs), files, counts))
             if possible:
-                # Settings that the weights do not support are refused before minutes are spent.
-                load_denoiser(weights, **vars(settings))
                 if skipped := counts["skipped"]:
                     out.say(
                         f"Adapting to the {count_of(len(possible), 'photo')} without a result, and "
@@ -179,12 +162,32 @@ def denoise(
         if jobs:
             run = _prepare(out, chosen, settings, files, cluster)
             denoise_all(out, run, jobs, plan, counts)
+    _conclude(out, plan, counts)
+
+
+def _conclude(out: Output, plan: Plan, counts: Mapping[str, int]) -> None:
     if not counts["photos"]:
         others = f" in this shard, and {plan.elsewhere:,} in others" if plan.elsewhere else ""
         out.say(f"No photos found{others}.")
     if failed := counts["failed"]:
         out.say(f"{failed} failed.")
         raise typer.Exit(FAILED)
+
+
+def _refuse_adapting(minutes: float, piped: bool, shard: str | None, cluster: str | None) -> None:
+    """Refuse to adapt for a length that makes no sense, or where not all photos are at hand."""
+    if not 0 < minutes <= _MOST_MINUTES:
+        raise OptionError(
+            f"Cannot adapt for {minutes:g} minutes.",
+            f"Give a number above 0 and at most {_MOST_MINUTES}.",
+        )
+    if piped:
+        raise OptionError("Weights cannot adapt to a photo from a pipe.", "Save it to a file.")
+    first = "Adapt them first: ssbsn train --config adapt, then name them with --weights."
+    if shard:
+        raise OptionError("With a shard, weights would adapt to a part of the photos only.", first)
+    if cluster:
+        raise OptionError("Weights cannot adapt on a cluster.", first)
 
 
 def _check_stdout(out: Output, plan: Plan, about_files: bool) -> None:
@@ -199,27 +202,6 @@ def _check_stdout(out: Output, plan: Plan, about_files: bool) -> None:
             raise OptionError("A terminal cannot show the image.", "Use -o FILE, or a pipe.")
     if out.json_lines:
         stdout()
-
-
-def _read_list(path: Path, nul: bool) -> Iterator[str]:
-    """Yield the inputs that a file or standard input names."""
-    from ssbsn_cli.core.inference.finding import read_names
-
-    opened: contextlib.AbstractContextManager[Any]
-    if str(path) == STREAM:
-        buffered = stdin()
-        opened = contextlib.nullcontext(getattr(buffered, "raw", buffered))
-    else:
-        try:
-            opened = path.open("rb", buffering=0)
-        except OSError as error:
-            raise OptionError(*explain_unreadable(f"The list {path}", error)) from None
-
-    def names() -> Iterator[str]:
-        with opened as stream:
-            yield from read_names(stream, b"\0" if nul else b"\n")
-
-    return names()
 
 
 def _parse_shard(text: str) -> tuple[int, int]:
@@ -258,8 +240,11 @@ def _adapt(
     minutes: float,
     keep: Path | None,
 ) -> LoadedWeights:
+    from ssbsn_cli.core.inference.denoiser import load_denoiser
     from ssbsn_cli.core.training.adapt import adapt_weights
 
+    # Settings that the weights do not support are refused before minutes are spent.
+    load_denoiser(weights, **vars(settings))
     saved = contextlib.nullcontext() if keep else undeferred_interrupts()
     with out.progress(counted=False) as progress, saved:
         bar = progress.add_task("adapting", total=1)

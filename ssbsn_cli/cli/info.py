@@ -66,9 +66,9 @@ def _inspect(
 ) -> None:
     # Imported here, since PyTorch takes seconds.
     from ssbsn_cli.core.inference.denoiser import load_denoiser
-    from ssbsn_cli.core.inference.inspecting import inspect_photo
+    from ssbsn_cli.core.inference.inspecting import Inspection, inspect_photo
     from ssbsn_cli.core.inference.placing import refuse_report
-    from ssbsn_cli.core.report.photos import Inspection, make_noise_report
+    from ssbsn_cli.core.report.photos import make_noise_report
     from ssbsn_cli.core.runtime.storage import write_output
 
     if report:

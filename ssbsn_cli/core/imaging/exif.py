@@ -81,7 +81,7 @@ class Layout:
         return int(position)
 
 
-def read_header(stream: BinaryIO) -> tuple[Layout, int]:
+def read_tiff_header(stream: BinaryIO) -> tuple[Layout, int]:
     """Read the layout of the TIFF structure in a stream, and the position of its first directory.
 
     Raises one of `BROKEN` if there is no TIFF header.
@@ -215,7 +215,7 @@ def open_exif(blob: bytes) -> tuple[io.BytesIO, Layout, int]:
     Raises one of `BROKEN` if it is not an EXIF block.
     """
     stream = io.BytesIO(blob)
-    layout, position = read_header(stream)
+    layout, position = read_tiff_header(stream)
     if layout.big:
         raise ValueError("EXIF is never a BigTIFF")
     return stream, layout, position

@@ -32,7 +32,7 @@ from ssbsn_cli.core.imaging.exif import (
     next_directory,
     parse_exif,
     read_directory,
-    read_header,
+    read_tiff_header,
     take,
 )
 from ssbsn_cli.core.imaging.exif_fields import LOST_NOTES
@@ -80,7 +80,7 @@ def read_raw_metadata(stream: BinaryIO) -> Metadata:
         elif head[4:8] == b"ftyp":
             layout, found = _read_canon_exif(stream)
         else:
-            layout, position = read_header(stream)
+            layout, position = read_tiff_header(stream)
             wanted = DESCRIPTIVE | {XMP, IPTC, _PREVIEW, _PRIVATE_NOTES}
             found = read_directory(stream, layout, position, wanted)
             preview = take(found, _PREVIEW)
@@ -103,7 +103,7 @@ def read_raw_metadata(stream: BinaryIO) -> Metadata:
 def read_dng_exposure(stream: BinaryIO) -> float | None:
     """Return by how many stops a DNG wants to be brightened, 0 or more; None for other files."""
     try:
-        layout, position = read_header(stream)
+        layout, position = read_tiff_header(stream)
         found = read_directory(stream, layout, position, {DNG_VERSION, _EXPOSURE})
     except BROKEN:
         return None
@@ -122,7 +122,7 @@ def check_whole(stream: BinaryIO) -> None:
     """
     end = stream.seek(0, os.SEEK_END)
     try:
-        layout, position = read_header(stream)
+        layout, position = read_tiff_header(stream)
     except BROKEN:
         return
     for found in _read_pictures(stream, layout, position):

@@ -22,7 +22,7 @@ from ssbsn_cli.core.imaging.exif import (
     Entry,
     build_exif,
     read_directory,
-    read_header,
+    read_tiff_header,
     take,
 )
 from ssbsn_cli.core.imaging.exif_fields import LOST_NOTES, drop_fixed_note
@@ -149,7 +149,7 @@ def read_metadata(stream: BinaryIO, page: TiffPage, front: TiffPage) -> Metadata
     if any(other.subfiletype & _MASK for other in pages):
         lost.append("masks")
     try:
-        layout, _ = read_header(stream)
+        layout, _ = read_tiff_header(stream)
         found: Directory = {}
         for position in dict.fromkeys((front.offset, page.offset)):
             found |= read_directory(stream, layout, position, _WANTED)

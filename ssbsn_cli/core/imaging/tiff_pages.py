@@ -17,7 +17,7 @@ from ssbsn_cli.core.imaging.exif import (
     SUB_DIRECTORIES,
     list_tags,
     next_directory,
-    read_header,
+    read_tiff_header,
 )
 from ssbsn_cli.core.imaging.tiff_parts import check_parts
 
@@ -65,7 +65,7 @@ def _check_chain(stream: BinaryIO) -> None:
     """Follow the chain of directories; tifffile would follow a circle forever."""
     seen: set[int] = set()
     try:
-        layout, position = read_header(stream)
+        layout, position = read_tiff_header(stream)
         while position:
             if position in seen:
                 raise damaged("TIFF")

@@ -26,7 +26,7 @@ from ssbsn_cli.core.imaging.exif import (
     pack,
     parse_exif,
     read_directory,
-    read_header,
+    read_tiff_header,
 )
 from ssbsn_cli.core.imaging.photo import Alpha, Metadata, Photo, Pixels
 
@@ -176,7 +176,7 @@ def _add_metadata(stream: BinaryIO, metadata: Metadata) -> None:
     extra = _as_directory(metadata)
     if not extra:
         return
-    layout, position = read_header(stream)
+    layout, position = read_tiff_header(stream)
     directory = read_directory(stream, layout, position)
     if not _RESOLUTION.isdisjoint(extra):
         directory = {tag: item for tag, item in directory.items() if tag not in _RESOLUTION}

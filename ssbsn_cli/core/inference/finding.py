@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import stat
 from collections import defaultdict
@@ -10,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.errors import OptionError, explain_unreadable
 from ssbsn_cli.core.imaging.names import is_photo_name
 from ssbsn_cli.core.inference.settings import STREAM
+from ssbsn_cli.core.runtime.process import stdin
 
 # These may lead to a regular file, but are not its name.
 _STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/")
@@ -183,6 +185,31 @@ def _names_in(folder: str) -> list[str]:
 def is_special(path: str) -> bool:
     """Return whether a path is a pipe, a device or the like."""
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
+def read_list(path: Path, separator: bytes) -> Iterator[str]:
+    """Open a list of inputs, a file or ``-``, and return its names as by `read_names`.
+
+    Raises
+    ------
+    OptionError
+        It cannot be opened.
+    """
+    opened: contextlib.AbstractContextManager[Any]
+    if str(path) == STREAM:
+        buffered = stdin()
+        opened = contextlib.nullcontext(getattr(buffered, "raw", buffered))
+    else:
+        try:
+            opened = path.open("rb", buffering=0)
+        except OSError as error:
+            raise OptionError(*explain_unreadable(f"The list {path}", error)) from None
+
+    def names() -> Iterator[str]:
+        with opened as stream:
+            yield from read_names(stream, separator)
+
+    return names()
 
 
 def read_names(stream: BinaryIO, separator: bytes) -> Iterator[str]:

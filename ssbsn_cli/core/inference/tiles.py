@@ -134,7 +134,7 @@ def plan_tiles(
         overlap=overlap,
         multiple=weights.network.size_multiple,
         halo=weights.descriptor.halo,
-        workers=1 if settings.compile == "on" else choose_workers(weights, device, dtype, tile),
+        workers=1 if settings.compile == "on" else tiles_at_once(weights, device, dtype, tile),
         room=fitting * fitting,
     )
 
@@ -154,7 +154,7 @@ def choose_tile(weights: LoadedWeights, device: torch.device, dtype: torch.dtype
     return MIN_TILE
 
 
-def choose_workers(
+def tiles_at_once(
     weights: LoadedWeights, device: torch.device, dtype: torch.dtype, tile: int
 ) -> int:
     """Return how many tiles of this side to work on at once.

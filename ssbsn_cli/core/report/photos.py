@@ -14,12 +14,12 @@ from ssbsn_cli.core.report.plots import Curve, plot_curves
 
 _STYLES = {"red": "red", "green": "green", "blue": "blue", "grey": "smooth"}
 
-#: A photo as `ssbsn_cli.core.inference.inspecting.inspect_photo` returns it: its facts, and a part
-#: of it before and after denoising, (H, W, 3) uint8 RGB.
-Inspection = tuple[Mapping[str, Any], NDArray[np.uint8], NDArray[np.uint8]]
+# A photo as `ssbsn_cli.core.inference.inspecting.inspect_photo` returns it: its facts, and a part
+# of it before and after denoising, (H, W, 3) uint8 RGB.
+_Inspected = tuple[Mapping[str, Any], NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def make_noise_report(photos: Sequence[Inspection]) -> bytes:
+def make_noise_report(photos: Sequence[_Inspected]) -> bytes:
     """Describe photos and their noise in one HTML page, UTF-8, that needs no network."""
     shown = [
         {
