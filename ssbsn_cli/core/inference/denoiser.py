@@ -16,7 +16,7 @@ from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.settings import MASKED, Settings, passes_without_r3
 from ssbsn_cli.core.inference.tiles import plan_tiles
 from ssbsn_cli.core.runtime.compiling import Compiler
-from ssbsn_cli.core.runtime.convolution import use_winograd
+from ssbsn_cli.core.runtime.convolution import use_channels_last, use_winograd
 from ssbsn_cli.core.runtime.device import (
     DTYPES,
     resolve_device,
@@ -71,8 +71,7 @@ class Denoiser:
         fitting = on_cpu and dtype == torch.float32 and settings.compile != "on"
         winograd = fitting and winograd_is_fast() and use_winograd(network)
         if not winograd:
-            # PyTorch's type hints miss this form.
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            use_channels_last(network)
         self._compiler = Compiler(
             network.bulk,
             settings.compile,

@@ -97,9 +97,15 @@ def use_winograd(network: nn.Module) -> bool:
     plain = [layer for layer in network.modules() if type(layer) is Conv2d and _is_plain(layer)]
     for layer in plain:
         layer.winograd = True
-        # For direct convolutions where Winograd's do not fit. PyTorch's type hints miss this form.
-        layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # For direct convolutions where Winograd's do not fit.
+        use_channels_last(layer)
     return bool(plain)
+
+
+def use_channels_last(module: nn.Module) -> None:
+    """Store weights with the channels last, which direct convolutions read faster."""
+    # PyTorch's type hints miss this form.
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _is_plain(layer: nn.Conv2d) -> bool:

@@ -14,6 +14,7 @@ from torch import nn
 
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.compiling import Compiler
+from ssbsn_cli.core.runtime.convolution import use_channels_last
 from ssbsn_cli.core.runtime.operations import lerp_each
 from ssbsn_cli.core.training.batches import Batch, distance
 from ssbsn_cli.core.training.config import Config
@@ -54,8 +55,7 @@ class Learner:
         self._device = team.device
         self._bf16 = config.training.precision == "bf16"
         self._network = network.to(team.device).train()
-        # PyTorch's type hints do not know this form.
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        use_channels_last(network)
         self._compiler = Compiler(
             network.bulk,
             config.training.compile,
