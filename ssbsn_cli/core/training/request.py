@@ -171,19 +171,9 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
         init = init or default_name()
         chosen = adapting_config(init)
     config = load_config(chosen, asked.changes, {**asked.options, **_objective(chosen, asked)})
-    teacher = config.distill.teacher
-    if teacher:
-        # A run may be resumed from another folder.
-        distill = config.distill.model_copy(update={"teacher": lasting_name(teacher)})
-        config = config.model_copy(update={"distill": distill})
-    if not config.data.licence:
-        stated = [licence_of(name) for name in (init, teacher) if name]
-        licence = "; ".join(dict.fromkeys(filter(None, stated)))
-        data = config.data.model_copy(update={"licence": licence})
-        config = config.model_copy(update={"data": data})
     request = TrainingRequest(
         run=run,
-        config=config,
+        config=_with_teacher_and_licence(config, init),
         noisy=[parse_data(text) for text in asked.data] or told.get("noisy", ()),
         pairs=[parse_data(text) for text in asked.pairs] or told.get("pairs", ()),
         validation=asked.validation or told.get("validation"),
@@ -194,6 +184,20 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
     )
     _refuse_nonsense(asked, request)
     return request
+
+
+def _with_teacher_and_licence(config: Config, init: str | None) -> Config:
+    """Name the teacher so that any folder can resume, and state the licences that are learned."""
+    teacher = config.distill.teacher
+    if teacher:
+        distill = config.distill.model_copy(update={"teacher": lasting_name(teacher)})
+        config = config.model_copy(update={"distill": distill})
+    if not config.data.licence:
+        stated = [licence_of(name) for name in (init, teacher) if name]
+        licence = "; ".join(dict.fromkeys(filter(None, stated)))
+        data = config.data.model_copy(update={"licence": licence})
+        config = config.model_copy(update={"data": data})
+    return config
 
 
 def adapting_config(init: str) -> str:

@@ -13,7 +13,13 @@ from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.runtime.device import resolve_precision
 from ssbsn_cli.core.runtime.parsing import parse_json
 from ssbsn_cli.core.training.card import Origin, describe
-from ssbsn_cli.core.training.config import HINT, Config, ModelConfig, load_config
+from ssbsn_cli.core.training.config import (
+    HINT,
+    Config,
+    ModelConfig,
+    TrainingConfig,
+    load_config,
+)
 from ssbsn_cli.core.training.data import TrainingData, open_data
 from ssbsn_cli.core.training.learner import Learner
 from ssbsn_cli.core.training.log import Log, MetricsLog, TensorBoardLog
@@ -126,16 +132,8 @@ def _prepare(
         say(f"Going on after step {state.step} of {files.folder}.")
     elif request.resume:
         say(f"There is nothing to resume in {files.folder}: starting from the beginning.")
-    steps = training.steps
-    if training.epochs:
-        crops = training.epochs * data.pixels / _EPOCH_CELL
-        steps = max(round(crops / training.batch_size), 1)
-    seen = team.gather((learner.step, steps, data.record["key"]))
-    if any(other != seen[0] for other in seen):
-        raise OptionError(
-            "The processes of this training do not see the same run or the same photos.",
-            "Put both on a disk that all machines share, at the same path.",
-        )
+    steps = _count_steps(training, data.pixels)
+    _refuse_disagreement(team, (learner.step, steps, data.record["key"]))
     recorder = None
     if team.leads:
         origin = _origin(request, config, data, team)
@@ -164,6 +162,24 @@ def _prepare(
         "resumed_at": learner.step,
     }
     return Prepared(trainer, recorder, team, summary)
+
+
+def _count_steps(training: TrainingConfig, pixels: int) -> int | None:
+    """Return the length in steps; None if minutes give it."""
+    if not training.epochs:
+        return training.steps
+    crops = training.epochs * pixels / _EPOCH_CELL
+    return max(round(crops / training.batch_size), 1)
+
+
+def _refuse_disagreement(team: Team, seen: object) -> None:
+    """Refuse to train if the processes see different things."""
+    first, *others = team.gather(seen)
+    if any(other != first for other in others):
+        raise OptionError(
+            "The processes of this training do not see the same run or the same photos.",
+            "Put both on a disk that all machines share, at the same path.",
+        )
 
 
 def _make_network(
