@@ -45,6 +45,19 @@ def run(tiny):
     return tiny.place / "run", result
 
 
+@pytest.mark.parametrize("name", ["config.toml", "weights.md", "below/photo.png"])
+def test_a_folder_of_other_files_is_no_place_for_a_run(tiny, name):
+    mine = tiny.place / "mine" / name
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    mine.write_text("mine")
+    result = tiny.ssbsn("train", "--data", tiny.photos, "--config", tiny.config, "--out", "mine")
+    assert result.returncode == 2
+    assert "mine holds something other than a training run" in result.stderr
+    assert [path for path in mine.parent.iterdir() if path.is_file()] == [mine]
+    assert mine.read_text() == "mine"
+    shutil.rmtree(tiny.place / "mine")
+
+
 def test_a_run_leaves_weights_a_card_and_all_that_it_was(run):
     directory, result = run
     assert "3 noisy photos" in result.stderr

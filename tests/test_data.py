@@ -139,8 +139,10 @@ def test_clean_photos_are_those_without_the_noisy_side(tmp_path, noisy, clean):
 
 
 def test_previews_of_trainings_are_no_photos_to_learn_from(tmp_path):
-    touch(tmp_path, "a.png", "runs/small/metrics.jsonl", "runs/small/previews/step-00000010.png")
-    assert found(tmp_path) == ("folder", ["a.png"])
+    run = [f"runs/small/{name}" for name in ("metrics.jsonl", "config.toml", "previews/step-1.png")]
+    # Other programs write files of these names, too.
+    touch(tmp_path, "a.png", "b/metrics.jsonl", "b/b.png", *run)
+    assert found(tmp_path) == ("folder", ["a.png", "b.png"])
 
 
 def test_any_other_folder_gives_all_its_photos(tmp_path):
@@ -348,7 +350,7 @@ def test_what_a_killed_build_left_is_never_used_and_cleaned_up(tmp_path, photos)
 
 
 def test_a_folder_that_is_a_run_says_why_it_has_no_photos(tmp_path):
-    touch(tmp_path, "a.png", "metrics.jsonl")
+    touch(tmp_path, "a.png", "metrics.jsonl", "config.toml")
     with pytest.raises(OptionError, match="folder of a training run"):
         find_photos(tmp_path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ssbsn_cli import denoise_image, load_denoiser
-from ssbsn_cli.cli.app import app
+from ssbsn_cli.cli.app import _spell_out, app
 from ssbsn_cli.core.errors import ImageError, OptionError, WeightsError
 from ssbsn_cli.core.imaging import Metadata, Photo, read_photo, write_photo
 from ssbsn_cli.core.imaging.formats import CODECS
@@ -468,7 +469,46 @@ def test_a_comparison_that_cannot_be_written_is_told_before_any_work(folder, mon
 
 def test_an_empty_pipe_is_told_as_such(folder):
     said = ssbsn("denoise", "-", "-o", "a.png", *QUICK, stdin=b"", code=1).stderr
-    assert "Standard input is empty.\nCheck the command before the pipe." in said
+    assert "standard input is empty.\n" in said
+    assert "check the command before the pipe" in said
+
+
+def test_a_pipe_that_is_no_photo_is_not_read_to_its_end(folder, forked):
+    command = [*forked, "ssbsn_cli", "denoise", "-", "-o", "a.png"]
+    read, write = os.pipe()
+    with subprocess.Popen(command, stdin=read, stderr=subprocess.PIPE, text=True) as process:
+        os.close(read)
+        with pytest.raises(BrokenPipeError), open(write, "wb", buffering=0, closefd=False) as pipe:
+            pipe.writelines(itertools.repeat(bytes(1 << 16)))
+        os.close(write)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "standard input is not a photo" in said
+
+
+@pytest.mark.parametrize("name", ["-a\u00a0b.png", "-caf\udce9.png"])
+def test_names_after_two_dashes_are_used_as_they_are(folder, name):
+    shutil.copy("photo.png", name)
+    ssbsn("denoise", "-o", "o/", *QUICK, "--", name)
+    assert Path("o", name).exists()
+
+
+def test_names_of_options_become_printable_and_their_values_stay():
+    words = ["-\u00a0x", "--\u00a0=\u00a0", "-o\u00a0", "-qo\u00a0", "a\u00a0", "--", "-\u00a0"]
+    spelt = ["-\\xa0x", "--\\xa0=\u00a0", "-o\u00a0", "-qo\u00a0", "a\u00a0", "--", "-\u00a0"]
+    assert _spell_out(words) == spelt
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = f"import os; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); " + (
+        "from ssbsn_cli.cli.app import main; main()"
+    )
+    command = [sys.executable, "-c", script, "info"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "The current folder no longer exists" in done.stderr
 
 
 def test_links_in_a_circle_and_photos_in_place_of_lists_are_named(folder):

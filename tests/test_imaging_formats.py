@@ -176,6 +176,17 @@ def test_bilevel_images_become_black_and_white() -> None:
         assert same(read_photo(data).pixels, expected), compression
 
 
+@pytest.mark.parametrize("alpha", [0, 128])
+def test_alpha_that_a_bmp_leaves_unset_is_none(alpha: int) -> None:
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    pixels = bytes((30, 200, 10, alpha)) * 64
+    head = struct.pack("<IiiHHIIiiII", 124, 8, 8, 1, 32, 3, len(pixels), 0, 0, 0, 0)
+    data = b"BM" + struct.pack("<IHHI", 138 + len(pixels), 0, 0, 138) + head + masks + bytes(68)
+    photo = read_photo(data + pixels)
+    assert photo.has_alpha == bool(alpha)
+    assert photo.color[0, 0].tolist() == [10, 200, 30]
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_a_transparent_colour_becomes_alpha(mode: str) -> None:
     image = Image.fromarray(noise(8, 8, 3)).convert(mode)

@@ -224,6 +224,15 @@ def test_areas_that_make_no_sense_stop_nothing() -> None:
     assert turned.get_ifd(EXIF_IFD)[37396] == (10, 5)
 
 
+@pytest.mark.parametrize("kind", [6, 8, 9])
+def test_an_orientation_of_any_type_turns_the_photo_once(kind: int) -> None:
+    value = (6).to_bytes(4, "little")
+    exif = b"II*\0\x08\0\0\0" + struct.pack("<HHHI4sI", 1, 274, kind, 1, value, 0)
+    photo = read_photo(stored("jpeg", picture(), Metadata(exif)))
+    assert photo.pixels.shape[:2] == (40, 24)
+    assert photo.metadata.exif == exif.replace(value, (1).to_bytes(4, "little"), 1)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", FORMATS)
 def test_pictures_are_turned_upright_once(format: str, orientation: int, tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 import warnings
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,6 +31,9 @@ from ssbsn_cli.core.runtime.process import (
     prepare_streams,
 )
 from ssbsn_cli.core.runtime.temporary import remove_all
+
+# The name of an option, without a value: --output=FILE, -oFILE, -qoFILE.
+_OPTION = re.compile(r"^(--[^=]*|-[a-np-z0-9]*o|-.*)", re.DOTALL)
 
 app = typer.Typer(
     name="ssbsn",
@@ -130,6 +135,16 @@ def _fill_closed_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
+def _refuse_missing_folder() -> None:
+    """End if the current folder is gone: libraries cannot be loaded there."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        error = "The current folder no longer exists.\nChange to another one first."
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(FAILED)
+
+
 def _refuse_file_as_command(words: list[str]) -> None:
     names = [command.name for command in app.registered_commands]
     if words and words[0] not in names and os.path.exists(words[0]):  # noqa: PTH110 - raises nothing
@@ -138,13 +153,14 @@ def _refuse_file_as_command(words: list[str]) -> None:
         sys.exit(USAGE)
 
 
-def _spell_out(word: str) -> str:
-    """Make an option's name printable, since usage errors repeat unknown ones."""
-    if not word.startswith("-"):
-        return word
-    # Values stay as they are: --output=FILE, -oFILE.
-    name, sign, value = (word[:2], "", word[2:]) if word[1:2] == "o" else word.partition("=")
-    return visible(name) + sign + value
+def _spell_out(words: list[str]) -> list[str]:
+    """Make names of options printable, since usage errors repeat unknown ones."""
+    end = words.index("--") if "--" in words else len(words)
+    return [*(_OPTION.sub(_visible, word) for word in words[:end]), *words[end:]]
+
+
+def _visible(found: re.Match[str]) -> str:
+    return visible(found[0])
 
 
 def main() -> None:
@@ -162,8 +178,9 @@ def main() -> None:
         # Some programs start others with 0, which leaves no room for text.
         os.environ.pop("COLUMNS", None)
     end_on_signals()
-    sys.argv[1:] = map(_spell_out, sys.argv[1:])
+    sys.argv[1:] = _spell_out(sys.argv[1:])
     try:
+        _refuse_missing_folder()
         _refuse_file_as_command(sys.argv[1:])
         app()
     except OSError as error:

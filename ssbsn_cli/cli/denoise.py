@@ -225,11 +225,8 @@ def _refuse_place(run: Path, go_on: bool) -> None:
             "photos by --skip-existing"
         )
     check_folder_of(run)
-    if run.exists() and (not run.is_dir() or (any(run.iterdir()) and not files.exists)):
-        raise OptionError(
-            f"{run} holds something other than adapted weights.",
-            "Name a new or an empty folder with --keep-adapted.",
-        )
+    files.refuse_links()
+    files.refuse_others()
 
 
 def _adapt(

@@ -191,5 +191,7 @@ def _parse_tile(text: str) -> int | None:
         return None
     tile = whole_number(text)
     if tile is None:
-        raise OptionError(f"A tile of {text[:20]!r} makes no sense.", "Use auto, 0 or a number.")
+        raise OptionError(
+            f"A tile of {text[:20]!r} makes no sense.", "Use auto, 0 or a number below 10^9."
+        )
     return tile

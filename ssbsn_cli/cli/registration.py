@@ -69,7 +69,8 @@ def register(app: typer.Typer, name: str, command: Callable[..., None], *example
     keyword_only = inspect.Parameter.KEYWORD_ONLY
     signature = [option.replace(kind=keyword_only) for option in options.values()]
     run.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
-    text = f"{inspect.getdoc(command)}\n\n{show_examples(*examples)}\n\n{EXIT_CODES}"
+    # There are no docstrings with python -OO.
+    text = f"{inspect.getdoc(command) or name}\n\n{show_examples(*examples)}\n\n{EXIT_CODES}"
     app.command(name, help=text)(run)
 
 

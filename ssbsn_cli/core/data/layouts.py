@@ -44,8 +44,8 @@ _PAIRS_UNDERSTOOD = (
     "a_clean.png (or _gt; _real and _mean; _N and _CL)."
 )
 
-# A file in the folder of every run of a training.
-_RUN = "metrics.jsonl"
+# Files in the folder of every run of a training.
+_RUN = {"metrics.jsonl", "config.toml"}
 
 Side = Literal["noisy", "clean"]
 
@@ -147,7 +147,7 @@ def _walk(root: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         # The previews of a training are no photos to learn from.
-        if _RUN in names:
+        if _RUN.issubset(names):
             if Path(folder) == root:
                 raise OptionError(
                     f"{root} is the folder of a training run, whose previews are no photos.",

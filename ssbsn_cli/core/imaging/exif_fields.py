@@ -37,7 +37,8 @@ _ENTRY_SIZE = 12
 FIRST_ON_SIDE = 5
 # The directions in which an orientation mirrors a photo, once that is done.
 MIRRORED = {2: "x", 3: "xy", 4: "y", 6: "x", 7: "xy", 8: "y"}
-_ORIENTATION_KINDS = (1, 3, 4)
+# All integers.
+_ORIENTATION_KINDS = (1, 3, 4, 6, 8, 9)
 _SHORT, _LONG, _RATIONAL = 3, 4, 5
 _LARGEST_SHORT = 0xFFFF
 _INCH, _CENTIMETRE = 2, 3

@@ -31,7 +31,8 @@ _BY_EXTENSION = {
     if extension not in _READ_ONLY
 }
 
-_HEAD = 4096
+#: How many bytes at the beginning of a file identify its format.
+HEAD = 4096
 # Formats that cannot be read, so that a refusal can name them.
 _FOREIGN = (
     (b"GIF8", "a GIF"),
@@ -98,10 +99,10 @@ def sniff(stream: BinaryIO, suffix: str) -> Codec:
     The extension matters only for camera raw files, since most of them start like TIFFs. Raises
     `Refusal` if the format is unknown.
     """
-    head = stream.read(_HEAD)
+    head = stream.read(HEAD)
     stream.seek(0)
     if not head:
-        raise Refusal("is empty", "Copy or download it again.")
+        raise Refusal("is empty", "Copy it again; or check the command before the pipe.")
     # Camera raw first, since its files may match as TIFFs, too.
     found = next((codec for codec in reversed(CODECS.values()) if codec.matches(head)), None)
     if suffix.lower() == HEADERLESS and not found:

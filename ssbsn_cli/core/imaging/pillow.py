@@ -132,11 +132,14 @@ def _open_bmp(data: bytes) -> BmpImageFile:
 
 def _decode_bmp(stream: BinaryIO) -> Photo:
     data = stream.read()
-    image = _open_bmp(data)
+    image: Image.Image = _open_bmp(data)
     try:
         image.load()
     except OSError as error:
         raise cut_short() if "truncated" in str(error) else damaged("BMP") from error
+    # Many programs leave alpha unset.
+    if image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+        image = image.convert("RGB")
     icc, lost = _read_bmp_colors(data) if data[14] >= _WITH_COLORS else (b"", ())
     metadata = Metadata(icc=icc, resolution=image.info.get("dpi"), lost=lost)
     return Photo(to_array(image), metadata, "bmp")

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from ssbsn_cli.core.errors import ImageError, explain_unreadable
 from ssbsn_cli.core.imaging.codec import Refusal, damaged
 from ssbsn_cli.core.imaging.exif_fields import is_adobe_rgb
-from ssbsn_cli.core.imaging.formats import sniff
+from ssbsn_cli.core.imaging.formats import HEAD, sniff
 from ssbsn_cli.core.imaging.keeping import without_claims
 from ssbsn_cli.core.imaging.orientation import upright
 from ssbsn_cli.core.imaging.photo import Metadata, Photo
@@ -23,10 +23,12 @@ from ssbsn_cli.core.types import RawSpace
 
 # Users must ask for larger photos: decoding 512 megapixels takes about 3 GB.
 MAX_PIXELS = 512_000_000
+# Errors that say nothing about a file: the disk fails, or too many files are open.
+_OF_THE_SYSTEM = (errno.EIO, errno.EMFILE, errno.ENFILE)
 
 
 def read_photo(
-    source: Path | bytes,
+    source: Path | bytes | BinaryIO,
     name: str | None = None,
     *,
     max_pixels: int | None = None,
@@ -36,8 +38,8 @@ def read_photo(
 
     Parameters
     ----------
-    source : Path or bytes
-        A file, or its content, which identifies its format.
+    source : Path, bytes or binary file
+        A file, its content, or a pipe. The content identifies the format.
     name : str, optional
         Its name in messages; by default the path, if there is one.
     max_pixels : int, optional
@@ -56,21 +58,32 @@ def read_photo(
         It cannot be read; the message names it and says why.
     """
     max_pixels = max_pixels or MAX_PIXELS
-    if isinstance(source, bytes):
-        return _read(io.BytesIO(source), name or "The input", max_pixels, raw_space)
+    if not isinstance(source, Path):
+        stream = io.BytesIO(source) if isinstance(source, bytes) else source
+        return _read(stream, name or "The input", max_pixels, raw_space)
     name = name or str(source)
     try:
         with source.open("rb") as stream:
-            seekable = stream if stream.seekable() else io.BytesIO(stream.read())
-            return _read(seekable, name, max_pixels, raw_space)
+            return _read(stream, name, max_pixels, raw_space)
     except OSError as error:
         raise ImageError(*explain_unreadable(name, error)) from error
 
 
+def _whole(stream: BinaryIO, suffix: str) -> BinaryIO:
+    """Return a stream that can seek. A pipe is read to its end only if it begins as photos do."""
+    if stream.seekable() and not stream.tell():
+        return stream
+    head = stream.read(HEAD)
+    sniff(io.BytesIO(head), suffix)
+    return io.BytesIO(head + stream.read())
+
+
 def _read(stream: BinaryIO, name: str, max_pixels: int, raw_space: RawSpace) -> Photo:
     try:
+        suffix = PurePath(name).suffix
         with explained(name):
-            codec = sniff(stream, PurePath(name).suffix)
+            stream = _whole(stream, suffix)
+            codec = sniff(stream, suffix)
         with explained(name, codec.label):
             width, height = codec.measure(stream)
             if width * height > max_pixels:
@@ -116,8 +129,8 @@ def explained(name: str, label: str | None = None) -> Iterator[None]:
     except Refusal as refusal:
         raise ImageError(f"{name} {refusal}.", refusal.hint) from refusal.__cause__
     except Exception as error:
-        # Most OSErrors of a decoder are about the bytes; only this one is about the disk.
-        if isinstance(error, OSError) and (label is None or error.errno == errno.EIO):
+        # Most OSErrors of a decoder are about the bytes.
+        if isinstance(error, OSError) and (label is None or error.errno in _OF_THE_SYSTEM):
             raise ImageError(*explain_unreadable(name, error)) from error
         # Libraries raise various errors for broken bytes.
         answer = damaged(label or "photo")

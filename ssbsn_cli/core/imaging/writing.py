@@ -124,7 +124,7 @@ def check_writable(photo: Photo, format: str, quality: int, name: str) -> None:
     blocked = photo.has_alpha and not codec.alphas and not _drops_channel(photo, format)
     if blocked and not is_opaque(photo):
         raise ImageError(
-            f"{name} cannot be written: {codec.label} has no alpha channel, and the photo has one.",
+            f"{name} cannot be written: the photo has alpha, and {codec.label} is written without.",
             "Choose PNG.",
         )
     height, width, _ = photo.pixels.shape

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -204,10 +204,8 @@ def _open(job: Job, options: FileOptions) -> Opened | TiffImage | dict[str, Any]
 
 
 def _read(job: Job, options: FileOptions) -> Photo:
-    source: Path | bytes = job.source or stdin().read()
+    source: Path | BinaryIO = job.source or stdin()
     name = str(job.source or "standard input")
-    if source == b"":
-        raise ImageError("Standard input is empty.", "Check the command before the pipe.")
     return read_photo(source, name, max_pixels=options.max_pixels, raw_space=options.raw_space)
 
 

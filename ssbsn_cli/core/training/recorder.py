@@ -11,7 +11,7 @@ from typing import Any
 from ssbsn_cli import __version__
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.network import Network
-from ssbsn_cli.core.runtime.storage import write_atomically, write_together
+from ssbsn_cli.core.runtime.storage import write_together
 from ssbsn_cli.core.training.card import Origin, model_card
 from ssbsn_cli.core.training.log import Log, StepDone
 from ssbsn_cli.core.training.run_files import RunFiles
@@ -132,8 +132,9 @@ class Recorder:
                 for later in last.parent.glob(f"step-*{last.suffix}"):
                     if later.name > last.name:
                         later.unlink()
-        write_atomically(files.config, self.origin.config.to_toml().encode())
-        write_atomically(files.data, json.dumps(self.origin.record, indent=2).encode("ascii"))
+        record = json.dumps(self.origin.record, indent=2)
+        config = self.origin.config.to_toml()
+        write_together({files.data: record.encode("ascii"), files.config: config.encode()})
         self._begun = True
 
     def _log(self, record: Mapping[str, Any]) -> None:

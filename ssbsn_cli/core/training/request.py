@@ -143,6 +143,7 @@ def make_request(asked: TrainingOptions, say: Notify = lambda _: None) -> Traini
     run = asked.run or Path("runs") / Path(chosen).stem
     files = RunFiles(run)
     files.refuse_links()
+    files.refuse_others()
     if asked.resume and not (files.exists or asked.data or asked.pairs):
         raise OptionError(
             f"There is no run {run} to resume.", "Check --out. To start it, add --data DIR."

@@ -35,7 +35,9 @@ class RunFiles:
     @property
     def exists(self) -> bool:
         """Whether it is a run, even one that a kill ended before its first state."""
-        return self.config.is_file() or self.round(1).config.is_file()
+        # A configuration alone may be the user's.
+        runs = (self, self.round(1))
+        return any(run.config.is_file() and run.data.is_file() for run in runs)
 
     @property
     def has_trained_weights(self) -> bool:
@@ -106,6 +108,16 @@ class RunFiles:
             raise OptionError(
                 f"{self.folder} already holds a training run.",
                 f"Choose another folder, or {way}.",
+            )
+
+    def refuse_others(self) -> None:
+        """Raise an OptionError if the folder holds files and is no run: they might be replaced."""
+        others = (path for path in self.folder.rglob("*") if not path.name.startswith("."))
+        # A kill may have left empty folders.
+        if not self.exists and any(path.is_file() for path in others):
+            raise OptionError(
+                f"{self.folder} holds something other than a training run.",
+                "Name a new or an empty folder.",
             )
 
     def cannot_go_on(self, why: str) -> OptionError:
