@@ -73,7 +73,7 @@ def _typical(noise: NoiseFigures) -> float:
 def _finding(noise: NoiseFigures | None, texture: float) -> str:
     if noise is None:
         return (
-            "The noise cannot be measured: almost all of the photo is black, white or not a "
+            "The noise cannot be measured: almost all of the photo is nearly black, white or not a "
             "number, or the photo is too small."
         )
     typical = _typical(noise)
