@@ -45,17 +45,38 @@ def run(tiny):
     return tiny.place / "run", result
 
 
-@pytest.mark.parametrize("name", ["config.toml", "weights.md", "below/photo.png"])
+@pytest.mark.parametrize(
+    "name", ["config.toml", "data.json", "weights.md", "checkpoints/a.safetensors"]
+)
 def test_a_folder_of_other_files_is_no_place_for_a_run(tiny, name):
     mine = tiny.place / "mine" / name
     mine.parent.mkdir(parents=True, exist_ok=True)
-    mine.write_text("mine")
+    mine.write_text('{"mine": 1}')
     result = tiny.ssbsn("train", "--data", tiny.photos, "--config", tiny.config, "--out", "mine")
     assert result.returncode == 2
-    assert "mine holds something other than a training run" in result.stderr
+    assert f"{name} is not part of a training run" in result.stderr
     assert [path for path in mine.parent.iterdir() if path.is_file()] == [mine]
-    assert mine.read_text() == "mine"
+    assert mine.read_text() == '{"mine": 1}'
     shutil.rmtree(tiny.place / "mine")
+
+
+def test_photos_are_not_hidden_by_a_run_among_them(tiny):
+    result = tiny.ssbsn(
+        "train", "--data", tiny.photos, "--config", tiny.config, "--out", tiny.photos
+    )
+    assert result.returncode == 2
+    assert "folder of the photos" in result.stderr
+
+
+@pytest.mark.parametrize("lost", ["config.toml", "data.json"])
+def test_a_run_that_has_lost_a_file_says_how_to_start_another(tiny, run, lost):
+    place = tiny.place / f"without-{lost}"
+    shutil.copytree(run[0], place)
+    (place / lost).unlink()
+    result = tiny.ssbsn("train", "--out", place, "--resume", "--data", tiny.photos)
+    assert result.returncode == 2
+    assert f"{lost}, so it cannot go on" in result.stderr
+    assert f"--init {place}" in result.stderr
 
 
 def test_a_run_leaves_weights_a_card_and_all_that_it_was(run):
@@ -190,7 +211,7 @@ def test_denoise_adapts_and_keeps_only_what_is_asked_for(tiny, run):
     assert [path.name for path in (tiny.place / "kept").iterdir()] == ["a.png"]
     foreign = tiny.ssbsn(*arguments[:6], "-o", "c", "--keep-adapted", "large")
     assert foreign.returncode == 2
-    assert "something other" in foreign.stderr
+    assert "folder of the photos" in foreign.stderr
     assert [path.name for path in large.iterdir()] == ["a.png"]
     cv2.imwrite(str(large / "b.png"), pixels)
     other = tiny.ssbsn(*arguments)

@@ -470,7 +470,6 @@ def test_a_comparison_that_cannot_be_written_is_told_before_any_work(folder, mon
 def test_an_empty_pipe_is_told_as_such(folder):
     said = ssbsn("denoise", "-", "-o", "a.png", *QUICK, stdin=b"", code=1).stderr
     assert "standard input is empty.\n" in said
-    assert "check the command before the pipe" in said
 
 
 def test_a_pipe_that_is_no_photo_is_not_read_to_its_end(folder, forked):
@@ -479,7 +478,7 @@ def test_a_pipe_that_is_no_photo_is_not_read_to_its_end(folder, forked):
     with subprocess.Popen(command, stdin=read, stderr=subprocess.PIPE, text=True) as process:
         os.close(read)
         with pytest.raises(BrokenPipeError), open(write, "wb", buffering=0, closefd=False) as pipe:
-            pipe.writelines(itertools.repeat(bytes(1 << 16)))
+            pipe.writelines(itertools.repeat(bytes(1 << 16), 1 << 12))
         os.close(write)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import stat
 import subprocess
@@ -99,6 +101,28 @@ def test_a_claim_that_another_process_sweeps_away_is_made_again(tmp_path, monkey
     monkeypatch.setattr(temporary, "_hold", swept_away_at_first)
     assert claim(tmp_path / "photo.png")
     assert len(list(tmp_path.iterdir())) == 1
+    give_up_claim(tmp_path / "photo.png")
+
+
+def test_without_locks_a_leftover_claim_keeps_nobody_waiting(tmp_path, other, monkeypatch):
+    other.kill()
+    other.wait()
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert claim(tmp_path / "photo.png")
+
+
+def test_others_may_see_whether_a_claim_is_held(tmp_path):
+    before = os.umask(0o022)
+    try:
+        assert claim(tmp_path / "photo.png")
+    finally:
+        os.umask(before)
+    (claimed,) = tmp_path.iterdir()
+    assert stat.S_IMODE(claimed.stat().st_mode) == 0o644
     give_up_claim(tmp_path / "photo.png")
 
 

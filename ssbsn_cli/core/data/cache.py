@@ -117,7 +117,7 @@ def _load_or_build(path: Path, key: str, builder: _Builder) -> CropCache:
     """Build a cache, or wait for another process that is building it."""
     folder, notify = path.parent, builder.notify
     folder.mkdir(parents=True, exist_ok=True)
-    wait = f"Waiting for another process that builds a crop cache in {folder}."
+    wait = f"Waiting for another process that builds the crop cache {path}."
     with locked(path, lambda: notify(wait)):
         if cache := load(path, key, reused=True):
             return cache

@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssbsn_cli.core.errors import ImageError, OptionError, SsbsnError, how_to_install
+from ssbsn_cli.core.errors import (
+    ImageError,
+    OptionError,
+    SsbsnError,
+    explain_unreadable,
+    how_to_install,
+)
 
 _KEY = "InoisySRGB"
 _WAY_OUT = "Download the data set again, from https://noise.visinf.tu-darmstadt.de/."
@@ -24,7 +30,7 @@ def open_matlab(path: Path) -> Iterator[Any]:
     Raises
     ------
     ImageError
-        It is damaged, or lacks what the block looks for.
+        It cannot be read, is damaged, or lacks what the block looks for.
     OptionError
         h5py is not installed.
     """
@@ -35,6 +41,10 @@ def open_matlab(path: Path) -> Iterator[Any]:
             f"{path} is a MATLAB file, and h5py, which reads those, is not installed.",
             how_to_install("dnd"),
         ) from error
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ImageError(*explain_unreadable(path, error)) from None
     try:
         with h5py.File(path, "r") as file:
             yield file

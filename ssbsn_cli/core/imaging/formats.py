@@ -102,7 +102,7 @@ def sniff(stream: BinaryIO, suffix: str) -> Codec:
     head = stream.read(HEAD)
     stream.seek(0)
     if not head:
-        raise Refusal("is empty", "Copy it again; or check the command before the pipe.")
+        raise Refusal("is empty", "Copy or download it again.")
     # Camera raw first, since its files may match as TIFFs, too.
     found = next((codec for codec in reversed(CODECS.values()) if codec.matches(head)), None)
     if suffix.lower() == HEADERLESS and not found:

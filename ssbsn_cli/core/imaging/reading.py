@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -74,8 +75,14 @@ def _whole(stream: BinaryIO, suffix: str) -> BinaryIO:
     if stream.seekable() and not stream.tell():
         return stream
     head = stream.read(HEAD)
+    if not head:
+        raise Refusal("is empty", "Check the command before the pipe.")
     sniff(io.BytesIO(head), suffix)
-    return io.BytesIO(head + stream.read())
+    whole = io.BytesIO()
+    whole.write(head)
+    shutil.copyfileobj(stream, whole)
+    whole.seek(0)
+    return whole
 
 
 def _read(stream: BinaryIO, name: str, max_pixels: int, raw_space: RawSpace) -> Photo:

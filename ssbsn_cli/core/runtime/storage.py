@@ -26,6 +26,8 @@ _REASONS = {
     errno.EROFS: ("its disk is read-only", ""),
     errno.ENOENT: ("its folder does not exist", "Make the folder first"),
     errno.ENOTDIR: ("its folder is not a folder", ""),
+    errno.EEXIST: ("its folder is not a folder", ""),
+    errno.ELOOP: ("its path is a circle of links", ""),
     errno.ENAMETOOLONG: ("its name is too long", "Choose a shorter name"),
 }
 _ACL = "system.posix_acl_access"

@@ -65,14 +65,15 @@ def claim(path: Path) -> bool:
     """
     claimed = _claim_on(path)
     _sweep(path.parent)
-    _remove_abandoned(claimed)
     if claimed.is_symlink():
         # It is not one of ours, so nobody will remove it.
         return True
-    while not _create(claimed, 0o600):
-        # It is not there if a process that sweeps the folder has just removed it.
+    # Other users must be able to tell whether this process lives.
+    while not _create(claimed, 0o666):
+        _remove_abandoned(claimed)
         if os.path.lexists(claimed):
-            return False
+            # What cannot be removed may be left from another user, or the disk has no locks.
+            return not _is_held(claimed)
     if not _lock(_made[claimed]):
         _remove(claimed)
     return True
@@ -199,17 +200,43 @@ def _remove_abandoned(path: Path) -> None:
         with contextlib.suppress(OSError):
             path.unlink()
         return
-    for access in (os.O_RDWR, os.O_RDONLY):
-        # NFS only locks what is open for writing, but folders cannot be.
-        with contextlib.suppress(OSError):
-            descriptor = os.open(path, access | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                # By now, another process may have made a new file with that name.
-                if _lock(descriptor) and os.path.samestat(os.fstat(descriptor), path.lstat()):
-                    _remove(path)
-            finally:
-                os.close(descriptor)
-            return
+    with contextlib.suppress(OSError), _opened(path) as descriptor:
+        # By now, another process may have made a new file with that name.
+        if _lock(descriptor) and os.path.samestat(os.fstat(descriptor), path.lstat()):
+            _remove(path)
+
+
+def _is_held(path: Path) -> bool:
+    """Return whether a living process certainly holds a claim."""
+    if sys.platform == "win32":
+        # What is not open has just been removed.
+        return True
+    import fcntl
+
+    try:
+        with _opened(path) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Open a file or a folder, but follow no links."""
+    careful = os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        # NFS only locks what is open for writing.
+        descriptor = os.open(path, os.O_RDWR | careful)
+    except OSError:
+        # Folders, and files of others, can only be read.
+        descriptor = os.open(path, os.O_RDONLY | careful)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _lock(descriptor: int, wait: bool = False) -> bool:

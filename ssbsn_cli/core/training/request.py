@@ -76,6 +76,12 @@ class TrainingRequest:
             self.needed("data")
         if self.config.uses_pairs:
             self.needed("pairs")
+        run = real_path(self.run)
+        if any(real_path(data.path) == run for data in (*self.noisy, *self.pairs)):
+            raise OptionError(
+                f"{self.run} is the folder of the photos, in which a run would hide them.",
+                "Name another folder for it.",
+            )
         if "distill" in self.config.training.kinds and self.config.distill.teacher:
             find_weights(self.config.distill.teacher)
         if self.validation:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 import stat
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
-from ssbsn_cli.core.errors import OptionError, SsbsnError
+from ssbsn_cli.core.errors import OptionError, SsbsnError, explain_unreadable
+from ssbsn_cli.core.runtime.parsing import parse_json
 from ssbsn_cli.core.runtime.temporary import claim, give_up_claim
 
 
@@ -35,9 +37,14 @@ class RunFiles:
     @property
     def exists(self) -> bool:
         """Whether it is a run, even one that a kill ended before its first state."""
-        # A configuration alone may be the user's.
-        runs = (self, self.round(1))
-        return any(run.config.is_file() and run.data.is_file() for run in runs)
+        return self.resumable or any(run._has_record for run in (self, self.round(1)))
+
+    @property
+    def _has_record(self) -> bool:
+        # Other programs write files of this name, too.
+        with suppress(OSError, ValueError):
+            return "request" in parse_json(self.data.read_bytes())
+        return False
 
     @property
     def has_trained_weights(self) -> bool:
@@ -59,8 +66,7 @@ class RunFiles:
         """
         rounds = self.folder.glob("round-*")
         folders = (self.checkpoints, self.previews, self.tensorboard, *rounds)
-        files = (self.config, self.data, self.metrics, self.state, self.weights, self.card)
-        for path in (*folders, *files):
+        for path in (*folders, *self._written):
             try:
                 mode = path.lstat().st_mode
             except FileNotFoundError:
@@ -69,6 +75,8 @@ class RunFiles:
                 raise OptionError(
                     f"{self.folder} is a file, not a folder.", "Name another folder."
                 ) from None
+            except OSError as error:
+                raise OptionError(*explain_unreadable(self.folder, error)) from None
             kind = "folder" if path in folders else "file"
             if not (stat.S_ISDIR(mode) if kind == "folder" else stat.S_ISREG(mode)):
                 raise OptionError(
@@ -76,6 +84,10 @@ class RunFiles:
                     f"nothing outside of {self.folder}.",
                     f"Put a real {kind} in its place, or train in another folder.",
                 )
+
+    @property
+    def _written(self) -> tuple[Path, ...]:
+        return self.config, self.data, self.metrics, self.state, self.weights, self.card
 
     def claim(self) -> None:
         """Make the folder, and keep other processes from training the run until `release`.
@@ -111,14 +123,17 @@ class RunFiles:
             )
 
     def refuse_others(self) -> None:
-        """Raise an OptionError if the folder holds files and is no run: they might be replaced."""
-        others = (path for path in self.folder.rglob("*") if not path.name.startswith("."))
-        # A kill may have left empty folders.
-        if not self.exists and any(path.is_file() for path in others):
-            raise OptionError(
-                f"{self.folder} holds something other than a training run.",
-                "Name a new or an empty folder.",
-            )
+        """Raise an OptionError if the folder is no run, but training would replace files in it."""
+        if self.exists:
+            return
+        folders = (self.checkpoints, self.previews, self.tensorboard, self.round(1).folder)
+        below = (path for folder in folders for path in folder.rglob("*"))
+        for path in chain(self._written, below):
+            if path.is_file():
+                raise OptionError(
+                    f"{path} is not part of a training run, and might be replaced.",
+                    "Name another folder.",
+                )
 
     def cannot_go_on(self, why: str) -> OptionError:
         """Make the error for a run that has lost what it needs to be resumed."""
