@@ -43,7 +43,7 @@ def write_report(run: Path) -> Path:
     files = RunFiles(run)
     if not files.config.is_file() and not files.metrics.is_file():
         rounds = sorted(run.glob("round-*"), key=lambda each: (len(each.name), each.name))
-        if files.exists:
+        if files.round(1).config.is_file():
             raise OptionError(f"The last round of {run} has not begun.", f"Name {rounds[-1]}.")
         wrong = "has neither config.toml nor metrics.jsonl" if run.is_dir() else "is not a folder"
         raise OptionError(
