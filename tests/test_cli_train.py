@@ -46,17 +46,24 @@ def run(tiny):
 
 
 @pytest.mark.parametrize(
-    "name", ["config.toml", "data.json", "weights.md", "checkpoints/a.safetensors"]
+    ("name", "content"),
+    [
+        ("config.toml", "mine"),
+        ("data.json", '{"mine": 1}'),
+        ("data.json", "1"),
+        ("weights.md", "mine"),
+        ("checkpoints/a.safetensors", "mine"),
+    ],
 )
-def test_a_folder_of_other_files_is_no_place_for_a_run(tiny, name):
+def test_a_folder_of_other_files_is_no_place_for_a_run(tiny, name, content):
     mine = tiny.place / "mine" / name
     mine.parent.mkdir(parents=True, exist_ok=True)
-    mine.write_text('{"mine": 1}')
+    mine.write_text(content)
     result = tiny.ssbsn("train", "--data", tiny.photos, "--config", tiny.config, "--out", "mine")
     assert result.returncode == 2
     assert f"{name} is not part of a training run" in result.stderr
     assert [path for path in mine.parent.iterdir() if path.is_file()] == [mine]
-    assert mine.read_text() == '{"mine": 1}'
+    assert mine.read_text() == content
     shutil.rmtree(tiny.place / "mine")
 
 

@@ -43,7 +43,8 @@ class RunFiles:
     def _has_record(self) -> bool:
         # Other programs write files of this name, too.
         with suppress(OSError, ValueError):
-            return "request" in parse_json(self.data.read_bytes())
+            record = parse_json(self.data.read_bytes())
+            return isinstance(record, dict) and "request" in record
         return False
 
     @property
