@@ -6,6 +6,7 @@ import contextlib
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -158,6 +159,8 @@ def denoise(
                         f"Adapting to the {count_of(len(possible), 'photo')} without a result, and "
                         f"not to the {skipped} skipped."
                     )
+                # Weights adapt to photos as they are.
+                settings = replace(settings, own_size="off")
                 chosen = _adapt(out, weights, settings, possible, adapt, keep_adapted)
         if jobs:
             run = _prepare(out, chosen, settings, files, cluster)

@@ -112,8 +112,8 @@ def evaluate(
     protocol: Annotated[
         Literal["tiled", "paper"],
         network_option(
-            help="tiled: as denoise does it. paper: whole images, exact attention, fp32, no detail "
-            "recovery.",
+            help="tiled: as denoise does it. paper: whole images at the size they have, exact "
+            "attention, fp32, no detail recovery.",
         ),
     ] = "tiled",
     settings: SettingsOptions,
@@ -163,7 +163,9 @@ def _follow_paper(settings: Settings) -> Settings:
                 "--protocol paper sets --tile, --overlap, --precision, --attention and --detail.",
                 "Drop those, or the protocol.",
             )
-    return replace(settings, tile=0, precision="fp32", attention="exact", detail="off")
+    return replace(
+        settings, tile=0, precision="fp32", attention="exact", detail="off", own_size="off"
+    )
 
 
 def _fetch(out: Output, dataset: str) -> None:

@@ -12,8 +12,8 @@ from ssbsn_cli.core.inference.settings import FileOptions, Settings
 from ssbsn_cli.core.runtime.parsing import whole_number
 from ssbsn_cli.core.types import (
     AttentionKind,
+    AutoKind,
     CompileKind,
-    DetailKind,
     FormatKind,
     PrecisionKind,
     RawSpace,
@@ -50,12 +50,19 @@ def _make_settings(
         ),
     ] = None,
     detail: Annotated[
-        DetailKind,
+        AutoKind,
         network_option(
-            help="auto: give back detail that a blind-spot network took for noise, if the weights "
-            "recommend it. off: leave its result as it is."
+            help="auto: give back what the network took for noise: parts without noise, such as "
+            "text, and with blind-spot networks detail. off: leave its result as it is."
         ),
     ] = Settings.detail,
+    own_size: Annotated[
+        AutoKind,
+        network_option(
+            help="auto: denoise photos that were enlarged at the size that they had before. off: "
+            "denoise them as they are."
+        ),
+    ] = Settings.own_size,
     strength: Annotated[
         float,
         typer.Option(help="Blend with the original: 0 leaves it unchanged, 1 denoises fully."),
@@ -108,6 +115,7 @@ def _make_settings(
         refine=refine,
         refine_passes=refine_passes,
         detail=detail,
+        own_size=own_size,
         tile=_parse_tile(tile),
         overlap=overlap,
         ensemble=ensemble,

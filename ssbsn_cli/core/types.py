@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 AttentionKind = Literal["linear", "exact"]
-DetailKind = Literal["auto", "off"]
+AutoKind = Literal["auto", "off"]
 BlockKind = Literal["light", "plain", "ss"]
 CompileKind = Literal["auto", "on", "off"]
 PrecisionKind = Literal["auto", "fp32", "bf16", "fp16"]

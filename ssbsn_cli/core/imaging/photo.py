@@ -160,3 +160,10 @@ def check_image(image: object, dimensions: Container[int] = (3,)) -> None:
         raise ImageError(f"An array of shape {shape} is not an image.", hint)
     if dtype.newbyteorder("=") not in (np.uint8, np.uint16) and dtype.kind != "f":
         raise ImageError(f"An array of {dtype} is not an image.", hint)
+
+
+def check_color(image: Image) -> None:
+    """Raise an ImageError if something is not an image of 1 or 3 channels."""
+    check_image(image)
+    if image.shape[2] % 2 == 0:
+        raise ImageError("The image has an alpha channel.", "Give its colours alone.")

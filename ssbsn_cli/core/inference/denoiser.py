@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import torch
 
 from ssbsn_cli.core.errors import ImageError, OptionError
-from ssbsn_cli.core.imaging.photo import Image, Pixels, check_image, color_of
+from ssbsn_cli.core.imaging.photo import Image, Pixels, check_color, check_image, color_of
 from ssbsn_cli.core.inference.engine import Engine
 from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.settings import MASKED, Settings, passes_without_r3
@@ -60,7 +61,6 @@ class Denoiser:
         use_available_cores()
         self.precision = resolve_precision(settings.precision, self.device)
         self.refine = _choose_refinement(weights, settings)
-        self.detail = settings.detail == "auto" and weights.descriptor.detail
         network, dtype = weights.network, DTYPES[self.precision]
         network.use_attention(settings.attention)
         if settings.attention == "exact" and not network.attends:
@@ -101,10 +101,17 @@ class Denoiser:
             predictor,
             tiling,
             strength=settings.strength,
-            detail=self.detail,
+            detail=settings.detail == "auto" and weights.descriptor.detail,
+            keep_noiseless=settings.detail == "auto",
+            own_size=settings.own_size == "auto",
             seed=settings.seed,
             notify=notify,
         )
+
+    @property
+    def enlargements(self) -> list[Fraction]:
+        """How many times each image of the latest call was enlarged before; 1 if it was not."""
+        return self._engine.enlargements
 
     @property
     def tile(self) -> int:
@@ -181,7 +188,7 @@ class Denoiser:
         ImageError, DeviceError
             It is not an image of 1 or 3 channels, or as for one image.
         """
-        _check_colors(image)
+        check_color(image)
         return self._engine.stream(image, progress)
 
     def batch_size(self, height: int, width: int) -> int:
@@ -209,18 +216,13 @@ class Denoiser:
             As for one image, or if shapes differ.
         """
         for image in images:
-            _check_colors(image)
+            check_color(image)
             if image.shape != images[0].shape:
                 raise ImageError(
                     f"Images of shapes {images[0].shape} and {image.shape} make no batch.",
                     "Give images of one size.",
                 )
-        if len(images) > 1:
-            return self._engine.run_batch(images)
-        results = [np.empty(image.shape, np.float32) for image in images]
-        for image, result in zip(images, results, strict=True):
-            self._engine.run(image, result)
-        return results
+        return self._engine.run_batch(images)
 
     def describe(self) -> dict[str, Any]:
         """Describe how images are denoised, in plain values for JSON."""
@@ -231,19 +233,14 @@ class Denoiser:
             "attention": self.settings.attention if self.weights.network.attends else None,
             "compiled": self._compiler.compiled,
             "refine": self.refine,
-            "detail": self.detail,
+            "detail": self.settings.detail == "auto",
+            "own_size": self.settings.own_size == "auto",
             "tile": self.tile,
             "overlap": self._engine.current.overlap,
             "ensemble": self.settings.ensemble,
             "strength": self.settings.strength,
             "seed": self.settings.seed,
         }
-
-
-def _check_colors(image: Image) -> None:
-    check_image(image)
-    if image.shape[2] % 2 == 0:
-        raise ImageError("The image has an alpha channel.", "Give its colours alone.")
 
 
 def _choose_refinement(weights: LoadedWeights, settings: Settings) -> RefineKind:

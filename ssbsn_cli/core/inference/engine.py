@@ -7,18 +7,21 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
+from ssbsn_cli.core.inference.enlarged import denoise_at_own_size, find_enlargement
 from ssbsn_cli.core.inference.fitting import fit_image
 from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.settings import MIN_TILE
 from ssbsn_cli.core.inference.tiles import OVERLAP, Tiling
 from ssbsn_cli.core.noise.detail import NoiseSpectrum, estimate_noise, recover_detail
+from ssbsn_cli.core.noise.kinds import Floats
+from ssbsn_cli.core.noise.noiseless import find_noiseless
 from ssbsn_cli.core.runtime.device import is_out_of_memory, release_memory
 from ssbsn_cli.core.runtime.threads import map_in_order
 from ssbsn_cli.core.types import Notify, Progress, from_unit, to_unit
@@ -40,6 +43,10 @@ class Engine:
         Blend with the original: 0 is the original, 1 is the network's result.
     detail : bool
         Whether to give detail back; see `recover_detail`.
+    keep_noiseless : bool
+        Whether to leave parts without noise as they are; see `find_noiseless`.
+    own_size : bool
+        Whether to denoise enlarged images at their own size; see `find_enlargement`.
     seed : int
         Seed of the first tile, the same for each image.
     notify : callable
@@ -50,12 +57,16 @@ class Engine:
     tiling: Tiling
     strength: float = 1.0
     detail: bool = False
+    keep_noiseless: bool = False
+    own_size: bool = False
     seed: int = 0
     notify: Notify = lambda _: None
 
     def __post_init__(self) -> None:
         #: The tiling of the latest image, with smaller tiles if memory ran out.
         self.current = self.tiling
+        #: What `find_enlargement` found for each image of the latest call.
+        self.enlargements: list[Fraction] = []
 
     def run(self, image: Pixels, out: Pixels, progress: Progress = lambda _done, _of: None) -> None:
         """Denoise an image in memory into `out`, which may be `image` itself; see `stream`.
@@ -96,7 +107,7 @@ class Engine:
             If even the smallest tile does not fit into the device's memory, or if the precision
             is too low for the network's values.
         """
-        self.current = self.tiling
+        self.current, self.enlargements = self.tiling, [Fraction(1)]
         dtype = dtype or image.dtype
         if self.strength == 0:
             for rows in pixel_rows(image):
@@ -106,7 +117,8 @@ class Engine:
         fitted = fit_image(image)
         source = fitted or image
         noise = estimate_noise(source) if self.detail else None
-        tiles = _Tiles(self, noise, image.shape[0] * image.shape[1])
+        self.enlargements = [self._find_enlargement(source)]
+        tiles = _Tiles(self, noise, self.enlargements[0], image.shape[0] * image.shape[1])
         for top, band in tiles.bands(source, progress, self.seed, self.tiling.workers):
             # Copies of a whole wide band would take most of the memory.
             for rows in pixel_rows(band):
@@ -118,15 +130,16 @@ class Engine:
                     part = fitted.restore(part, top + rows.start)
                 yield from_unit(part, dtype)
 
-    def run_batch(self, images: Sequence[Pixels]) -> list[NDArray[np.float32]]:
-        """Denoise images of one size together, each as one tile; see `Denoiser.denoise_batch`."""
-        self.current = self.tiling
-        if self.strength == 0:
-            return [to_unit(image) for image in images]
+    def run_batch(self, images: Sequence[Pixels]) -> list[Floats]:
+        """Denoise images of one size, several as one tile each; see `Denoiser.denoise_batch`."""
+        if self.strength == 0 or len(images) < 2:
+            return self._run_each(images)
         fitted = [fit_image(image) for image in images]
-        batch = np.stack(
-            [to_unit((fit or image)[:, :]) for fit, image in zip(fitted, images, strict=True)]
-        )
+        sources = [fit or image for fit, image in zip(fitted, images, strict=True)]
+        if max(map(self._find_enlargement, sources)) > 1:
+            return self._run_each(images)
+        self.current, self.enlargements = self.tiling, [Fraction(1)] * len(images)
+        batch = np.stack([to_unit(source[:, :]) for source in sources])
         pixels, results = batch[..., 0].size, None
         try:
             results = self.predictor(batch, self.seed, pixels)
@@ -136,31 +149,55 @@ class Engine:
         if results is None:
             # Only now, since the error holds the memory of the batch.
             release_memory(self.predictor.device)
-            tiles = _Tiles(self, None, pixels)
+            tiles = _Tiles(self, None, Fraction(1), pixels)
             results = np.stack([tiles.denoise(image, self.seed) for image in batch])
-        if self.detail:
-            for image, result in zip(batch, results, strict=True):
-                if noise := estimate_noise(image):
-                    result[...] = recover_detail(image, result, noise)
+        for image, result in zip(batch, results, strict=True):
+            result[...] = self.recover(
+                image, result, estimate_noise(image) if self.detail else None
+            )
         results = batch + np.float32(self.strength) * (results - batch)
         return [
             fit.restore(result) if fit else result
             for fit, result in zip(fitted, results, strict=True)
         ]
 
+    def recover(self, noisy: Floats, denoised: Floats, noise: NoiseSpectrum | None) -> Floats:
+        """Give back what the network took for noise in (h, w, C), which may be changed."""
+        if noise:
+            denoised = recover_detail(noisy, denoised, noise)
+        if self.keep_noiseless:
+            np.copyto(denoised, noisy, where=find_noiseless(noisy)[..., None])
+        return denoised
+
+    def _run_each(self, images: Sequence[Pixels]) -> list[Floats]:
+        results = [np.empty(image.shape, np.float32) for image in images]
+        enlargements = []
+        for image, result in zip(images, results, strict=True):
+            self.run(image, result)
+            enlargements += self.enlargements
+        self.enlargements = enlargements
+        return results
+
+    def _find_enlargement(self, image: Image) -> Fraction:
+        return find_enlargement(image) if self.own_size else Fraction(1)
+
 
 class _Tiles:
     """The tiles of one image: they become smaller if memory runs out."""
 
-    def __init__(self, engine: Engine, noise: NoiseSpectrum | None, pixels: int) -> None:
+    def __init__(
+        self, engine: Engine, noise: NoiseSpectrum | None, enlarged: Fraction, pixels: int
+    ) -> None:
         self._engine, self._predictor = engine, engine.predictor
-        self._noise, self._pixels = noise, pixels
+        self._noise, self._enlarged, self._pixels = noise, enlarged, pixels
         self._tiling = engine.tiling
+        if enlarged > 1:
+            self._tiling = self._tiling.enlarged(enlarged)
         self._shrinking = threading.Lock()
 
     def bands(
         self, image: Image, progress: Progress, seed: int, workers: int
-    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    ) -> Iterator[tuple[int, Floats]]:
         """Yield finished rows from top to bottom, as (first row, float32 rows).
 
         The tiles have the seeds `seed`, `seed` + 1 and so on.
@@ -194,13 +231,12 @@ class _Tiles:
                 band[: len(band) - finished] = band[finished:]
                 band[len(band) - finished :] = 0
 
-    def denoise(self, tile: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    def denoise(self, tile: Floats, seed: int) -> Floats:
         """Denoise (h, w, C) in float32; split it if memory runs out."""
         if self._tiling.tile and max(tile.shape[:2]) > self._tiling.tile:
             return self._split(tile, seed)
         try:
-            result: NDArray[np.float32] = self._predictor(tile[None], seed, self._pixels)[0]
-            return recover_detail(tile, result, self._noise) if self._noise else result
+            return self._engine.recover(tile, self._predict(tile, seed), self._noise)
         except _MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
@@ -225,7 +261,16 @@ class _Tiles:
                 )
         return self._split(tile, seed)
 
-    def _split(self, tile: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    def _predict(self, tile: Floats, seed: int) -> Floats:
+        def predict(pixels: Floats) -> Floats:
+            result: Floats = self._predictor(pixels[None], seed, self._pixels)[0]
+            return result
+
+        if self._enlarged > 1:
+            return denoise_at_own_size(tile, self._enlarged, predict)
+        return predict(tile)
+
+    def _split(self, tile: Floats, seed: int) -> Floats:
         result = np.empty_like(tile)
         # No other tile has this seed.
         seed = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1))

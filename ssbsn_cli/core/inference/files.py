@@ -64,11 +64,11 @@ def denoise_files(
     outcome : dict or Exception
         What was done, as plain values for JSON: ``input``, ``output``, ``comparison`` (if there is
         one), ``width``, ``height``, ``channels``, ``dtype`` (of the output), ``left_out`` (metadata
-        of the photo that the result lacks), everything from `Denoiser.describe`, ``seconds`` and
-        ``megapixels_per_second``. If the result existed, only ``input``, ``output`` and
-        ``skipped``, and ``comparison`` if that was missing. Or what went wrong: ImageError if the
-        photo cannot be read or the result cannot be written, DeviceError if the device's memory is
-        too small; other errors are defects.
+        of the photo that the result lacks), everything from `Denoiser.describe`, ``enlarged`` (how
+        many times the photo was enlarged, or None), ``seconds`` and ``megapixels_per_second``. If
+        the result existed, only ``input``, ``output`` and ``skipped``, and ``comparison`` if that
+        was missing. Or what went wrong: ImageError if the photo cannot be read or the result cannot
+        be written, DeviceError if the device's memory is too small; other errors are defects.
     """
     with background_thread() as writer:
         last: list[tuple[Job, Outcome | Future[Outcome]]] = []
@@ -149,13 +149,13 @@ def _compute(
             for outcome in _compute(denoiser, [one], options, progress, writer)
         ]
     speed = _describe_speed(pixels[0].shape, (time.perf_counter() - start) / len(pixels))
-    facts = {**denoiser.describe(), **speed}
+    facts = [_describe_work(denoiser, number) | speed for number in range(len(group))]
     if job.target is None:
         # If nobody reads from standard output, writing waits, and a thread cannot be interrupted.
-        return [_attempt(_write, photos[0], job, options, facts)]
+        return [_attempt(_write, photos[0], job, options, *facts)]
     return [
-        writer.submit(_write_and_release, opened, job, options, facts)
-        for (job, _), opened in zip(group, photos, strict=True)
+        writer.submit(_write_and_release, opened, job, options, of_photo)
+        for (job, _), opened, of_photo in zip(group, photos, facts, strict=True)
     ]
 
 
@@ -184,7 +184,8 @@ def _denoise_large(
     if picture:
         _add_comparison(picture.picture(), image.metadata, job, options)
     lost = list_losses(one, "tiff", options.strip_metadata)
-    return _describe(job, image.shape, str(image.dtype), lost) | denoiser.describe() | speed
+    facts = _describe(job, image.shape, str(image.dtype), lost)
+    return facts | _describe_work(denoiser) | speed
 
 
 def _watch(rows: Iterator[Pixels], image: TiffImage, picture: Comparison) -> Iterator[Pixels]:
@@ -246,6 +247,12 @@ def _describe(job: Job, shape: tuple[int, ...], dtype: str, lost: Sequence[str])
         "dtype": dtype,
         "left_out": list(lost),
     }
+
+
+def _describe_work(denoiser: Denoiser, number: int = 0) -> dict[str, Any]:
+    """Describe how a photo of the latest ones was denoised."""
+    enlarged = denoiser.enlargements[number]
+    return denoiser.describe() | {"enlarged": round(float(enlarged), 2) if enlarged > 1 else None}
 
 
 def _describe_speed(shape: tuple[int, ...], seconds: float) -> dict[str, Any]:

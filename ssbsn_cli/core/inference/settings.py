@@ -9,8 +9,8 @@ from typing import get_args
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.types import (
     AttentionKind,
+    AutoKind,
     CompileKind,
-    DetailKind,
     PrecisionKind,
     RawSpace,
     RefineKind,
@@ -47,8 +47,11 @@ class Settings:
     refine : {"r3", "stratified", "once", "none"}, optional
         Refinement; by default the one that the weights recommend.
     detail : {"auto", "off"}
-        Whether to give back detail that a blind-spot network took for noise. "auto" does if the
-        weights recommend it.
+        Whether to give back detail that the network took for noise. "auto" does where there is no
+        noise, and everywhere if the weights recommend it, as those of blind-spot networks do.
+    own_size : {"auto", "off"}
+        Whether to denoise photos that were enlarged at the size that they had before. "auto" does
+        if it finds that they were.
     refine_passes : int, optional
         Passes T of R3; by default the number that the weights state, or half of it if stratified.
     tile : int, optional
@@ -74,7 +77,8 @@ class Settings:
     attention: AttentionKind = "linear"
     compile: CompileKind = "auto"
     refine: RefineKind | None = None
-    detail: DetailKind = "auto"
+    detail: AutoKind = "auto"
+    own_size: AutoKind = "auto"
     refine_passes: int | None = None
     tile: int | None = None
     overlap: int | None = None
@@ -100,7 +104,8 @@ class Settings:
             ("attention", self.attention, get_args(AttentionKind)),
             ("compile", self.compile, get_args(CompileKind)),
             ("refine", self.refine, (*get_args(RefineKind), None)),
-            ("detail", self.detail, get_args(DetailKind)),
+            ("detail", self.detail, get_args(AutoKind)),
+            ("own_size", self.own_size, get_args(AutoKind)),
         ):
             if value not in known:
                 names = ", ".join(str(word) for word in known if word)

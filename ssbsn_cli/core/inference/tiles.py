@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -105,6 +106,16 @@ class Tiling:
             left = crossed(cuts[i], start, stop) if i < count - 1 else np.zeros(stop - start)
             spans.append(Span(start, stop, (entered - left).astype(np.float32)))
         return spans
+
+    def enlarged(self, factor: Fraction) -> Tiling:
+        """Return the same tiles in pixels of an enlarged image.
+
+        They start at multiples of the factor's numerator, so that they are reduced to the same
+        pixels as the whole image, unless they are smaller than two of these.
+        """
+        tile, overlap, halo = (int(each * factor) for each in (self.tile, self.overlap, self.halo))
+        multiple = factor.numerator if tile >= 2 * factor.numerator else 1
+        return replace(self, tile=tile, overlap=overlap, halo=halo, multiple=multiple)
 
 
 def plan_tiles(
