@@ -145,7 +145,9 @@ def test_a_folder_needs_no_clean_photos(place, run):
 def test_the_paper_protocol_is_what_it_says(run):
     out, _ = run(*PAIRS, "--protocol", "paper", "--json")
     settings = json.loads(out)["methods"][1]["settings"]
-    assert (settings["tile"], settings["attention"], settings["precision"]) == (0, "exact", "fp32")
+    set_by_it = {"tile": 0, "attention": "exact", "precision": "fp32", "detail": False}
+    set_by_it |= {"own_size": False}
+    assert settings | set_by_it == settings
 
 
 def test_an_interrupted_evaluation_goes_on(place, run, tmp_path):

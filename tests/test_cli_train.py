@@ -229,10 +229,12 @@ def test_denoise_adapts_and_keeps_only_what_is_asked_for(tiny, run):
 def test_the_default_weights_adapt_to_noisy_photos(tiny):
     noisy = np.random.default_rng(0).normal(120, 12, (256, 256, 3))
     save(tiny.place / "grainy/a.png", np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
-    arguments = ("denoise", "grainy/a.png", "--adapt", "0.05", "-o", "b.png")
+    arguments = ("denoise", "grainy/a.png", "--adapt", "0.05", "-o", "b.png", "--json")
     result = tiny.ssbsn(*arguments, "--keep-adapted", "own")
     assert result.returncode == 0, result.stderr
     assert "the noise of 1 photo" in result.stderr
+    # The network must see the noise that it learned, also in enlarged photos.
+    assert json.loads(result.stdout)["own_size"] is False
     assert cv2.imread(str(tiny.place / "b.png")).std() < 4
     # Weights that leave more blotches of colour than before would be refused.
     records = map(json.loads, (tiny.place / "own/metrics.jsonl").read_text().splitlines())

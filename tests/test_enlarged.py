@@ -63,7 +63,7 @@ def test_enlarged_photos_are_recognised(samples: list[Any], method: str, factor:
         pytest.param(lambda noisy: noisy.mean(axis=2, keepdims=True).astype(np.uint8), id="grey"),
         pytest.param(lambda noisy: noisy.astype(np.uint16) * 257, id="16 bits"),
         pytest.param(lambda noisy: np.rot90(noisy), id="turned"),
-        pytest.param(lambda noisy: noisy.astype(np.float32) / 255, id="floats"),
+        pytest.param(lambda noisy: noisy.astype(np.float32) / 255, id="8 bits as floats"),
     ],
 )
 def test_enlarged_photos_are_recognised_after(samples: list[Any], treat: Any) -> None:
@@ -173,9 +173,40 @@ def test_the_command_tells_what_it_found(
     assert results["large.png"][0] != results["large.png"][1]
 
 
-def test_tiles_of_an_enlarged_photo_leave_no_seams(samples: list[Any]) -> None:
-    image = unit(METHODS["OpenCV, cubic"](samples[0].noisy, 2))
-    whole = 255 * load_denoiser(device="cpu", tile=0)(image)
-    tiled = 255 * load_denoiser(device="cpu", tile=256)(image)
-    assert np.sqrt(np.mean((tiled - whole) ** 2)) < 0.4
-    assert np.abs(tiled - whole).max() <= 8
+@pytest.mark.parametrize("factor", [1.25, 1.5, 2])
+def test_tiles_of_an_enlarged_photo_leave_no_seams(samples: list[Any], factor: float) -> None:
+    image = unit(METHODS["OpenCV, cubic"](samples[0].noisy, factor))
+    whole, tiled = (255 * load_denoiser(device="cpu", tile=tile)(image) for tile in (0, 128))
+    assert 0 < np.sqrt(np.mean((tiled - whole) ** 2)) < 0.4
+    assert np.abs(tiled - whole).max() < 8
+
+
+def test_rows_that_are_streamed_are_those_of_the_whole_photo(samples: list[Any]) -> None:
+    denoiser = load_denoiser(device="cpu", tile=128)
+    image = METHODS["OpenCV, cubic"](samples[0].noisy, 1.5)[:383, :371]
+    assert (np.concatenate(list(denoiser.stream(image))) == denoiser(image)).all()
+    assert float(denoiser.enlargements[0]) == 1.5
+
+
+def test_strength_blends_with_the_enlarged_photo(samples: list[Any]) -> None:
+    image = unit(METHODS["OpenCV, cubic"](samples[0].noisy, 1.5))
+    all_of_it, half = (
+        load_denoiser(device="cpu", strength=strength)(image) for strength in (1, 0.5)
+    )
+    assert np.allclose(half, (image + all_of_it) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("weights", ["photo", "ssbsn-photo"])
+def test_grey_photos_and_blind_spot_networks_have_own_sizes(
+    samples: list[Any], weights: str
+) -> None:
+    grey = [
+        np.rint(each.mean(axis=2, keepdims=True)).astype(np.uint8)
+        for each in (samples[0].noisy, samples[0].references[0])
+    ]
+    noisy, clean = (METHODS["OpenCV, linear"](each, 1.5)[:260, :300] for each in grey)
+    denoiser = load_denoiser(weights, device="cpu")
+    result = denoiser(noisy)
+    assert denoiser.enlargements[0] > 1.4
+    assert result.shape == noisy.shape
+    assert psnr(unit(clean), unit(result)) > psnr(unit(clean), unit(noisy)) + 2

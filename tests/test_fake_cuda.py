@@ -174,7 +174,7 @@ def test_photos_are_denoised_whole_in_tiles_and_in_batches(name, settings):
     with pretended():
         denoiser = load_denoiser(weights(name), device="cuda:0", tile=48, **settings)
         assert denoiser.device == CUDA
-        assert denoiser.detail == (name == "ssbsn")
+        assert denoiser._engine.detail == (name == "ssbsn")
         for image in (noisy(70, 40, 3), noisy(40, 33), noisy(3, 2, 4)):
             assert denoiser(image).shape == image.shape
         small = [noisy(40, 33, 3)] * 3

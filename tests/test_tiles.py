@@ -6,6 +6,7 @@ import weakref
 from itertools import pairwise
 from typing import ClassVar
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -239,6 +240,22 @@ def test_running_out_of_memory_halves_the_tile_and_goes_on(error, tile):
     assert np.allclose(run(network, image, **settings), run_whole(network, image), atol=2e-6)
     assert said
     assert "pixels" in said[0]
+
+
+def test_running_out_of_memory_halves_the_tile_of_an_enlarged_image():
+    small = np.random.default_rng(0).integers(90, 160, (200, 170, 3), np.uint8)
+    image = cv2.resize(small, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    settings = {"tile": 128, "overlap": 16, "halo": 4, "multiple": 2, "own_size": True}
+    network, results = Small(70, MemoryError()), []
+    for _ in range(2):
+        made = engine(network, **settings)
+        results.append(np.empty(image.shape, np.float32))
+        made.run(image, results[-1])
+        # In pixels that the network sees.
+        assert made.enlargements == [2]
+        assert (made.current.tile < 128) == (network.limit < 128)
+        network.limit = 10**9
+    assert np.abs(results[0] - results[1]).max() < 0.02
 
 
 def test_what_memory_forces_on_one_image_does_not_bind_the_next():

@@ -159,7 +159,7 @@ def denoise(
                         f"Adapting to the {count_of(len(possible), 'photo')} without a result, and "
                         f"not to the {skipped} skipped."
                     )
-                # Weights adapt to photos as they are.
+                # The weights learn the noise of the photos as they are, so they must see the same.
                 settings = replace(settings, own_size="off")
                 chosen = _adapt(out, weights, settings, possible, adapt, keep_adapted)
         if jobs:

@@ -160,7 +160,8 @@ def _follow_paper(settings: Settings) -> Settings:
     for name in ("tile", "overlap", "precision", "attention"):
         if getattr(settings, name) != getattr(usual, name):
             raise OptionError(
-                "--protocol paper sets --tile, --overlap, --precision, --attention and --detail.",
+                "--protocol paper sets --tile, --overlap, --precision, --attention, --detail and "
+                "--own-size.",
                 "Drop those, or the protocol.",
             )
     return replace(

@@ -52,15 +52,15 @@ def _make_settings(
     detail: Annotated[
         AutoKind,
         network_option(
-            help="auto: give back what the network took for noise: parts without noise, such as "
-            "text, and with blind-spot networks detail. off: leave its result as it is."
+            help="auto: keep drawn patterns, and with weights that recommend it, also give back "
+            "detail that the network took for noise. off: leave the network's result as it is."
         ),
     ] = Settings.detail,
     own_size: Annotated[
         AutoKind,
         network_option(
-            help="auto: denoise photos that were enlarged at the size that they had before. off: "
-            "denoise them as they are."
+            help="auto: denoise enlarged photos at the size that they had before. off: denoise "
+            "them as they are, which --adapt always does."
         ),
     ] = Settings.own_size,
     strength: Annotated[

@@ -118,7 +118,8 @@ def _show(out: Output, job: Job, result: dict[str, Any]) -> None:
         out.say(f"{job.target} exists, {drawn}")
     else:
         megapixels = result["width"] * result["height"] / 1e6
+        enlarged = f", enlarged {factor:g} times" if (factor := result["enlarged"]) else ""
         out.say(
-            f"{_name(job)} -> {job.target or 'standard output'}  ({megapixels:.2g} Mpx in "
-            f"{result['seconds']:.1f} s on {result['device']})"
+            f"{_name(job)} -> {job.target or 'standard output'}  ({megapixels:.2g} Mpx{enlarged}, "
+            f"in {result['seconds']:.1f} s on {result['device']})"
         )

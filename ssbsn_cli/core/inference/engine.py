@@ -44,7 +44,7 @@ class Engine:
     detail : bool
         Whether to give detail back; see `recover_detail`.
     keep_noiseless : bool
-        Whether to leave parts without noise as they are; see `find_noiseless`.
+        Whether to keep patterns that repeat exactly; see `find_noiseless`.
     own_size : bool
         Whether to denoise enlarged images at their own size; see `find_enlargement`.
     seed : int
@@ -131,12 +131,15 @@ class Engine:
                 yield from_unit(part, dtype)
 
     def run_batch(self, images: Sequence[Pixels]) -> list[Floats]:
-        """Denoise images of one size, several as one tile each; see `Denoiser.denoise_batch`."""
+        """Denoise images of one size, several of them as one tile each; see `denoise_batch`.
+
+        If one was enlarged, each is denoised alone.
+        """
         if self.strength == 0 or len(images) < 2:
             return self._run_each(images)
         fitted = [fit_image(image) for image in images]
         sources = [fit or image for fit, image in zip(fitted, images, strict=True)]
-        if max(map(self._find_enlargement, sources)) > 1:
+        if any(self._find_enlargement(source) > 1 for source in sources):
             return self._run_each(images)
         self.current, self.enlargements = self.tiling, [Fraction(1)] * len(images)
         batch = np.stack([to_unit(source[:, :]) for source in sources])
@@ -186,13 +189,13 @@ class _Tiles:
     """The tiles of one image: they become smaller if memory runs out."""
 
     def __init__(
-        self, engine: Engine, noise: NoiseSpectrum | None, enlarged: Fraction, pixels: int
+        self, engine: Engine, noise: NoiseSpectrum | None, factor: Fraction, pixels: int
     ) -> None:
         self._engine, self._predictor = engine, engine.predictor
-        self._noise, self._enlarged, self._pixels = noise, enlarged, pixels
+        self._noise, self._factor = noise, factor
+        self._pixels = int(pixels / factor**2)
+        # In pixels that the network sees.
         self._tiling = engine.tiling
-        if enlarged > 1:
-            self._tiling = self._tiling.enlarged(enlarged)
         self._shrinking = threading.Lock()
 
     def bands(
@@ -203,7 +206,8 @@ class _Tiles:
         The tiles have the seeds `seed`, `seed` + 1 and so on.
         """
         height, width, channels = image.shape
-        rows, columns = (self._tiling.along(size) for size in (height, width))
+        tiling = self._tiling.scaled(self._factor)
+        rows, columns = (tiling.along(size) for size in (height, width))
         band = np.zeros((max(r.stop - r.start for r in rows), width, channels), np.float32)
         done, total = 0, len(rows) * len(columns)
         progress(done, total)
@@ -233,7 +237,8 @@ class _Tiles:
 
     def denoise(self, tile: Floats, seed: int) -> Floats:
         """Denoise (h, w, C) in float32; split it if memory runs out."""
-        if self._tiling.tile and max(tile.shape[:2]) > self._tiling.tile:
+        most = self._tiling.scaled(self._factor).tile
+        if most and max(tile.shape[:2]) > most:
             return self._split(tile, seed)
         try:
             return self._engine.recover(tile, self._predict(tile, seed), self._noise)
@@ -241,7 +246,7 @@ class _Tiles:
             if not is_out_of_memory(error):
                 raise
         device = self._predictor.device
-        side = max(tile.shape[:2]) // 2
+        side = int(max(tile.shape[:2]) / self._factor) // 2
         if side < max(MIN_TILE, self._tiling.multiple):
             raise DeviceError(
                 f"The memory of {device} is too small even for a tile of {side * 2} pixels.",
@@ -266,8 +271,8 @@ class _Tiles:
             result: Floats = self._predictor(pixels[None], seed, self._pixels)[0]
             return result
 
-        if self._enlarged > 1:
-            return denoise_at_own_size(tile, self._enlarged, predict)
+        if self._factor > 1:
+            return denoise_at_own_size(tile, self._factor, predict)
         return predict(tile)
 
     def _split(self, tile: Floats, seed: int) -> Floats:

@@ -14,29 +14,34 @@ from ssbsn_cli.core.imaging.photo import Image, Pixels
 from ssbsn_cli.core.noise.kinds import Floats
 from ssbsn_cli.core.types import spread, to_unit
 
-# In parts of a photo, at most `_PARTS` along each axis and of at most `_SIDE` pixels, `_STRIPS`
-# strips are searched. Smaller photos than `_LEAST` have too few pixels.
-_PARTS, _SIDE, _LEAST = 3, 512, 256
+# At most `_PARTS` x `_PARTS` parts of a photo are searched, each at most `_SIDE` pixels wide and
+# high, in `_STRIPS` strips of `_STRIP` columns. Photos with a side below `_LEAST_SIDE` have too few
+# pixels.
+_PARTS, _SIDE, _LEAST_SIDE = 3, 512, 256
 _STRIPS, _STRIP = 4, 64
 # The next constants are deviations in grey levels of 255, or natural logarithms of their ratios.
 # Rounding to 8 bits, once or twice, leaves between these.
 _ROUNDED = 0.12, 0.46
-# A step down to rounding, and a step anywhere below `_QUIET`, are at least as high as these.
-_LOW_STEP, _STEP, _QUIET = 0.05, 0.9, 2.0
+# The least height of a step down to rounding, and of any other step, which must end below `_QUIET`.
+_LOW_HEIGHT, _HEIGHT, _QUIET = 0.05, 0.9, 2.0
 # Pictures without noise, even that of rounding to 16 bits, are no enlarged photos.
 _LEAST_NOISE = 2e-4
 # Both axes agree to this many of the 64 columns.
 _TOLERANCE = 3
 # Photos that were enlarged less than this stay as they are.
 _LEAST_FACTOR = 1.1
-# Where JPEG leaves out the finest detail, photos seem to be enlarged up to so many times. But
-# neighbours differ more between its blocks of 8 pixels: so many times as much as within these.
+# JPEG of low quality leaves out the finest detail, so photos seem to be enlarged, by less than
+# `_MOST_OF_JPEG`. But across the borders of its blocks, neighbours differ more than
+# `_BETWEEN_BLOCKS` times as much as within them.
 _MOST_OF_JPEG, _BLOCK, _BETWEEN_BLOCKS = 5 / 3, 8, 1.3
-# Factors are this number, divided by a whole one: all that people choose, and many between.
+# The sizes that are compared are whole numbers of 120ths. Most factors that people choose are among
+# them.
 _UNIT = 120
-# At the true size, the natural logarithm of what is lost is lower than that of both neighbours, by
-# so much in total.
+# At the true size, the logarithm of what is lost is lower than at the sizes next to it, by this
+# much in total.
 _DIP = 0.5
+# Tiles start at multiples of the factor's numerator, so a simple fraction is better.
+_MOST_DENOMINATOR = 12
 # The finest detail, and the windows over which its energy is averaged, in pixels.
 _FINE, _WINDOW = 1.0, 3.0
 
@@ -47,8 +52,8 @@ def find_enlargement(image: Image) -> Fraction:
     Enlarging makes each column a mix of few columns of the smaller photo, with the same weights in
     all rows. So a strip of 64 columns of a photo that was enlarged 1.5 times holds about 43
     independent columns, and nothing else but rounding. Its covariance shows that as a step in its
-    eigenvalues, whatever the method of enlarging was. Noise, blur and JPEG alone make no such step.
-    JPEG after enlarging hides it.
+    eigenvalues, whatever method mixed them. Noise and smoothing make no such step, and blur rarely
+    does. JPEG after enlarging hides it.
 
     Parameters
     ----------
@@ -58,8 +63,8 @@ def find_enlargement(image: Image) -> Fraction:
     Returns
     -------
     Fraction
-        The factor, or a little less: 120 divided by a whole number. 1 if the photo does not seem to
-        be enlarged.
+        The factor, up to a few per cent if the photo was cropped afterwards. 1 if it does not seem
+        to be enlarged, if its pixels were only repeated, or if it was enlarged in floats.
 
     References
     ----------
@@ -68,21 +73,21 @@ def find_enlargement(image: Image) -> Fraction:
        Re-sampling", IEEE Transactions on Signal Processing 53 (2), 2005, for the dependence of
        neighbours on each other in enlarged photos.
     """
-    if min(image.shape[:2]) < _LEAST:
+    if min(image.shape[:2]) < _LEAST_SIDE:
         return Fraction(1)
     tops, lefts = (_starts(length, _SIDE, _PARTS) for length in image.shape[:2])
     parts = [image[top : top + _SIDE, left : left + _SIDE] for top in tops for left in lefts]
     ranks: list[int] = []
     for axis in (0, 1):
-        variances = sum(_variances(part.swapaxes(0, axis)) for part in parts) / len(parts)
-        ranks.append(_find_step(np.sqrt(variances)))
+        variances = sum(_eigenvalues(part.swapaxes(0, axis)) for part in parts) / len(parts)
+        ranks.append(_find_rank(np.sqrt(variances)))
         if ranks[-1] == 0:
             return Fraction(1)
     if abs(ranks[0] - ranks[1]) > _TOLERANCE:
         return Fraction(1)
-    # Columns of the smaller photo count that overlap the strip with their edges alone.
+    # The strip also overlaps 1 to 5 columns of the smaller photo with their edges alone.
     most, least = (_UNIT * (max(ranks) - edges) / _STRIP for edges in (1, 5))
-    factor = _refine(parts[0], range(math.ceil(least), math.floor(most) + 1))
+    factor = _exact_factor(parts[0], range(math.ceil(least), math.floor(most) + 1))
     if factor < _LEAST_FACTOR or (factor < _MOST_OF_JPEG and _has_blocks(parts)):
         return Fraction(1)
     return factor
@@ -105,11 +110,11 @@ def _has_blocks(parts: Sequence[Pixels]) -> bool:
     )
 
 
-def _refine(corner: Pixels, sizes: range) -> Fraction:
-    """Choose the size, as a number of 120, that loses least; the largest if none stands out.
+def _exact_factor(corner: Pixels, sizes: range) -> Fraction:
+    """Choose the size, in 120ths, that loses least; the largest if none stands out.
 
-    At the true size, the pixels of the smaller photo lie where it is sampled. `corner` is the upper
-    left corner of the photo. In a part that was cut out, they may lie anywhere.
+    `corner` is the upper left part of the photo. At the true size, the pixels of the smaller photo
+    lie where it is sampled, unless the photo was cropped afterwards.
     """
     pixels = to_unit(corner[: 2 * _UNIT, : len(corner[0]) // _UNIT * _UNIT])
 
@@ -122,14 +127,15 @@ def _refine(corner: Pixels, sizes: range) -> Fraction:
     # Compared with the sizes next to it.
     dips = np.subtract(losses[:-2], losses[1:-1]) + np.subtract(losses[2:], losses[1:-1])
     best = int(np.argmax(dips))
-    return Fraction(_UNIT, sizes[best] if dips[best] > _DIP else sizes[-1])
+    factor = Fraction(_UNIT, sizes[best] if dips[best] > _DIP else sizes[-1])
+    return factor.limit_denominator(_MOST_DENOMINATOR)
 
 
 def _starts(length: int, side: int, most: int) -> list[int]:
     return spread(range(max(length - side, 0) + 1), min(most, math.ceil(length / side)))
 
 
-def _variances(part: Pixels) -> NDArray[np.float64]:
+def _eigenvalues(part: Pixels) -> NDArray[np.float64]:
     """Return the eigenvalues of the covariance of 64 neighbouring columns, largest first."""
     total = np.zeros(_STRIP)
     lefts = _starts(part.shape[1], _STRIP, _STRIPS)
@@ -141,8 +147,8 @@ def _variances(part: Pixels) -> NDArray[np.float64]:
     return np.maximum(total, 0) / len(lefts)
 
 
-def _find_step(deviations: NDArray[np.float64]) -> int:
-    """Return how many independent columns there are before a sudden step; 0 if there is none."""
+def _find_rank(deviations: NDArray[np.float64]) -> int:
+    """Return how many independent columns there are, before a sudden step; 0 without a step."""
     if deviations[-1] < _LEAST_NOISE:
         return 0
     logs = np.log(deviations)
@@ -150,7 +156,7 @@ def _find_step(deviations: NDArray[np.float64]) -> int:
     def fall(start: int, stop: int) -> float:
         return float(logs[start] - logs[stop])
 
-    found, low_found, highest, low_highest = 0, 0, _STEP, _LOW_STEP
+    found, low_found, highest, low_highest = 0, 0, _HEIGHT, _LOW_HEIGHT
     for at in range(10, _STRIP - 8):
         step = fall(at - 5, at) - max(fall(at - 10, at - 5), fall(at, at + 5))
         if deviations[at] <= _QUIET and step > highest:
@@ -167,9 +173,9 @@ def denoise_at_own_size(
     """Denoise an enlarged photo at the size that it had before.
 
     The noise of an enlarged photo reaches `factor` times as far as networks expect. At its own
-    size, it is as usual, and there are fewer pixels to compute. What reducing and enlarging change
-    is the finest part of detail and noise. It is given back where the network took little for
-    noise: by the share of detail in the energy of the finest of what the network saw.
+    size, it is as usual, and there are fewer pixels to compute. Reducing and enlarging change only
+    the finest detail and noise. The share of this that is given back is that of detail in the
+    local energy of the finest frequencies that the network saw.
 
     Parameters
     ----------

@@ -47,11 +47,11 @@ class Settings:
     refine : {"r3", "stratified", "once", "none"}, optional
         Refinement; by default the one that the weights recommend.
     detail : {"auto", "off"}
-        Whether to give back detail that the network took for noise. "auto" does where there is no
-        noise, and everywhere if the weights recommend it, as those of blind-spot networks do.
+        Whether to give back what the network took for noise. "auto" gives back patterns that repeat
+        exactly, and detail if the weights recommend it.
     own_size : {"auto", "off"}
-        Whether to denoise photos that were enlarged at the size that they had before. "auto" does
-        if it finds that they were.
+        Whether to denoise enlarged photos at the size that they had before. "auto" does with photos
+        that it recognises.
     refine_passes : int, optional
         Passes T of R3; by default the number that the weights state, or half of it if stratified.
     tile : int, optional

@@ -107,14 +107,20 @@ class Tiling:
             spans.append(Span(start, stop, (entered - left).astype(np.float32)))
         return spans
 
-    def enlarged(self, factor: Fraction) -> Tiling:
-        """Return the same tiles in pixels of an enlarged image.
+    def scaled(self, factor: Fraction) -> Tiling:
+        """Return these tiles in pixels of an image that is `factor` times as large.
 
-        They start at multiples of the factor's numerator, so that they are reduced to the same
-        pixels as the whole image, unless they are smaller than two of these.
+        They start where tiles of the smaller image may start, so that they are reduced to the same
+        pixels as the whole image. Tiles that are smaller than two such steps start at multiples of
+        the numerator, or anywhere.
         """
+        if factor == 1:
+            return self
         tile, overlap, halo = (int(each * factor) for each in (self.tile, self.overlap, self.halo))
-        multiple = factor.numerator if tile >= 2 * factor.numerator else 1
+        start = factor.numerator
+        multiple = start * (self.multiple // math.gcd(factor.denominator, self.multiple))
+        if tile < 2 * multiple:
+            multiple = start if tile >= 2 * start else 1
         return replace(self, tile=tile, overlap=overlap, halo=halo, multiple=multiple)
 
 

@@ -1,1 +1,1 @@
-"""Noise: finding it in photos, making every kind of it, giving detail back."""
+"""Noise: finding it in photos, and parts without it; making all kinds of it; giving detail back."""
