@@ -97,6 +97,13 @@ def test_other_photos_are_not_taken_for_enlarged(treat: Any) -> None:
         assert find_enlargement(treat(sample.references[0])) == 1
 
 
+def test_jpegs_with_a_plain_border_are_not_taken_for_enlarged(samples: list[Any]) -> None:
+    for quality in (20, 50):
+        picture = np.full((1100, 1600, 3), 255, np.uint8)
+        picture[600:856, 900:1156] = samples[0].references[0]
+        assert find_enlargement(jpeg(picture, quality)) == 1
+
+
 def test_pictures_without_noise_are_not_taken_for_enlarged() -> None:
     rng = np.random.default_rng(0)
     pictures = [np.rint(255 * drawing(320, rng)).astype(np.uint8) for _ in range(24)]

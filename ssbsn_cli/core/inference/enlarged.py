@@ -29,7 +29,7 @@ _LEAST_NOISE = 2e-4
 # Both axes agree to this many of the 64 columns.
 _TOLERANCE = 3
 # Photos that were enlarged less than this stay as they are.
-_LEAST_FACTOR = 1.1
+_LEAST_FACTOR = 1.15
 # JPEG of low quality leaves out the finest detail, so photos seem to be enlarged, by less than
 # `_MOST_OF_JPEG`. But across the borders of its blocks, neighbours differ more than
 # `_BETWEEN_BLOCKS` times as much as within them.
@@ -95,19 +95,22 @@ def find_enlargement(image: Image) -> Fraction:
 
 def _has_blocks(parts: Sequence[Pixels]) -> bool:
     """Return whether neighbours differ more between blocks, in both directions."""
-
-    def excess(part: Pixels) -> float:
-        steps = np.abs(np.diff(to_unit(part), axis=1))
-        # So that single edges do not count more than everything else.
-        steps = np.minimum(steps, 4 * np.median(steps) + 1 / 255)
-        by_column = steps.mean(axis=(0, 2))
-        by_place = by_column[: len(by_column) // _BLOCK * _BLOCK].reshape(-1, _BLOCK).mean(axis=0)
-        return float(by_place.max() / np.median(by_place))
-
     return all(
-        np.mean([excess(part.swapaxes(0, axis)) for part in parts]) > _BETWEEN_BLOCKS
+        np.mean([_excess(part.swapaxes(0, axis)) for part in parts]) > _BETWEEN_BLOCKS
         for axis in (0, 1)
     )
+
+
+def _excess(part: Pixels) -> float:
+    """Return how many times as much neighbours differ across the borders of blocks."""
+    steps = np.abs(np.diff(to_unit(part), axis=1))
+    # So that single edges do not count more than everything else.
+    steps = np.minimum(steps, 4 * np.median(steps) + 1 / 255)
+    by_column = steps.mean(axis=(0, 2))
+    by_place = by_column[: len(by_column) // _BLOCK * _BLOCK].reshape(-1, _BLOCK).mean(axis=0)
+    usual = np.median(by_place)
+    # Parts without noise tell nothing.
+    return float(by_place.max() / usual) if usual else _BETWEEN_BLOCKS
 
 
 def _exact_factor(corner: Pixels, sizes: range) -> Fraction:
