@@ -97,10 +97,11 @@ def test_other_photos_are_not_taken_for_enlarged(treat: Any) -> None:
         assert find_enlargement(treat(sample.references[0])) == 1
 
 
-def test_jpegs_with_a_plain_border_are_not_taken_for_enlarged(samples: list[Any]) -> None:
-    for quality in (20, 50):
-        picture = np.full((1100, 1600, 3), 255, np.uint8)
-        picture[600:856, 900:1156] = samples[0].references[0]
+@pytest.mark.parametrize("quality", [20, 60])
+def test_jpegs_with_a_plain_border_are_not_taken_for_enlarged(quality: int) -> None:
+    picture = np.full((700, 700, 3), 255, np.uint8)
+    for sample in open_demo():
+        picture[:256, :256] = sample.noisy
         assert find_enlargement(jpeg(picture, quality)) == 1
 
 

@@ -104,8 +104,8 @@ def _has_blocks(parts: Sequence[Pixels]) -> bool:
 def _excess(part: Pixels) -> float:
     """Return how many times as much neighbours differ across the borders of blocks."""
     steps = np.abs(np.diff(to_unit(part), axis=1))
-    # So that single edges do not count more than everything else.
-    steps = np.minimum(steps, 4 * np.median(steps) + 1 / 255)
+    # So that single edges do not count more than everything else, and plain parts not at all.
+    steps = np.minimum(steps, 4 * np.median(steps[steps > 0])) if steps.any() else steps
     by_column = steps.mean(axis=(0, 2))
     by_place = by_column[: len(by_column) // _BLOCK * _BLOCK].reshape(-1, _BLOCK).mean(axis=0)
     usual = np.median(by_place)
