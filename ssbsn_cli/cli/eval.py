@@ -160,12 +160,18 @@ def _follow_paper(settings: Settings) -> Settings:
     for name in ("tile", "overlap", "precision", "attention"):
         if getattr(settings, name) != getattr(usual, name):
             raise OptionError(
-                "--protocol paper sets --tile, --overlap, --precision, --attention, --detail and "
-                "--own-size.",
+                "--protocol paper sets --tile, --overlap, --precision, --attention, --detail, "
+                "--own-size and --multiscale.",
                 "Drop those, or the protocol.",
             )
     return replace(
-        settings, tile=0, precision="fp32", attention="exact", detail="off", own_size="off"
+        settings,
+        tile=0,
+        precision="fp32",
+        attention="exact",
+        detail="off",
+        own_size="off",
+        multiscale="off",
     )
 
 

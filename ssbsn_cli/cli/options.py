@@ -63,6 +63,13 @@ def _make_settings(
             "them as they are, which --adapt always does."
         ),
     ] = Settings.own_size,
+    multiscale: Annotated[
+        AutoKind,
+        network_option(
+            help="auto: denoise at two scales, which removes more of the noise that reaches far. "
+            "off: at one scale, in four fifths of the time."
+        ),
+    ] = Settings.multiscale,
     strength: Annotated[
         float,
         typer.Option(help="Blend with the original: 0 leaves it unchanged, 1 denoises fully."),
@@ -116,6 +123,7 @@ def _make_settings(
         refine_passes=refine_passes,
         detail=detail,
         own_size=own_size,
+        multiscale=multiscale,
         tile=_parse_tile(tile),
         overlap=overlap,
         ensemble=ensemble,

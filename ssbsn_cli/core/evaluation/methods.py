@@ -89,7 +89,8 @@ class Learned(Method):
         words += [f"{now['attention']} attention"] if now["attention"] else []
         words.append(str(now["precision"]))
         words.append(f"tiles of {now['tile']}" if now["tile"] else "whole images")
-        used = [name for name in ("detail", "own_size", "ensemble", "compiled") if now[name]]
+        optional = "detail", "own_size", "multiscale", "ensemble", "compiled"
+        used = [name for name in optional if now[name]]
         words += [name.replace("_", " ") for name in used]
         return f"{', '.join(words)}, on {now['device']}."
 

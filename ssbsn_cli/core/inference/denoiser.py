@@ -104,6 +104,7 @@ class Denoiser:
             detail=settings.detail == "auto" and weights.descriptor.detail,
             keep_noiseless=settings.detail == "auto",
             own_size=settings.own_size == "auto",
+            multiscale=settings.multiscale == "auto",
             seed=settings.seed,
             notify=notify,
         )
@@ -235,6 +236,7 @@ class Denoiser:
             "refine": self.refine,
             "detail": self.settings.detail == "auto",
             "own_size": self.settings.own_size == "auto",
+            "multiscale": self.settings.multiscale == "auto",
             "tile": self.tile,
             "overlap": self._engine.current.overlap,
             "ensemble": self.settings.ensemble,

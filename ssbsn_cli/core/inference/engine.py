@@ -6,7 +6,7 @@ import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -16,9 +16,10 @@ from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
 from ssbsn_cli.core.inference.enlarged import denoise_at_own_size, find_enlargement
 from ssbsn_cli.core.inference.fitting import fit_image
+from ssbsn_cli.core.inference.multiscale import Halved, denoise_at_two_scales
 from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.settings import MIN_TILE
-from ssbsn_cli.core.inference.tiles import OVERLAP, Tiling
+from ssbsn_cli.core.inference.tiles import Tiling
 from ssbsn_cli.core.noise.detail import NoiseSpectrum, estimate_noise, recover_detail
 from ssbsn_cli.core.noise.kinds import Floats
 from ssbsn_cli.core.noise.noiseless import find_noiseless
@@ -27,6 +28,9 @@ from ssbsn_cli.core.runtime.threads import map_in_order
 from ssbsn_cli.core.types import Notify, Progress, from_unit, to_unit
 
 _MEMORY_ERRORS = (MemoryError, RuntimeError)
+# The noise of an image at full and at half size, if it is to be told from detail.
+_Noise = tuple[NoiseSpectrum | None, NoiseSpectrum | None]
+_UNKNOWN: _Noise = None, None
 
 
 @dataclass
@@ -47,6 +51,8 @@ class Engine:
         Whether to keep patterns that repeat exactly; see `find_noiseless`.
     own_size : bool
         Whether to denoise enlarged images at their own size; see `find_enlargement`.
+    multiscale : bool
+        Whether to denoise at two scales; see `denoise_at_two_scales`.
     seed : int
         Seed of the first tile, the same for each image.
     notify : callable
@@ -59,6 +65,7 @@ class Engine:
     detail: bool = False
     keep_noiseless: bool = False
     own_size: bool = False
+    multiscale: bool = False
     seed: int = 0
     notify: Notify = lambda _: None
 
@@ -116,7 +123,7 @@ class Engine:
             return
         fitted = fit_image(image)
         source = fitted or image
-        noise = estimate_noise(source) if self.detail else None
+        noise = self._estimate_noise(source)
         self.enlargements = [self._find_enlargement(source)]
         tiles = _Tiles(self, noise, self.enlargements[0], image.shape[0] * image.shape[1])
         for top, band in tiles.bands(source, progress, self.seed, self.tiling.workers):
@@ -143,34 +150,47 @@ class Engine:
             return self._run_each(images)
         self.current, self.enlargements = self.tiling, [Fraction(1)] * len(images)
         batch = np.stack([to_unit(source[:, :]) for source in sources])
-        pixels, results = batch[..., 0].size, None
+        noises, results = [self._estimate_noise(image) for image in batch], None
         try:
-            results = self.predictor(batch, self.seed, pixels)
+            results = self.predict(batch, noises, self.seed, batch[..., 0].size)
         except _MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
         if results is None:
             # Only now, since the error holds the memory of the batch.
             release_memory(self.predictor.device)
-            tiles = _Tiles(self, None, Fraction(1), pixels)
-            results = np.stack([tiles.denoise(image, self.seed) for image in batch])
+            return self._run_each(images)
         for image, result in zip(batch, results, strict=True):
-            result[...] = self.recover(
-                image, result, estimate_noise(image) if self.detail else None
-            )
+            self.keep(image, result)
         results = batch + np.float32(self.strength) * (results - batch)
         return [
             fit.restore(result) if fit else result
             for fit, result in zip(fitted, results, strict=True)
         ]
 
-    def recover(self, noisy: Floats, denoised: Floats, noise: NoiseSpectrum | None) -> Floats:
-        """Give back what the network took for noise in (h, w, C), which may be changed."""
-        if noise:
-            denoised = recover_detail(noisy, denoised, noise)
+    def predict(self, batch: Floats, noises: Sequence[_Noise], seed: int, pixels: float) -> Floats:
+        """Denoise (N, h, w, C), and give detail back; `pixels` is the number in all tiles."""
+
+        def denoise(images: Floats, scale: int) -> Floats:
+            results = self.predictor(images, seed, pixels * images.size / batch.size)
+            for image, result, noise in zip(images, results, noises, strict=True):
+                if spectrum := noise[scale]:
+                    result[...] = recover_detail(image, result, spectrum)
+            return results
+
+        if self.multiscale:
+            return denoise_at_two_scales(batch, denoise, self.predictor.device)
+        return denoise(batch, 0)
+
+    def keep(self, noisy: Floats, denoised: Floats) -> None:
+        """Copy patterns that repeat exactly into a result, (h, w, C)."""
         if self.keep_noiseless:
             np.copyto(denoised, noisy, where=find_noiseless(noisy)[..., None])
-        return denoised
+
+    def _estimate_noise(self, image: Image) -> _Noise:
+        if not self.detail:
+            return _UNKNOWN
+        return estimate_noise(image), estimate_noise(Halved(image)) if self.multiscale else None
 
     def _run_each(self, images: Sequence[Pixels]) -> list[Floats]:
         results = [np.empty(image.shape, np.float32) for image in images]
@@ -188,11 +208,8 @@ class Engine:
 class _Tiles:
     """The tiles of one image: they become smaller if memory runs out."""
 
-    def __init__(
-        self, engine: Engine, noise: NoiseSpectrum | None, factor: Fraction, pixels: int
-    ) -> None:
-        self._engine, self._predictor = engine, engine.predictor
-        self._noise, self._factor = noise, factor
+    def __init__(self, engine: Engine, noise: _Noise, factor: Fraction, pixels: int) -> None:
+        self._engine, self._noise, self._factor = engine, noise, factor
         self._pixels = int(pixels / factor**2)
         # In pixels that the network sees.
         self._tiling = engine.tiling
@@ -241,11 +258,13 @@ class _Tiles:
         if most and max(tile.shape[:2]) > most:
             return self._split(tile, seed)
         try:
-            return self._engine.recover(tile, self._predict(tile, seed), self._noise)
+            result = self._predict(tile, seed)
+            self._engine.keep(tile, result)
+            return result
         except _MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
-        device = self._predictor.device
+        device = self._engine.predictor.device
         side = int(max(tile.shape[:2]) / self._factor) // 2
         if side < max(MIN_TILE, self._tiling.multiple):
             raise DeviceError(
@@ -256,24 +275,21 @@ class _Tiles:
         # If several tiles run out of memory at once, only one reports it.
         with self._shrinking:
             if not self._tiling.tile or side < self._tiling.tile:
-                # A whole image has none.
-                usual = self._tiling.overlap if self._tiling.tile else OVERLAP
-                overlap = min(usual, side // 2)
-                self._tiling = replace(self._tiling, tile=side, overlap=overlap)
-                self._engine.current = self._tiling
+                self._engine.current = self._tiling = self._tiling.smaller(side)
                 self._engine.notify(
                     f"Out of memory on {device}: continuing with tiles of {side} pixels."
                 )
         return self._split(tile, seed)
 
     def _predict(self, tile: Floats, seed: int) -> Floats:
-        def predict(pixels: Floats) -> Floats:
-            result: Floats = self._predictor(pixels[None], seed, self._pixels)[0]
-            return result
+        def predict(pixels: Floats, noise: _Noise) -> Floats:
+            batch = self._engine.predict(pixels[None], [noise], seed, self._pixels)
+            return np.asarray(batch[0])
 
-        if self._factor > 1:
-            return denoise_at_own_size(tile, self._factor, predict)
-        return predict(tile)
+        if self._factor == 1:
+            return predict(tile, self._noise)
+        result = denoise_at_own_size(tile, self._factor, lambda small: predict(small, _UNKNOWN))
+        return recover_detail(tile, result, self._noise[0]) if self._noise[0] else result
 
     def _split(self, tile: Floats, seed: int) -> Floats:
         result = np.empty_like(tile)

@@ -107,6 +107,11 @@ class Tiling:
             spans.append(Span(start, stop, (entered - left).astype(np.float32)))
         return spans
 
+    def smaller(self, tile: int) -> Tiling:
+        """Return the same with tiles of this side; a whole image gets the usual overlap."""
+        overlap = min(self.overlap if self.tile else OVERLAP, tile // 2)
+        return replace(self, tile=tile, overlap=overlap)
+
     def scaled(self, factor: Fraction) -> Tiling:
         """Return these tiles in pixels of an image that is `factor` times as large.
 

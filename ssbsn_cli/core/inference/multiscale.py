@@ -1,0 +1,136 @@
+"""Denoise at two scales: what reaches far is taken from the image at half its size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import reduce
+from torch import Tensor
+
+from ssbsn_cli.core.imaging.photo import Image
+from ssbsn_cli.core.model.pd import mirror_pad
+from ssbsn_cli.core.noise.kinds import Floats
+from ssbsn_cli.core.types import to_unit
+
+# Local averages are taken over blocks of so many pixels of the half-size image, then blurred by
+# Gaussians, whose deviations are in blocks: of energies, and of what reaches farthest.
+_BLOCK, _WINDOW, _FAR = 4, 1.5, 4.0
+# A network leaves less than this share of the noise's energy.
+_LEFT = 1 / 5
+
+
+def denoise_at_two_scales(
+    noisy: Floats, denoise: Callable[[Floats, int], Floats], device: torch.device
+) -> Floats:
+    """Denoise at full and at half size, and correct the former by the latter.
+
+    At half size, noise reaches half as far and is weaker, so a network leaves less of it. But it
+    also takes more detail for noise. So the difference of the two results is a correction with its
+    finest detail smoothed, and with a weight that falls to zero where its local energy is more than
+    a network leaves of the noise. What reaches farthest is left out: strong noise that is cut off
+    at black brightens dark parts, which a network makes up for at full size, but cannot after
+    averaging.
+
+    Parameters
+    ----------
+    noisy : array
+        (N, h, w, C) with white at 1.
+    denoise : callable
+        Takes images of any size and their scale, 0 for full and 1 for half size. Returns the same
+        shape.
+    device : torch.device
+        Where the results are put together.
+
+    Returns
+    -------
+    array
+        Same shape as `noisy`.
+
+    References
+    ----------
+    .. [1] N. Pierazzo, J.-M. Morel & G. Facciolo, "Multi-Scale DCT Denoising", Image Processing On
+       Line 7, 2017, for the coarse frequencies of one scale in the result of the next.
+    """
+    height, width = noisy.shape[1:3]
+    sides = [-length % (2 * _BLOCK) for length in (height, width)]
+
+    def halve(images: Floats) -> Tensor:
+        x = torch.from_numpy(images).permute(0, 3, 1, 2).to(device)
+        return _halve(mirror_pad(x, 0, sides[1], 0, sides[0]))
+
+    fine, small = denoise(noisy, 0), halve(noisy)
+    coarse = torch.from_numpy(denoise(_to_array(small), 1)).permute(0, 3, 1, 2).to(device)
+    correction = _near(_smooth(coarse - halve(fine)))
+    left, removed = (_energy(part) for part in (correction, _near(small - coarse)))
+    # Without noise, there is nothing to correct.
+    share = 1 - left / (_LEFT * removed + torch.finfo(torch.float32).tiny)
+    correction *= _enlarge(share.clamp(min=0), _BLOCK)
+    correction = _enlarge(correction, 2)[..., :height, :width]
+    fine += _to_array(correction)
+    return fine
+
+
+class Halved:
+    """An `Image` at half its size, float32 with white at 1; an odd last row or column is left out.
+
+    Parameters
+    ----------
+    image : Image
+        (H, W, C); integers, or floats with white at 1.
+    """
+
+    def __init__(self, image: Image) -> None:
+        height, width, channels = image.shape
+        self.shape = height // 2, width // 2, channels
+        self.dtype = np.dtype(np.float32)
+        self._image = image
+
+    def __getitem__(self, window: tuple[slice, slice], /) -> Floats:
+        """Return some rows and columns, (h, w, C), whose starts and stops are given."""
+        rows, columns = (slice(2 * part.start, 2 * part.stop) for part in window)
+        pixels = to_unit(self._image[rows, columns])
+        return np.asarray(reduce(pixels, "(h i) (w j) c -> h w c", "mean", i=2, j=2))
+
+
+def _to_array(x: Tensor) -> Floats:
+    return np.asarray(x.permute(0, 2, 3, 1).contiguous().cpu().numpy())
+
+
+def _halve(x: Tensor) -> Tensor:
+    """Average each 2x2 pixels, which is what this is at half size, but faster than pooling."""
+    return F.interpolate(x, scale_factor=0.5, mode="bilinear")
+
+
+def _enlarge(x: Tensor, factor: int) -> Tensor:
+    return F.interpolate(x, scale_factor=factor, mode="bilinear")
+
+
+def _near(x: Tensor) -> Tensor:
+    """Subtract what reaches farthest."""
+    return x - _enlarge(_blur(F.avg_pool2d(x, _BLOCK), _FAR), _BLOCK)
+
+
+def _energy(x: Tensor) -> Tensor:
+    """Return the local energy of (B, C, H, W), as blocks (B, 1, h, w)."""
+    return _blur(F.avg_pool2d(x.square().sum(dim=1, keepdim=True), _BLOCK), _WINDOW)
+
+
+def _smooth(x: Tensor) -> Tensor:
+    """Filter (B, C, H, W) by 1/4, 1/2, 1/4 along both axes; borders are mirrored."""
+    x = mirror_pad(x, 1, 1, 1, 1)
+    x = (x[..., :-2] + x[..., 2:]) / 4 + x[..., 1:-1] / 2
+    return (x[..., :-2, :] + x[..., 2:, :]) / 4 + x[..., 1:-1, :] / 2
+
+
+def _blur(x: Tensor, deviation: float) -> Tensor:
+    """Blur (B, C, H, W) by a Gaussian; borders are mirrored."""
+    radius = round(3 * deviation)
+    steps = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
+    kernel = torch.softmax(-(steps**2) / (2 * deviation**2), dim=0)
+    batch, channels, height, width = x.shape
+    x = mirror_pad(x, radius, radius, radius, radius).flatten(0, 1)[:, None]
+    x = F.conv2d(F.conv2d(x, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+    return x.view(batch, channels, height, width)

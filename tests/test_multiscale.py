@@ -1,0 +1,115 @@
+"""A second look at half the size removes more noise, and takes no detail."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from commands import ssbsn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from ssbsn_cli import load_denoiser
+from ssbsn_cli.core.evaluation.datasets.added_noise import open_demo
+from ssbsn_cli.core.inference.multiscale import Halved, denoise_at_two_scales
+from ssbsn_cli.core.noise.detail import estimate_noise
+from ssbsn_cli.core.training.validation import psnr
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def unit(pixels: Array) -> Array:
+    return np.asarray(pixels, np.float32) / np.float32(255)
+
+
+def noise(shape: tuple[int, ...], deviation: float, reach: float = 0, seed: int = 0) -> Array:
+    """Return noise of a standard deviation that is blurred over `reach` pixels."""
+    drawn = np.random.default_rng(seed).normal(size=shape)
+    drawn = gaussian_filter(drawn, (reach, reach, 0)) if reach else drawn
+    return np.asarray(drawn / drawn.std() * deviation, np.float32)
+
+
+def fuse(noisy: Array, fine: Array, coarse: Array) -> Array:
+    """Put together two given results, (h, w, C), for a noisy image."""
+    results = [fine[None].copy(), coarse[None].copy()]
+    cpu = torch.device("cpu")
+    fused = denoise_at_two_scales(noisy[None], lambda _images, scale: results[scale], cpu)
+    return np.asarray(fused[0])
+
+
+def halve(image: Array) -> Array:
+    height, width, channels = image.shape
+    return image.reshape(height // 2, 2, width // 2, 2, channels).mean(axis=(1, 3))
+
+
+SHAPE = 96, 128, 3
+FLAT = np.full(SHAPE, 0.4, np.float32)
+NOISE = noise(SHAPE, 0.05)
+
+
+def test_what_is_left_of_far_reaching_noise_is_removed() -> None:
+    left = noise(SHAPE, 0.004, reach=4, seed=1)
+    fused = fuse(FLAT + NOISE + left, FLAT + left, halve(FLAT))
+    assert (fused - FLAT).std() < 0.4 * left.std()
+
+
+def test_detail_that_only_the_full_size_shows_is_kept() -> None:
+    rows, columns = np.indices(SHAPE[:2])
+    weave = 0.06 * np.sign(np.sin(rows * 2 * np.pi / 8) * np.sin(columns * 2 * np.pi / 8))
+    clean = FLAT + weave[..., None].astype(np.float32)
+    fused = fuse(clean + NOISE, clean, halve(FLAT))
+    assert np.abs(fused - clean).mean() < 0.1 * np.abs(weave).mean()
+
+
+def test_brightness_is_that_of_the_full_size() -> None:
+    fused = fuse(FLAT + NOISE, FLAT, halve(FLAT) - np.float32(0.03))
+    np.testing.assert_allclose(fused, FLAT, atol=1e-6)
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([1, 3]))
+def test_what_both_scales_leave_alone_stays(height: int, width: int, channels: int) -> None:
+    noisy = FLAT[:height, :width, :channels] + NOISE[:height, :width, :channels]
+    cpu = torch.device("cpu")
+    same = denoise_at_two_scales(noisy[None], lambda images, _: images.copy(), cpu)
+    np.testing.assert_allclose(same[0], noisy, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(96, 128, 3), (97, 129, 1)])
+def test_a_halved_image_is_read_in_parts(shape: tuple[int, int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    halved = Halved(image)
+    assert halved.shape == (48, 64, shape[2])
+    whole = halved[0:48, 0:64]
+    np.testing.assert_allclose(whole, halve(unit(image[:96, :128])), atol=1e-6)
+    np.testing.assert_array_equal(halved[5:20, 30:40], whole[5:20, 30:40])
+    assert estimate_noise(Halved(image[:1, :1])) is None
+
+
+def test_photos_gain_and_clean_ones_lose_nothing() -> None:
+    one, two = (load_denoiser(device="cpu", multiscale=each) for each in ("off", "auto"))
+    gains, losses = [], []
+    for clean in (unit(s.references[0]) for s in open_demo() if s.name.endswith("weak")):
+        noisy = clean + noise(clean.shape, 0.05, reach=1.5)
+        gains.append(psnr(clean, two(noisy)) - psnr(clean, one(noisy)))
+        losses.append(psnr(clean, one(clean)) - psnr(clean, two(clean)))
+    assert min(gains) > 0.1, gains
+    assert max(losses) < 0.1, losses
+
+
+def test_the_command_can_leave_it_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.uint8((FLAT + NOISE) * 255)).save("photo.png")
+
+    def run(*options: str) -> Array:
+        done = ssbsn("denoise", "photo.png", "-o", "out.png", "--overwrite", "--json", *options)
+        assert json.loads(done.stdout)["multiscale"] == (not options)
+        return np.asarray(Image.open("out.png"))
+
+    assert (run() != run("--multiscale", "off")).any()
