@@ -1,4 +1,4 @@
-"""A second look at half the size removes more noise, and takes no detail."""
+"""Results at smaller sizes remove more noise, and take no detail."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.evaluation.datasets.added_noise import open_demo
-from ssbsn_cli.core.inference.multiscale import Halved, denoise_at_two_scales
+from ssbsn_cli.core.inference.multiscale import correct_by_half, halvings
 from ssbsn_cli.core.noise.detail import estimate_noise
 from ssbsn_cli.core.training.validation import psnr
 
@@ -35,12 +35,11 @@ def noise(shape: tuple[int, ...], deviation: float, reach: float = 0, seed: int 
     return np.asarray(drawn / drawn.std() * deviation, np.float32)
 
 
-def fuse(noisy: Array, fine: Array, coarse: Array) -> Array:
-    """Put together two given results, (h, w, C), for a noisy image."""
-    results = [fine[None].copy(), coarse[None].copy()]
-    cpu = torch.device("cpu")
-    fused = denoise_at_two_scales(noisy[None], lambda _images, scale: results[scale], cpu)
-    return np.asarray(fused[0])
+def correct(noisy: Array, denoised: Array, half: Array) -> Array:
+    """Correct a result by that of half the size; all are (h, w, C)."""
+    corrected = denoised[None].copy()
+    correct_by_half(noisy[None], corrected, lambda _: half[None].copy(), torch.device("cpu"))
+    return np.asarray(corrected[0])
 
 
 def halve(image: Array) -> Array:
@@ -55,41 +54,43 @@ NOISE = noise(SHAPE, 0.05)
 
 def test_what_is_left_of_far_reaching_noise_is_removed() -> None:
     left = noise(SHAPE, 0.004, reach=4, seed=1)
-    fused = fuse(FLAT + NOISE + left, FLAT + left, halve(FLAT))
-    assert (fused - FLAT).std() < 0.4 * left.std()
+    corrected = correct(FLAT + NOISE + left, FLAT + left, halve(FLAT))
+    assert (corrected - FLAT).std() < 0.4 * left.std()
 
 
 def test_detail_that_only_the_full_size_shows_is_kept() -> None:
     rows, columns = np.indices(SHAPE[:2])
     weave = 0.06 * np.sign(np.sin(rows * 2 * np.pi / 8) * np.sin(columns * 2 * np.pi / 8))
     clean = FLAT + weave[..., None].astype(np.float32)
-    fused = fuse(clean + NOISE, clean, halve(FLAT))
-    assert np.abs(fused - clean).mean() < 0.1 * np.abs(weave).mean()
+    corrected = correct(clean + NOISE, clean, halve(FLAT))
+    assert np.abs(corrected - clean).mean() < 0.1 * np.abs(weave).mean()
 
 
 def test_brightness_is_that_of_the_full_size() -> None:
-    fused = fuse(FLAT + NOISE, FLAT, halve(FLAT) - np.float32(0.03))
-    np.testing.assert_allclose(fused, FLAT, atol=1e-6)
+    corrected = correct(FLAT + NOISE, FLAT, halve(FLAT) - np.float32(0.03))
+    np.testing.assert_allclose(corrected, FLAT, atol=1e-6)
 
 
 @settings(max_examples=30)
 @given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([1, 3]))
 def test_what_both_scales_leave_alone_stays(height: int, width: int, channels: int) -> None:
     noisy = FLAT[:height, :width, :channels] + NOISE[:height, :width, :channels]
-    cpu = torch.device("cpu")
-    same = denoise_at_two_scales(noisy[None], lambda images, _: images.copy(), cpu)
+    same = noisy[None].copy()
+    correct_by_half(noisy[None], same, lambda images: images, torch.device("cpu"))
     np.testing.assert_allclose(same[0], noisy, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(96, 128, 3), (97, 129, 1)])
-def test_a_halved_image_is_read_in_parts(shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("shape", [(96, 128, 3), (99, 131, 1)])
+def test_halved_images_are_read_in_parts(shape: tuple[int, int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    halved = Halved(image)
-    assert halved.shape == (48, 64, shape[2])
-    whole = halved[0:48, 0:64]
-    np.testing.assert_allclose(whole, halve(unit(image[:96, :128])), atol=1e-6)
-    np.testing.assert_array_equal(halved[5:20, 30:40], whole[5:20, 30:40])
-    assert estimate_noise(Halved(image[:1, :1])) is None
+    same, half, quarter = halvings(image, 3)
+    assert same is image
+    assert half.shape == (shape[0] // 2, shape[1] // 2, shape[2])
+    assert quarter.shape == (24, 32, shape[2])
+    expected = halve(unit(image[:96, :128]))
+    np.testing.assert_allclose(half[5:20, 30:40], expected[5:20, 30:40], atol=1e-6)
+    np.testing.assert_allclose(quarter[3:24, 0:32], halve(expected)[3:24], atol=1e-6)
+    assert all(estimate_noise(each) is None for each in halvings(image[:1, :1], 3))
 
 
 def test_photos_gain_and_clean_ones_lose_nothing() -> None:

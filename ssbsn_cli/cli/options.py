@@ -66,8 +66,8 @@ def _make_settings(
     multiscale: Annotated[
         AutoKind,
         network_option(
-            help="auto: denoise at two scales, which removes more of the noise that reaches far. "
-            "off: at one scale, in four fifths of the time."
+            help="auto: denoise at half and a quarter of the size, too, which removes more noise "
+            "that reaches far. off: at full size only, in three quarters of the time."
         ),
     ] = Settings.multiscale,
     strength: Annotated[

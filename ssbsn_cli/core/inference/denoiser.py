@@ -31,6 +31,8 @@ from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 
 # GPUs gain little beyond this.
 _MAX_BATCH = 16
+# More scales gain nothing.
+_SCALES = 3
 
 
 class Denoiser:
@@ -104,7 +106,7 @@ class Denoiser:
             detail=settings.detail == "auto" and weights.descriptor.detail,
             keep_noiseless=settings.detail == "auto",
             own_size=settings.own_size == "auto",
-            multiscale=settings.multiscale == "auto",
+            scales=_SCALES if settings.multiscale == "auto" else 1,
             seed=settings.seed,
             notify=notify,
         )

@@ -16,7 +16,7 @@ from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
 from ssbsn_cli.core.inference.enlarged import denoise_at_own_size, find_enlargement
 from ssbsn_cli.core.inference.fitting import fit_image
-from ssbsn_cli.core.inference.multiscale import Halved, denoise_at_two_scales
+from ssbsn_cli.core.inference.multiscale import correct_by_half, halvings
 from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.settings import MIN_TILE
 from ssbsn_cli.core.inference.tiles import Tiling
@@ -28,9 +28,8 @@ from ssbsn_cli.core.runtime.threads import map_in_order
 from ssbsn_cli.core.types import Notify, Progress, from_unit, to_unit
 
 _MEMORY_ERRORS = (MemoryError, RuntimeError)
-# The noise of an image at full and at half size, if it is to be told from detail.
-_Noise = tuple[NoiseSpectrum | None, NoiseSpectrum | None]
-_UNKNOWN: _Noise = None, None
+# The noise of an image at full size, at half of it, and so on, if it is to be told from detail.
+_Noise = Sequence[NoiseSpectrum | None]
 
 
 @dataclass
@@ -51,8 +50,8 @@ class Engine:
         Whether to keep patterns that repeat exactly; see `find_noiseless`.
     own_size : bool
         Whether to denoise enlarged images at their own size; see `find_enlargement`.
-    multiscale : bool
-        Whether to denoise at two scales; see `denoise_at_two_scales`.
+    scales : int
+        At how many scales to denoise, each half the size of the one before; see `correct_by_half`.
     seed : int
         Seed of the first tile, the same for each image.
     notify : callable
@@ -65,7 +64,7 @@ class Engine:
     detail: bool = False
     keep_noiseless: bool = False
     own_size: bool = False
-    multiscale: bool = False
+    scales: int = 1
     seed: int = 0
     notify: Notify = lambda _: None
 
@@ -176,10 +175,11 @@ class Engine:
             for image, result, noise in zip(images, results, noises, strict=True):
                 if spectrum := noise[scale]:
                     result[...] = recover_detail(image, result, spectrum)
+            if scale + 1 < self.scales:
+                device = self.predictor.device
+                correct_by_half(images, results, lambda half: denoise(half, scale + 1), device)
             return results
 
-        if self.multiscale:
-            return denoise_at_two_scales(batch, denoise, self.predictor.device)
         return denoise(batch, 0)
 
     def keep(self, noisy: Floats, denoised: Floats) -> None:
@@ -188,9 +188,8 @@ class Engine:
             np.copyto(denoised, noisy, where=find_noiseless(noisy)[..., None])
 
     def _estimate_noise(self, image: Image) -> _Noise:
-        if not self.detail:
-            return _UNKNOWN
-        return estimate_noise(image), estimate_noise(Halved(image)) if self.multiscale else None
+        sizes = halvings(image, self.scales)
+        return [estimate_noise(each) if self.detail else None for each in sizes]
 
     def _run_each(self, images: Sequence[Pixels]) -> list[Floats]:
         results = [np.empty(image.shape, np.float32) for image in images]
@@ -288,7 +287,8 @@ class _Tiles:
 
         if self._factor == 1:
             return predict(tile, self._noise)
-        result = denoise_at_own_size(tile, self._factor, lambda small: predict(small, _UNKNOWN))
+        unknown: _Noise = [None] * self._engine.scales
+        result = denoise_at_own_size(tile, self._factor, lambda small: predict(small, unknown))
         return recover_detail(tile, result, self._noise[0]) if self._noise[0] else result
 
     def _split(self, tile: Floats, seed: int) -> Floats:

@@ -1,4 +1,4 @@
-"""Denoise at two scales: what reaches far is taken from the image at half its size."""
+"""Correct a result by that of the image at half its size, where noise reaches half as far."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _BLOCK, _WINDOW, _FAR = 4, 1.5, 4.0
 _LEFT = 1 / 5
 
 
-def denoise_at_two_scales(
-    noisy: Floats, denoise: Callable[[Floats, int], Floats], device: torch.device
-) -> Floats:
-    """Denoise at full and at half size, and correct the former by the latter.
+def correct_by_half(
+    noisy: Floats, denoised: Floats, denoise: Callable[[Floats], Floats], device: torch.device
+) -> None:
+    """Denoise images at half their size, too, and remove the noise that only this removes.
 
     At half size, noise reaches half as far and is weaker, so a network leaves less of it. But it
     also takes more detail for noise. So the difference of the two results is a correction with its
@@ -38,16 +38,12 @@ def denoise_at_two_scales(
     ----------
     noisy : array
         (N, h, w, C) with white at 1.
+    denoised : array
+        The result so far, same shape. It is corrected in place.
     denoise : callable
-        Takes images of any size and their scale, 0 for full and 1 for half size. Returns the same
-        shape.
+        Takes and returns images of half the size.
     device : torch.device
-        Where the results are put together.
-
-    Returns
-    -------
-    array
-        Same shape as `noisy`.
+        Where the correction is computed.
 
     References
     ----------
@@ -58,29 +54,36 @@ def denoise_at_two_scales(
     sides = [-length % (2 * _BLOCK) for length in (height, width)]
 
     def halve(images: Floats) -> Tensor:
-        x = torch.from_numpy(images).permute(0, 3, 1, 2).to(device)
-        return _halve(mirror_pad(x, 0, sides[1], 0, sides[0]))
+        return _halve(mirror_pad(_to_tensor(images, device), 0, sides[1], 0, sides[0]))
 
-    fine, small = denoise(noisy, 0), halve(noisy)
-    coarse = torch.from_numpy(denoise(_to_array(small), 1)).permute(0, 3, 1, 2).to(device)
-    correction = _near(_smooth(coarse - halve(fine)))
+    small = halve(noisy)
+    coarse = _to_tensor(denoise(_to_array(small)), device)
+    correction = _near(_smooth(coarse - halve(denoised)))
     left, removed = (_energy(part) for part in (correction, _near(small - coarse)))
     # Without noise, there is nothing to correct.
     share = 1 - left / (_LEFT * removed + torch.finfo(torch.float32).tiny)
     correction *= _enlarge(share.clamp(min=0), _BLOCK)
-    correction = _enlarge(correction, 2)[..., :height, :width]
-    fine += _to_array(correction)
-    return fine
+    denoised += _to_array(_enlarge(correction, 2)[..., :height, :width])
 
 
-class Halved:
-    """An `Image` at half its size, float32 with white at 1; an odd last row or column is left out.
+def halvings(image: Image, count: int) -> list[Image]:
+    """Return an image at full size, at half of it, and so on, read in parts.
 
     Parameters
     ----------
     image : Image
-        (H, W, C); integers, or floats with white at 1.
+        (H, W, C); integers, or floats with white at 1. Odd last rows and columns are left out.
+    count : int
+        How many to return, at least one.
     """
+    images = [image]
+    while len(images) < count:
+        images.append(_Halved(images[-1]))
+    return images
+
+
+class _Halved:
+    """An `Image` at half its size, float32 with white at 1."""
 
     def __init__(self, image: Image) -> None:
         height, width, channels = image.shape
@@ -93,6 +96,10 @@ class Halved:
         rows, columns = (slice(2 * part.start, 2 * part.stop) for part in window)
         pixels = to_unit(self._image[rows, columns])
         return np.asarray(reduce(pixels, "(h i) (w j) c -> h w c", "mean", i=2, j=2))
+
+
+def _to_tensor(images: Floats, device: torch.device) -> Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2).to(device)
 
 
 def _to_array(x: Tensor) -> Floats:

@@ -53,7 +53,8 @@ class Settings:
         Whether to denoise enlarged photos at the size that they had before. "auto" does with photos
         that it recognises.
     multiscale : {"auto", "off"}
-        Whether to denoise at two scales, at 1.3 times the cost.
+        Whether to denoise tiles at half and a quarter of their size, too. "auto" does, which takes
+        1.3 times as long.
     refine_passes : int, optional
         Passes T of R3; by default the number that the weights state, or half of it if stratified.
     tile : int, optional
