@@ -75,6 +75,7 @@ def denoised(**changes):
         {"refine_passes": 3},
         {"seed": 1},
         {"detail": "off"},
+        {"multiscale": "off"},
         {"attention": "exact"},
         {"strength": 0.5},
         {"precision": "bf16"},

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
 from ssbsn_cli.core.inference.enlarged import denoise_at_own_size, find_enlargement
 from ssbsn_cli.core.inference.fitting import fit_image
-from ssbsn_cli.core.inference.multiscale import correct_by_half, halvings
+from ssbsn_cli.core.inference.multiscale import correct_by_half, pyramid
 from ssbsn_cli.core.inference.predictor import Predictor
-from ssbsn_cli.core.inference.settings import MIN_TILE
+from ssbsn_cli.core.inference.splitting import MEMORY_ERRORS, Splitter
 from ssbsn_cli.core.inference.tiles import Tiling
 from ssbsn_cli.core.noise.detail import NoiseSpectrum, estimate_noise, recover_detail
 from ssbsn_cli.core.noise.kinds import Floats
 from ssbsn_cli.core.noise.noiseless import find_noiseless
 from ssbsn_cli.core.runtime.device import is_out_of_memory, release_memory
-from ssbsn_cli.core.runtime.threads import map_in_order
 from ssbsn_cli.core.types import Notify, Progress, from_unit, to_unit
 
-_MEMORY_ERRORS = (MemoryError, RuntimeError)
 # The noise of an image at full size, at half of it, and so on, if it is to be told from detail.
-_Noise = Sequence[NoiseSpectrum | None]
+_Spectra = Sequence[NoiseSpectrum | None]
 
 
 @dataclass
@@ -122,10 +116,10 @@ class Engine:
             return
         fitted = fit_image(image)
         source = fitted or image
-        noise = self._estimate_noise(source)
-        self.enlargements = [self._find_enlargement(source)]
-        tiles = _Tiles(self, noise, self.enlargements[0], image.shape[0] * image.shape[1])
-        for top, band in tiles.bands(source, progress, self.seed, self.tiling.workers):
+        factor, spectra = self._measure(source)
+        self.enlargements = [factor]
+        splitter = self._splitter(spectra, factor, image.shape[0] * image.shape[1])
+        for top, band in splitter.bands(source, progress, self.seed, self.tiling.workers):
             # Copies of a whole wide band would take most of the memory.
             for rows in pixel_rows(band):
                 part = band[rows]
@@ -145,36 +139,44 @@ class Engine:
             return self._run_each(images)
         fitted = [fit_image(image) for image in images]
         sources = [fit or image for fit, image in zip(fitted, images, strict=True)]
-        if any(self._find_enlargement(source) > 1 for source in sources):
+        factors, spectra = zip(*map(self._measure, sources), strict=True)
+        if any(factor > 1 for factor in factors):
             return self._run_each(images)
-        self.current, self.enlargements = self.tiling, [Fraction(1)] * len(images)
+        self.current, self.enlargements = self.tiling, list(factors)
         batch = np.stack([to_unit(source[:, :]) for source in sources])
-        noises, results = [self._estimate_noise(image) for image in batch], None
+        pixels, results = batch[..., 0].size, None
         try:
-            results = self.predict(batch, noises, self.seed, batch[..., 0].size)
-        except _MEMORY_ERRORS as error:
+            results = self.predict(batch, spectra, self.seed, pixels)
+        except MEMORY_ERRORS as error:
             if not is_out_of_memory(error):
                 raise
         if results is None:
             # Only now, since the error holds the memory of the batch.
             release_memory(self.predictor.device)
-            return self._run_each(images)
+            splitters = (self._splitter(known, Fraction(1), pixels) for known in spectra)
+            pairs = zip(splitters, batch, strict=True)
+            results = np.stack([splitter.denoise(image, self.seed) for splitter, image in pairs])
         for image, result in zip(batch, results, strict=True):
-            self.keep(image, result)
+            self.restore_noiseless(image, result)
         results = batch + np.float32(self.strength) * (results - batch)
         return [
             fit.restore(result) if fit else result
             for fit, result in zip(fitted, results, strict=True)
         ]
 
-    def predict(self, batch: Floats, noises: Sequence[_Noise], seed: int, pixels: float) -> Floats:
-        """Denoise (N, h, w, C), and give detail back; `pixels` is the number in all tiles."""
+    def predict(
+        self, batch: Floats, spectra: Sequence[_Spectra], seed: int, pixels: float
+    ) -> Floats:
+        """Denoise (N, h, w, C) at all scales, and give detail back at each.
+
+        `pixels` is the number of pixels in all tiles.
+        """
 
         def denoise(images: Floats, scale: int) -> Floats:
             results = self.predictor(images, seed, pixels * images.size / batch.size)
-            for image, result, noise in zip(images, results, noises, strict=True):
-                if spectrum := noise[scale]:
-                    result[...] = recover_detail(image, result, spectrum)
+            for image, result, known in zip(images, results, spectra, strict=True):
+                if noise := known[scale]:
+                    result[...] = recover_detail(image, result, noise)
             if scale + 1 < self.scales:
                 device = self.predictor.device
                 correct_by_half(images, results, lambda half: denoise(half, scale + 1), device)
@@ -182,14 +184,42 @@ class Engine:
 
         return denoise(batch, 0)
 
-    def keep(self, noisy: Floats, denoised: Floats) -> None:
+    def restore_noiseless(self, noisy: Floats, denoised: Floats) -> None:
         """Copy patterns that repeat exactly into a result, (h, w, C)."""
         if self.keep_noiseless:
             np.copyto(denoised, noisy, where=find_noiseless(noisy)[..., None])
 
-    def _estimate_noise(self, image: Image) -> _Noise:
-        sizes = halvings(image, self.scales)
-        return [estimate_noise(each) if self.detail else None for each in sizes]
+    def _measure(self, image: Image) -> tuple[Fraction, _Spectra]:
+        """Find out how many times an image was enlarged, and its noise at each size."""
+        factor = find_enlargement(image) if self.own_size else Fraction(1)
+        if not self.detail:
+            return factor, [None] * self.scales
+        sizes = pyramid(image, self.scales if factor == 1 else 1)
+        return factor, [estimate_noise(each) for each in sizes]
+
+    def _splitter(self, spectra: _Spectra, factor: Fraction, pixels: int) -> Splitter:
+        pixels = int(pixels / factor**2)
+
+        def predict(tile: Floats, seed: int, known: _Spectra) -> Floats:
+            return np.asarray(self.predict(tile[None], [known], seed, pixels)[0])
+
+        def denoise(tile: Floats, seed: int) -> Floats:
+            if factor == 1:
+                result = predict(tile, seed, spectra)
+            else:
+                # Its noise is known only at the size that it has now.
+                unknown, (noise, *_) = [None] * self.scales, spectra
+                result = denoise_at_own_size(tile, factor, lambda own: predict(own, seed, unknown))
+                result = recover_detail(tile, result, noise) if noise else result
+            self.restore_noiseless(tile, result)
+            return result
+
+        device = self.predictor.device
+        return Splitter(denoise, self.current, factor, device, self._shrink)
+
+    def _shrink(self, tiling: Tiling) -> None:
+        self.current, device = tiling, self.predictor.device
+        self.notify(f"Out of memory on {device}: continuing with tiles of {tiling.tile} pixels.")
 
     def _run_each(self, images: Sequence[Pixels]) -> list[Floats]:
         results = [np.empty(image.shape, np.float32) for image in images]
@@ -199,102 +229,3 @@ class Engine:
             enlargements += self.enlargements
         self.enlargements = enlargements
         return results
-
-    def _find_enlargement(self, image: Image) -> Fraction:
-        return find_enlargement(image) if self.own_size else Fraction(1)
-
-
-class _Tiles:
-    """The tiles of one image: they become smaller if memory runs out."""
-
-    def __init__(self, engine: Engine, noise: _Noise, factor: Fraction, pixels: int) -> None:
-        self._engine, self._noise, self._factor = engine, noise, factor
-        self._pixels = int(pixels / factor**2)
-        # In pixels that the network sees.
-        self._tiling = engine.tiling
-        self._shrinking = threading.Lock()
-
-    def bands(
-        self, image: Image, progress: Progress, seed: int, workers: int
-    ) -> Iterator[tuple[int, Floats]]:
-        """Yield finished rows from top to bottom, as (first row, float32 rows).
-
-        The tiles have the seeds `seed`, `seed` + 1 and so on.
-        """
-        height, width, channels = image.shape
-        tiling = self._tiling.scaled(self._factor)
-        rows, columns = (tiling.along(size) for size in (height, width))
-        band = np.zeros((max(r.stop - r.start for r in rows), width, channels), np.float32)
-        done, total = 0, len(rows) * len(columns)
-        progress(done, total)
-        # Tiles are read before their rows are yielded, never afterwards.
-        tiles = (
-            to_unit(image[row.start : row.stop, column.start : column.stop])
-            for row in rows
-            for column in columns
-        )
-        results = map_in_order(
-            lambda job: self.denoise(*job),
-            zip(tiles, itertools.count(seed)),
-            workers if total >= 2 * workers else 1,
-        )
-        with closing(results):
-            for i, row in enumerate(rows):
-                for column in columns:
-                    result = next(results)
-                    result *= row.window[:, None, None] * column.window[:, None]
-                    band[: len(result), column.start : column.stop] += result
-                    done += 1
-                    progress(done, total)
-                finished = (rows[i + 1].start if i + 1 < len(rows) else height) - row.start
-                yield row.start, band[:finished]
-                band[: len(band) - finished] = band[finished:]
-                band[len(band) - finished :] = 0
-
-    def denoise(self, tile: Floats, seed: int) -> Floats:
-        """Denoise (h, w, C) in float32; split it if memory runs out."""
-        most = self._tiling.scaled(self._factor).tile
-        if most and max(tile.shape[:2]) > most:
-            return self._split(tile, seed)
-        try:
-            result = self._predict(tile, seed)
-            self._engine.keep(tile, result)
-            return result
-        except _MEMORY_ERRORS as error:
-            if not is_out_of_memory(error):
-                raise
-        device = self._engine.predictor.device
-        side = int(max(tile.shape[:2]) / self._factor) // 2
-        if side < max(MIN_TILE, self._tiling.multiple):
-            raise DeviceError(
-                f"The memory of {device} is too small even for a tile of {side * 2} pixels.",
-                "Close other programs, or use another --device or lighter --weights.",
-            )
-        release_memory(device)
-        # If several tiles run out of memory at once, only one reports it.
-        with self._shrinking:
-            if not self._tiling.tile or side < self._tiling.tile:
-                self._engine.current = self._tiling = self._tiling.smaller(side)
-                self._engine.notify(
-                    f"Out of memory on {device}: continuing with tiles of {side} pixels."
-                )
-        return self._split(tile, seed)
-
-    def _predict(self, tile: Floats, seed: int) -> Floats:
-        def predict(pixels: Floats, noise: _Noise) -> Floats:
-            batch = self._engine.predict(pixels[None], [noise], seed, self._pixels)
-            return np.asarray(batch[0])
-
-        if self._factor == 1:
-            return predict(tile, self._noise)
-        unknown: _Noise = [None] * self._engine.scales
-        result = denoise_at_own_size(tile, self._factor, lambda small: predict(small, unknown))
-        return recover_detail(tile, result, self._noise[0]) if self._noise[0] else result
-
-    def _split(self, tile: Floats, seed: int) -> Floats:
-        result = np.empty_like(tile)
-        # No other tile has this seed.
-        seed = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1))
-        for top, rows in self.bands(tile, lambda _done, _of: None, seed, workers=1):
-            result[top : top + len(rows)] = rows
-        return result

@@ -25,7 +25,7 @@ _LEFT = 1 / 5
 def correct_by_half(
     noisy: Floats, denoised: Floats, denoise: Callable[[Floats], Floats], device: torch.device
 ) -> None:
-    """Denoise images at half their size, too, and remove the noise that only this removes.
+    """Denoise images at half their size, too, and correct a result by that.
 
     At half size, noise reaches half as far and is weaker, so a network leaves less of it. But it
     also takes more detail for noise. So the difference of the two results is a correction with its
@@ -54,7 +54,9 @@ def correct_by_half(
     sides = [-length % (2 * _BLOCK) for length in (height, width)]
 
     def halve(images: Floats) -> Tensor:
-        return _halve(mirror_pad(_to_tensor(images, device), 0, sides[1], 0, sides[0]))
+        x = mirror_pad(_to_tensor(images, device), 0, sides[1], 0, sides[0])
+        # The mean of each 2x2 pixels, faster than pooling.
+        return F.interpolate(x, scale_factor=0.5, mode="bilinear")
 
     small = halve(noisy)
     coarse = _to_tensor(denoise(_to_array(small)), device)
@@ -66,7 +68,7 @@ def correct_by_half(
     denoised += _to_array(_enlarge(correction, 2)[..., :height, :width])
 
 
-def halvings(image: Image, count: int) -> list[Image]:
+def pyramid(image: Image, count: int) -> list[Image]:
     """Return an image at full size, at half of it, and so on, read in parts.
 
     Parameters
@@ -104,11 +106,6 @@ def _to_tensor(images: Floats, device: torch.device) -> Tensor:
 
 def _to_array(x: Tensor) -> Floats:
     return np.asarray(x.permute(0, 2, 3, 1).contiguous().cpu().numpy())
-
-
-def _halve(x: Tensor) -> Tensor:
-    """Average each 2x2 pixels, which is what this is at half size, but faster than pooling."""
-    return F.interpolate(x, scale_factor=0.5, mode="bilinear")
 
 
 def _enlarge(x: Tensor, factor: int) -> Tensor:

@@ -181,10 +181,10 @@ class _Photos:
 
     def _own(self) -> tuple[Batches, list[Batch]]:
         config, crop = self._config, self._config.training.crop
-        precision = config.training.precision
         weights = self._request.denoise_with or self._request.init
-        load = partial(load_denoiser, weights, precision=precision, own_size="off")
-        thorough, plain = (load(device=self._device, ensemble=each) for each in (True, False))
+        load = partial(load_denoiser, weights, device=self._device, own_size="off")
+        load = partial(load, multiscale="off", precision=config.training.precision)
+        thorough, plain = (load(ensemble=each) for each in (True, False))
         # The initial weights are part of the result, too.
         self.keys += [plain.weights.digest, file_digest(find_weights(self._request.init)[0])]
         splits = denoise_splits(self._splits(), config.parts, crop, thorough, self._say)

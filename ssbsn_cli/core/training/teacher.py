@@ -78,7 +78,8 @@ def teach(
             return pairs
         count = count_of(len(missing), "part")
         notify(f"{distill.teacher} denoises {count} of the photos into {pairs}.")
-        denoiser = Denoiser(teacher, Settings(device=device, refine=distill.refine, own_size="off"))
+        settings = Settings(device=device, refine=distill.refine, own_size="off", multiscale="off")
+        denoiser = Denoiser(teacher, settings)
         for number in missing:
             noisy = np.ascontiguousarray(crops.batch(number)[0].transpose(1, 2, 0))
             # The noisy side is written first, so that a pair with a clean side is complete.
