@@ -78,4 +78,4 @@ def test_tiles_leave_no_seams(denoiser, samples):
     whole = 255 * load_denoiser(device="cpu", tile=0)(image)
     tiled = 255 * load_denoiser(device="cpu", tile=256)(image)
     assert np.abs(tiled - whole).max() <= 6
-    assert np.sqrt(((tiled - whole) ** 2).mean()) < 0.3
+    assert np.sqrt(((tiled - whole) ** 2).mean()) < 0.5

@@ -165,24 +165,23 @@ class Engine:
         ]
 
     def predict(
-        self, batch: Floats, spectra: Sequence[_Spectra], seed: int, pixels: float
+        self, images: Floats, spectra: Sequence[_Spectra], seed: int, pixels: float, scale: int = 0
     ) -> Floats:
-        """Denoise (N, h, w, C) at all scales, and give detail back at each.
+        """Denoise (N, h, w, C) at a scale and all smaller ones, and give detail back at each.
 
-        `pixels` is the number of pixels in all tiles.
+        `pixels` is the number of pixels in all tiles of this scale.
         """
+        results = self.predictor(images, seed, pixels)
+        for image, result, known in zip(images, results, spectra, strict=True):
+            if noise := known[scale]:
+                result[...] = recover_detail(image, result, noise)
 
-        def denoise(images: Floats, scale: int) -> Floats:
-            results = self.predictor(images, seed, pixels * images.size / batch.size)
-            for image, result, known in zip(images, results, spectra, strict=True):
-                if noise := known[scale]:
-                    result[...] = recover_detail(image, result, noise)
-            if scale + 1 < self.scales:
-                device = self.predictor.device
-                correct_by_half(images, results, lambda half: denoise(half, scale + 1), device)
-            return results
+        def denoise(half: Floats) -> Floats:
+            return self.predict(half, spectra, seed, pixels / 4, scale + 1)
 
-        return denoise(batch, 0)
+        if scale + 1 < self.scales:
+            correct_by_half(images, results, denoise, self.predictor.device)
+        return results
 
     def restore_noiseless(self, noisy: Floats, denoised: Floats) -> None:
         """Copy patterns that repeat exactly into a result, (h, w, C)."""
@@ -214,8 +213,7 @@ class Engine:
             self.restore_noiseless(tile, result)
             return result
 
-        device = self.predictor.device
-        return Splitter(denoise, self.current, factor, device, self._shrink)
+        return Splitter(denoise, self.current, factor, self.predictor.device, self._shrink)
 
     def _shrink(self, tiling: Tiling) -> None:
         self.current, device = tiling, self.predictor.device
