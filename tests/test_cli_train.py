@@ -227,7 +227,7 @@ def test_denoise_adapts_and_keeps_only_what_is_asked_for(tiny, run):
 
 
 def test_the_default_weights_adapt_to_noisy_photos(tiny):
-    noisy = np.random.default_rng(0).normal(120, 12, (256, 256, 3))
+    noisy = np.random.default_rng(0).normal(120, 12, (192, 192, 3))
     save(tiny.place / "grainy/a.png", np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
     arguments = ("denoise", "grainy/a.png", "--adapt", "0.05", "-o", "b.png", "--json")
     result = tiny.ssbsn(*arguments, "--keep-adapted", "own")
@@ -251,7 +251,7 @@ def test_the_default_weights_adapt_to_noisy_photos(tiny):
 
 
 def test_more_of_the_original_weights_stays_where_the_noise_is_milder(tiny):
-    noisy = np.random.default_rng(0).normal(120, 4, (256, 256, 3))
+    noisy = np.random.default_rng(0).normal(120, 4, (192, 192, 3))
     save(tiny.place / "mild/a.png", np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
     arguments = ("train", *ADAPT, "--set", "training.half=false", "--out", "half")
     result = tiny.ssbsn(*arguments, "--data", "mild", "--steps", "3")
@@ -268,7 +268,7 @@ def test_more_of_the_original_weights_stays_where_the_noise_is_milder(tiny):
 
 
 def test_the_second_round_denoises_by_the_first_and_can_be_interrupted_between_the_two(tiny):
-    noisy = np.random.default_rng(0).normal(120, 12, (256, 256, 3))
+    noisy = np.random.default_rng(0).normal(120, 12, (192, 192, 3))
     save(tiny.place / "rounds/a.png", np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
     arguments = ("train", *ADAPT, "--steps", "4")
     rounded = tiny.ssbsn(*arguments, "--data", "rounds", "--out", "rounded")

@@ -87,6 +87,7 @@ def test_an_interrupt_ends_the_command_and_its_workers(photos):
         each.wait(timeout=30)
 
 
+@pytest.mark.slow
 def test_workers_that_die_before_they_are_ready_are_replaced(photos, monkeypatch):
     monkeypatch.setenv("DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT", "1s")
     command = [*COMMAND, "--cluster", "local:1"]

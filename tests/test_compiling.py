@@ -16,6 +16,7 @@ from weights_files import author_network
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.errors import DeviceError
 from ssbsn_cli.core.model.descriptor import Descriptor
+from ssbsn_cli.core.model.unet import UNet
 from ssbsn_cli.core.runtime import compiling
 from ssbsn_cli.core.runtime.compiling import Compiler
 from ssbsn_cli.core.weights.locate import LoadedWeights
@@ -70,7 +71,10 @@ def broken_compiler():
 @needs_compiler
 def test_a_network_that_has_a_faster_way_uncompiled_is_compiled_if_asked(place, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    compiled = load_denoiser(device="cpu", precision="fp32", multiscale="off", compile="on")
+    parameters = {"widths": [16], "depths": [1]}
+    weights = LoadedWeights(UNet(**parameters), Descriptor("unet", parameters), "small", "")
+    usual = {"device": "cpu", "precision": "fp32", "multiscale": "off", "compile": "on"}
+    compiled = load_denoiser(weights, refine="none", **usual)
     compiled(noisy(64, 64, 3))
     assert compiled.describe()["compiled"]
 
@@ -90,6 +94,7 @@ def test_results_are_those_of_the_network_as_it_is(place):
     assert not (place / "predictable").exists()
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_photo_with_enough_work_is_worth_it_whatever_comes_before(monkeypatch, broken_compiler):
     large, small = noisy(90, 70, 3), noisy(50, 40, 3)
@@ -153,6 +158,7 @@ def test_what_is_wrong_with_the_work_itself_is_not_laid_to_compiling(kind):
         compiler.run(lambda: 1 // 0, "shape", 1e6)
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_every_shape_is_compiled_however_many_there_are():
     doubling = Doubling()

@@ -206,6 +206,7 @@ def test_bf16_keeps_brightness_and_detail(name):
     assert apart.std() < 0.25
 
 
+@pytest.mark.slow
 def test_bf16_keeps_the_brightness_of_flat_areas():
     # There, all pixels' features are rounded the same way.
     network = load_weights("ssbsn-photo").network.eval()

@@ -183,8 +183,8 @@ def test_only_networks_that_leave_hardly_more_blotches_of_colour_compete(
     [
         ([3, 2, 3, 1], [True, True]),
         ([3, 2, 1, 2], [True, False]),
-        ([3, 2, 1, math.nan], [True, False]),
-        ([3, 2], [True, False]),
+        pytest.param([3, 2, 1, math.nan], [True, False], marks=pytest.mark.slow),
+        pytest.param([3, 2], [True, False], marks=pytest.mark.slow),
         ([1, 2, 1, 2], [False, False]),
     ],
     ids=["both help", "first helps", "second diverges", "second finds no noise", "none helps"],

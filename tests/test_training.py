@@ -98,7 +98,7 @@ def test_the_seed_decides_everything(tiny):
     assert losses(one) != losses(other)
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize("ema", [pytest.param(0.0, marks=pytest.mark.slow), 0.9])
 def test_a_killed_run_resumes_with_the_same_numbers(tiny, ema):
     settings = [f"optimizer.ema={ema}", "training.save_minutes=0.0005", "training.pd_a=[2, 5]"]
     options = {"training.steps": 40}
