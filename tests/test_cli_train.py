@@ -267,6 +267,7 @@ def test_more_of_the_original_weights_stays_where_the_noise_is_milder(tiny):
         assert (found[name] != original).any()
 
 
+@pytest.mark.slow
 def test_the_second_round_denoises_by_the_first_and_can_be_interrupted_between_the_two(tiny):
     noisy = np.random.default_rng(0).normal(120, 12, (192, 192, 3))
     save(tiny.place / "rounds/a.png", np.clip(np.rint(noisy), 0, 255).astype(np.uint8))

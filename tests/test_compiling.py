@@ -123,6 +123,7 @@ def test_what_is_not_faster_compiled_is_never_compiled(monkeypatch):
         assert not made.describe()["compiled"]
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_broken_compiler_is_said_and_costs_nothing(monkeypatch, broken_compiler):
     image = noisy(40, 40, 3)

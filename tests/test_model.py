@@ -189,7 +189,10 @@ def test_half_precision_weights_keep_images_in_float32(network):
     assert (out - expected).square().mean() < 0.1**2 * expected.square().mean()
 
 
-@pytest.mark.parametrize("name", ["photo", "photo-next", "photo-large", "ssbsn-photo"])
+@pytest.mark.parametrize(
+    "name",
+    ["photo", "photo-next", "photo-large", pytest.param("ssbsn-photo", marks=pytest.mark.slow)],
+)
 def test_bf16_keeps_brightness_and_detail(name):
     # Rounding k/255 to bf16 alone makes a photo brighter by up to half a grey level.
     network = load_weights(name).network.eval()
