@@ -19,6 +19,7 @@ from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.unet import UNet
 from ssbsn_cli.core.runtime import compiling
 from ssbsn_cli.core.runtime.compiling import Compiler
+from ssbsn_cli.core.runtime.convolution import use_winograd
 from ssbsn_cli.core.weights.locate import LoadedWeights
 
 needs_compiler = pytest.mark.skipif(bool(missing := compiling._missing()), reason=str(missing))
@@ -71,7 +72,8 @@ def broken_compiler():
 @needs_compiler
 def test_a_network_that_has_a_faster_way_uncompiled_is_compiled_if_asked(place, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    parameters = {"widths": [16], "depths": [1]}
+    parameters = {"widths": [64], "depths": [1]}
+    assert use_winograd(UNet(**parameters))
     weights = LoadedWeights(UNet(**parameters), Descriptor("unet", parameters), "small", "")
     usual = {"device": "cpu", "precision": "fp32", "multiscale": "off", "compile": "on"}
     compiled = load_denoiser(weights, refine="none", **usual)
