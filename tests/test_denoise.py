@@ -89,9 +89,10 @@ def test_every_option_of_the_network_reaches_it(folder):
         "strength": 0.5, "seed": 3, "tile": 32, "overlap": 8,
     }  # fmt: skip
     words = [word for key, value in asked.items() for word in (f"--{key}", value)]
-    words += ["--detail", "off", "--own-size", "off", "--multiscale", "off"]
+    steps = "detail", "own_size", "multiscale", "wiener"
+    words += [word for step in steps for word in (f"--{step.replace('_', '-')}", "off")]
     done = ssbsn("denoise", "photo.png", "--json", *SSBSN, *words)
-    asked |= {"detail": False, "own_size": False, "multiscale": False}
+    asked |= dict.fromkeys(steps, False)
     record = json.loads(done.stdout)
     assert {key: record[key] for key in asked} == asked
 

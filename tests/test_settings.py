@@ -76,6 +76,7 @@ def denoised(**changes):
         {"seed": 1},
         {"detail": "off"},
         {"multiscale": "off"},
+        {"wiener": "off"},
         {"attention": "exact"},
         {"strength": 0.5},
         {"precision": "bf16"},

@@ -161,7 +161,7 @@ def _follow_paper(settings: Settings) -> Settings:
         if getattr(settings, name) != getattr(usual, name):
             raise OptionError(
                 "--protocol paper sets --tile, --overlap, --precision, --attention, --detail, "
-                "--own-size and --multiscale.",
+                "--own-size, --multiscale and --wiener.",
                 "Drop those, or the protocol.",
             )
     return replace(
@@ -172,6 +172,7 @@ def _follow_paper(settings: Settings) -> Settings:
         detail="off",
         own_size="off",
         multiscale="off",
+        wiener="off",
     )
 
 

@@ -70,6 +70,13 @@ def _make_settings(
             "that reaches far. off: at full size only, in three quarters of the time."
         ),
     ] = Settings.multiscale,
+    wiener: Annotated[
+        AutoKind,
+        network_option(
+            help="auto: filter the photo again by Wiener's filter, with the network's result as "
+            "its model. off: leave this out."
+        ),
+    ] = Settings.wiener,
     strength: Annotated[
         float,
         typer.Option(help="Blend with the original: 0 leaves it unchanged, 1 denoises fully."),
@@ -124,6 +131,7 @@ def _make_settings(
         detail=detail,
         own_size=own_size,
         multiscale=multiscale,
+        wiener=wiener,
         tile=_parse_tile(tile),
         overlap=overlap,
         ensemble=ensemble,

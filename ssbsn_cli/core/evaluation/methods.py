@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ssbsn_cli.core.evaluation.datasets.samples import number_alike
 from ssbsn_cli.core.inference.denoiser import Denoiser
+from ssbsn_cli.core.inference.settings import STEPS
 from ssbsn_cli.core.noise.white import LEAST_DETAIL, WAVELET, estimate_sigmas
 from ssbsn_cli.core.report.evaluation import NOISY
 from ssbsn_cli.core.types import to_unit
@@ -89,8 +90,7 @@ class Learned(Method):
         words += [f"{now['attention']} attention"] if now["attention"] else []
         words.append(str(now["precision"]))
         words.append(f"tiles of {now['tile']}" if now["tile"] else "whole images")
-        optional = "detail", "own_size", "multiscale", "ensemble", "compiled"
-        used = [name for name in optional if now[name]]
+        used = [name for name in (*STEPS, "ensemble", "compiled") if now[name]]
         words += [name.replace("_", " ") for name in used]
         return f"{', '.join(words)}, on {now['device']}."
 

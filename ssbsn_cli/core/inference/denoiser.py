@@ -14,7 +14,7 @@ from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging.photo import Image, Pixels, check_color, check_image, color_of
 from ssbsn_cli.core.inference.engine import Engine
 from ssbsn_cli.core.inference.predictor import Predictor
-from ssbsn_cli.core.inference.settings import MASKED, Settings, passes_without_r3
+from ssbsn_cli.core.inference.settings import MASKED, STEPS, Settings, passes_without_r3
 from ssbsn_cli.core.inference.tiles import plan_tiles
 from ssbsn_cli.core.runtime.compiling import Compiler
 from ssbsn_cli.core.runtime.convolution import use_channels_last, use_winograd
@@ -107,6 +107,7 @@ class Denoiser:
             keep_noiseless=settings.detail == "auto",
             own_size=settings.own_size == "auto",
             scales=_SCALES if settings.multiscale == "auto" else 1,
+            wiener=settings.wiener == "auto",
             seed=settings.seed,
             notify=notify,
         )
@@ -236,9 +237,7 @@ class Denoiser:
             "attention": self.settings.attention if self.weights.network.attends else None,
             "compiled": self._compiler.compiled,
             "refine": self.refine,
-            "detail": self.settings.detail == "auto",
-            "own_size": self.settings.own_size == "auto",
-            "multiscale": self.settings.multiscale == "auto",
+            **{step: getattr(self.settings, step) == "auto" for step in STEPS},
             "tile": self.tile,
             "overlap": self._engine.current.overlap,
             "ensemble": self.settings.ensemble,

@@ -16,6 +16,7 @@ from ssbsn_cli.core.inference.multiscale import correct_by_half, pyramid
 from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.splitting import MEMORY_ERRORS, Splitter
 from ssbsn_cli.core.inference.tiles import Tiling
+from ssbsn_cli.core.inference.wiener import filter_again
 from ssbsn_cli.core.noise.detail import NoiseSpectrum, estimate_noise, recover_detail
 from ssbsn_cli.core.noise.kinds import Floats
 from ssbsn_cli.core.noise.noiseless import find_noiseless
@@ -46,6 +47,8 @@ class Engine:
         Whether to denoise enlarged images at their own size; see `find_enlargement`.
     scales : int
         At how many scales to denoise, each half the size of the one before; see `correct_by_half`.
+    wiener : bool
+        Whether to filter images again after the network; see `filter_again`.
     seed : int
         Seed of the first tile, the same for each image.
     notify : callable
@@ -59,6 +62,7 @@ class Engine:
     keep_noiseless: bool = False
     own_size: bool = False
     scales: int = 1
+    wiener: bool = False
     seed: int = 0
     notify: Notify = lambda _: None
 
@@ -181,6 +185,8 @@ class Engine:
 
         if scale + 1 < self.scales:
             correct_by_half(images, results, denoise, self.predictor.device)
+        if self.wiener and scale == 0:
+            filter_again(images, results, self.predictor.device)
         return results
 
     def restore_noiseless(self, noisy: Floats, denoised: Floats) -> None:

@@ -11,6 +11,7 @@ from einops import reduce
 from torch import Tensor
 
 from ssbsn_cli.core.imaging.photo import Image
+from ssbsn_cli.core.inference.tensors import blur, to_array, to_tensor
 from ssbsn_cli.core.model.pd import mirror_pad
 from ssbsn_cli.core.noise.kinds import Floats
 from ssbsn_cli.core.types import to_unit
@@ -54,18 +55,18 @@ def correct_by_half(
     sides = [-length % (2 * _BLOCK) for length in (height, width)]
 
     def halve(images: Floats) -> Tensor:
-        x = mirror_pad(_to_tensor(images, device), 0, sides[1], 0, sides[0])
+        x = mirror_pad(to_tensor(images, device), 0, sides[1], 0, sides[0])
         # The mean of each 2x2 pixels, faster than pooling.
         return F.interpolate(x, scale_factor=0.5, mode="bilinear")
 
     small = halve(noisy)
-    coarse = _to_tensor(denoise(_to_array(small)), device)
+    coarse = to_tensor(denoise(to_array(small)), device)
     correction = _near(_smooth(coarse - halve(denoised)))
     left, removed = (_energy(part) for part in (correction, _near(small - coarse)))
     # Without noise, there is nothing to correct.
     share = 1 - left / (_LEFT * removed + torch.finfo(torch.float32).tiny)
     correction *= _enlarge(share.clamp(min=0), _BLOCK)
-    denoised += _to_array(_enlarge(correction, 2)[..., :height, :width])
+    denoised += to_array(_enlarge(correction, 2)[..., :height, :width])
 
 
 def pyramid(image: Image, count: int) -> list[Image]:
@@ -100,26 +101,18 @@ class _Halved:
         return np.asarray(reduce(pixels, "(h i) (w j) c -> h w c", "mean", i=2, j=2))
 
 
-def _to_tensor(images: Floats, device: torch.device) -> Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2).to(device)
-
-
-def _to_array(x: Tensor) -> Floats:
-    return np.asarray(x.permute(0, 2, 3, 1).contiguous().cpu().numpy())
-
-
 def _enlarge(x: Tensor, factor: int) -> Tensor:
     return F.interpolate(x, scale_factor=factor, mode="bilinear")
 
 
 def _near(x: Tensor) -> Tensor:
     """Subtract what reaches farthest."""
-    return x - _enlarge(_blur(F.avg_pool2d(x, _BLOCK), _FAR), _BLOCK)
+    return x - _enlarge(blur(F.avg_pool2d(x, _BLOCK), _FAR), _BLOCK)
 
 
 def _energy(x: Tensor) -> Tensor:
     """Return the local energy of (B, C, H, W), as blocks (B, 1, h, w)."""
-    return _blur(F.avg_pool2d(x.square().sum(dim=1, keepdim=True), _BLOCK), _WINDOW)
+    return blur(F.avg_pool2d(x.square().sum(dim=1, keepdim=True), _BLOCK), _WINDOW)
 
 
 def _smooth(x: Tensor) -> Tensor:
@@ -127,14 +120,3 @@ def _smooth(x: Tensor) -> Tensor:
     x = mirror_pad(x, 1, 1, 1, 1)
     x = (x[..., :-2] + x[..., 2:]) / 4 + x[..., 1:-1] / 2
     return (x[..., :-2, :] + x[..., 2:, :]) / 4 + x[..., 1:-1, :] / 2
-
-
-def _blur(x: Tensor, deviation: float) -> Tensor:
-    """Blur (B, C, H, W) by a Gaussian; borders are mirrored."""
-    radius = round(3 * deviation)
-    steps = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
-    kernel = torch.softmax(-(steps**2) / (2 * deviation**2), dim=0)
-    batch, channels, height, width = x.shape
-    x = mirror_pad(x, radius, radius, radius, radius).flatten(0, 1)[:, None]
-    x = F.conv2d(F.conv2d(x, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
-    return x.view(batch, channels, height, width)

@@ -24,6 +24,8 @@ MIN_TILE = 32
 ALL_GPUS = "cuda:all"
 # The refinements that have a number of passes.
 MASKED: tuple[RefineKind, ...] = ("r3", "stratified")
+# What is done to the network's input and result, each "auto" or "off".
+STEPS = "detail", "own_size", "multiscale", "wiener"
 _MAY_BE_NONE = ("tile", "overlap", "refine_passes")
 
 
@@ -55,6 +57,9 @@ class Settings:
     multiscale : {"auto", "off"}
         Whether to denoise tiles at half and a quarter of their size, too. "auto" does, which takes
         1.3 times as long.
+    wiener : {"auto", "off"}
+        Whether to filter the photo again by Wiener's filter, with the result as its model. "auto"
+        does.
     refine_passes : int, optional
         Passes T of R3; by default the number that the weights state, or half of it if stratified.
     tile : int, optional
@@ -83,6 +88,7 @@ class Settings:
     detail: AutoKind = "auto"
     own_size: AutoKind = "auto"
     multiscale: AutoKind = "auto"
+    wiener: AutoKind = "auto"
     refine_passes: int | None = None
     tile: int | None = None
     overlap: int | None = None
@@ -108,9 +114,7 @@ class Settings:
             ("attention", self.attention, get_args(AttentionKind)),
             ("compile", self.compile, get_args(CompileKind)),
             ("refine", self.refine, (*get_args(RefineKind), None)),
-            ("detail", self.detail, get_args(AutoKind)),
-            ("own_size", self.own_size, get_args(AutoKind)),
-            ("multiscale", self.multiscale, get_args(AutoKind)),
+            *((name, getattr(self, name), get_args(AutoKind)) for name in STEPS),
         ):
             if value not in known:
                 names = ", ".join(str(word) for word in known if word)

@@ -183,7 +183,7 @@ class _Photos:
         config, crop = self._config, self._config.training.crop
         weights = self._request.denoise_with or self._request.init
         load = partial(load_denoiser, weights, device=self._device, own_size="off")
-        load = partial(load, multiscale="off", precision=config.training.precision)
+        load = partial(load, multiscale="off", wiener="off", precision=config.training.precision)
         thorough, plain = (load(ensemble=each) for each in (True, False))
         # The initial weights are part of the result, too.
         self.keys += [plain.weights.digest, file_digest(find_weights(self._request.init)[0])]

@@ -78,7 +78,9 @@ def teach(
             return pairs
         count = count_of(len(missing), "part")
         notify(f"{distill.teacher} denoises {count} of the photos into {pairs}.")
-        settings = Settings(device=device, refine=distill.refine, own_size="off", multiscale="off")
+        settings = Settings(
+            device=device, refine=distill.refine, own_size="off", multiscale="off", wiener="off"
+        )
         denoiser = Denoiser(teacher, settings)
         for number in missing:
             noisy = np.ascontiguousarray(crops.batch(number)[0].transpose(1, 2, 0))

@@ -1,0 +1,139 @@
+"""Filter the noisy image again, now that a result tells which frequencies it has where."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from ssbsn_cli.core.inference.tensors import blur, to_array, to_tensor
+from ssbsn_cli.core.model.pd import mirror_pad
+from ssbsn_cli.core.noise.kinds import Floats
+
+# Spectra are taken in windows of this size, this far apart.
+_SIDE, _STEP = 16, 8
+# The power of the noise is averaged over blocks of so many windows, then blurred by a Gaussian,
+# whose deviation is in blocks.
+_BLOCK, _WINDOW = 4, 1.5
+# The removed part understates the noise where the network leaves some.
+_SAFETY = 2.0
+# The mean of both results is better than either.
+_SHARE = 0.5
+# The lowest frequencies stay as they are. Networks know better what is under noise that was cut off
+# at black.
+_LOW = 3
+
+
+def filter_again(noisy: Floats, denoised: Floats, device: torch.device) -> None:
+    """Move a result towards that of Wiener's filter, which takes it for what is behind the noise.
+
+    In overlapping windows, each cosine coefficient ``y`` of the noisy image is multiplied by
+    ``x^2 / (x^2 + s)``, where ``x`` is that of the result and ``s`` is the power of the noise: the
+    local mean of ``(y - x)^2``. This gives back detail where the result has much, and removes
+    the rest of the noise where it has little. The result becomes the mean of both.
+
+    Parameters
+    ----------
+    noisy : array
+        (N, h, w, C) with C = 1 or 3.
+    denoised : array
+        A result, same shape. It is changed in place.
+    device : torch.device
+        Where this is computed.
+
+    References
+    ----------
+    .. [1] K. Dabov, A. Foi, V. Katkovnik & K. Egiazarian, "Image Denoising by Sparse 3-D
+       Transform-Domain Collaborative Filtering", IEEE Transactions on Image Processing 16, 2007,
+       for Wiener's filter with a first result in its second step.
+    """
+    height, width = noisy.shape[1:3]
+    # Windows begin a step before the image, and there are whole blocks of them.
+    below, right = (
+        _STEP * _BLOCK * math.ceil((length / _STEP + 1) / _BLOCK) - length
+        for length in (height, width)
+    )
+
+    def split(images: Floats) -> list[Tensor]:
+        return _split_colors(mirror_pad(to_tensor(images, device), _STEP, right, _STEP, below))
+
+    changes = [_change(y, x) for y, x in zip(split(noisy), split(denoised), strict=True)]
+    denoised += to_array(_join_colors(changes)[..., :height, :width])
+
+
+def _cosines() -> Tensor:
+    """Return the basis, (16, 16): one function in each row."""
+    at = torch.arange(_SIDE, dtype=torch.float64)
+    basis = torch.cos(math.pi / _SIDE * (at + 0.5) * at[:, None]) * math.sqrt(2 / _SIDE)
+    basis[0] /= math.sqrt(2)
+    return basis.float()
+
+
+_BASIS = _cosines()
+# Windows fade out by squared sines, so that two neighbours sum to 1.
+_FADED = _BASIS * torch.sin(math.pi / _SIDE * (torch.arange(_SIDE) + 0.5)).square()
+
+
+def _change(noisy: Tensor, denoised: Tensor) -> Tensor:
+    """Return what to add to a result of one colour, (N, H, W), without the padding."""
+    # One image at a time, because spectra are several times as large.
+    return torch.stack(
+        [_change_spectra(_spectra(y), _spectra(x)) for y, x in zip(noisy, denoised, strict=True)]
+    )
+
+
+def _change_spectra(y: Tensor, x: Tensor) -> Tensor:
+    noise = blur(F.avg_pool2d((y - x).square(), _BLOCK), _WINDOW)
+    gain = _in_blocks(x.square())
+    gain /= gain + (_SAFETY * noise + torch.finfo(x.dtype).tiny)[..., None, :, None]
+    change = (_in_blocks(y) * gain).view_as(x) - x
+    change[:_LOW, :_LOW] = 0
+    return _SHARE * _overlap(change)
+
+
+def _spectra(x: Tensor) -> Tensor:
+    """Return the cosine coefficients of (H, W), as (16, 16, rows, columns)."""
+    basis = _BASIS.to(x.device)
+    x = F.conv2d(x[None], basis.view(_SIDE, 1, _SIDE, 1), stride=(_STEP, 1))
+    return F.conv2d(x[:, None], basis.view(_SIDE, 1, 1, _SIDE), stride=(1, _STEP))
+
+
+def _overlap(spectra: Tensor) -> Tensor:
+    """Undo `_spectra` but for half a window at each border: sum windows that fade out."""
+    # Two windows make up each pixel, by their second and first halves.
+    kernel = rearrange(_FADED.to(spectra.device), "f (i r) -> r f i", i=2).flip(2)
+    x = F.conv2d(spectra.transpose(0, 1), kernel[..., None])
+    x = rearrange(x, "g r i q -> g (r i) q")
+    x = F.conv2d(x, kernel[:, :, None])
+    return rearrange(x, "c (r i) q -> (i r) (q c)", r=_STEP)
+
+
+def _in_blocks(spectra: Tensor) -> Tensor:
+    """View (16, 16, R, Q) as (16, 16, R / 4, 4, Q / 4, 4)."""
+    *frequencies, rows, columns = spectra.shape
+    return spectra.view(*frequencies, rows // _BLOCK, _BLOCK, columns // _BLOCK, _BLOCK)
+
+
+def _split_colors(x: Tensor) -> list[Tensor]:
+    """Split (N, 3, H, W) into brightness and two differences of colours, 0 for grey; keep grey."""
+    planes = list(x.unbind(dim=1))
+    if len(planes) == 1:
+        return planes
+    red, green, blue = planes
+    return [
+        (red + green + blue) / math.sqrt(3),
+        (red - blue) / math.sqrt(2),
+        ((red + blue) / 2 - green) * math.sqrt(2 / 3),
+    ]
+
+
+def _join_colors(planes: list[Tensor]) -> Tensor:
+    """Undo `_split_colors`."""
+    if len(planes) == 1:
+        return planes[0][:, None]
+    grey, across = planes[0] / math.sqrt(3), planes[1] / math.sqrt(2)
+    green = planes[2] * math.sqrt(2 / 3)
+    return torch.stack([grey + across + green / 2, grey - green, grey - across + green / 2], dim=1)
