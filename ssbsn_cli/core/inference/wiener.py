@@ -18,8 +18,9 @@ _SIDE, _STEP = 16, 8
 # The power of the noise is averaged over blocks of so many windows, then blurred by a Gaussian,
 # whose deviation is in blocks.
 _BLOCK, _WINDOW = 4, 1.5
-# The removed part understates the noise where the network leaves some.
-_SAFETY = 2.0
+# Networks leave a larger share of mild noise. So to its deviation, as much is added as most leave,
+# but hardly anything below the second figure, where there may be no noise at all.
+_LEFT, _NONE = 6 / 255, 1.5 / 255
 # The mean of both results is better than either.
 _SHARE = 0.5
 # The lowest frequencies stay as they are. Networks know better what is under noise that was cut off
@@ -31,14 +32,15 @@ def filter_again(noisy: Floats, denoised: Floats, device: torch.device) -> None:
     """Move a result towards that of Wiener's filter, which takes it for what is behind the noise.
 
     In overlapping windows, each cosine coefficient ``y`` of the noisy image is multiplied by
-    ``x^2 / (x^2 + s)``, where ``x`` is that of the result and ``s`` is the power of the noise: the
-    local mean of ``(y - x)^2``. This gives back detail where the result has much, and removes
-    the rest of the noise where it has little. The result becomes the mean of both.
+    ``x^2 / (x^2 + s)``, where ``x`` is that of the result and ``s`` is the power of the noise. It
+    follows from the local mean of ``(y - x)^2``, and is larger, since networks leave noise. This
+    gives back detail where the result has much, and removes the rest of the noise where it has
+    little. The result becomes the mean of both.
 
     Parameters
     ----------
     noisy : array
-        (N, h, w, C) with C = 1 or 3.
+        (N, h, w, C) with C = 1 or 3, white at 1.
     denoised : array
         A result, same shape. It is changed in place.
     device : torch.device
@@ -64,19 +66,6 @@ def filter_again(noisy: Floats, denoised: Floats, device: torch.device) -> None:
     denoised += to_array(_join_colors(changes)[..., :height, :width])
 
 
-def _cosines() -> Tensor:
-    """Return the basis, (16, 16): one function in each row."""
-    at = torch.arange(_SIDE, dtype=torch.float64)
-    basis = torch.cos(math.pi / _SIDE * (at + 0.5) * at[:, None]) * math.sqrt(2 / _SIDE)
-    basis[0] /= math.sqrt(2)
-    return basis.float()
-
-
-_BASIS = _cosines()
-# Windows fade out by squared sines, so that two neighbours sum to 1.
-_FADED = _BASIS * torch.sin(math.pi / _SIDE * (torch.arange(_SIDE) + 0.5)).square()
-
-
 def _change(noisy: Tensor, denoised: Tensor) -> Tensor:
     """Return what to add to a result of one colour, (N, H, W), without the padding."""
     # One image at a time, because spectra are several times as large.
@@ -86,9 +75,11 @@ def _change(noisy: Tensor, denoised: Tensor) -> Tensor:
 
 
 def _change_spectra(y: Tensor, x: Tensor) -> Tensor:
-    noise = blur(F.avg_pool2d((y - x).square(), _BLOCK), _WINDOW)
+    """Return what to add to a result, given spectra of the noisy image and of the result."""
+    removed = blur(F.avg_pool2d((y - x).square(), _BLOCK), _WINDOW)
+    noise = removed * (1 + 2 * _LEFT / (removed.sqrt() + _NONE))
     gain = _in_blocks(x.square())
-    gain /= gain + (_SAFETY * noise + torch.finfo(x.dtype).tiny)[..., None, :, None]
+    gain /= gain + (noise + torch.finfo(x.dtype).tiny)[..., None, :, None]
     change = (_in_blocks(y) * gain).view_as(x) - x
     change[:_LOW, :_LOW] = 0
     return _SHARE * _overlap(change)
@@ -96,19 +87,29 @@ def _change_spectra(y: Tensor, x: Tensor) -> Tensor:
 
 def _spectra(x: Tensor) -> Tensor:
     """Return the cosine coefficients of (H, W), as (16, 16, rows, columns)."""
-    basis = _BASIS.to(x.device)
+    basis = _cosines(x.device)
     x = F.conv2d(x[None], basis.view(_SIDE, 1, _SIDE, 1), stride=(_STEP, 1))
     return F.conv2d(x[:, None], basis.view(_SIDE, 1, 1, _SIDE), stride=(1, _STEP))
 
 
 def _overlap(spectra: Tensor) -> Tensor:
     """Undo `_spectra` but for half a window at each border: sum windows that fade out."""
+    # Windows fade out by squared sines, so that two neighbours sum to 1.
+    fade = torch.sin(math.pi / _SIDE * (torch.arange(_SIDE, device=spectra.device) + 0.5)).square()
     # Two windows make up each pixel, by their second and first halves.
-    kernel = rearrange(_FADED.to(spectra.device), "f (i r) -> r f i", i=2).flip(2)
+    kernel = rearrange(_cosines(spectra.device) * fade, "f (i r) -> r f i", i=2).flip(2)
     x = F.conv2d(spectra.transpose(0, 1), kernel[..., None])
     x = rearrange(x, "g r i q -> g (r i) q")
     x = F.conv2d(x, kernel[:, :, None])
     return rearrange(x, "c (r i) q -> (i r) (q c)", r=_STEP)
+
+
+def _cosines(device: torch.device) -> Tensor:
+    """Return the basis, (16, 16): one function in each row."""
+    at = torch.arange(_SIDE, dtype=torch.float32, device=device)
+    basis = torch.cos(math.pi / _SIDE * (at + 0.5) * at[:, None]) * math.sqrt(2 / _SIDE)
+    basis[0] /= math.sqrt(2)
+    return basis
 
 
 def _in_blocks(spectra: Tensor) -> Tensor:
