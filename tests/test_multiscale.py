@@ -128,7 +128,8 @@ def test_halved_images_are_read_in_parts(shape: tuple[int, int, int]) -> None:
 def test_photos_gain_and_clean_ones_lose_nothing() -> None:
     one, two = (load_denoiser(device="cpu", multiscale=each) for each in ("off", "auto"))
     gains, losses = [], []
-    for clean in (unit(s.references[0]) for s in open_demo() if s.name.endswith("weak")):
+    for clean in (s.references[0][:256, :256] for s in open_demo() if s.name.endswith("weak")):
+        clean = unit(clean)
         noisy = clean + noise(clean.shape, 0.05, reach=1.5)
         gains.append(psnr(clean, two(noisy)) - psnr(clean, one(noisy)))
         losses.append(psnr(clean, one(clean)) - psnr(clean, two(clean)))

@@ -14,7 +14,7 @@ import typer
 from ssbsn_cli.cli.options import SettingsOptions, network_option
 from ssbsn_cli.cli.output import Output
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.inference.settings import Settings
+from ssbsn_cli.core.inference.settings import STEPS, Settings
 from ssbsn_cli.core.types import Progress, count_of
 
 if TYPE_CHECKING:
@@ -164,16 +164,8 @@ def _follow_paper(settings: Settings) -> Settings:
                 "--own-size, --multiscale and --wiener.",
                 "Drop those, or the protocol.",
             )
-    return replace(
-        settings,
-        tile=0,
-        precision="fp32",
-        attention="exact",
-        detail="off",
-        own_size="off",
-        multiscale="off",
-        wiener="off",
-    )
+    off: dict[str, Any] = dict.fromkeys(STEPS, "off")
+    return replace(settings, tile=0, precision="fp32", attention="exact", **off)
 
 
 def _fetch(out: Output, dataset: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import get_args
+from typing import Any, get_args
 
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.types import (
@@ -26,6 +26,8 @@ ALL_GPUS = "cuda:all"
 MASKED: tuple[RefineKind, ...] = ("r3", "stratified")
 # What is done to the network's input and result, each "auto" or "off".
 STEPS = "detail", "own_size", "multiscale", "wiener"
+# For training, whose caches and resumed runs must not change when steps are added or improved.
+UNCHANGING: dict[str, Any] = {"own_size": "off", "multiscale": "off", "wiener": "off"}
 _MAY_BE_NONE = ("tile", "overlap", "refine_passes")
 
 

@@ -18,18 +18,19 @@ _SIDE, _STEP = 16, 8
 # The power of the noise is averaged over blocks of so many windows, then blurred by a Gaussian,
 # whose deviation is in blocks.
 _BLOCK, _WINDOW = 4, 1.5
-# Networks leave a larger share of mild noise. So to its deviation, as much is added as most leave,
-# but hardly anything below the second figure, where there may be no noise at all.
-_LEFT, _NONE = 6 / 255, 1.5 / 255
-# The mean of both results is better than either.
+# Networks leave a larger share of mild noise than of strong noise. So to the deviation of what was
+# removed, about the first figure is added, but hardly anything if it is smaller than the second,
+# because then there may be no noise.
+_LEFT, _LEAST = 12 / 255, 2.5 / 255
+# The mean of the network's result and the filter's is better than either.
 _SHARE = 0.5
-# The lowest frequencies stay as they are. Networks know better what is under noise that was cut off
-# at black.
+# So many frequencies along both axes stay as they are. Networks know better what is under noise
+# that was cut off at black.
 _LOW = 3
 
 
 def filter_again(noisy: Floats, denoised: Floats, device: torch.device) -> None:
-    """Move a result towards that of Wiener's filter, which takes it for what is behind the noise.
+    """Move a result towards that of Wiener's filter, whose model of the image is the result itself.
 
     In overlapping windows, each cosine coefficient ``y`` of the noisy image is multiplied by
     ``x^2 / (x^2 + s)``, where ``x`` is that of the result and ``s`` is the power of the noise. It
@@ -77,7 +78,7 @@ def _change(noisy: Tensor, denoised: Tensor) -> Tensor:
 def _change_spectra(y: Tensor, x: Tensor) -> Tensor:
     """Return what to add to a result, given spectra of the noisy image and of the result."""
     removed = blur(F.avg_pool2d((y - x).square(), _BLOCK), _WINDOW)
-    noise = removed * (1 + 2 * _LEFT / (removed.sqrt() + _NONE))
+    noise = removed * (1 + 2 * _LEFT * removed.sqrt() / (removed + _LEAST**2))
     gain = _in_blocks(x.square())
     gain /= gain + (noise + torch.finfo(x.dtype).tiny)[..., None, :, None]
     change = (_in_blocks(y) * gain).view_as(x) - x

@@ -18,6 +18,7 @@ from ssbsn_cli.core.data.sampler import CropSampler, PairSampler
 from ssbsn_cli.core.data.store import CropCache, content_of, hold_out
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.inference.denoiser import load_denoiser
+from ssbsn_cli.core.inference.settings import UNCHANGING
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.noise.kinds import Floats
 from ssbsn_cli.core.runtime.storage import file_digest, short_digest
@@ -182,9 +183,8 @@ class _Photos:
     def _own(self) -> tuple[Batches, list[Batch]]:
         config, crop = self._config, self._config.training.crop
         weights = self._request.denoise_with or self._request.init
-        load = partial(load_denoiser, weights, device=self._device, own_size="off")
-        load = partial(load, multiscale="off", wiener="off", precision=config.training.precision)
-        thorough, plain = (load(ensemble=each) for each in (True, False))
+        usual = {"device": self._device, "precision": config.training.precision, **UNCHANGING}
+        thorough, plain = (load_denoiser(weights, ensemble=e, **usual) for e in (True, False))
         # The initial weights are part of the result, too.
         self.keys += [plain.weights.digest, file_digest(find_weights(self._request.init)[0])]
         splits = denoise_splits(self._splits(), config.parts, crop, thorough, self._say)

@@ -14,7 +14,7 @@ from ssbsn_cli.core.data.store import CropCache
 from ssbsn_cli.core.errors import OptionError
 from ssbsn_cli.core.imaging import Photo, encode_photo
 from ssbsn_cli.core.inference.denoiser import Denoiser
-from ssbsn_cli.core.inference.settings import Settings
+from ssbsn_cli.core.inference.settings import UNCHANGING, Settings
 from ssbsn_cli.core.runtime.storage import short_digest, write_atomically
 from ssbsn_cli.core.runtime.temporary import locked
 from ssbsn_cli.core.training.config import Config
@@ -78,9 +78,7 @@ def teach(
             return pairs
         count = count_of(len(missing), "part")
         notify(f"{distill.teacher} denoises {count} of the photos into {pairs}.")
-        settings = Settings(
-            device=device, refine=distill.refine, own_size="off", multiscale="off", wiener="off"
-        )
+        settings = Settings(device=device, refine=distill.refine, **UNCHANGING)
         denoiser = Denoiser(teacher, settings)
         for number in missing:
             noisy = np.ascontiguousarray(crops.batch(number)[0].transpose(1, 2, 0))
