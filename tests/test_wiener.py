@@ -87,7 +87,7 @@ def test_noise_is_measured_where_it_is() -> None:
     noise[:, 240:] = 0
     clean = np.full_like(noise, 0.4) + np.tile(NOISE / 10, (2, 3, 1))
     changed = np.abs(filtered(clean + noise, clean) - clean)
-    assert changed[:, 360:].mean() < 0.1 * changed[:, :120].mean()
+    assert changed[:, 360:].mean() < 0.3 * changed[:, :120].mean()
 
 
 def test_a_photo_is_filtered_once_after_the_network_at_all_sizes(monkeypatch) -> None:
@@ -110,7 +110,9 @@ def test_a_photo_is_filtered_once_after_the_network_at_all_sizes(monkeypatch) ->
     assert steps == [(name, (2, *size)) for name, size in whole]
 
 
-def test_photos_gain_and_clean_ones_lose_nothing() -> None:
+def test_noisy_and_clean_photos_gain() -> None:
     off, on = (load_denoiser(device="cpu", wiener=each) for each in ("off", "auto"))
     assert psnr(PHOTO, on(PHOTO + NOISE)) > psnr(PHOTO, off(PHOTO + NOISE)) + 0.15
-    assert psnr(PHOTO, on(PHOTO)) > psnr(PHOTO, off(PHOTO)) - 0.1
+    clean = [s.references[0][:160, :200] for s in open_demo() if s.name.endswith("weak")]
+    photos = [np.float32(each / 255) for each in clean]
+    assert np.mean([psnr(each, on(each)) - psnr(each, off(each)) for each in photos]) > 1

@@ -19,11 +19,8 @@ _SIDE, _STEP = 16, 8
 # whose deviation is in blocks.
 _BLOCK, _WINDOW = 4, 1.5
 # Networks leave a larger share of mild noise than of strong noise. So to the deviation of what was
-# removed, about the first figure is added, but hardly anything if it is smaller than the second,
-# because then there may be no noise.
+# removed, about the first figure is added. If it is less than the second, there may be no noise.
 _LEFT, _LEAST = 12 / 255, 2.5 / 255
-# The mean of the network's result and the filter's is better than either.
-_SHARE = 0.5
 # So many frequencies along both axes stay as they are. Networks know better what is under noise
 # that was cut off at black.
 _LOW = 3
@@ -36,7 +33,8 @@ def filter_again(noisy: Floats, denoised: Floats, device: torch.device) -> None:
     ``x^2 / (x^2 + s)``, where ``x`` is that of the result and ``s`` is the power of the noise. It
     follows from the local mean of ``(y - x)^2``, and is larger, since networks leave noise. This
     gives back detail where the result has much, and removes the rest of the noise where it has
-    little. The result becomes the mean of both.
+    little. The mean of both results is better than either. But if hardly anything was removed, there
+    may be no noise, and the filter's result is taken.
 
     Parameters
     ----------
@@ -78,12 +76,14 @@ def _change(noisy: Tensor, denoised: Tensor) -> Tensor:
 def _change_spectra(y: Tensor, x: Tensor) -> Tensor:
     """Return what to add to a result, given spectra of the noisy image and of the result."""
     removed = blur(F.avg_pool2d((y - x).square(), _BLOCK), _WINDOW)
-    noise = removed * (1 + 2 * _LEFT * removed.sqrt() / (removed + _LEAST**2))
+    sure = removed / (removed + _LEAST**2)
+    noise = removed + 2 * _LEFT * removed.sqrt() * sure
     gain = _in_blocks(x.square())
-    gain /= gain + (noise + torch.finfo(x.dtype).tiny)[..., None, :, None]
-    change = (_in_blocks(y) * gain).view_as(x) - x
+    gain /= gain + _per_block(noise + torch.finfo(x.dtype).tiny)
+    change = _in_blocks(y) * gain - _in_blocks(x)
+    change *= _per_block(1 - sure / 2)
     change[:_LOW, :_LOW] = 0
-    return _SHARE * _overlap(change)
+    return _overlap(change.view_as(x))
 
 
 def _spectra(x: Tensor) -> Tensor:
@@ -117,6 +117,11 @@ def _in_blocks(spectra: Tensor) -> Tensor:
     """View (16, 16, R, Q) as (16, 16, R / 4, 4, Q / 4, 4)."""
     *frequencies, rows, columns = spectra.shape
     return spectra.view(*frequencies, rows // _BLOCK, _BLOCK, columns // _BLOCK, _BLOCK)
+
+
+def _per_block(values: Tensor) -> Tensor:
+    """View one value for each block like `_in_blocks`."""
+    return values[..., None, :, None]
 
 
 def _split_colors(x: Tensor) -> list[Tensor]:
