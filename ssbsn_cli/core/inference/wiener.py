@@ -33,8 +33,8 @@ def filter_again(noisy: Floats, denoised: Floats, device: torch.device) -> None:
     ``x^2 / (x^2 + s)``, where ``x`` is that of the result and ``s`` is the power of the noise. It
     follows from the local mean of ``(y - x)^2``, and is larger, since networks leave noise. This
     gives back detail where the result has much, and removes the rest of the noise where it has
-    little. The mean of both results is better than either. But if hardly anything was removed, there
-    may be no noise, and the filter's result is taken.
+    little. The mean of both results is better than either. But if hardly anything was removed,
+    there may be no noise, and the filter's result is taken.
 
     Parameters
     ----------
