@@ -97,7 +97,7 @@ def test_other_photos_are_not_taken_for_enlarged(treat: Any) -> None:
         assert find_enlargement(treat(sample.references[0])) == 1
 
 
-@pytest.mark.parametrize("quality", [20, 60])
+@pytest.mark.parametrize("quality", [20, pytest.param(60, marks=pytest.mark.slow)])
 def test_jpegs_with_a_plain_border_are_not_taken_for_enlarged(quality: int) -> None:
     picture = np.full((700, 700, 3), 255, np.uint8)
     for sample in open_demo():
@@ -204,7 +204,7 @@ def test_strength_blends_with_the_enlarged_photo(samples: list[Any]) -> None:
     assert np.allclose(half, (image + all_of_it) / 2, atol=1e-6)
 
 
-@pytest.mark.parametrize("weights", ["photo", "ssbsn-photo"])
+@pytest.mark.parametrize("weights", ["photo", pytest.param("ssbsn-photo", marks=pytest.mark.slow)])
 def test_grey_photos_and_blind_spot_networks_have_own_sizes(
     samples: list[Any], weights: str
 ) -> None:

@@ -312,7 +312,7 @@ class Same:
 
 tiff_stream.STREAM_BYTES = 0
 # The estimate of noise reads a sample, which takes the same memory for all but small photos.
-made = denoiser(detail="off")
+made = denoiser(detail="off", wiener="off")
 made._engine.predictor.network = Same()
 made._engine.tiling = replace(made._engine.tiling, tile=512)
 for path in map(Path, sys.argv[1:]):
@@ -329,8 +329,8 @@ def test_memory_does_not_grow_with_the_photo(tmp_path: Path) -> None:
         paths.append(tmp_path / f"{height}.tif")
         tifffile.imwrite(
             paths[-1],
-            (tile for _ in range(height // 256 * 8)),
-            shape=(height, 2048, 3),
+            (tile for _ in range(height // 256 * 4)),
+            shape=(height, 1024, 3),
             dtype=np.uint8,
             tile=tile.shape[:2],
             photometric="rgb",
@@ -341,5 +341,5 @@ def test_memory_does_not_grow_with_the_photo(tmp_path: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=here)
     assert result.returncode == 0, result.stderr
     first, second = map(int, result.stdout.split())
-    # The second photo is 180 MB larger. How threads share the memory varies by some 50.
-    assert second - first < 90 << 20
+    # The second photo is 90 MB larger. How threads share the memory varies by some 50.
+    assert second - first < 70 << 20
