@@ -226,6 +226,7 @@ def test_denoise_adapts_and_keeps_only_what_is_asked_for(tiny, run):
     assert "other photos than" in other.stderr
 
 
+@pytest.mark.slow
 def test_the_default_weights_adapt_to_noisy_photos(tiny):
     noisy = np.random.default_rng(0).normal(120, 12, (192, 192, 3))
     save(tiny.place / "grainy/a.png", np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
