@@ -44,10 +44,10 @@ def test_brightness_is_that_of_the_result(height: int, width: int, channels: int
 
 def test_under_strong_noise_windows_make_up_half_of_the_result_everywhere() -> None:
     rows, columns = np.indices(PHOTO.shape[:2])
-    board = np.where((rows + columns) % 2, 0.3, 0.7).astype(np.float32)[..., None]
-    noisy = board + 1e4 * NOISE[..., :1]
-    expected = (board + np.float32(0.5)) / 2
-    np.testing.assert_allclose(filtered(noisy, board), expected, atol=0.01)
+    board = np.float32(np.where((rows + columns) % 2, -1, 1)[..., None] * [0.3, -0.1, 0.2])
+    grey = np.float32(0.5)
+    result = filtered(grey + board + 1e4 * NOISE, grey + board)
+    np.testing.assert_allclose(result, grey + board / 2, atol=0.01)
 
 
 def test_detail_that_a_result_lacks_is_given_back() -> None:
@@ -76,10 +76,10 @@ def test_grey_stays_grey_and_a_batch_is_its_images() -> None:
 
 def test_frequencies_that_are_low_along_both_axes_stay() -> None:
     rows, columns = np.indices(PHOTO.shape[:2])
-    slow = np.cos(np.pi / 16 * (rows + 0.5)) * np.cos(2 * np.pi / 16 * (columns + 0.5))
-    flat = np.full_like(PHOTO, 0.4)
-    result = filtered(flat + 0.1 * np.float32(slow)[..., None], flat)
-    np.testing.assert_allclose(result[16:-16, 16:-16], 0.4, atol=2e-3)
+    slow = np.sin(2 * np.pi / 32 * rows) * np.sin(2 * np.pi / 32 * columns)
+    photo = np.float32(0.4 + 0.1 * slow[..., None] + 0 * PHOTO)
+    changed = filtered(photo + 5 * NOISE, photo) - photo
+    assert np.abs(changed).mean() < 0.05 * np.abs(0.1 * slow).mean()
 
 
 def test_noise_is_measured_where_it_is() -> None:
@@ -115,4 +115,4 @@ def test_noisy_and_clean_photos_gain() -> None:
     assert psnr(PHOTO, on(PHOTO + NOISE)) > psnr(PHOTO, off(PHOTO + NOISE)) + 0.15
     clean = [s.references[0][:160, :200] for s in open_demo() if s.name.endswith("weak")]
     photos = [np.float32(each / 255) for each in clean]
-    assert np.mean([psnr(each, on(each)) - psnr(each, off(each)) for each in photos]) > 1
+    assert np.mean([psnr(each, on(each)) - psnr(each, off(each)) for each in photos]) > 2.5
