@@ -27,7 +27,7 @@ MASKED: tuple[RefineKind, ...] = ("r3", "stratified")
 # What is done to the network's input and result, each "auto" or "off".
 STEPS = "detail", "own_size", "multiscale", "wiener"
 # For training, whose caches and resumed runs must not change when steps are added or improved.
-UNCHANGING: dict[str, Any] = {"own_size": "off", "multiscale": "off", "wiener": "off"}
+UNCHANGING: dict[str, Any] = {step: "off" for step in STEPS if step != "detail"}
 _MAY_BE_NONE = ("tile", "overlap", "refine_passes")
 
 
