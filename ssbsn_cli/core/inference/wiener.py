@@ -6,7 +6,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, reduce, repeat
 from torch import Tensor
 
 from ssbsn_cli.core.inference.tensors import blur, to_array, to_tensor
@@ -59,14 +59,15 @@ def filter_again(noisy: Floats, denoised: Floats, device: torch.device) -> None:
     )
 
     def split(images: Floats) -> list[Tensor]:
-        return _split_colors(mirror_pad(to_tensor(images, device), _STEP, right, _STEP, below))
+        planes = _split_colors(to_tensor(images, device))
+        return [mirror_pad(plane[:, None], _STEP, right, _STEP, below) for plane in planes]
 
     changes = [_change(y, x) for y, x in zip(split(noisy), split(denoised), strict=True)]
-    denoised += to_array(_join_colors(changes)[..., :height, :width])
+    denoised += to_array(_join_colors([each[:, :height, :width] for each in changes]))
 
 
 def _change(noisy: Tensor, denoised: Tensor) -> Tensor:
-    """Return what to add to a result of one colour, (N, H, W), without the padding."""
+    """Return what to add to a result of one colour, (N, 1, H, W), as (N, h, w) without padding."""
     # One image at a time, because spectra are several times as large.
     return torch.stack(
         [_change_spectra(_spectra(y), _spectra(x)) for y, x in zip(noisy, denoised, strict=True)]
@@ -74,35 +75,43 @@ def _change(noisy: Tensor, denoised: Tensor) -> Tensor:
 
 
 def _change_spectra(y: Tensor, x: Tensor) -> Tensor:
-    """Return what to add to a result, given spectra of the noisy image and of the result."""
-    removed = blur(F.avg_pool2d((y - x).square(), _BLOCK), _WINDOW)
+    """Return what to add to a result, given spectra of the noisy image, which are overwritten."""
+    # Memory that was just used is much faster than new memory.
+    spare = y - x
+    spare *= spare
+    # Both axes at once would be much slower.
+    rows = reduce(spare, "f (r i) c g -> f r c g", "mean", i=_BLOCK)
+    removed = reduce(rows, "f r (c j) g -> g f r c", "mean", j=_BLOCK)
+    removed = rearrange(blur(removed, _WINDOW), "g f r c -> f r c g")
     sure = removed / (removed + _LEAST**2)
-    noise = removed + 2 * _LEFT * removed.sqrt() * sure
-    gain = _in_blocks(x.square())
-    gain /= gain + _per_block(noise + torch.finfo(x.dtype).tiny)
-    change = _in_blocks(y) * gain - _in_blocks(x)
-    change *= _per_block(1 - sure / 2)
-    change[:_LOW, :_LOW] = 0
-    return _overlap(change.view_as(x))
+    noise = removed + 2 * _LEFT * removed.sqrt() * sure + torch.finfo(x.dtype).tiny
+    power = _in_blocks(torch.mul(x, x, out=spare))
+    # 1 + s / x^2, which is exactly 1 where there is no noise.
+    torch.div(_per_window(noise), power, out=power).add_(1)
+    y /= spare
+    y -= x
+    _in_blocks(y).mul_(_per_window(1 - sure / 2))
+    y[:_LOW, ..., :_LOW] = 0
+    return _overlap(y)
 
 
 def _spectra(x: Tensor) -> Tensor:
-    """Return the cosine coefficients of (H, W), as (16, 16, rows, columns)."""
+    """Return the cosine coefficients of (1, H, W), as (16, rows, columns, 16)."""
     basis = _cosines(x.device)
-    x = F.conv2d(x[None], basis.view(_SIDE, 1, _SIDE, 1), stride=(_STEP, 1))
-    return F.conv2d(x[:, None], basis.view(_SIDE, 1, 1, _SIDE), stride=(1, _STEP))
+    x = F.conv2d(x, basis.view(_SIDE, 1, _SIDE, 1), stride=(_STEP, 1))
+    return x.unfold(-1, _SIDE, _STEP).contiguous() @ basis.T
 
 
 def _overlap(spectra: Tensor) -> Tensor:
     """Undo `_spectra` but for half a window at each border: sum windows that fade out."""
     # Windows fade out by squared sines, so that two neighbours sum to 1.
     fade = torch.sin(math.pi / _SIDE * (torch.arange(_SIDE, device=spectra.device) + 0.5)).square()
+    functions = _cosines(spectra.device) * fade
     # Two windows make up each pixel, by their second and first halves.
-    kernel = rearrange(_cosines(spectra.device) * fade, "f (i r) -> r f i", i=2).flip(2)
-    x = F.conv2d(spectra.transpose(0, 1), kernel[..., None])
-    x = rearrange(x, "g r i q -> g (r i) q")
-    x = F.conv2d(x, kernel[:, :, None])
-    return rearrange(x, "c (r i) q -> (i r) (q c)", r=_STEP)
+    x = spectra @ functions
+    x = (x[:, :, :-1, _STEP:] + x[:, :, 1:, :_STEP]).flatten(2)
+    x = torch.einsum("fi,frw->irw", functions, x)
+    return rearrange(x[_STEP:, :-1] + x[:_STEP, 1:], "i r w -> (r i) w")
 
 
 def _cosines(device: torch.device) -> Tensor:
@@ -114,14 +123,13 @@ def _cosines(device: torch.device) -> Tensor:
 
 
 def _in_blocks(spectra: Tensor) -> Tensor:
-    """View (16, 16, R, Q) as (16, 16, R / 4, 4, Q / 4, 4)."""
-    *frequencies, rows, columns = spectra.shape
-    return spectra.view(*frequencies, rows // _BLOCK, _BLOCK, columns // _BLOCK, _BLOCK)
+    """View (16, rows, columns, 16) as (16, rows / 4, 4, columns, 16)."""
+    return rearrange(spectra, "f (r i) c g -> f r i c g", i=_BLOCK)
 
 
-def _per_block(values: Tensor) -> Tensor:
-    """View one value for each block like `_in_blocks`."""
-    return values[..., None, :, None]
+def _per_window(values: Tensor) -> Tensor:
+    """Repeat one value for each block, to be combined with the result of `_in_blocks`."""
+    return repeat(values, "f r c g -> f r 1 (c j) g", j=_BLOCK)
 
 
 def _split_colors(x: Tensor) -> list[Tensor]:
