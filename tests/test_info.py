@@ -17,6 +17,7 @@ import tifffile
 from commands import ssbsn
 from PIL import Image, ImageCms
 
+from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.imaging import Metadata, Photo, encode_photo, tiff_stream
 from ssbsn_cli.core.inference import inspecting
 
@@ -163,6 +164,18 @@ def test_no_pictures_are_kept_for_no_page(folder, monkeypatch):
     monkeypatch.setattr(inspecting, "inspect_photo", watch)
     facts(*["photo.png"] * 4)
     assert not any(each() is not None for each in kept[:2])
+
+
+def test_the_noise_of_a_dark_photo_is_what_denoise_removes(folder, monkeypatch):
+    dark = photo_with(lambda rng, clean: rng.normal(0, 15, clean.shape))[:120, :160] // 4
+    save("photo.png", dark)
+    inspect, found = inspecting.inspect_photo, []
+    monkeypatch.setattr(
+        inspecting, "inspect_photo", lambda *a: found.append(inspect(*a)) or found[0]
+    )
+    facts("photo.png")
+    denoised = load_denoiser()(cv2.imread("photo.png")[..., ::-1])
+    np.testing.assert_array_equal(found[0].denoised, denoised)
 
 
 def test_a_page_replaces_no_photo(folder):

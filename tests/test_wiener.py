@@ -63,7 +63,7 @@ def test_noise_that_a_result_has_is_removed() -> None:
     assert psnr(flat, filtered(flat + NOISE, result)) > psnr(flat, result) + 1
 
 
-def test_grey_stays_grey_and_a_batch_is_its_images() -> None:
+def test_grey_stays_grey_in_one_channel_or_three_and_a_batch_is_its_images() -> None:
     grey, noise = (np.repeat(each[..., :1], 3, axis=2) for each in (PHOTO, NOISE))
     result = gaussian_filter(grey, (0.7, 0.7, 0))
     noisy, denoised = (np.stack([each, each[::-1]]) for each in (grey + noise, result))
@@ -72,6 +72,8 @@ def test_grey_stays_grey_and_a_batch_is_its_images() -> None:
         np.testing.assert_array_equal(denoised[..., channel], denoised[..., 0])
     alone = filtered((grey + noise)[::-1].copy(), result[::-1].copy())
     np.testing.assert_allclose(denoised[1], alone, atol=1e-6)
+    one = filtered((grey + noise)[..., :1], result[..., :1])
+    np.testing.assert_allclose(one[..., 0], denoised[0, ..., 0], atol=1e-6)
 
 
 def test_frequencies_that_are_low_along_both_axes_stay() -> None:

@@ -112,8 +112,8 @@ def evaluate(
     protocol: Annotated[
         Literal["tiled", "paper"],
         network_option(
-            help="tiled: as denoise does it. paper: whole images at the size they have, exact "
-            "attention, fp32, no detail recovery.",
+            help="tiled: as denoise does it. paper: whole images, exact attention, fp32, and "
+            "nothing before or after the network.",
         ),
     ] = "tiled",
     settings: SettingsOptions,

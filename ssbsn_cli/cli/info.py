@@ -65,6 +65,7 @@ def _inspect(
     max_pixels: int | None,
 ) -> None:
     # Imported here, since PyTorch takes seconds.
+    from ssbsn_cli.core.imaging.photo import Pixels
     from ssbsn_cli.core.inference.denoiser import load_denoiser
     from ssbsn_cli.core.inference.inspecting import Inspection, inspect_photo
     from ssbsn_cli.core.inference.placing import refuse_report
@@ -74,11 +75,15 @@ def _inspect(
     if report:
         refuse_report(report, overwrite, photos)
     denoiser = load_denoiser(notify=out.warn)
+
+    def denoise(pixels: Pixels) -> Pixels:
+        return denoiser.denoise_batch([pixels])[0]
+
     drawn: list[Inspection] = []
     shown = 0
     for name in photos:
         try:
-            inspected = inspect_photo(Path(name), denoiser, max_pixels)
+            inspected = inspect_photo(Path(name), denoise, max_pixels)
         except DeviceError:
             raise
         except Exception as error:

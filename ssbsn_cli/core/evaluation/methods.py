@@ -97,12 +97,7 @@ class Learned(Method):
     @property
     def settings(self) -> Mapping[str, Any]:
         """Weights, device, and the options of denoising."""
-        chosen = self._denoiser.settings
-        return {
-            **self._denoiser.describe(),
-            "compile": chosen.compile,
-            "refine_passes": chosen.refine_passes,
-        }
+        return {**self._denoiser.describe(), "compile": self._denoiser.settings.compile}
 
     def settings_for(self, height: int, width: int) -> Mapping[str, Any]:
         """Return `settings`, without the tiles if one holds the whole image."""

@@ -237,6 +237,7 @@ class Denoiser:
             "attention": self.settings.attention if self.weights.network.attends else None,
             "compiled": self._compiler.compiled,
             "refine": self.refine,
+            "refine_passes": self.settings.refine_passes,
             **{step: getattr(self.settings, step) == "auto" for step in STEPS},
             "tile": self.tile,
             "overlap": self._engine.current.overlap,

@@ -54,8 +54,9 @@ def inspect_photo(
 ) -> Inspection:
     """Describe a photo, and measure its noise on a few parts that are spread over it.
 
-    If it is a TIFF that is too large for memory, only the parts are read. `denoise` takes and
-    returns float32 images (H, W, C) with white at 1; `max_pixels` is as for `read_photo`.
+    If it is a TIFF that is too large for memory, only the parts are read. `denoise` takes images
+    (H, W, C) of the photo's type or floats, and returns float32 with white at 1; `max_pixels` is as
+    for `read_photo`.
 
     Raises
     ------
@@ -89,7 +90,7 @@ def inspect_photo(
         "colors": _colors(metadata, grey=color.shape[2] == 1),
     }
     noisy = [to_unit(part) for part in parts]
-    denoised = [denoise(part) for part in noisy]
+    denoised = [denoise(part) for part in parts]
     # The largest part, and of several the one nearest to the middle.
     middle = len(parts) // 2
     shown = max(range(len(parts)), key=lambda n: (parts[n].size, -abs(n - middle)))

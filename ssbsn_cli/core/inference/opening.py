@@ -96,13 +96,9 @@ def open_groups(
                 yield group
             run = following
     for job in postponed:
-        busy = [job]
-        while busy:
-            waiting, busy = busy, []
-            if openings := _open_all(waiting, options, busy):
-                yield openings
-            else:
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
+        while not (openings := _open_all([job], options, [])):
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        yield openings
 
 
 def _runs(jobs: Iterable[Job | None]) -> Iterator[list[Job]]:

@@ -133,13 +133,14 @@ def _per_window(values: Tensor) -> Tensor:
 
 
 def _split_colors(x: Tensor) -> list[Tensor]:
-    """Split (N, 3, H, W) into brightness and two differences of colours, 0 for grey; keep grey."""
-    planes = list(x.unbind(dim=1))
-    if len(planes) == 1:
-        return planes
-    red, green, blue = planes
+    """Split (N, C, H, W) into brightness and, unless it is grey, two differences of colours."""
+    # Grey is treated like three equal channels.
+    brightness = math.sqrt(3) * x.mean(dim=1)
+    if x.shape[1] == 1:
+        return [brightness]
+    red, green, blue = x.unbind(dim=1)
     return [
-        (red + green + blue) / math.sqrt(3),
+        brightness,
         (red - blue) / math.sqrt(2),
         ((red + blue) / 2 - green) * math.sqrt(2 / 3),
     ]
@@ -147,8 +148,8 @@ def _split_colors(x: Tensor) -> list[Tensor]:
 
 def _join_colors(planes: list[Tensor]) -> Tensor:
     """Undo `_split_colors`."""
+    grey = planes[0] / math.sqrt(3)
     if len(planes) == 1:
-        return planes[0][:, None]
-    grey, across = planes[0] / math.sqrt(3), planes[1] / math.sqrt(2)
-    green = planes[2] * math.sqrt(2 / 3)
+        return grey[:, None]
+    across, green = planes[1] / math.sqrt(2), planes[2] * math.sqrt(2 / 3)
     return torch.stack([grey + across + green / 2, grey - green, grey - across + green / 2], dim=1)

@@ -81,7 +81,7 @@ def adapt_weights(
             _refuse_others(request, photos)
         else:
             named = DataPath(photos[0].parent, photos=tuple(photos))
-            request = replace(request, noisy=[named], resume=run.exists())
+            request = replace(request, noisy=[named], resume=RunFiles(run).weights.exists())
         count = request.config.training.rounds
         try:
             train_rounds(request, partial(_train_round, count, listen, say, warn), say, warn)

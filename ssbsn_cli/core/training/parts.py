@@ -129,7 +129,7 @@ def _choose(
 
 def _denoise(denoiser: Denoiser, chosen: tuple[tuple[int, int], NDArray[Any]]) -> Part:
     photo, noisy = chosen
-    return Part(noisy, from_unit(denoiser(to_unit(noisy)), np.dtype(np.uint16)), photo)
+    return Part(noisy, from_unit(denoiser.denoise_batch([noisy])[0], np.dtype(np.uint16)), photo)
 
 
 def measure_parts(parts: Sequence[Part], denoiser: Denoiser) -> dict[tuple[int, int], Measured]:
