@@ -13,6 +13,7 @@ from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
 from ssbsn_cli.core.inference.enlarged import denoise_at_own_size, find_enlargement
 from ssbsn_cli.core.inference.fitting import fit_image
 from ssbsn_cli.core.inference.multiscale import correct_by_half, pyramid
+from ssbsn_cli.core.inference.peaks import find_peaks
 from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.splitting import MEMORY_ERRORS, Splitter
 from ssbsn_cli.core.inference.tiles import Tiling
@@ -180,13 +181,21 @@ class Engine:
             if noise := known[scale]:
                 result[...] = recover_detail(image, result, noise)
 
+        halves, filters = scale + 1 < self.scales, self.wiener and scale == 0
+        if not (halves or filters):
+            return results
+
         def denoise(half: Floats) -> Floats:
             return self.predict(half, spectra, seed, pixels / 4, scale + 1)
 
-        if scale + 1 < self.scales:
-            correct_by_half(images, results, denoise, self.predictor.device)
-        if self.wiener and scale == 0:
-            filter_again(images, results, self.predictor.device)
+        device = self.predictor.device
+        peaks = find_peaks(results, device)
+        images, results = images - peaks, results - peaks
+        if halves:
+            correct_by_half(images, results, denoise, device)
+        if filters:
+            filter_again(images, results, device)
+        results += peaks
         return results
 
     def restore_noiseless(self, noisy: Floats, denoised: Floats) -> None:

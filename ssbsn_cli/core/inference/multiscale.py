@@ -11,7 +11,7 @@ from einops import reduce
 from torch import Tensor
 
 from ssbsn_cli.core.imaging.photo import Image
-from ssbsn_cli.core.inference.tensors import blur, to_array, to_tensor
+from ssbsn_cli.core.inference.tensors import blur, enlarge, to_array, to_tensor
 from ssbsn_cli.core.model.pd import mirror_pad
 from ssbsn_cli.core.noise.kinds import Floats
 from ssbsn_cli.core.types import to_unit
@@ -65,8 +65,8 @@ def correct_by_half(
     left, removed = (_energy(part) for part in (correction, _near(small - coarse)))
     # Without noise, there is nothing to correct.
     share = 1 - left / (_LEFT * removed + torch.finfo(torch.float32).tiny)
-    correction *= _enlarge(share.clamp(min=0), _BLOCK)
-    denoised += to_array(_enlarge(correction, 2)[..., :height, :width])
+    correction *= enlarge(share.clamp(min=0), _BLOCK)
+    denoised += to_array(enlarge(correction, 2)[..., :height, :width])
 
 
 def pyramid(image: Image, count: int) -> list[Image]:
@@ -101,13 +101,9 @@ class _Halved:
         return np.asarray(reduce(pixels, "(h i) (w j) c -> h w c", "mean", i=2, j=2))
 
 
-def _enlarge(x: Tensor, factor: int) -> Tensor:
-    return F.interpolate(x, scale_factor=factor, mode="bilinear")
-
-
 def _near(x: Tensor) -> Tensor:
     """Subtract what reaches farthest."""
-    return x - _enlarge(blur(F.avg_pool2d(x, _BLOCK), _FAR), _BLOCK)
+    return x - enlarge(blur(F.avg_pool2d(x, _BLOCK), _FAR), _BLOCK)
 
 
 def _energy(x: Tensor) -> Tensor:

@@ -21,6 +21,11 @@ def to_array(x: Tensor) -> Floats:
     return np.asarray(x.permute(0, 2, 3, 1).contiguous().cpu().numpy())
 
 
+def enlarge(x: Tensor, factor: int) -> Tensor:
+    """Enlarge (B, C, H, W), interpolating linearly."""
+    return F.interpolate(x, scale_factor=factor, mode="bilinear")
+
+
 def blur(x: Tensor, deviation: float) -> Tensor:
     """Blur (..., H, W) by a Gaussian; borders are mirrored."""
     # Products of matrices are faster than convolutions of many small maps.
