@@ -40,10 +40,11 @@ def find_peaks(denoised: Floats, device: torch.device) -> Floats:
     x = to_tensor(denoised, device)
     x = mirror_pad(x, 0, -width % _BLOCK, 0, -height % _BLOCK)
     detail = x - _local_mean(x, _NEAR)
-    energy = detail.square()
+    energy = detail.square().sum(dim=1, keepdim=True)
     usual = _RATIO**2 * _local_mean(energy, _AROUND) + torch.finfo(x.dtype).tiny
-    weight = 1 - 1 / (1 + (energy / usual) ** 4)
-    return to_array((detail * weight)[..., :height, :width])
+    ratio = (energy / usual).square().square()
+    detail *= ratio / (1 + ratio)
+    return to_array(detail[..., :height, :width])
 
 
 def _local_mean(x: Tensor, deviation: float) -> Tensor:
