@@ -42,10 +42,19 @@ def find_peaks(denoised: Floats, device: torch.device) -> Floats:
     detail = x - _local_mean(x, _NEAR)
     energy = detail.square().sum(dim=1, keepdim=True)
     usual = _RATIO**2 * _local_mean(energy, _AROUND) + torch.finfo(x.dtype).tiny
-    ratio = (energy / usual).square().square()
+    # The pixels beside a peak are part of it.
+    ratio = (_highest(energy) / usual).square().square()
     detail *= ratio / (1 + ratio)
     return to_array(detail[..., :height, :width])
 
 
 def _local_mean(x: Tensor, deviation: float) -> Tensor:
     return enlarge(blur(F.avg_pool2d(x, _BLOCK), deviation), _BLOCK)
+
+
+def _highest(x: Tensor) -> Tensor:
+    """Return the largest of each pixel and its eight neighbours."""
+    # Much faster than pooling.
+    x = mirror_pad(x, 1, 1, 1, 1)
+    x = torch.maximum(torch.maximum(x[..., :-2], x[..., 2:]), x[..., 1:-1])
+    return torch.maximum(torch.maximum(x[..., :-2, :], x[..., 2:, :]), x[..., 1:-1, :])
