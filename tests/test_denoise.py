@@ -598,6 +598,8 @@ def test_strength_zero_leaves_the_photo(folder):
         ["--tile", "0", "--overlap", "8"],
         ["-0"],
         ["--adapt", "1", "--shard", "1/2"],
+        ["--adapt", "1", "--max-pixels", "99999"],
+        ["--adapt", "1", "--raw-space", "p3"],
         ["--adapt", "1", "--weights", "photo", "--refine", "once"],
         ["--adapt", "1", "--weights", "photo", "--overlap", "600"],
     ],

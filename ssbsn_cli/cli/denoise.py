@@ -123,7 +123,7 @@ def denoise(
     if keep_adapted and adapt is None:
         raise OptionError("--keep-adapted needs --adapt.", "Add --adapt MINUTES.")
     if adapt is not None:
-        _refuse_adapting(adapt, STREAM in inputs, shard, cluster)
+        _refuse_adapting(adapt, STREAM in inputs, shard, cluster, files)
     if STREAM in inputs and shard:
         raise OptionError("--shard does not work with standard input.", "Drop --shard.")
     if STREAM in (*inputs, output):
@@ -177,7 +177,9 @@ def _conclude(out: Output, plan: Plan, counts: Mapping[str, int]) -> None:
         raise typer.Exit(FAILED)
 
 
-def _refuse_adapting(minutes: float, piped: bool, shard: str | None, cluster: str | None) -> None:
+def _refuse_adapting(
+    minutes: float, piped: bool, shard: str | None, cluster: str | None, files: FileOptions
+) -> None:
     """Refuse to adapt for a length that makes no sense, or where not all photos are at hand."""
     if not 0 < minutes <= _MOST_MINUTES:
         raise OptionError(
@@ -186,6 +188,11 @@ def _refuse_adapting(minutes: float, piped: bool, shard: str | None, cluster: st
         )
     if piped:
         raise OptionError("Weights cannot adapt to a photo from a pipe.", "Save it to a file.")
+    if files.max_pixels or files.raw_space != "srgb":
+        raise OptionError(
+            "Weights adapt to photos of the usual largest size, and to raw files in sRGB.",
+            "Drop --max-pixels and --raw-space.",
+        )
     first = "Adapt them first: ssbsn train --config adapt, then name them with --weights."
     if shard:
         raise OptionError("With a shard, weights would adapt to a part of the photos only.", first)
