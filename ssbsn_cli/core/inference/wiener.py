@@ -20,7 +20,7 @@ _SIDE, _STEP = 16, 8
 _BLOCK, _WINDOW = 4, 1.5
 # Networks leave a larger share of mild noise than of strong noise. So to the deviation of what was
 # removed, about the first figure is added. If it is less than the second, there may be no noise.
-_LEFT, _LEAST = 12 / 255, 2.5 / 255
+_LEFT, _LEAST = 12 / 255, 2.6 / 255
 # So many frequencies along both axes stay as they are. Networks know better what is under noise
 # that was cut off at black.
 _LOW = 3
