@@ -22,7 +22,7 @@ from training_runs import Tiny, assert_same, losses, state
 
 import ssbsn_cli
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint
-from ssbsn_cli.core.weights.locate import load_weights
+from ssbsn_cli.core.weights.locate import load_weights, original_name
 
 TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "2")
 # Adapting to small crops, with few to score on.
@@ -262,10 +262,13 @@ def test_more_of_the_original_weights_stays_where_the_noise_is_milder(tiny):
     trust = json.loads((tiny.place / "half/data.json").read_text())["noise"]["trust"]
     assert 0.3 < trust < 0.8
     last = sorted((tiny.place / "half/checkpoints").iterdir())[-1]
-    found, trained = load_checkpoint(last)[0].state_dict(), state(tiny.place / "half")["average"]
+    network, descriptor = load_checkpoint(last)
+    found, trained = network.state_dict(), state(tiny.place / "half")["average"]
     for name, original in load_weights("photo").network.state_dict().items():
         torch.testing.assert_close(found[name], original.lerp(trained[name], trust))
         assert (found[name] != original).any()
+    # At smaller sizes, where they have learned nothing, the original weights go on.
+    assert descriptor.coarse == original_name(str(last)) == "photo"
 
 
 @pytest.mark.slow

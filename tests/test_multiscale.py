@@ -16,7 +16,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from ssbsn_cli import load_denoiser
+from ssbsn_cli.core.errors import WeightsError
 from ssbsn_cli.core.evaluation.datasets.added_noise import open_demo
+from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.multiscale import correct_by_half, pyramid
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.unet import UNet
@@ -101,6 +103,23 @@ def test_photos_are_denoised_at_full_half_and_a_quarter_of_the_size() -> None:
     denoise._engine.predictor.network = network  # type: ignore[assignment]
     denoise(NOISE + FLAT)
     assert network.sizes == [(96, 128), (48, 64), (32, 32)]
+
+
+def test_adapted_weights_leave_smaller_sizes_to_the_original_ones() -> None:
+    network = Counting()
+
+    def adapted_from(name: str, **options: Any) -> Denoiser:
+        descriptor = Descriptor("unet", refine="none", coarse=name)
+        weights = LoadedWeights(UNet(), descriptor, "adapted", "")
+        return load_denoiser(weights, device="cpu", precision="fp32", **options)
+
+    denoise = adapted_from("photo")
+    denoise._engine.predictor.network = network  # type: ignore[assignment]
+    assert (denoise(NOISE + FLAT) != NOISE + FLAT).any()
+    assert network.sizes == [(96, 128)]
+    with pytest.raises(WeightsError, match="unheard-of"):
+        adapted_from("unheard-of")
+    adapted_from("unheard-of", multiscale="off")
 
 
 @settings(max_examples=30)

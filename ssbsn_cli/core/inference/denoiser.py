@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -13,21 +14,19 @@ import torch
 from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging.photo import Image, Pixels, check_color, check_image, color_of
 from ssbsn_cli.core.inference.engine import Engine
-from ssbsn_cli.core.inference.predictor import Predictor
+from ssbsn_cli.core.inference.predictor import Predictor, prepare_network
 from ssbsn_cli.core.inference.settings import MASKED, STEPS, Settings, passes_without_r3
 from ssbsn_cli.core.inference.tiles import plan_tiles
 from ssbsn_cli.core.runtime.compiling import Compiler
-from ssbsn_cli.core.runtime.convolution import use_channels_last, use_winograd
 from ssbsn_cli.core.runtime.device import (
     DTYPES,
     resolve_device,
     resolve_precision,
     use_available_cores,
 )
-from ssbsn_cli.core.runtime.operations import winograd_is_fast
 from ssbsn_cli.core.runtime.threads import stop_if_unwanted
 from ssbsn_cli.core.types import Notify, Progress, RefineKind, from_unit
-from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
+from ssbsn_cli.core.weights.locate import LoadedWeights, load_known, load_weights
 
 # GPUs gain little beyond this.
 _MAX_BATCH = 16
@@ -64,21 +63,14 @@ class Denoiser:
         self.precision = resolve_precision(settings.precision, self.device)
         self.refine = _choose_refinement(weights, settings)
         network, dtype = weights.network, DTYPES[self.precision]
-        network.use_attention(settings.attention)
         if settings.attention == "exact" and not network.attends:
             notify(f"The network of {weights.name} has no attention, so its form has no effect.")
-        network.to(self.device).use_dtype(dtype)
-        on_cpu = self.device.type == "cpu"
-        # Compilers do not know Winograd's algorithm.
-        fitting = on_cpu and dtype == torch.float32 and settings.compile != "on"
-        winograd = fitting and winograd_is_fast() and use_winograd(network)
-        if not winograd:
-            use_channels_last(network)
+        winograd = prepare_network(network, settings, self.device, dtype)
         self._compiler = Compiler(
             network.bulk,
             settings.compile,
             # From measurements; other cases gain a tenth at best.
-            pays=network.blind and on_cpu and dtype == torch.bfloat16,
+            pays=network.blind and self.device.type == "cpu" and dtype == torch.bfloat16,
             passes=network.count_passes(self.refine, settings.refine_passes)
             * (8 if settings.ensemble else 1),
             notify=notify,
@@ -88,6 +80,7 @@ class Denoiser:
             # Interrupts then take effect after a layer, not after a tile, which may take a minute.
             for layer in network.modules():
                 layer.register_forward_pre_hook(stop_if_unwanted)
+        scales = _SCALES if settings.multiscale == "auto" else 1
         predictor = Predictor(
             network,
             self.device,
@@ -99,14 +92,20 @@ class Denoiser:
             compiler=self._compiler if tiling.workers == 1 else None,
             notify=notify,
         )
+        coarse = None
+        if scales > 1 and weights.descriptor.coarse:
+            other = load_known(weights.descriptor.coarse).network
+            fast = prepare_network(other, settings, self.device, dtype)
+            coarse = replace(predictor, network=other, winograd=fast, compiler=None)
         self._engine = Engine(
             predictor,
             tiling,
+            coarse=coarse,
             strength=settings.strength,
             detail=settings.detail == "auto" and weights.descriptor.detail,
             keep_noiseless=settings.detail == "auto",
             own_size=settings.own_size == "auto",
-            scales=_SCALES if settings.multiscale == "auto" else 1,
+            scales=scales,
             wiener=settings.wiener == "auto",
             seed=settings.seed,
             notify=notify,

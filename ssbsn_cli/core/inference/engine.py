@@ -38,6 +38,8 @@ class Engine:
         Denoises tiles.
     tiling : Tiling
         How images are cut.
+    coarse : Predictor, optional
+        Denoises tiles at half their size and below; by default, `predictor` does.
     strength : float
         Blend with the original: 0 is the original, 1 is the network's result.
     detail : bool
@@ -58,6 +60,7 @@ class Engine:
 
     predictor: Predictor
     tiling: Tiling
+    coarse: Predictor | None = None
     strength: float = 1.0
     detail: bool = False
     keep_noiseless: bool = False
@@ -176,7 +179,8 @@ class Engine:
 
         `pixels` is the number of pixels in all tiles of this scale.
         """
-        results = self.predictor(images, seed, pixels)
+        predictor = self.coarse if self.coarse and scale else self.predictor
+        results = predictor(images, seed, pixels)
         for image, result, known in zip(images, results, spectra, strict=True):
             if noise := known[scale]:
                 result[...] = recover_detail(image, result, noise)

@@ -12,12 +12,34 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssbsn_cli.core.errors import DeviceError
-from ssbsn_cli.core.inference.settings import MIN_TILE
+from ssbsn_cli.core.inference.settings import MIN_TILE, Settings
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.model.pd import mirror_pad
 from ssbsn_cli.core.model.refine import eightfold
 from ssbsn_cli.core.runtime.compiling import Compiler
+from ssbsn_cli.core.runtime.convolution import use_channels_last, use_winograd
+from ssbsn_cli.core.runtime.operations import winograd_is_fast
 from ssbsn_cli.core.types import Notify, RefineKind
+
+
+def prepare_network(
+    network: Network, settings: Settings, device: torch.device, dtype: torch.dtype
+) -> bool:
+    """Move a network to its device, in the fastest form there.
+
+    Returns
+    -------
+    bool
+        Whether its convolutions use Winograd's algorithm.
+    """
+    network.use_attention(settings.attention)
+    network.to(device).use_dtype(dtype)
+    # Compilers do not know Winograd's algorithm.
+    fitting = device.type == "cpu" and dtype == torch.float32 and settings.compile != "on"
+    winograd = fitting and winograd_is_fast() and use_winograd(network)
+    if not winograd:
+        use_channels_last(network)
+    return winograd
 
 
 @dataclass

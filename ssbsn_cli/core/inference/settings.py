@@ -58,7 +58,7 @@ class Settings:
         that it recognises.
     multiscale : {"auto", "off"}
         Whether to denoise tiles at half and a quarter of their size, too. "auto" does, which takes
-        1.3 times as long.
+        1.4 times as long.
     wiener : {"auto", "off"}
         Whether to filter the photo again by Wiener's filter, with the result as its model. "auto"
         does.

@@ -74,6 +74,9 @@ class Descriptor:
         Pixels at a tile's edge that are discarded, since too much of their surroundings is missing.
     detail : bool
         Whether giving back detail suits these weights; see `ssbsn_cli.core.noise.detail`.
+    coarse : str
+        The name of the weights for half the size and below. By default, these are used at each
+        size.
 
     Raises
     ------
@@ -87,6 +90,7 @@ class Descriptor:
     refine: RefineKind = "r3"
     halo: int = 8
     detail: bool = False
+    coarse: str = ""
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
@@ -100,7 +104,10 @@ class Descriptor:
             raise ValueError(f"value_range must be positive and at most {_LARGEST_WHITE}")
         if not isinstance(self.halo, int) or self.halo < 0:
             raise ValueError("halo must be a whole number and not negative")
-        for name, value in {**self.parameters, "halo": self.halo}.items():
+        if not isinstance(self.coarse, str):
+            raise ValueError("coarse must be the name of weights")
+        sizes = {**self.parameters, "halo": self.halo, "coarse": self.coarse}
+        for name, value in sizes.items():
             size = abs(value) if isinstance(value, int | float) else len(value)
             if not size <= _LARGEST:
                 raise ValueError(f"{name} is too large: more than {_LARGEST}")

@@ -30,7 +30,7 @@ from ssbsn_cli.core.training.run_files import RunFiles
 from ssbsn_cli.core.training.team import Team, join_team
 from ssbsn_cli.core.training.workers import choose_workers
 from ssbsn_cli.core.types import Notify
-from ssbsn_cli.core.weights.locate import load_weights
+from ssbsn_cli.core.weights.locate import load_weights, original_name
 
 # An epoch draws as many crops as the authors' data preparation makes patches, which are 512 pixels
 # wide and overlap by 128.
@@ -39,9 +39,8 @@ _EPOCH_CELL = 384 * 384
 # `_compare_records` warns of that.
 _FREE = {
     "training": {
-        "steps", "epochs", "max_minutes", "most_steps",
+        "steps", "epochs", "max_minutes", "most_steps", "save_minutes", "keep",
         "device", "precision", "compile", "workers",
-        "save_minutes", "keep",
     },
     "data": {"licence"},
 }  # fmt: skip
@@ -200,9 +199,10 @@ def _make_network(
         precision = "bf16" if all(team.gather(pays)) else "fp32"
     training = config.training.model_copy(update={"precision": precision})
     fields = descriptor.to_dict()
-    del fields["value_range"]
-    model = ModelConfig(**fields)
-    config = config.model_copy(update={"model": model, "training": training})
+    del fields["value_range"], fields["coarse"]
+    if training.kinds == ["own"]:
+        descriptor = replace(descriptor, coarse=original_name(str(request.init)))
+    config = config.model_copy(update={"model": ModelConfig(**fields), "training": training})
     return network, descriptor, config
 
 

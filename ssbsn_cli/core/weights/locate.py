@@ -54,6 +54,28 @@ def load_weights(name_or_path: str | os.PathLike[str] | None = None) -> LoadedWe
     return LoadedWeights(network, descriptor, name, file_digest(path))
 
 
+def load_known(name: str) -> LoadedWeights:
+    """Load weights that other weights name, from the registry alone.
+
+    Raises
+    ------
+    WeightsError
+        As by `load_weights`, or the registry does not know them.
+    """
+    if name not in entries():
+        raise WeightsError(
+            f"These weights need {name[:200]} at half the size and below, which is not known.",
+            "Use --multiscale off, or add it to the registry that SSBSN_WEIGHTS_TOML names.",
+        )
+    return load_weights(name)
+
+
+def original_name(name_or_path: str) -> str:
+    """Return the name of weights, or of those they were adapted from, if the registry has it."""
+    known = name_or_path in entries()
+    return name_or_path if known else load_weights(name_or_path).descriptor.coarse
+
+
 def lasting_name(name_or_path: str) -> str:
     """Return the name of weights as it is, and a path as one that holds in every folder."""
     if name_or_path in entries():
