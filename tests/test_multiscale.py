@@ -18,13 +18,15 @@ from scipy.ndimage import gaussian_filter
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.errors import WeightsError
 from ssbsn_cli.core.evaluation.datasets.added_noise import open_demo
+from ssbsn_cli.core.inference import tensors
 from ssbsn_cli.core.inference.denoiser import Denoiser
 from ssbsn_cli.core.inference.multiscale import correct_by_half, pyramid
+from ssbsn_cli.core.inference.tensors import blur
 from ssbsn_cli.core.model.descriptor import Descriptor
 from ssbsn_cli.core.model.unet import UNet
 from ssbsn_cli.core.noise.detail import estimate_noise
 from ssbsn_cli.core.training.validation import psnr
-from ssbsn_cli.core.weights.locate import LoadedWeights
+from ssbsn_cli.core.weights.locate import LoadedWeights, load_weights
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -106,7 +108,7 @@ def test_photos_are_denoised_at_full_half_and_a_quarter_of_the_size() -> None:
 
 
 def test_adapted_weights_leave_smaller_sizes_to_the_original_ones() -> None:
-    network = Counting()
+    network, original = Counting(), Counting()
 
     def adapted_from(name: str, **options: Any) -> Denoiser:
         descriptor = Descriptor("unet", refine="none", coarse=name)
@@ -115,11 +117,30 @@ def test_adapted_weights_leave_smaller_sizes_to_the_original_ones() -> None:
 
     denoise = adapted_from("photo")
     denoise._engine.predictor.network = network  # type: ignore[assignment]
-    assert (denoise(NOISE + FLAT) != NOISE + FLAT).any()
+    assert denoise._engine.coarse
+    known = load_weights("photo").network.state_dict()
+    for name, value in denoise._engine.coarse.network.state_dict().items():
+        torch.testing.assert_close(value, known[name])
+    denoise._engine.coarse.network = original  # type: ignore[assignment]
+    denoise(NOISE + FLAT)
     assert network.sizes == [(96, 128)]
-    with pytest.raises(WeightsError, match="unheard-of"):
-        adapted_from("unheard-of")
-    adapted_from("unheard-of", multiscale="off")
+    assert original.sizes == [(48, 64), (32, 32)]
+    for name in ("unheard-of", "ssbsn-photo"):
+        with pytest.raises(WeightsError, match=name):
+            adapted_from(name)
+        adapted_from(name, multiscale="off")
+    with pytest.raises(ValueError, match="coarse"):
+        Descriptor("unet", coarse=3)  # type: ignore[arg-type]
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 60), st.integers(1, 60), st.sampled_from([0.7, 1.5, 4]))
+def test_long_maps_are_blurred_like_others(height: int, width: int, deviation: float) -> None:
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, height, width)))
+    usual = blur(x, deviation)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensors, "_LONGEST", 0)
+        torch.testing.assert_close(blur(x, deviation), usual)
 
 
 @settings(max_examples=30)

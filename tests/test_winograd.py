@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ssbsn_cli import load_denoiser
-from ssbsn_cli.core.inference import denoiser, tiles
+from ssbsn_cli.core.inference import predictor, tiles
 from ssbsn_cli.core.runtime import convolution, operations
 from ssbsn_cli.core.runtime.convolution import Conv2d
 
@@ -81,7 +81,7 @@ def test_a_photo_comes_out_the_same(monkeypatch, workers):
     image = np.random.default_rng(0).normal(0.4, 0.1, (330, 270, 3)).astype(np.float32)
     results = []
     for fast in (False, True):
-        monkeypatch.setattr(denoiser, "winograd_is_fast", lambda fast=fast: fast)
+        monkeypatch.setattr(predictor, "winograd_is_fast", lambda fast=fast: fast)
         monkeypatch.setattr(tiles, "tiles_at_once", lambda *_: workers)
         denoise = load_denoiser("photo", device="cpu", precision="fp32", tile=128)
         results.append(denoise(image))
@@ -93,7 +93,7 @@ def test_a_photo_comes_out_the_same(monkeypatch, workers):
 
 @needed
 def test_a_blind_spot_network_has_nothing_to_compute_so(monkeypatch):
-    monkeypatch.setattr(denoiser, "winograd_is_fast", lambda: True)
+    monkeypatch.setattr(predictor, "winograd_is_fast", lambda: True)
     denoise = load_denoiser("ssbsn-photo", device="cpu", precision="fp32")
     assert not denoise._engine.predictor.winograd
 
@@ -113,7 +113,7 @@ def test_where_it_fails_the_plain_way_goes_on(monkeypatch):
 
 @pytest.mark.parametrize(("precision", "used"), [("fp32", True), ("bf16", False)])
 def test_only_float32_is_computed_so(monkeypatch, precision, used):
-    monkeypatch.setattr(denoiser, "winograd_is_fast", lambda: True)
+    monkeypatch.setattr(predictor, "winograd_is_fast", lambda: True)
     network = load_denoiser("photo", device="cpu", precision=precision).weights.network
     assert any(getattr(layer, "winograd", False) for layer in network.modules()) == used
 

@@ -190,7 +190,7 @@ def _refuse_adapting(
         raise OptionError("Weights cannot adapt to a photo from a pipe.", "Save it to a file.")
     if files.max_pixels or files.raw_space != "srgb":
         raise OptionError(
-            "Weights adapt to photos of the usual largest size, and to raw files in sRGB.",
+            "--adapt reads photos with the usual limit of their size, and raw files in sRGB.",
             "Drop --max-pixels and --raw-space.",
         )
     first = "Adapt them first: ssbsn train --config adapt, then name them with --weights."

@@ -67,7 +67,7 @@ def _make_settings(
         AutoKind,
         network_option(
             help="auto: denoise at half and a quarter of the size, too, which removes more noise "
-            "that reaches far. off: at full size only, in three quarters of the time."
+            "that reaches far. off: at full size only, in about 70 % of the time."
         ),
     ] = Settings.multiscale,
     wiener: Annotated[

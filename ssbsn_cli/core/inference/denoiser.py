@@ -26,7 +26,7 @@ from ssbsn_cli.core.runtime.device import (
 )
 from ssbsn_cli.core.runtime.threads import stop_if_unwanted
 from ssbsn_cli.core.types import Notify, Progress, RefineKind, from_unit
-from ssbsn_cli.core.weights.locate import LoadedWeights, load_known, load_weights
+from ssbsn_cli.core.weights.locate import LoadedWeights, load_coarse, load_weights
 
 # GPUs gain little beyond this.
 _MAX_BATCH = 16
@@ -76,11 +76,13 @@ class Denoiser:
             notify=notify,
         )
         tiling = plan_tiles(weights, settings, self.device, dtype)
+        scales = _SCALES if settings.multiscale == "auto" else 1
+        other = load_coarse(weights) if scales > 1 else None
         if tiling.workers > 1:
             # Interrupts then take effect after a layer, not after a tile, which may take a minute.
-            for layer in network.modules():
-                layer.register_forward_pre_hook(stop_if_unwanted)
-        scales = _SCALES if settings.multiscale == "auto" else 1
+            for used in filter(None, (weights, other)):
+                for layer in used.network.modules():
+                    layer.register_forward_pre_hook(stop_if_unwanted)
         predictor = Predictor(
             network,
             self.device,
@@ -93,10 +95,9 @@ class Denoiser:
             notify=notify,
         )
         coarse = None
-        if scales > 1 and weights.descriptor.coarse:
-            other = load_known(weights.descriptor.coarse).network
-            fast = prepare_network(other, settings, self.device, dtype)
-            coarse = replace(predictor, network=other, winograd=fast, compiler=None)
+        if other:
+            fast = prepare_network(other.network, settings, self.device, dtype)
+            coarse = replace(predictor, network=other.network, winograd=fast, compiler=None)
         self._engine = Engine(
             predictor,
             tiling,

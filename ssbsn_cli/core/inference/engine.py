@@ -194,6 +194,7 @@ class Engine:
 
         device = self.predictor.device
         peaks = find_peaks(results, device)
+        # Copies, so the caller's images stay as they are.
         images, results = images - peaks, results - peaks
         if halves:
             correct_by_half(images, results, denoise, device)

@@ -10,6 +10,9 @@ from torch import Tensor
 from ssbsn_cli.core.model.pd import mirror_pad
 from ssbsn_cli.core.noise.kinds import Floats
 
+# Longer maps are not blurred by products, since the matrices would take too much memory.
+_LONGEST = 4096
+
 
 def to_tensor(images: Floats, device: torch.device) -> Tensor:
     """Return (N, h, w, C) as (N, C, h, w) on a device."""
@@ -27,17 +30,20 @@ def enlarge(x: Tensor, factor: int) -> Tensor:
 
 
 def blur(x: Tensor, deviation: float) -> Tensor:
-    """Blur (..., H, W) by a Gaussian; borders are mirrored."""
-    # Products of matrices are faster than convolutions of many small maps.
-    rows, columns = (_gaussians(length, deviation, x) for length in x.shape[-2:])
-    return rows @ x @ columns.T
-
-
-def _gaussians(length: int, deviation: float, like: Tensor) -> Tensor:
-    """Return the matrix that blurs a column of this length."""
+    """Blur (B, C, H, W) by a Gaussian; borders are mirrored."""
     radius = round(3 * deviation)
-    steps = torch.arange(-radius, radius + 1, dtype=like.dtype, device=like.device)
-    kernel = torch.softmax(-(steps**2) / (2 * deviation**2), dim=0)
-    unit = torch.eye(length, dtype=like.dtype, device=like.device)
-    padded = mirror_pad(unit, 0, 0, radius, radius)
-    return F.conv2d(padded[None, None], kernel.view(1, 1, -1, 1))[0, 0]
+    steps = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
+    kernel = torch.softmax(-(steps**2) / (2 * deviation**2), dim=0).view(1, 1, -1, 1)
+
+    def along_columns(maps: Tensor) -> Tensor:
+        padded = mirror_pad(maps, 0, 0, radius, radius)
+        return F.conv2d(padded.flatten(0, 1)[:, None], kernel).view_as(maps)
+
+    if max(x.shape[-2:]) > _LONGEST:
+        return along_columns(along_columns(x).mT.contiguous()).mT
+    # Many small maps are faster by products with the matrices that blur a column and a row.
+    rows, columns = (
+        along_columns(torch.eye(length, dtype=x.dtype, device=x.device)[None, None])[0, 0]
+        for length in x.shape[-2:]
+    )
+    return rows @ x @ columns.T

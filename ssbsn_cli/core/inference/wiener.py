@@ -75,7 +75,7 @@ def _change(noisy: Tensor, denoised: Tensor) -> Tensor:
 
 
 def _change_spectra(y: Tensor, x: Tensor) -> Tensor:
-    """Return what to add to a result, given spectra of the noisy image, which are overwritten."""
+    """Return what to add to a result with spectra `x`; those of the noisy image are overwritten."""
     # Memory that was just used is much faster than new memory.
     spare = y - x
     spare *= spare
@@ -85,10 +85,11 @@ def _change_spectra(y: Tensor, x: Tensor) -> Tensor:
     removed = rearrange(blur(removed, _WINDOW), "g f r c -> f r c g")
     sure = removed / (removed + _LEAST**2)
     noise = removed + 2 * _LEFT * removed.sqrt() * sure + torch.finfo(x.dtype).tiny
-    power = _in_blocks(torch.mul(x, x, out=spare))
     # 1 + s / x^2, which is exactly 1 where there is no noise.
-    torch.div(_per_window(noise), power, out=power).add_(1)
-    y /= spare
+    divisor = torch.mul(x, x, out=spare)
+    blocks = _in_blocks(divisor)
+    torch.div(_per_window(noise), blocks, out=blocks).add_(1)
+    y /= divisor
     y -= x
     _in_blocks(y).mul_(_per_window(1 - sure / 2))
     y[:_LOW, ..., :_LOW] = 0

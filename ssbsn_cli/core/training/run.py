@@ -200,8 +200,8 @@ def _make_network(
     training = config.training.model_copy(update={"precision": precision})
     fields = descriptor.to_dict()
     del fields["value_range"], fields["coarse"]
-    if training.kinds == ["own"]:
-        descriptor = replace(descriptor, coarse=original_name(str(request.init)))
+    coarse = original_name(str(request.init)) if training.kinds == ["own"] else ""
+    descriptor = replace(descriptor, coarse=coarse)
     config = config.model_copy(update={"model": ModelConfig(**fields), "training": training})
     return network, descriptor, config
 

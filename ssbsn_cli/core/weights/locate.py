@@ -54,26 +54,37 @@ def load_weights(name_or_path: str | os.PathLike[str] | None = None) -> LoadedWe
     return LoadedWeights(network, descriptor, name, file_digest(path))
 
 
-def load_known(name: str) -> LoadedWeights:
-    """Load weights that other weights name, from the registry alone.
+def load_coarse(weights: LoadedWeights) -> LoadedWeights | None:
+    """Load the weights that others name for half the size and below, if they name any.
 
     Raises
     ------
     WeightsError
-        As by `load_weights`, or the registry does not know them.
+        As by `load_weights`, or the registry does not have them, or they are of another kind.
     """
-    if name not in entries():
+    name = weights.descriptor.coarse
+    if not name:
+        return None
+    coarse = load_weights(name) if name in entries() else None
+    if coarse is None or coarse.architecture != weights.architecture:
         raise WeightsError(
-            f"These weights need {name[:200]} at half the size and below, which is not known.",
-            "Use --multiscale off, or add it to the registry that SSBSN_WEIGHTS_TOML names.",
+            f"At half the size and below, {weights.name} needs the weights {name[:200]}, but the "
+            "registry has no such weights of the same kind.",
+            "Use --multiscale off, or the registry with which they were adapted.",
         )
-    return load_weights(name)
+    return coarse
 
 
 def original_name(name_or_path: str) -> str:
-    """Return the name of weights, or of those they were adapted from, if the registry has it."""
-    known = name_or_path in entries()
-    return name_or_path if known else load_weights(name_or_path).descriptor.coarse
+    """Return the name of weights, or of those they were adapted from, or "" if it is not known.
+
+    The errors are those of `load_weights`.
+    """
+    known = entries()
+    if name_or_path in known:
+        return name_or_path
+    original = load_weights(name_or_path).descriptor.coarse
+    return original if original in known else ""
 
 
 def lasting_name(name_or_path: str) -> str:
