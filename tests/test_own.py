@@ -12,15 +12,16 @@ import torch
 from safetensors.torch import load_file
 from test_data import save
 
+from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.data.draws import Batching
 from ssbsn_cli.core.errors import OptionError
-from ssbsn_cli.core.inference.settings import Settings
+from ssbsn_cli.core.inference.settings import UNCHANGING, Settings
 from ssbsn_cli.core.model.network import Network
 from ssbsn_cli.core.noise.flat import cut
 from ssbsn_cli.core.noise.lifted import LiftedNoise
 from ssbsn_cli.core.noise.measured import Measured, measure_noise
 from ssbsn_cli.core.runtime.storage import file_digest
-from ssbsn_cli.core.training import adapt, data
+from ssbsn_cli.core.training import adapt, data, parts
 from ssbsn_cli.core.training.own import OwnSource
 from ssbsn_cli.core.training.parts import NoNoiseError, Part, held_parts, trust_in
 from ssbsn_cli.core.training.validation import Score, refuse_blotches
@@ -72,6 +73,13 @@ def test_noise_of_other_photos_never_changes_real_pixels():
     np.testing.assert_allclose(of_clean * 255, 90, atol=1e-3)
     assert held_parts(([clean, noisy], [clean]), noises) == [noisy]
     assert held_parts(([clean, noisy], [clean, noisy]), noises) == [noisy]
+
+
+def test_dark_parts_are_denoised_like_dark_photos():
+    dark = np.random.default_rng(0).normal(20, 8, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+    denoiser = load_denoiser("photo", device="cpu", **UNCHANGING)
+    made = parts._denoise(denoiser, ((0, 0), dark)).denoised
+    np.testing.assert_allclose(made / 257, denoiser(dark), atol=0.51)
 
 
 def test_mild_noise_is_trusted_less_than_strong_noise():
