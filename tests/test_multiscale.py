@@ -125,6 +125,9 @@ def test_adapted_weights_leave_smaller_sizes_to_the_original_ones() -> None:
     denoise(NOISE + FLAT)
     assert network.sizes == [(96, 128)]
     assert original.sizes == [(48, 64), (32, 32)]
+    # JSON and the cache of `eval` tell one file of these weights from another.
+    assert denoise.describe()["coarse_weights"] == load_weights("photo").origin
+    assert adapted_from("photo", multiscale="off").describe()["coarse_weights"] is None
     for name in ("unheard-of", "ssbsn-photo"):
         with pytest.raises(WeightsError, match=name):
             adapted_from(name)

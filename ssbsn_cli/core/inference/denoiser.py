@@ -76,8 +76,7 @@ class Denoiser:
             notify=notify,
         )
         tiling = plan_tiles(weights, settings, self.device, dtype)
-        scales = _SCALES if settings.multiscale == "auto" else 1
-        other = load_coarse(weights) if scales > 1 else None
+        self._coarse = other = load_coarse(weights) if settings.multiscale == "auto" else None
         if tiling.workers > 1:
             # Interrupts then take effect after a layer, not after a tile, which may take a minute.
             for used in filter(None, (weights, other)):
@@ -106,7 +105,7 @@ class Denoiser:
             detail=settings.detail == "auto" and weights.descriptor.detail,
             keep_noiseless=settings.detail == "auto",
             own_size=settings.own_size == "auto",
-            scales=scales,
+            scales=_SCALES if settings.multiscale == "auto" else 1,
             wiener=settings.wiener == "auto",
             seed=settings.seed,
             notify=notify,
@@ -231,9 +230,10 @@ class Denoiser:
     def describe(self) -> dict[str, Any]:
         """Describe how images are denoised, in plain values for JSON."""
         return {
-            "weights": {"name": self.weights.name, "sha256": self.weights.digest},
+            "weights": self.weights.origin,
+            "coarse_weights": self._coarse.origin if self._coarse else None,
             "device": str(self.device),
-            "precision": "fp32" if self._engine.predictor.fell_back else self.precision,
+            "precision": "fp32" if self._engine.fell_back else self.precision,
             "attention": self.settings.attention if self.weights.network.attends else None,
             "compiled": self._compiler.compiled,
             "refine": self.refine,

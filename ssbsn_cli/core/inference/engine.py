@@ -76,6 +76,11 @@ class Engine:
         #: What `find_enlargement` found for each image of the latest call.
         self.enlargements: list[Fraction] = []
 
+    @property
+    def fell_back(self) -> bool:
+        """Whether a network runs in float32 because the precision was too low for it."""
+        return any(each.fell_back for each in (self.predictor, self.coarse) if each)
+
     def run(self, image: Pixels, out: Pixels, progress: Progress = lambda _done, _of: None) -> None:
         """Denoise an image in memory into `out`, which may be `image` itself; see `stream`.
 

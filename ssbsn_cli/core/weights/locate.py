@@ -33,6 +33,11 @@ class LoadedWeights:
         """The network's kind."""
         return ARCHITECTURES[self.descriptor.architecture]
 
+    @property
+    def origin(self) -> dict[str, str]:
+        """Name and digest, for JSON."""
+        return {"name": self.name, "sha256": self.digest}
+
 
 def load_weights(name_or_path: str | os.PathLike[str] | None = None) -> LoadedWeights:
     """Find weights and load their network.
