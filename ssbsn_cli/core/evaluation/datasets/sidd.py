@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat, savemat, whosmat
 
-from ssbsn_cli.core.errors import OptionError
+from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.evaluation.datasets.samples import (
     Dataset,
     Result,
@@ -45,7 +45,9 @@ def open_validation(data: Sequence[Path]) -> Dataset:
     Raises
     ------
     OptionError
-        A file is missing or damaged, or holds something else.
+        A file is missing, or holds something else.
+    ImageError
+        A file is damaged.
     """
     paths = [
         find_file(data, f"Validation{kind}BlocksSrgb.mat", VALIDATION_NEEDS)
@@ -110,8 +112,8 @@ def _load(path: Path, needs: str) -> NDArray[np.uint8]:
     return blocks
 
 
-def _damaged(path: Path, needs: str) -> OptionError:
-    return OptionError(f"{path} is damaged, or not a MATLAB file of version 5.", needs)
+def _damaged(path: Path, needs: str) -> ImageError:
+    return ImageError(f"{path} is damaged, or not a MATLAB file of version 5.", needs)
 
 
 def check_submission(path: Path) -> None:
