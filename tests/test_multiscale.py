@@ -110,10 +110,10 @@ def test_photos_are_denoised_at_full_half_and_a_quarter_of_the_size() -> None:
 def test_adapted_weights_leave_smaller_sizes_to_the_original_ones() -> None:
     network, original = Counting(), Counting()
 
-    def adapted_from(name: str, **options: Any) -> Denoiser:
+    def adapted_from(name: str, precision: str = "fp32", **options: Any) -> Denoiser:
         descriptor = Descriptor("unet", refine="none", coarse=name)
         weights = LoadedWeights(UNet(), descriptor, "adapted", "")
-        return load_denoiser(weights, device="cpu", precision="fp32", **options)
+        return load_denoiser(weights, device="cpu", precision=precision, **options)
 
     denoise = adapted_from("photo")
     denoise._engine.predictor.network = network  # type: ignore[assignment]
@@ -128,6 +128,11 @@ def test_adapted_weights_leave_smaller_sizes_to_the_original_ones() -> None:
     # JSON and the cache of `eval` tell one file of these weights from another.
     assert denoise.describe()["coarse_weights"] == load_weights("photo").origin
     assert adapted_from("photo", multiscale="off").describe()["coarse_weights"] is None
+    half = adapted_from("photo", precision="bf16")
+    assert half.describe()["precision"] == "bf16"
+    assert half._engine.coarse
+    half._engine.coarse.fell_back = True
+    assert half.describe()["precision"] == "fp32"
     for name in ("unheard-of", "ssbsn-photo"):
         with pytest.raises(WeightsError, match=name):
             adapted_from(name)
