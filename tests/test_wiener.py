@@ -92,6 +92,25 @@ def test_noise_is_measured_where_it_is() -> None:
     assert changed[:, 360:].mean() < 0.3 * changed[:, :120].mean()
 
 
+def test_fine_grain_stays_and_other_mild_noise_goes() -> None:
+    rng = np.random.default_rng(1)
+    shape = 256, 320
+
+    def kept(brightness: Array, colors: Array) -> float:
+        noise = np.float32((brightness[..., None] + colors) / 255)
+        return float((filtered(flat + noise, flat) - flat).std() / noise.std())
+
+    flat = np.full((*shape, 3), 0.4, np.float32)
+    fine, each = 1.5 * rng.normal(size=shape), 0.5 * rng.normal(size=(*shape, 3))
+    coarse = 4 * gaussian_filter(fine, 1)
+    wide = 2 * gaussian_filter(each, (1, 1, 0))
+    assert kept(fine, wide) > 0.95
+    assert kept(4 * fine, 4 * wide) < 0.3
+    assert kept(coarse, wide) < 0.3
+    assert kept(fine, each) < 0.3
+    assert kept(fine, 0 * wide) < 0.3
+
+
 def test_a_photo_is_filtered_once_after_the_network_at_all_sizes(monkeypatch) -> None:
     steps = []
     for name in ("filter_again", "correct_by_half"):

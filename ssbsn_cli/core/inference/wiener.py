@@ -21,6 +21,9 @@ _BLOCK, _WINDOW = 4, 1.5
 # Networks leave a larger share of mild noise than of strong noise. So to the deviation of what was
 # removed, about the first figure is added. If it is less than the second, there may be no noise.
 _LEFT, _LEAST = 12 / 255, 2.6 / 255
+# What is removed may be fine grain: it is weaker than this, its brightness does not correlate with
+# that of neighbours, and its colours do. Between the figures, it may be either.
+_WEAK, _ALONE, _TOGETHER = (1.5 / 255, 3 / 255), (0.1, 0.2), (0.2, 0.4)
 # So many frequencies along both axes stay as they are. Networks know better what is under noise
 # that was cut off at black.
 _LOW = 3
@@ -34,7 +37,8 @@ def filter_again(noisy: Floats, denoised: Floats, device: torch.device) -> None:
     follows from the local mean of ``(y - x)^2``, and is larger, since networks leave noise. This
     gives back detail where the result has much, and removes the rest of the noise where it has
     little. The mean of both results is better than either. But if hardly anything was removed,
-    there may be no noise, and the filter's result is taken.
+    there may be no noise, and the filter's result is taken. And if what was removed is fine grain,
+    as in clean photos, it is given back.
 
     Parameters
     ----------
@@ -62,20 +66,57 @@ def filter_again(noisy: Floats, denoised: Floats, device: torch.device) -> None:
         planes = _split_colors(to_tensor(images, device))
         return [mirror_pad(plane[:, None], _STEP, right, _STEP, below) for plane in planes]
 
-    changes = [_change(y, x) for y, x in zip(split(noisy), split(denoised), strict=True)]
+    planes = list(zip(split(noisy), split(denoised), strict=True))
+    share = _share_of_noise(torch.stack([(y - x)[:, 0] for y, x in planes]))
+    changes = [_change(y, x, share) for y, x in planes]
     denoised += to_array(_join_colors([each[:, :height, :width] for each in changes]))
 
 
-def _change(noisy: Tensor, denoised: Tensor) -> Tensor:
+def _share_of_noise(removed: Tensor) -> Tensor:
+    """Return how much of what was removed, (1 or 3, N, H, W), is not fine grain.
+
+    There is one value from 0 to 1 for each block, (N, rows, columns).
+    """
+
+    def local_mean(x: Tensor) -> Tensor:
+        return blur(F.avg_pool2d(x, _STEP * _BLOCK), _WINDOW)
+
+    here, right, below = removed[..., :-1, :-1], removed[..., :-1, 1:], removed[..., 1:, :-1]
+    powers, products = local_mean(here.square()), local_mean(here * (right + below) / 2)
+    if len(removed) == 1:
+        # Without colours, grain cannot be told from noise.
+        return torch.ones_like(powers[0])
+    deviation = powers.mean(dim=0).sqrt()
+    tiny = torch.finfo(powers.dtype).tiny
+    brightness = products[0] / (powers[0] + tiny)
+    colors = products[1:].sum(dim=0) / (powers[1:].sum(dim=0) + tiny)
+    grain = _rise(colors, *_TOGETHER)
+    for value, limits in ((deviation, _WEAK), (brightness, _ALONE)):
+        grain = grain * (1 - _rise(value, *limits))
+    return 1 - grain
+
+
+def _rise(x: Tensor, low: float, high: float) -> Tensor:
+    """Return 0 up to `low`, 1 from `high` on, and what is between in proportion."""
+    return ((x - low) / (high - low)).clamp(0, 1)
+
+
+def _change(noisy: Tensor, denoised: Tensor, share: Tensor) -> Tensor:
     """Return what to add to a result of one colour, (N, 1, H, W), as (N, h, w) without padding."""
     # One image at a time, because spectra are several times as large.
     return torch.stack(
-        [_change_spectra(_spectra(y), _spectra(x)) for y, x in zip(noisy, denoised, strict=True)]
+        [
+            _change_spectra(_spectra(y), _spectra(x), noise[..., None])
+            for y, x, noise in zip(noisy, denoised, share, strict=True)
+        ]
     )
 
 
-def _change_spectra(y: Tensor, x: Tensor) -> Tensor:
-    """Return what to add to a result with spectra `x`; those of the noisy image are overwritten."""
+def _change_spectra(y: Tensor, x: Tensor, share: Tensor) -> Tensor:
+    """Return what to add to a result with spectra `x`; those of the noisy image are overwritten.
+
+    Of what was removed, `share` is noise, (rows, columns, 1).
+    """
     # Memory that was just used is much faster than new memory.
     spare = y - x
     spare *= spare
@@ -85,13 +126,13 @@ def _change_spectra(y: Tensor, x: Tensor) -> Tensor:
     removed = rearrange(blur(removed, _WINDOW), "g f r c -> f r c g")
     sure = removed / (removed + _LEAST**2)
     noise = removed + 2 * _LEFT * removed.sqrt() * sure + torch.finfo(x.dtype).tiny
-    # 1 + s / x^2, which is exactly 1 where there is no noise.
-    divisor = torch.mul(x, x, out=spare)
-    blocks = _in_blocks(divisor)
-    torch.div(_per_window(noise), blocks, out=blocks).add_(1)
-    y /= divisor
+    # s / (x^2 + s), of which y keeps the rest: exactly y where there is no noise.
+    lost = torch.mul(x, x, out=spare)
+    blocks = _in_blocks(lost).add_(_per_window(noise))
+    torch.div(_per_window(share * noise), blocks, out=blocks)
+    y.addcmul_(y, lost, value=-1)
     y -= x
-    _in_blocks(y).mul_(_per_window(1 - sure / 2))
+    _in_blocks(y).mul_(_per_window(1 - share * sure / 2))
     y[:_LOW, ..., :_LOW] = 0
     return _overlap(y)
 
