@@ -21,9 +21,10 @@ _BLOCK, _WINDOW = 4, 1.5
 # Networks leave a larger share of mild noise than of strong noise. So to the deviation of what was
 # removed, about the first figure is added. If it is less than the second, there may be no noise.
 _LEFT, _LEAST = 12 / 255, 2.6 / 255
-# What is removed may be fine grain: it is weaker than this, its brightness does not correlate with
-# that of neighbours, and its colours do. Between the figures, it may be either.
-_WEAK, _ALONE, _TOGETHER = (1.5 / 255, 3 / 255), (0.1, 0.2), (0.2, 0.4)
+# Four figures tell whether what was removed is fine grain: its deviation; how much its brightness
+# correlates with that at one and two pixels, together; how much its colours correlate with those at
+# one; and their deviation relative to that of brightness. It is none at the first of two limits.
+_GRAIN = (4 / 255, 2 / 255), (0.15, 0.05), (0.2, 0.4), (0.2, 0.35)
 # So many frequencies along both axes stay as they are. Networks know better what is under noise
 # that was cut off at black.
 _LOW = 3
@@ -81,24 +82,30 @@ def _share_of_noise(removed: Tensor) -> Tensor:
     def local_mean(x: Tensor) -> Tensor:
         return blur(F.avg_pool2d(x, _STEP * _BLOCK), _WINDOW)
 
-    here, right, below = removed[..., :-1, :-1], removed[..., :-1, 1:], removed[..., 1:, :-1]
-    powers, products = local_mean(here.square()), local_mean(here * (right + below) / 2)
+    here = removed[..., :-2, :-2]
+    powers = local_mean(here.square())
     if len(removed) == 1:
         # Without colours, grain cannot be told from noise.
         return torch.ones_like(powers[0])
-    deviation = powers.mean(dim=0).sqrt()
-    tiny = torch.finfo(powers.dtype).tiny
-    brightness = products[0] / (powers[0] + tiny)
-    colors = products[1:].sum(dim=0) / (powers[1:].sum(dim=0) + tiny)
-    grain = _rise(colors, *_TOGETHER)
-    for value, limits in ((deviation, _WEAK), (brightness, _ALONE)):
-        grain = grain * (1 - _rise(value, *limits))
+
+    def products(distance: int) -> Tensor:
+        """Multiply each value by that to the right and by that below."""
+        end = distance - 2 or None
+        right, below = removed[..., :-2, distance:end], removed[..., distance:end, :-2]
+        return local_mean(here * (right + below) / 2)
+
+    near, brightness = products(1), powers[0] + torch.finfo(powers.dtype).tiny
+    colors = powers[1] + powers[2] + torch.finfo(powers.dtype).tiny
+    figures = (
+        powers.mean(dim=0).sqrt(),
+        (near[0] + products(2)[0]) / brightness,
+        (near[1] + near[2]) / colors,
+        (colors / brightness / 2).sqrt(),
+    )
+    grain = torch.ones_like(brightness)
+    for figure, (none, all_of_it) in zip(figures, _GRAIN, strict=True):
+        grain *= ((figure - none) / (all_of_it - none)).clamp(0, 1)
     return 1 - grain
-
-
-def _rise(x: Tensor, low: float, high: float) -> Tensor:
-    """Return 0 up to `low`, 1 from `high` on, and what is between in proportion."""
-    return ((x - low) / (high - low)).clamp(0, 1)
 
 
 def _change(noisy: Tensor, denoised: Tensor, share: Tensor) -> Tensor:
