@@ -78,15 +78,16 @@ def _share_of_noise(removed: Tensor) -> Tensor:
 
     There is one value from 0 to 1 for each block, (N, rows, columns).
     """
-
-    def local_mean(x: Tensor) -> Tensor:
-        return blur(F.avg_pool2d(x, _STEP * _BLOCK), _WINDOW)
-
-    here = removed[..., :-2, :-2]
-    powers = local_mean(here.square())
+    side = _STEP * _BLOCK
     if len(removed) == 1:
         # Without colours, grain cannot be told from noise.
-        return torch.ones_like(powers[0])
+        _, count, height, width = removed.shape
+        return removed.new_ones(count, height // side, width // side)
+
+    def local_mean(x: Tensor) -> Tensor:
+        return blur(F.avg_pool2d(x, side), _WINDOW)
+
+    here = removed[..., :-2, :-2]
 
     def products(distance: int) -> Tensor:
         """Multiply each value by that to the right and by that below."""
@@ -94,8 +95,8 @@ def _share_of_noise(removed: Tensor) -> Tensor:
         right, below = removed[..., :-2, distance:end], removed[..., distance:end, :-2]
         return local_mean(here * (right + below) / 2)
 
-    near, brightness = products(1), powers[0] + torch.finfo(powers.dtype).tiny
-    colors = powers[1] + powers[2] + torch.finfo(powers.dtype).tiny
+    powers = local_mean(here.square()) + torch.finfo(removed.dtype).tiny
+    near, brightness, colors = products(1), powers[0], powers[1] + powers[2]
     figures = (
         powers.mean(dim=0).sqrt(),
         (near[0] + products(2)[0]) / brightness,
