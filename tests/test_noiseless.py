@@ -1,4 +1,4 @@
-"""Patterns that repeat exactly come back as they are, and noise is never taken for them."""
+"""Drawings and patterns that repeat exactly stay, and noise is never taken for them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ssbsn_cli import load_denoiser
 from ssbsn_cli.core.evaluation.datasets.added_noise import open_demo
-from ssbsn_cli.core.noise.noiseless import find_noiseless
+from ssbsn_cli.core.noise.noiseless import find_drawn, find_repeating
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SHAPE = 199, 205
@@ -67,6 +67,50 @@ def test_without_the_option_patterns_are_taken_for_noise(denoisers: tuple[Any, A
     assert denoisers[1](picture).std() < 0.5 * picture.std()
 
 
+def areas() -> Array:
+    picture = np.full((*SHAPE, 3), 200, np.uint8)
+    cv2.rectangle(picture, (20, 20), (150, 90), (40, 90, 160), -1)
+    cv2.circle(picture, (120, 130), 50, (230, 60, 60), -1)
+    return picture
+
+
+def page(paper: int, ink: int) -> Array:
+    picture = np.full((*SHAPE, 3), paper, np.uint8)
+    for line in range(14, SHAPE[0], 16):
+        text = "The quick brown fox jumps over the lazy dog"
+        cv2.putText(picture, text, (4, line), 0, 0.4, (ink, ink, ink), 1, cv2.LINE_AA)
+    return picture
+
+
+def lines() -> Array:
+    rng = np.random.default_rng(1)
+    picture = np.full((*SHAPE, 3), 255, np.uint8)
+    for _ in range(15):
+        start, end = rng.integers(0, SHAPE[0], (2, 2)).tolist()
+        cv2.line(picture, start, end, rng.integers(0, 200, 3).tolist(), int(rng.integers(1, 3)))
+    return picture
+
+
+def deviation(result: Array, picture: Array) -> float:
+    return float((result.astype(float) - picture).std())
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        pytest.param(areas(), id="areas"),
+        pytest.param(page(255, 0), id="black text"),
+        pytest.param(page(30, 230), id="white text"),
+        pytest.param(lines(), id="lines"),
+    ],
+)
+@pytest.mark.parametrize("weights", ["photo", "photo-large", "photo-next"])
+def test_drawings_come_back_but_for_rounding(picture: Array, weights: str) -> None:
+    result = load_denoiser(weights, device="cpu")(picture)
+    assert deviation(result, picture) < 1 / 12**0.5
+    assert (result == picture).mean() > 0.99
+
+
 @pytest.mark.parametrize("tile", [60, 64, 128])
 def test_tiles_keep_patterns(tile: int) -> None:
     picture = colored(PATTERNS["dots every 3"], 240, 20)
@@ -81,13 +125,6 @@ def test_only_the_pattern_in_a_photo_is_kept(denoisers: tuple[Any, Any]) -> None
     assert (result[64:128, 64:128] == picture[64:128, 64:128]).all()
     result[64:128, 64:128] = network[64:128, 64:128]
     assert (result == network).all()
-
-
-def areas() -> Array:
-    picture = np.full((*SHAPE, 3), 200, np.uint8)
-    cv2.rectangle(picture, (20, 20), (150, 90), (40, 90, 160), -1)
-    cv2.circle(picture, (120, 130), 50, (230, 60, 60), -1)
-    return picture
 
 
 def with_impulses(share: float) -> Array:
@@ -127,9 +164,28 @@ def test_noise_of_photos_is_never_kept(step: int) -> None:
     for sample in open_demo():
         for photo in (sample.noisy, sample.noisy[..., :1]):
             coarse = photo // step * step
-            kept = find_noiseless(coarse.astype(np.float32) / 255)
+            kept = find_repeating(coarse.astype(np.float32) / np.float32(255))
             # Clipped parts have none.
             assert len(np.unique(coarse[kept])) <= 1
+
+
+@pytest.mark.parametrize("brightness", [2, 4])
+def test_photos_that_are_cut_off_at_white_are_no_drawings(
+    denoisers: tuple[Any, Any], brightness: int
+) -> None:
+    for sample in open_demo():
+        cut = (sample.noisy.astype(int) * brightness).clip(0, 255).astype(np.uint8)
+        kept, removed = (denoise(cut) for denoise in denoisers)
+        assert deviation(kept, removed) < 0.7
+
+
+@pytest.mark.parametrize("times", [2, 3, 4])
+def test_photos_with_repeated_pixels_are_no_drawings(times: int) -> None:
+    for sample in open_demo():
+        photo = sample.noisy[:100, :100].repeat(times, axis=0).repeat(times, axis=1)
+        noisy = photo.astype(np.float32) / 255
+        smooth = cv2.GaussianBlur(noisy, (0, 0), sigmaX=2 * times).astype(np.float32)
+        assert not find_drawn(noisy, smooth).any()
 
 
 @given(
@@ -144,4 +200,4 @@ def test_patterns_with_noise_are_never_kept(
     rng = np.random.default_rng(seed)
     picture = np.tile(rng.uniform(90, 160, (period, period, channels)), (64, 64, 1))[:64, :64]
     noisy = np.rint(picture + rng.normal(0, deviation, picture.shape)).clip(0, 255)
-    assert not find_noiseless(noisy.astype(np.float32) / 255).any()
+    assert not find_repeating(noisy.astype(np.float32) / 255).any()

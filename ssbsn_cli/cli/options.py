@@ -52,8 +52,9 @@ def _make_settings(
     detail: Annotated[
         AutoKind,
         network_option(
-            help="auto: keep drawn patterns, and with weights that recommend it, also give back "
-            "detail that the network took for noise. off: leave the network's result as it is."
+            help="auto: keep drawings, text and patterns, and with weights that recommend it, also "
+            "give back detail that the network took for noise. off: leave the network's result as "
+            "it is."
         ),
     ] = Settings.detail,
     own_size: Annotated[

@@ -26,7 +26,7 @@ from ssbsn_cli.core.runtime.storage import write_atomically
 from ssbsn_cli.core.types import Notify
 
 # Raise this when the meaning of the same settings changes.
-_VERSION = 6
+_VERSION = 7
 # No score or time is this large, and sums of this do not overflow.
 _ABSURD = 1e12
 _MOST_TOLD = 1 << 16

@@ -20,7 +20,7 @@ from ssbsn_cli.core.inference.tiles import Tiling
 from ssbsn_cli.core.inference.wiener import filter_again
 from ssbsn_cli.core.noise.detail import NoiseSpectrum, estimate_noise, recover_detail
 from ssbsn_cli.core.noise.kinds import Floats
-from ssbsn_cli.core.noise.noiseless import find_noiseless
+from ssbsn_cli.core.noise.noiseless import restore_noiseless
 from ssbsn_cli.core.runtime.device import is_out_of_memory, release_memory
 from ssbsn_cli.core.types import Notify, Progress, from_unit, to_unit
 
@@ -45,7 +45,7 @@ class Engine:
     detail : bool
         Whether to give detail back; see `recover_detail`.
     keep_noiseless : bool
-        Whether to keep patterns that repeat exactly; see `find_noiseless`.
+        Whether to keep drawings and patterns that repeat exactly; see `restore_noiseless`.
     own_size : bool
         Whether to denoise enlarged images at their own size; see `find_enlargement`.
     scales : int
@@ -169,8 +169,9 @@ class Engine:
             splitters = (self._splitter(known, Fraction(1), pixels) for known in spectra)
             pairs = zip(splitters, batch, strict=True)
             results = np.stack([splitter.denoise(image, self.seed) for splitter, image in pairs])
-        for image, result in zip(batch, results, strict=True):
-            self.restore_noiseless(image, result)
+        if self.keep_noiseless:
+            for image, result in zip(batch, results, strict=True):
+                restore_noiseless(image, result)
         results = batch + np.float32(self.strength) * (results - batch)
         return [
             fit.restore(result) if fit else result
@@ -208,11 +209,6 @@ class Engine:
         results += peaks
         return results
 
-    def restore_noiseless(self, noisy: Floats, denoised: Floats) -> None:
-        """Copy patterns that repeat exactly into a result, (h, w, C)."""
-        if self.keep_noiseless:
-            np.copyto(denoised, noisy, where=find_noiseless(noisy)[..., None])
-
     def _measure(self, image: Image) -> tuple[Fraction, _Spectra]:
         """Find out how many times an image was enlarged, and its noise at each size."""
         factor = find_enlargement(image) if self.own_size else Fraction(1)
@@ -235,7 +231,8 @@ class Engine:
                 unknown, (noise, *_) = [None] * self.scales, spectra
                 result = denoise_at_own_size(tile, factor, lambda own: predict(own, seed, unknown))
                 result = recover_detail(tile, result, noise) if noise else result
-            self.restore_noiseless(tile, result)
+            if self.keep_noiseless:
+                restore_noiseless(tile, result)
             return result
 
         return Splitter(denoise, self.current, factor, self.predictor.device, self._shrink)

@@ -51,8 +51,8 @@ class Settings:
     refine : {"r3", "stratified", "once", "none"}, optional
         Refinement; by default the one that the weights recommend.
     detail : {"auto", "off"}
-        Whether to give back what the network took for noise. "auto" gives back patterns that repeat
-        exactly, and detail if the weights recommend it.
+        Whether to give back what the network took for noise. "auto" gives back drawings, patterns
+        that repeat exactly, and detail if the weights recommend it.
     own_size : {"auto", "off"}
         Whether to denoise enlarged photos at the size that they had before. "auto" does with photos
         that it recognises.
