@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
 from torch import Tensor
 
+from ssbsn_cli.core.inference.patterns import find_patterns
 from ssbsn_cli.core.inference.tensors import blur, to_array, to_tensor
 from ssbsn_cli.core.model.pd import mirror_pad
 from ssbsn_cli.core.noise.kinds import Floats
@@ -39,7 +40,7 @@ def filter_again(noisy: Floats, denoised: Floats, device: torch.device) -> None:
     gives back detail where the result has much, and removes the rest of the noise where it has
     little. The mean of both results is better than either. But if hardly anything was removed,
     there may be no noise, and the filter's result is taken. And if what was removed is fine grain,
-    as in clean photos, it is given back.
+    as in clean photos, or a regular pattern, it is given back.
 
     Parameters
     ----------
@@ -69,8 +70,13 @@ def filter_again(noisy: Floats, denoised: Floats, device: torch.device) -> None:
 
     planes = list(zip(split(noisy), split(denoised), strict=True))
     share = _share_of_noise(torch.stack([(y - x)[:, 0] for y, x in planes]))
-    changes = [_change(y, x, share) for y, x in planes]
-    denoised += to_array(_join_colors([each[:, :height, :width] for each in changes]))
+    changes = [
+        # One image at a time, because spectra are several times as large.
+        _change([(y[image], x[image]) for y, x in planes], share[image, ..., None])
+        for image in range(len(noisy))
+    ]
+    colors = [torch.stack(each)[:, :height, :width] for each in zip(*changes, strict=True)]
+    denoised += to_array(_join_colors(colors))
 
 
 def _share_of_noise(removed: Tensor) -> Tensor:
@@ -109,21 +115,25 @@ def _share_of_noise(removed: Tensor) -> Tensor:
     return 1 - grain
 
 
-def _change(noisy: Tensor, denoised: Tensor, share: Tensor) -> Tensor:
-    """Return what to add to a result of one colour, (N, 1, H, W), as (N, h, w) without padding."""
-    # One image at a time, because spectra are several times as large.
-    return torch.stack(
-        [
-            _change_spectra(_spectra(y), _spectra(x), noise[..., None])
-            for y, x, noise in zip(noisy, denoised, share, strict=True)
-        ]
-    )
+def _change(planes: list[tuple[Tensor, Tensor]], share: Tensor) -> list[Tensor]:
+    """Return what to add to a result, (H, W) for brightness and each colour.
+
+    Each noisy plane and its result are (1, H, W). Of what was removed, `share` is noise,
+    (rows, columns, 1).
+    """
+    changes: list[Tensor] = []
+    certain = None
+    for noisy, denoised in planes:
+        spectra = _spectra(noisy)
+        certain = _change_spectra(spectra, _spectra(denoised), share, certain)
+        changes.append(_overlap(spectra))
+    return changes
 
 
-def _change_spectra(y: Tensor, x: Tensor, share: Tensor) -> Tensor:
-    """Return what to add to a result with spectra `x`; those of the noisy image are overwritten.
+def _change_spectra(y: Tensor, x: Tensor, share: Tensor, certain: Tensor | None) -> Tensor:
+    """Overwrite the spectra `y` of a noisy plane by what to add to those of its result, `x`.
 
-    Of what was removed, `share` is noise, (rows, columns, 1).
+    `certain` is what this returned for brightness, if this is a colour.
     """
     # Memory that was just used is much faster than new memory.
     spare = y - x
@@ -131,18 +141,21 @@ def _change_spectra(y: Tensor, x: Tensor, share: Tensor) -> Tensor:
     # Both axes at once would be much slower.
     rows = reduce(spare, "f (r i) c g -> f r c g", "mean", i=_BLOCK)
     removed = reduce(rows, "f r (c j) g -> g f r c", "mean", j=_BLOCK)
-    removed = rearrange(blur(removed, _WINDOW), "g f r c -> f r c g")
+    removed = rearrange(blur(removed, _WINDOW), "g f r c -> f r c g").contiguous()
+    pattern, excess, certain = find_patterns(removed, _LOW, certain)
+    removed -= excess
     sure = removed / (removed + _LEAST**2)
     noise = removed + 2 * _LEFT * removed.sqrt() * sure + torch.finfo(x.dtype).tiny
     # s / (x^2 + s), of which y keeps the rest: exactly y where there is no noise.
     lost = torch.mul(x, x, out=spare)
-    blocks = _in_blocks(lost).add_(_per_window(noise))
+    blocks = _in_blocks(lost).add_(_per_window(noise + excess))
     torch.div(_per_window(share * noise), blocks, out=blocks)
     y.addcmul_(y, lost, value=-1)
     y -= x
-    _in_blocks(y).mul_(_per_window(1 - share * sure / 2))
-    y[:_LOW, ..., :_LOW] = 0
-    return _overlap(y)
+    weight = 1 - share * sure / 2
+    weight[:_LOW, ..., :_LOW] = 0
+    _in_blocks(y).mul_(_per_window(torch.maximum(weight, pattern)))
+    return certain
 
 
 def _spectra(x: Tensor) -> Tensor:

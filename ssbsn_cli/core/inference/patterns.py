@@ -1,0 +1,87 @@
+"""Tell regular patterns, such as fabrics, screens and printed dots, from noise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# The usual power at a frequency is taken from so many along both axes.
+_AROUND = 9
+# It is surely noise up to the first multiple of the usual power, and none from the second.
+_PEAK = 3.0, 6.0
+# Patterns spill over into windows of so many frequencies.
+_SPILL = 5
+# The share of peaks in all power, from which frequencies where peaks prove nothing are patterns'.
+_SHARE = 0.3, 0.6
+
+
+def find_patterns(
+    powers: Tensor, low: int, certain: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Find frequencies that a network removed as noise, but that are those of a regular pattern.
+
+    The power of noise changes slowly with frequency. A pattern has peaks. Along the axes, so do
+    banding and rows of noise, and near zero, so does noise that reaches far. There, patterns are
+    found by their peaks elsewhere. Colours have peaks in JPEGs, too, so brightness decides.
+
+    Parameters
+    ----------
+    powers : Tensor
+        (F, rows, columns, F), the mean power of what was removed, at each pair of frequencies.
+    low : int
+        So many frequencies along both axes are near zero.
+    certain : Tensor, optional
+        The last result for brightness, if these are the powers of a colour.
+
+    Returns
+    -------
+    Tensor
+        How much of each power is that of a pattern, from 0 to 1, same shape.
+    Tensor
+        What exceeds the usual power there, same shape.
+    Tensor
+        How much peaks prove, from 0 to 1, (rows, columns, 1).
+    """
+    at = torch.arange(len(powers), device=powers.device)
+    near = ((at[:, None] - at).abs() <= _AROUND // 2).to(powers.dtype)
+    near /= near.sum(dim=1, keepdim=True)
+    # The mean of fourth roots, which peaks hardly raise.
+    roots = torch.tensordot(near, powers.sqrt().sqrt(), dims=1) @ near.T
+    usual = roots.square().square() + torch.finfo(powers.dtype).tiny
+    peaks = _ramp(powers / usual, *_PEAK)
+    excess = (powers - usual).clamp(min=0)
+    if certain is None:
+        inner = peaks.clone()
+        inner[0] = inner[..., 0] = inner[:low, ..., :low] = 0
+        pattern = _spread(inner)
+        total, found = (_sum(each, 1) - _sum(each, 1, low) for each in (powers, pattern * excess))
+        certain = _ramp(found / (total + torch.finfo(powers.dtype).tiny), *_SHARE)
+        pattern[0] *= certain
+        pattern[1:, ..., 0] *= certain[..., 0]
+        pattern = torch.maximum(pattern, certain * _spread(peaks))
+    else:
+        pattern = certain * _spread(peaks)
+    pattern[:low, ..., :low] = certain
+    return pattern, pattern * excess, certain
+
+
+def _ramp(values: Tensor, none: float, all_of_it: float) -> Tensor:
+    return ((values - none) / (all_of_it - none)).clamp(0, 1)
+
+
+def _spread(pattern: Tensor) -> Tensor:
+    """Take the largest value around each frequency."""
+    # Much faster than pooling.
+    for axis in (0, -1):
+        before = pattern.movedim(axis, 0)
+        after = before.clone()
+        for shift in range(1, _SPILL // 2 + 1):
+            after[shift:] = torch.maximum(after[shift:], before[:-shift])
+            after[:-shift] = torch.maximum(after[:-shift], before[shift:])
+        pattern = after.movedim(0, axis)
+    return pattern
+
+
+def _sum(powers: Tensor, start: int, stop: int | None = None) -> Tensor:
+    """Sum frequencies from a first to a last one along both axes, (rows, columns, 1)."""
+    return powers[start:stop, ..., start:stop].sum(dim=(0, 3))[..., None]
