@@ -7,7 +7,9 @@ from torch import Tensor
 
 # The usual power at a frequency is taken from so many along both axes.
 _AROUND = 9
-# It is surely noise up to the first multiple of the usual power, and none from the second.
+# Less than this is no power: a tenth of a grey level.
+_NOTHING = (0.1 / 255) ** 2
+# A power is surely noise up to the first multiple of the usual one, and none from the second.
 _PEAK = 3.0, 6.0
 # Patterns spill over into windows of so many frequencies.
 _SPILL = 5
@@ -27,7 +29,8 @@ def find_patterns(
     Parameters
     ----------
     powers : Tensor
-        (F, rows, columns, F), the mean power of what was removed, at each pair of frequencies.
+        (F, rows, columns, F), the mean power of what was removed, at each pair of frequencies, with
+        white at 1.
     low : int
         So many frequencies along both axes are near zero.
     certain : Tensor, optional
@@ -47,7 +50,7 @@ def find_patterns(
     near /= near.sum(dim=1, keepdim=True)
     # The mean of fourth roots, which peaks hardly raise.
     roots = torch.tensordot(near, powers.sqrt().sqrt(), dims=1) @ near.T
-    usual = roots.square().square() + torch.finfo(powers.dtype).tiny
+    usual = roots.square().square() + _NOTHING
     peaks = _ramp(powers / usual, *_PEAK)
     excess = (powers - usual).clamp(min=0)
     if certain is None:
@@ -55,7 +58,7 @@ def find_patterns(
         inner[0] = inner[..., 0] = inner[:low, ..., :low] = 0
         pattern = _spread(inner)
         total, found = (_sum(each, 1) - _sum(each, 1, low) for each in (powers, pattern * excess))
-        certain = _ramp(found / (total + torch.finfo(powers.dtype).tiny), *_SHARE)
+        certain = _ramp(found / (total + _NOTHING), *_SHARE)
         pattern[0] *= certain
         pattern[1:, ..., 0] *= certain[..., 0]
         pattern = torch.maximum(pattern, certain * _spread(peaks))
