@@ -10,7 +10,7 @@ _AROUND = 9
 # Less than this is no power: a tenth of a grey level.
 _NOTHING = (0.1 / 255) ** 2
 # A power is surely noise up to the first multiple of the usual one, and none from the second.
-_PEAK = 3.0, 6.0
+_PEAK = 4.0, 7.0
 # Patterns spill over into windows of so many frequencies.
 _SPILL = 5
 # The share of peaks in all power, from which frequencies where peaks prove nothing are patterns'.

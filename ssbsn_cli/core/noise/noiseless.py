@@ -53,7 +53,7 @@ def find_drawn(noisy: Floats, denoised: Floats) -> NDArray[np.float32]:
     Returns
     -------
     array
-        (h, w), from 0 to 1, which is surely drawn.
+        (h, w), from 0 to 1, which surely is a drawing.
     """
     codes = _codes(noisy)
     even = _share_of_pairs(codes, _AWAY, 0, 0)
