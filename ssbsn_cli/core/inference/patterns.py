@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ssbsn_cli.core.inference.tensors import ramp
+
 # The usual power at a frequency is taken from so many along both axes.
 _AROUND = 9
 # Less than this is no power: a tenth of a grey level.
@@ -51,14 +53,14 @@ def find_patterns(
     # The mean of fourth roots, which peaks hardly raise.
     roots = torch.tensordot(near, powers.sqrt().sqrt(), dims=1) @ near.T
     usual = roots.square().square() + _NOTHING
-    peaks = _ramp(powers / usual, *_PEAK)
+    peaks = ramp(powers / usual, *_PEAK)
     excess = (powers - usual).clamp(min=0)
     if certain is None:
         inner = peaks.clone()
         inner[0] = inner[..., 0] = inner[:low, ..., :low] = 0
         pattern = _spread(inner)
         total, found = (_sum(each, 1) - _sum(each, 1, low) for each in (powers, pattern * excess))
-        certain = _ramp(found / (total + _NOTHING), *_SHARE)
+        certain = ramp(found / (total + _NOTHING), *_SHARE)
         pattern[0] *= certain
         pattern[1:, ..., 0] *= certain[..., 0]
         pattern = torch.maximum(pattern, certain * _spread(peaks))
@@ -66,10 +68,6 @@ def find_patterns(
         pattern = certain * _spread(peaks)
     pattern[:low, ..., :low] = certain
     return pattern, pattern * excess, certain
-
-
-def _ramp(values: Tensor, none: float, all_of_it: float) -> Tensor:
-    return ((values - none) / (all_of_it - none)).clamp(0, 1)
 
 
 def _spread(pattern: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Arrays of tiles as tensors, and local averages of these."""
+"""Arrays of tiles as tensors, and local averages and ramps of these."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def to_array(x: Tensor) -> Floats:
 def enlarge(x: Tensor, factor: int) -> Tensor:
     """Enlarge (B, C, H, W), interpolating linearly."""
     return F.interpolate(x, scale_factor=factor, mode="bilinear")
+
+
+def ramp(values: Tensor, none: float, all_of_it: float) -> Tensor:
+    """Map values linearly from 0 at `none` to 1 at `all_of_it`, and those beyond to 0 and 1."""
+    return ((values - none) / (all_of_it - none)).clamp(0, 1)
 
 
 def blur(x: Tensor, deviation: float) -> Tensor:

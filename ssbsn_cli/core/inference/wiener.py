@@ -10,7 +10,7 @@ from einops import rearrange, reduce, repeat
 from torch import Tensor
 
 from ssbsn_cli.core.inference.patterns import find_patterns
-from ssbsn_cli.core.inference.tensors import blur, to_array, to_tensor
+from ssbsn_cli.core.inference.tensors import blur, ramp, to_array, to_tensor
 from ssbsn_cli.core.model.pd import mirror_pad
 from ssbsn_cli.core.noise.kinds import Floats
 
@@ -111,7 +111,7 @@ def _share_of_noise(removed: Tensor) -> Tensor:
     )
     grain = torch.ones_like(brightness)
     for figure, (none, all_of_it) in zip(figures, _GRAIN, strict=True):
-        grain *= ((figure - none) / (all_of_it - none)).clamp(0, 1)
+        grain *= ramp(figure, none, all_of_it)
     return 1 - grain
 
 
