@@ -38,8 +38,8 @@ def hatching() -> Array:
 
 
 PATTERNS = {
-    **{f"squares of {side}": squares(side) for side in (1, 2, 3, 4, 6, 8)},
-    **{f"dots every {apart}": dots(apart) for apart in (2, 3, 5, 8)},
+    **{f"squares of {side}": squares(side) for side in (1, 3, 8)},
+    **{f"dots every {apart}": dots(apart) for apart in (2, 3, 8)},
     "hatching": hatching(),
 }
 
@@ -170,13 +170,10 @@ def test_noise_of_photos_is_never_kept(step: int) -> None:
             assert len(np.unique(coarse[kept])) <= 1
 
 
-@pytest.mark.parametrize("brightness", [2, 4])
-def test_photos_that_are_cut_off_at_white_are_no_drawings(
-    denoisers: tuple[Any, Any], brightness: int
-) -> None:
+def test_photos_that_are_cut_off_at_white_are_no_drawings(denoisers: tuple[Any, Any]) -> None:
     # Much of this photo is cut off then.
     for sample in [each for each in open_demo() if each.name.startswith("astronaut")]:
-        cut = (sample.noisy.astype(int) * brightness).clip(0, 255).astype(np.uint8)
+        cut = (sample.noisy.astype(int) * 4).clip(0, 255).astype(np.uint8)
         kept, removed = (denoise(cut) for denoise in denoisers)
         assert deviation(kept, removed) < 0.7
 
