@@ -13,9 +13,10 @@ _AROUND = 9
 _NOTHING = (0.1 / 255) ** 2
 # A power is surely noise up to the first multiple of the usual one, and none from the second.
 _PEAK = 4.0, 7.0
-# Patterns spill over into windows of so many frequencies.
+# A pattern's peak spills over into so many frequencies around it, along both axes.
 _SPILL = 5
-# The share of peaks in all power, from which frequencies where peaks prove nothing are patterns'.
+# The share of peaks in the power that was removed: up to the first, frequencies where a peak alone
+# proves nothing count as noise, and from the second, as the pattern's.
 _SHARE = 0.3, 0.6
 
 
