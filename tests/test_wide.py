@@ -121,6 +121,18 @@ def test_every_kind_can_be_all_there_is(kind):
     assert 0.002 < np.abs(noisy - clean).mean() < 0.4
 
 
+def test_noise_that_is_not_edited_is_the_named_kind_alone():
+    shares = dict.fromkeys(SHARES, 0.0) | {"plain_white": 1.0}
+    wide = Wide(Scenes(), EVERYTHING, shares, edited=0)
+    picture = np.full((3, 128, 128), 0.5, np.float32)
+    for seed in range(12):
+        noisy, clean = wide.pair(picture, np.random.default_rng(seed))
+        noise = noisy - clean
+        for one, other in (noise[..., 1:], noise[..., :-1]), (noise[:, 1:], noise[:, :-1]):
+            assert abs((one * other).mean()) < 0.08 * noise.var()
+        assert (np.abs(noise) < 5 * noise.std()).all()
+
+
 def test_cameras_have_less_noise_in_the_shadows():
     # As in the JPEGs of real ones, whose curves flatten the shadows.
     shares = dict.fromkeys(SHARES, 0.0) | {"camera": 1.0}

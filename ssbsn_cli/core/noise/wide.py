@@ -43,6 +43,8 @@ _KINDS: dict[str, Noise] = {
     # Noise whose channels hardly correlate, as it is without smoothed colour differences.
     "plain_camera": Camera(),
     "white": White(),
+    # Without noise that is alike in neighbours.
+    "plain_white": White(equal=0.1, coupled=0.1, blurred=0.0),
     "grain": Grain(),
     "poisson": Poisson(),
     "speckle": Speckle(),
@@ -60,6 +62,7 @@ SHARES = {
     "plain_camera": 0.0,
     "lifted": 0.1,
     "white": 0.14,
+    "plain_white": 0.0,
     "grain": 0.03,
     "poisson": 0.02,
     "speckle": 0.01,
@@ -98,6 +101,8 @@ class Wide:
         The noise of real photos. If it is empty, the other kinds are drawn instead.
     odds : sequence of float, optional
         How often each of `lifted` is drawn, relative to the others; equally often by default.
+    edited : float
+        Fraction of the pictures that may get a second kind of noise and edits.
 
     Raises
     ------
@@ -119,6 +124,7 @@ class Wide:
         shares: Mapping[str, float] | None = None,
         lifted: Sequence[LiftedNoise] = (),
         odds: Sequence[float] | None = None,
+        edited: float = 1.0,
     ) -> None:
         named = SHARES | dict(shares or {})
         if unknown := sorted(set(named) - set(SHARES)):
@@ -137,6 +143,7 @@ class Wide:
         self._edits = edits
         self._names = list(named)
         self._odds = _odds(list(named.values()))
+        self._edited = edited
         self._lifted = lifted
         # Never drawn from if there is none.
         self._lifted_odds = _odds(odds or [1.0] * max(len(lifted), 1))
@@ -157,7 +164,9 @@ class Wide:
             (3, H, H) float32 in [0, 1].
         """
         side = source.shape[1] // 2
-        scale = self._edits.scale(rng)
+        # Without a choice, no number is drawn, so that recipes keep their pictures.
+        edited = self._edited == 1 or rng.random() < self._edited
+        scale = self._edits.scale(rng) if edited else 1.0
         # A little more than needed, since noise is wrong at the edges.
         needed = min(math.ceil(side / scale) + (8 if scale != 1 else 0), 2 * side)
         kind = self._names[rng.choice(len(self._names), p=self._odds)]
@@ -167,18 +176,19 @@ class Wide:
             clean = self._scenes.draw(source.transpose(1, 2, 0), needed, rng)
         if kind == "grained":
             clean = np.clip(_FINE_GRAIN.add(clean, rng), 0, 1)
-        noisy = clean if kind in STAY else self._noisy(kind, clean, rng)
-        noisy, clean = self._edits.apply(_rounded(noisy, rng), clean, side, scale, rng)
+        noisy = clean if kind in STAY else self._noisy(kind, clean, rng, edited)
+        if edited:
+            noisy, clean = self._edits.apply(_rounded(noisy, rng), clean, side, scale, rng)
         return _channels_first(_rounded(noisy, rng)), _channels_first(clean)
 
-    def _noisy(self, kind: str, clean: Floats, rng: np.random.Generator) -> Floats:
+    def _noisy(self, kind: str, clean: Floats, rng: np.random.Generator, edited: bool) -> Floats:
         if kind == "lifted":
             lifted = self._lifted[rng.choice(len(self._lifted), p=self._lifted_odds)]
             factor = log_uniform(_LIFTED_FACTOR, rng)
             noisy = lifted.add(clean, rng, factor, beyond=rng.random() < _BEYOND)
         else:
             noisy = _KINDS[kind].add(clean, rng)
-        for often, other in _BESIDES:
+        for often, other in _BESIDES if edited else ():
             if rng.random() < often:
                 noisy = other.add(np.clip(noisy, 0, 1), rng)
         noisy = np.clip(noisy, 0, 1)

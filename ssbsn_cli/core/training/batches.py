@@ -152,7 +152,7 @@ def make_recipe(
     scenes = Scenes(pairs.halved, pairs.darkened, pairs.colored, pairs.drawn)
     kinds = pairs.noise | {"lifted": pairs.lifted}
     try:
-        return Wide(scenes, Edits(grey=pairs.grey), kinds, lifted, odds)
+        return Wide(scenes, Edits(grey=pairs.grey), kinds, lifted, odds, pairs.edited)
     except OptionError as error:
         raise OptionError(f"The configuration: pairs.noise: {error}", error.hint) from None
 

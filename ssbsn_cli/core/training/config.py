@@ -141,6 +141,7 @@ class PairsConfig(_Section):
     real: bool = False
     noise: dict[str, _Share] = {}
     lifted: _Part = 0.0
+    edited: _Part = 1.0
     halved: _Part = 0.0
     darkened: _Part = 0.0
     colored: _Part = 0.0
