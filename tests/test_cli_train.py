@@ -22,7 +22,7 @@ from training_runs import Tiny, assert_same, losses, state
 
 import ssbsn_cli
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint
-from ssbsn_cli.core.weights.locate import load_weights, original_name
+from ssbsn_cli.core.weights.locate import load_weights, others_when_adapted
 
 TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "2")
 # Adapting to small crops, with few to score on.
@@ -268,7 +268,7 @@ def test_more_of_the_original_weights_stays_where_the_noise_is_milder(tiny):
         torch.testing.assert_close(found[name], original.lerp(trained[name], trust))
         assert (found[name] != original).any()
     # At smaller sizes, where they have learned nothing, the original weights go on.
-    assert descriptor.coarse == original_name(str(last)) == "photo"
+    assert descriptor.coarse == others_when_adapted(str(last))[0] == "photo"
 
 
 @pytest.mark.slow

@@ -75,6 +75,7 @@ def test_every_entry_can_be_fetched_or_is_in_the_package():
     known = entries()
     assert list(known) == [
         "photo",
+        "photo-white",
         "photo-next",
         "photo-large",
         "ssbsn-photo",
@@ -91,7 +92,9 @@ def test_every_entry_can_be_fetched_or_is_in_the_package():
         assert entry.bundled or (entry.value_range, entry.refine) == (255, "r3")
 
 
-@pytest.mark.parametrize("name", ["photo", "photo-next", "photo-large", "ssbsn-photo"])
+@pytest.mark.parametrize(
+    "name", ["photo", "photo-white", "photo-next", "photo-large", "ssbsn-photo"]
+)
 def test_bundled_weights_are_what_the_registry_says(name):
     weights = load_weights(name)
     entry = entries()[name]
@@ -103,7 +106,9 @@ def test_bundled_weights_are_what_the_registry_says(name):
     assert weights.network.blind == weights.descriptor.detail == (name == "ssbsn-photo")
 
 
-@pytest.mark.parametrize("name", ["photo", "photo-next", "photo-large", "ssbsn-photo"])
+@pytest.mark.parametrize(
+    "name", ["photo", "photo-white", "photo-next", "photo-large", "ssbsn-photo"]
+)
 def test_bundled_weights_denoise(name):
     torch.manual_seed(0)
     rows, columns = torch.meshgrid(torch.arange(64) / 64, torch.arange(64) / 64, indexing="ij")

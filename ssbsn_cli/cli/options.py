@@ -78,6 +78,20 @@ def _make_settings(
             "its model. off: leave this out."
         ),
     ] = Settings.wiener,
+    white_noise: Annotated[
+        AutoKind,
+        network_option(
+            help="auto: where the noise is white, use the weights for it, if the others name such. "
+            "off: use the same weights everywhere."
+        ),
+    ] = Settings.white_noise,
+    impulses: Annotated[
+        AutoKind,
+        network_option(
+            help="auto: replace single wrong pixels, if there are many, and denoise what is left. "
+            "off: leave them to the network."
+        ),
+    ] = Settings.impulses,
     strength: Annotated[
         float,
         typer.Option(help="Blend with the original: 0 leaves it unchanged, 1 denoises fully."),
@@ -133,6 +147,8 @@ def _make_settings(
         own_size=own_size,
         multiscale=multiscale,
         wiener=wiener,
+        white_noise=white_noise,
+        impulses=impulses,
         tile=_parse_tile(tile),
         overlap=overlap,
         ensemble=ensemble,

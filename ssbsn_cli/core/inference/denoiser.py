@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -15,7 +14,7 @@ from ssbsn_cli.core.errors import ImageError, OptionError
 from ssbsn_cli.core.imaging.photo import Image, Pixels, check_color, check_image, color_of
 from ssbsn_cli.core.inference.engine import Engine
 from ssbsn_cli.core.inference.predictor import Predictor, prepare_network
-from ssbsn_cli.core.inference.settings import MASKED, STEPS, Settings, passes_without_r3
+from ssbsn_cli.core.inference.settings import MASKED, Settings, passes_without_r3
 from ssbsn_cli.core.inference.tiles import plan_tiles
 from ssbsn_cli.core.runtime.compiling import Compiler
 from ssbsn_cli.core.runtime.device import (
@@ -26,10 +25,12 @@ from ssbsn_cli.core.runtime.device import (
 )
 from ssbsn_cli.core.runtime.threads import stop_if_unwanted
 from ssbsn_cli.core.types import Notify, Progress, RefineKind, from_unit
-from ssbsn_cli.core.weights.locate import LoadedWeights, load_coarse, load_weights
+from ssbsn_cli.core.weights.locate import LoadedWeights, load_others, load_weights
 
 # GPUs gain little beyond this.
 _MAX_BATCH = 16
+# Settings that are told as they were given.
+_TOLD = "refine_passes", "ensemble", "strength", "seed"
 # More scales gain nothing.
 _SCALES = 3
 
@@ -56,8 +57,7 @@ class Denoiser:
     def __init__(
         self, weights: LoadedWeights, settings: Settings, notify: Notify = lambda _: None
     ) -> None:
-        self.weights = weights
-        self.settings = settings
+        self.weights, self.settings = weights, settings
         self.device = resolve_device(settings.device)
         use_available_cores()
         self.precision = resolve_precision(settings.precision, self.device)
@@ -76,10 +76,10 @@ class Denoiser:
             notify=notify,
         )
         tiling = plan_tiles(weights, settings, self.device, dtype)
-        self._coarse = other = load_coarse(weights) if settings.multiscale == "auto" else None
+        self._others = load_others(weights, settings.steps)
         if tiling.workers > 1:
             # Interrupts then take effect after a layer, not after a tile, which may take a minute.
-            for used in filter(None, (weights, other)):
+            for used in filter(None, (weights, *self._others.values())):
                 for layer in used.network.modules():
                     layer.register_forward_pre_hook(stop_if_unwanted)
         predictor = Predictor(
@@ -93,20 +93,23 @@ class Denoiser:
             compiler=self._compiler if tiling.workers == 1 else None,
             notify=notify,
         )
-        coarse = None
-        if other:
-            fast = prepare_network(other.network, settings, self.device, dtype)
-            coarse = replace(predictor, network=other.network, winograd=fast, compiler=None)
+        others = {
+            purpose: predictor.for_network(other.network, settings, dtype)
+            for purpose, other in self._others.items()
+            if other
+        }
         self._engine = Engine(
             predictor,
             tiling,
-            coarse=coarse,
+            coarse=others.get("coarse"),
+            white_noise=others.get("white_noise"),
             strength=settings.strength,
-            detail=settings.detail == "auto" and weights.descriptor.detail,
-            keep_noiseless=settings.detail == "auto",
-            own_size=settings.own_size == "auto",
-            scales=_SCALES if settings.multiscale == "auto" else 1,
-            wiener=settings.wiener == "auto",
+            detail=settings.steps["detail"] and weights.descriptor.detail,
+            keep_noiseless=settings.steps["detail"],
+            scales=_SCALES if settings.steps["multiscale"] else 1,
+            own_size=settings.steps["own_size"],
+            wiener=settings.steps["wiener"],
+            impulses=settings.steps["impulses"],
             seed=settings.seed,
             notify=notify,
         )
@@ -231,19 +234,16 @@ class Denoiser:
         """Describe how images are denoised, in plain values for JSON."""
         return {
             "weights": self.weights.origin,
-            "coarse_weights": self._coarse.origin if self._coarse else None,
+            **{f"{name}_weights": each and each.origin for name, each in self._others.items()},
             "device": str(self.device),
             "precision": "fp32" if self._engine.fell_back else self.precision,
             "attention": self.settings.attention if self.weights.network.attends else None,
             "compiled": self._compiler.compiled,
             "refine": self.refine,
-            "refine_passes": self.settings.refine_passes,
-            **{step: getattr(self.settings, step) == "auto" for step in STEPS},
+            **self.settings.steps,
+            **{name: getattr(self.settings, name) for name in _TOLD},
             "tile": self.tile,
             "overlap": self._engine.current.overlap,
-            "ensemble": self.settings.ensemble,
-            "strength": self.settings.strength,
-            "seed": self.settings.seed,
         }
 
 

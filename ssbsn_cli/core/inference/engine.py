@@ -12,11 +12,13 @@ import numpy as np
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
 from ssbsn_cli.core.inference.enlarged import denoise_at_own_size, find_enlargement
 from ssbsn_cli.core.inference.fitting import fit_image
+from ssbsn_cli.core.inference.impulses import remove_impulses
 from ssbsn_cli.core.inference.multiscale import correct_by_half, pyramid
 from ssbsn_cli.core.inference.peaks import find_peaks
 from ssbsn_cli.core.inference.predictor import Predictor
 from ssbsn_cli.core.inference.splitting import MEMORY_ERRORS, Splitter
 from ssbsn_cli.core.inference.tiles import Tiling
+from ssbsn_cli.core.inference.whiteness import cut_off, share_of_white
 from ssbsn_cli.core.inference.wiener import filter_again
 from ssbsn_cli.core.noise.detail import NoiseSpectrum, estimate_noise, recover_detail
 from ssbsn_cli.core.noise.kinds import Floats
@@ -40,6 +42,8 @@ class Engine:
         How images are cut.
     coarse : Predictor, optional
         Denoises tiles at half their size and below; by default, `predictor` does.
+    white_noise : Predictor, optional
+        Denoises images whose noise is white; see `share_of_white`.
     strength : float
         Blend with the original: 0 is the original, 1 is the network's result.
     detail : bool
@@ -52,6 +56,8 @@ class Engine:
         At how many scales to denoise, each half the size of the one before; see `correct_by_half`.
     wiener : bool
         Whether to filter images again after the network; see `filter_again`.
+    impulses : bool
+        Whether to replace impulses; see `remove_impulses`.
     seed : int
         Seed of the first tile, the same for each image.
     notify : callable
@@ -61,12 +67,14 @@ class Engine:
     predictor: Predictor
     tiling: Tiling
     coarse: Predictor | None = None
+    white_noise: Predictor | None = None
     strength: float = 1.0
     detail: bool = False
     keep_noiseless: bool = False
     own_size: bool = False
     scales: int = 1
     wiener: bool = False
+    impulses: bool = False
     seed: int = 0
     notify: Notify = lambda _: None
 
@@ -79,7 +87,8 @@ class Engine:
     @property
     def fell_back(self) -> bool:
         """Whether a network runs in float32 because the precision was too low for it."""
-        return any(each.fell_back for each in (self.predictor, self.coarse) if each)
+        predictors = self.predictor, self.coarse, self.white_noise
+        return any(each.fell_back for each in predictors if each)
 
     def run(self, image: Pixels, out: Pixels, progress: Progress = lambda _done, _of: None) -> None:
         """Denoise an image in memory into `out`, which may be `image` itself; see `stream`.
@@ -179,14 +188,30 @@ class Engine:
         ]
 
     def predict(
-        self, images: Floats, spectra: Sequence[_Spectra], seed: int, pixels: float, scale: int = 0
+        self,
+        images: Floats,
+        spectra: Sequence[_Spectra],
+        seed: int,
+        pixels: float,
+        scale: int = 0,
+        white: Floats | None = None,
     ) -> Floats:
         """Denoise (N, h, w, C) at a scale and all smaller ones, and give detail back at each.
 
-        `pixels` is the number of pixels in all tiles of this scale.
+        `pixels` is the number of pixels in all tiles of this scale. `white` has the share of white
+        noise in each image, which is known at smaller scales: white noise is white there, too.
         """
         predictor = self.coarse if self.coarse and scale else self.predictor
         results = predictor(images, seed, pixels)
+        if self.impulses and not scale:
+            images, results = self._without_impulses(images, results, seed, pixels)
+        if self.white_noise:
+            if white is None:
+                white = np.array(list(map(share_of_white, images, results)), np.float32)
+            if (some := white > 0).any():
+                again = self.white_noise(images[some].clip(0, 1), seed, pixels)
+                shares = white[some, None, None, None] * np.stack(list(map(cut_off, images[some])))
+                results[some] += shares * (again - results[some])
         for image, result, known in zip(images, results, spectra, strict=True):
             if noise := known[scale]:
                 result[...] = recover_detail(image, result, noise)
@@ -196,7 +221,7 @@ class Engine:
             return results
 
         def denoise(half: Floats) -> Floats:
-            return self.predict(half, spectra, seed, pixels / 4, scale + 1)
+            return self.predict(half, spectra, seed, pixels / 4, scale + 1, white)
 
         device = self.predictor.device
         peaks = find_peaks(results, device)
@@ -208,6 +233,19 @@ class Engine:
             filter_again(images, results, device)
         results += peaks
         return results
+
+    def _without_impulses(
+        self, images: Floats, results: Floats, seed: int, pixels: float
+    ) -> tuple[Floats, Floats]:
+        def denoise(image: Floats) -> Floats:
+            return np.asarray(self.predictor(image[None], seed, pixels)[0])
+
+        pairs = [
+            remove_impulses(image, result, denoise) or (image, result)
+            for image, result in zip(images, results, strict=True)
+        ]
+        images, results = (np.stack(each) for each in zip(*pairs, strict=True))
+        return images, results
 
     def _measure(self, image: Image) -> tuple[Fraction, _Spectra]:
         """Find out how many times an image was enlarged, and its noise at each size."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -79,6 +79,11 @@ class Predictor:
     def __post_init__(self) -> None:
         self.fell_back = False
         self._lock = threading.Lock()
+
+    def for_network(self, network: Network, settings: Settings, dtype: torch.dtype) -> Predictor:
+        """Return one like this for another network, which is moved to the same device."""
+        winograd = prepare_network(network, settings, self.device, dtype)
+        return replace(self, network=network, winograd=winograd, compiler=None)
 
     def __call__(self, tiles: NDArray[np.float32], seed: int, pixels: float) -> NDArray[np.float32]:
         """Denoise tiles of one size.

@@ -25,7 +25,7 @@ ALL_GPUS = "cuda:all"
 # The refinements that have a number of passes.
 MASKED: tuple[RefineKind, ...] = ("r3", "stratified")
 # What is done to the network's input and result, each "auto" or "off".
-STEPS = "detail", "own_size", "multiscale", "wiener"
+STEPS = "detail", "own_size", "multiscale", "wiener", "white_noise", "impulses"
 # For training, whose caches and resumed runs must not change when steps are added or improved.
 UNCHANGING: dict[str, Any] = {step: "off" for step in STEPS if step != "detail"}
 _MAY_BE_NONE = ("tile", "overlap", "refine_passes")
@@ -62,6 +62,11 @@ class Settings:
     wiener : {"auto", "off"}
         Whether to filter the photo again by Wiener's filter, with the result as its model. "auto"
         does.
+    white_noise : {"auto", "off"}
+        Whether to denoise tiles whose noise is white by other weights. "auto" does if the weights
+        name such.
+    impulses : {"auto", "off"}
+        Whether to replace single wrong pixels, if there are many. "auto" does.
     refine_passes : int, optional
         Passes T of R3; by default the number that the weights state, or half of it if stratified.
     tile : int, optional
@@ -91,12 +96,19 @@ class Settings:
     own_size: AutoKind = "auto"
     multiscale: AutoKind = "auto"
     wiener: AutoKind = "auto"
+    white_noise: AutoKind = "auto"
+    impulses: AutoKind = "auto"
     refine_passes: int | None = None
     tile: int | None = None
     overlap: int | None = None
     ensemble: bool = False
     strength: float = 1.0
     seed: int = 0
+
+    @property
+    def steps(self) -> dict[str, bool]:
+        """Whether each of `STEPS` is done."""
+        return {step: getattr(self, step) == "auto" for step in STEPS}
 
     def __post_init__(self) -> None:
         for name, kind, what in (

@@ -77,6 +77,8 @@ class Descriptor:
     coarse : str
         The name of the weights for half the size and below. By default, these are used at each
         size.
+    white_noise : str
+        The name of the weights for white noise, if others than these are used for it.
 
     Raises
     ------
@@ -91,6 +93,7 @@ class Descriptor:
     halo: int = 8
     detail: bool = False
     coarse: str = ""
+    white_noise: str = ""
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
@@ -104,9 +107,11 @@ class Descriptor:
             raise ValueError(f"value_range must be positive and at most {_LARGEST_WHITE}")
         if not isinstance(self.halo, int) or self.halo < 0:
             raise ValueError("halo must be a whole number and not negative")
-        if not isinstance(self.coarse, str):
-            raise ValueError("coarse must be the name of weights")
-        sizes = {**self.parameters, "halo": self.halo, "coarse": self.coarse}
+        names = {"coarse": self.coarse, "white_noise": self.white_noise}
+        for name, value in names.items():
+            if not isinstance(value, str):
+                raise ValueError(f"{name} must be the name of weights")
+        sizes = {**self.parameters, "halo": self.halo, **names}
         for name, value in sizes.items():
             size = abs(value) if isinstance(value, int | float) else len(value)
             if not size <= _LARGEST:

@@ -11,8 +11,8 @@ from ssbsn_cli.core.noise.measured import NoiseFigures, describe_noise
 
 # Below this, in grey levels of 255, the network's own errors look the same as noise.
 _LEAST = 1.0
-# From these median deviations on, adapting pays, and on white noise, other weights do.
-_STRONG, _STRONG_WHITE = 5.0, 20.0
+# From this median deviation on, adapting pays.
+_STRONG = 5.0
 # White noise, clipped to 8 bits, was measured with correlations of up to 0.12.
 _WHITE = 0.2
 _NAMES = {1: ("grey",), 3: ("red", "green", "blue")}
@@ -96,8 +96,7 @@ def _finding(noise: NoiseFigures | None, texture: float) -> str:
 
 def _advice(typical: float, neighbours: float) -> str:
     if neighbours < _WHITE:
-        better = typical >= _STRONG_WHITE
-        return " It is white noise, of which --weights photo-large removes more." if better else ""
+        return " It is white noise."
     if typical < _STRONG:
         return ""
     return " With --adapt 10, more of it may be removed."

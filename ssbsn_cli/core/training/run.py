@@ -30,7 +30,7 @@ from ssbsn_cli.core.training.run_files import RunFiles
 from ssbsn_cli.core.training.team import Team, join_team
 from ssbsn_cli.core.training.workers import choose_workers
 from ssbsn_cli.core.types import Notify
-from ssbsn_cli.core.weights.locate import load_weights, original_name
+from ssbsn_cli.core.weights.locate import load_weights, others_when_adapted
 
 # An epoch draws as many crops as the authors' data preparation makes patches, which are 512 pixels
 # wide and overlap by 128.
@@ -131,9 +131,8 @@ def _prepare(
         say(f"Going on after step {state.step} of {files.folder}.")
     elif request.resume:
         say(f"There is nothing to resume in {files.folder}: starting from the beginning.")
-    steps = _count_steps(training, data.pixels)
+    steps, recorder = _count_steps(training, data.pixels), None
     _refuse_disagreement(team, (learner.step, steps, data.record["key"]))
-    recorder = None
     if team.leads:
         origin = _origin(request, config, data, team)
         results = [files, *([RunFiles(request.whole)] if request.whole else [])]
@@ -199,9 +198,10 @@ def _make_network(
         precision = "bf16" if all(team.gather(pays)) else "fp32"
     training = config.training.model_copy(update={"precision": precision})
     fields = descriptor.to_dict()
-    del fields["value_range"], fields["coarse"]
-    coarse = original_name(str(request.init)) if training.kinds == ["own"] else ""
-    descriptor = replace(descriptor, coarse=coarse)
+    del fields["value_range"], fields["coarse"], fields["white_noise"]
+    own = training.kinds == ["own"]
+    coarse, white_noise = others_when_adapted(str(request.init)) if own else ("", "")
+    descriptor = replace(descriptor, coarse=coarse, white_noise=white_noise)
     config = config.model_copy(update={"model": ModelConfig(**fields), "training": training})
     return network, descriptor, config
 

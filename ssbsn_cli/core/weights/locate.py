@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,12 @@ from ssbsn_cli.core.runtime.storage import file_digest
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint, read_about
 from ssbsn_cli.core.weights.fetch import verified_path
 from ssbsn_cli.core.weights.registry import Entry, default_name, entries
+
+# What other weights are for, and the step that needs them.
+_OTHERS = {
+    "coarse": ("At half the size and below", "multiscale"),
+    "white_noise": ("For white noise", "white_noise"),
+}
 
 
 @dataclass(frozen=True)
@@ -59,37 +66,51 @@ def load_weights(name_or_path: str | os.PathLike[str] | None = None) -> LoadedWe
     return LoadedWeights(network, descriptor, name, file_digest(path))
 
 
-def load_coarse(weights: LoadedWeights) -> LoadedWeights | None:
-    """Load the weights that others name for half the size and below, if they name any.
+def load_others(
+    weights: LoadedWeights, steps: Mapping[str, bool]
+) -> dict[str, LoadedWeights | None]:
+    """Load the weights that others name for a purpose, by that: "coarse" and "white_noise".
+
+    None stands for those that are not named, or whose step, as in `Settings.steps`, is left out.
 
     Raises
     ------
     WeightsError
         As by `load_weights`, or the registry does not have them, or they are of another kind.
     """
-    name = weights.descriptor.coarse
+    return {
+        purpose: _load_other(weights, getattr(weights.descriptor, purpose), why, step)
+        if steps[step]
+        else None
+        for purpose, (why, step) in _OTHERS.items()
+    }
+
+
+def _load_other(weights: LoadedWeights, name: str, why: str, step: str) -> LoadedWeights | None:
     if not name:
         return None
-    coarse = load_weights(name) if name in entries() else None
-    if coarse is None or coarse.architecture != weights.architecture:
+    other = load_weights(name) if name in entries() else None
+    if other is None or other.architecture != weights.architecture:
         raise WeightsError(
-            f"At half the size and below, {weights.name} needs the weights {name[:200]}, but the "
-            "registry has no such weights of the same kind.",
-            "Use --multiscale off, or the registry with which they were adapted.",
+            f"{why}, {weights.name} needs the weights {name[:200]}, but the registry has no such "
+            "weights of the same kind.",
+            f"Use --{step.replace('_', '-')} off, or the registry with which they were made.",
         )
-    return coarse
+    return other
 
 
-def original_name(name_or_path: str) -> str:
-    """Return the name of weights, or of those they were adapted from, or "" if it is not known.
+def others_when_adapted(name_or_path: str) -> tuple[str, str]:
+    """Return `coarse` and `white_noise` for the descriptor of weights adapted from these.
 
-    The errors are those of `load_weights`.
+    At half the size and below, they need the original ones. The errors are those of `load_weights`.
     """
     known = entries()
-    if name_or_path in known:
-        return name_or_path
-    original = load_weights(name_or_path).descriptor.coarse
-    return original if original in known else ""
+    descriptor = load_weights(name_or_path).descriptor
+    original = name_or_path if name_or_path in known else descriptor.coarse
+    coarse, white_noise = (
+        name if name in known else "" for name in (original, descriptor.white_noise)
+    )
+    return coarse, white_noise
 
 
 def lasting_name(name_or_path: str) -> str:
