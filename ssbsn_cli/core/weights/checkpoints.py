@@ -66,7 +66,7 @@ def load_checkpoint(
             descriptor = Descriptor(**{**deduced, **(usage or {})})
         network = _build(descriptor, state)
         state = {key: value.detach().float() for key, value in state.items()}
-        network.load_state_dict(descriptor.to_unit_range(state), strict=True)
+        network.load_state_dict(descriptor.to_unit_range(state), strict=True, assign=True)
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise WeightsError(
             f"The weights in {path} do not fit: {_shorten(error)}.", _FORMATS_HINT
@@ -100,12 +100,14 @@ def is_web_page(start: bytes) -> bool:
 def _build(descriptor: Descriptor, state: Mapping[str, Tensor]) -> Network:
     """Make the network; spend no time or memory on it if `state` cannot be its weights."""
     with torch.device("meta"), _at_most(len(state) + _MISSING):
-        wanted = {key: tuple(v.shape) for key, v in descriptor.build().state_dict().items()}
+        network = descriptor.build()
+    wanted = {key: tuple(v.shape) for key, v in network.state_dict().items()}
     for key in {**wanted, **state}:
         shape = tuple(state[key].shape) if key in state else "missing"
         if shape != wanted.get(key):
             raise ValueError(f"{key} is {shape}, should be {wanted.get(key, 'absent')}")
-    return descriptor.build()
+    # Random weights take most of the time, and would be overwritten.
+    return descriptor.build() if list(network.buffers()) else network
 
 
 @contextmanager
