@@ -51,6 +51,7 @@ def denoiser(**settings: Any) -> Any:
     made = load_denoiser(bundled(), device="cpu", precision="fp32", tile=48, overlap=16, **settings)
     torch.manual_seed(0)
     made._engine.predictor.network = Local()
+    made._engine.white_noise = None
     made._engine.detail = settings.get("detail") != "off"
     return made
 

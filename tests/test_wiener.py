@@ -132,7 +132,8 @@ def test_a_photo_is_filtered_once_after_the_network_at_all_sizes(monkeypatch) ->
 
 
 def test_noisy_and_clean_photos_gain() -> None:
-    off, on = (load_denoiser(device="cpu", wiener=each) for each in ("off", "auto"))
+    usual = {"device": "cpu", "white_noise": "off"}
+    off, on = (load_denoiser(**usual, wiener=each) for each in ("off", "auto"))
     assert psnr(PHOTO, on(PHOTO + NOISE)) > psnr(PHOTO, off(PHOTO + NOISE)) + 0.1
     clean = [s.references[0][:160, :200] for s in open_demo() if s.name.endswith("weak")]
     photos = [np.float32(each / 255) for each in clean]
