@@ -240,10 +240,11 @@ class Engine:
         def denoise(image: Floats) -> Floats:
             return np.asarray(self.predictor(image[None], seed, pixels)[0])
 
-        pairs = [
-            remove_impulses(image, result, denoise) or (image, result)
-            for image, result in zip(images, results, strict=True)
-        ]
+        both = list(zip(images, results, strict=True))
+        found = [remove_impulses(*each, denoise) for each in both]
+        if not any(found):
+            return images, results
+        pairs = [new or old for new, old in zip(found, both, strict=True)]
         images, results = (np.stack(each) for each in zip(*pairs, strict=True))
         return images, results
 

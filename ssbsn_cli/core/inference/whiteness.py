@@ -11,8 +11,8 @@ from ssbsn_cli.core.noise.kinds import Floats
 _BLACK, _WHITE = 3 / 255, 252 / 255
 # Three figures tell whether what was removed is white noise: the correlation of neighbours, the
 # fourth moment relative to the squared variance, and the deviation. It is none at the first of two
-# limits. Neighbours in the noise of cameras correlate by more, and defective pixels have a higher
-# moment. Less is removed from clean photos.
+# limits. Neighbours in the noise of cameras correlate by more, and impulses have a higher moment.
+# Less is removed from clean photos.
 _CORRELATION, _MOMENT, _DEVIATION = (0.2, 0.1), (16.0, 8.0), (1.5 / 255, 2.5 / 255)
 # Pixels at this distance are independent in white noise and in most other noise.
 _FAR = 4
