@@ -389,6 +389,7 @@ def test_a_batch_must_be_divisible(tiny):
     assert not (tiny.place / "odd").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
 def test_a_killed_worker_is_started_again_and_resumes(tiny):
     whole = tiny.train("whole", options={"training.steps": 40})

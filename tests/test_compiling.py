@@ -69,6 +69,7 @@ def broken_compiler():
     return config.patch({"cpp.cxx": ("false",)})
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_network_that_has_a_faster_way_uncompiled_is_compiled_if_asked(place, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)

@@ -107,8 +107,10 @@ def _noise_left(_noisy: NDArray[Any], image: NDArray[np.uint8]) -> float:
 
 
 def _change(noisy: NDArray[Any], image: NDArray[np.uint8]) -> float:
-    difference = image.astype(np.float64) - quantise(noisy.astype(np.float64))
-    return float(np.sqrt(np.mean(difference**2)))
+    if noisy.dtype != np.uint8:
+        noisy = quantise(noisy.astype(np.float64))
+    difference = np.subtract(image, noisy, dtype=np.int16)
+    return float(np.sqrt(np.mean(np.square(difference, dtype=np.int32))))
 
 
 @dataclass(frozen=True)
