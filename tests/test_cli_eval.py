@@ -152,7 +152,7 @@ def test_the_paper_protocol_is_what_it_says(run):
 
 
 def test_an_interrupted_evaluation_goes_on(place, run, tmp_path):
-    options = ("--dataset", "demo", "--weights", "none", "--baseline", "tv", "--cache", tmp_path)
+    options = ("--dataset", "demo", "--weights", "none", "--baseline", "nlm", "--cache", tmp_path)
     process = start(place, *options)
     while len(list(tmp_path.rglob("*.npz"))) < 3:
         assert process.poll() is None

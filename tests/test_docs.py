@@ -110,13 +110,19 @@ for value; do "${command[@]//\\{\\}/$value}"; done
 
 
 def blocks(language, pages=PAGES):
-    """Return each fenced block of that language as a test parameter."""
+    """Return each fenced block of that language as a test parameter.
+
+    A block without a new line is left out.
+    """
     fence = re.compile(rf"^ *```{language}\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
-    return [
-        pytest.param(block, id=f"{page.stem}-{number}")
-        for page in pages
-        for number, block in enumerate(fence.findall(page.read_text()))
-    ]
+    found, known = [], set()
+    for page in pages:
+        for number, block in enumerate(fence.findall(page.read_text())):
+            lines = {line.split(" # ")[0].strip() for line in block.splitlines()}
+            if lines - known:
+                found.append(pytest.param(block, id=f"{page.stem}-{number}"))
+            known |= lines
+    return found
 
 
 def before(block):
@@ -158,6 +164,9 @@ def world(request, tmp_path, monkeypatch, forked):
             (tmp_path / name).symlink_to(folder)
     (tmp_path / "bm3d.py").write_text(BM3D)
     (tmp_path / "bin").mkdir()
+    worker = tmp_path / "bin" / "worker"
+    worker.write_text(f'#!/bin/sh\nshift 2\nexec {shlex.join(forked)} "$@"\n')
+    worker.chmod(0o755)
     starts = {
         "ssbsn": [*forked, "ssbsn_cli"],
         "torchrun": [*forked, "torch.distributed.run"],
@@ -187,6 +196,8 @@ def world(request, tmp_path, monkeypatch, forked):
             "HOME": tmp_path,
             "NO_PROXY": "127.0.0.1",
             "OMP_NUM_THREADS": 1,
+            # How torchrun starts its workers.
+            "PYTHON_EXEC": worker,
             "PATH": f"{shim.parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": ROOT,
             "SSBSN_CACHE": tmp_path / "cache",

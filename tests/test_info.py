@@ -230,8 +230,8 @@ def test_values_that_are_no_numbers_are_left_out(folder):
 
 
 def test_a_tiff_that_is_too_large_for_memory_is_measured_in_its_file(folder, monkeypatch):
-    values = np.random.default_rng(0).normal(128, 15, (300, 400, 3)).astype(np.uint8)
-    tifffile.imwrite("photo.tif", values, photometric="rgb", tile=(128, 128))
+    values = np.random.default_rng(0).normal(128, 15, (150, 200, 3)).astype(np.uint8)
+    tifffile.imwrite("photo.tif", values, photometric="rgb", tile=(64, 64))
     whole = facts("photo.tif")
     monkeypatch.setattr(tiff_stream, "STREAM_BYTES", 0)
     monkeypatch.delattr(inspecting, "read_photo")

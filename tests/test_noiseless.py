@@ -114,7 +114,7 @@ def test_drawings_come_back_but_for_rounding(picture: Array, weights: str) -> No
 
 @pytest.mark.parametrize("tile", [60, 64, 128])
 def test_tiles_keep_patterns(tile: int) -> None:
-    picture = colored(PATTERNS["dots every 3"], 240, 20)
+    picture = colored(PATTERNS["dots every 3"][:140, :140], 240, 20)
     assert (load_denoiser(device="cpu", tile=tile)(picture) == picture).all()
 
 
@@ -172,7 +172,7 @@ def test_noise_of_photos_is_never_kept(step: int) -> None:
 
 def test_photos_that_are_cut_off_at_white_are_no_drawings(denoisers: tuple[Any, Any]) -> None:
     # Much of this photo is cut off then.
-    for sample in [each for each in open_demo() if each.name.startswith("astronaut")]:
+    for sample in [each for each in open_demo() if each.name.startswith("astronaut")][::2]:
         cut = (sample.noisy.astype(int) * 4).clip(0, 255).astype(np.uint8)
         kept, removed = (denoise(cut) for denoise in denoisers)
         assert deviation(kept, removed) < 0.7

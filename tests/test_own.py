@@ -217,7 +217,8 @@ def test_adapting_takes_the_last_round_that_helped(ratings, helped, tmp_path, mo
 
     def adapted():
         photos = [tmp_path / "a.png"]
-        return adapt.adapt_weights(photos, None, 1e-4, Settings(), run, print, print, print)
+        settings = Settings(white_noise="off")
+        return adapt.adapt_weights(photos, None, 1e-4, settings, run, print, print, print)
 
     found = adapted()
     assert found.name == ("photo, adapted" if any(helped) else "photo")

@@ -82,7 +82,7 @@ def test_jobs_that_nobody_waits_for_end():
 
 
 def test_one_denoiser_takes_several_photos_at_once():
-    denoise = load_denoiser("ssbsn-photo", device="cpu", refine="none", tile=64)
+    denoise = load_denoiser("ssbsn-photo", device="cpu", tile=64, multiscale="off", wiener="off")
     rng = np.random.default_rng(0)
     photos = [rng.integers(60, 190, (90, side, 3), dtype=np.uint8) for side in (80, 120)]
     expected = [denoise(photo) for photo in photos]
