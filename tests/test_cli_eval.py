@@ -152,7 +152,8 @@ def test_the_paper_protocol_is_what_it_says(run):
 
 
 def test_an_interrupted_evaluation_goes_on(place, run, tmp_path):
-    options = ("--dataset", "demo", "--weights", "none", "--baseline", "nlm", "--cache", tmp_path)
+    words = "--dataset demo --weights none --baseline wavelet --cache"
+    options = (*words.split(), tmp_path)
     process = start(place, *options)
     while len(list(tmp_path.rglob("*.npz"))) < 3:
         assert process.poll() is None
