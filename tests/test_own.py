@@ -189,7 +189,7 @@ def test_only_networks_that_leave_hardly_more_blotches_of_colour_compete(
 @pytest.mark.parametrize(
     ("ratings", "helped"),
     [
-        ([3, 2, 3, 1], [True, True]),
+        pytest.param([3, 2, 3, 1], [True, True], marks=pytest.mark.slow),
         ([3, 2, 1, 2], [True, False]),
         pytest.param([3, 2, 1, math.nan], [True, False], marks=pytest.mark.slow),
         pytest.param([3, 2], [True, False], marks=pytest.mark.slow),
