@@ -1,8 +1,8 @@
-"""Commands that start at once, forked from a process that has imported PyTorch.
+"""Commands that start at once, forked from a process that has imported all they need.
 
 ``python forks.py SOCKET`` waits for commands. ``python forks.py SOCKET MODULE WORDS`` has one run
 as ``python -m MODULE WORDS`` would: with the streams, directory and environment of its caller.
-Nothing of ssbsn is imported beforehand. What gets signals has to be started in the usual way.
+What gets signals has to be started in the usual way.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import os
 import socket
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from runpy import run_module
 from select import select
 
-# What commands import of others.
+# What commands import.
 LOADED = """cv2 jinja2 PIL.Image pooch pydantic pywt rich.progress rich.table safetensors.torch
 scipy.io scipy.ndimage scipy.stats skimage.exposure tifffile torch torch._dynamo typer"""
 
@@ -36,8 +38,11 @@ def ask(path: str, words: list[str]) -> int:
 
 def serve(path: str) -> None:
     """Run commands while the process that started this one lives."""
-    for name in LOADED.split():
-        __import__(name)
+    package = import_module("ssbsn_cli")
+    own = [each.name for each in walk_packages(package.__path__, "ssbsn_cli.")]
+    for name in (*LOADED.split(), *own):
+        if not name.endswith("__main__"):
+            import_module(name)
     # Or each command would look through all of it for garbage.
     gc.freeze()
     parent = os.getppid()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -199,7 +200,7 @@ def test_only_networks_that_leave_hardly_more_blotches_of_colour_compete(
 )
 def test_adapting_takes_the_last_round_that_helped(ratings, helped, tmp_path, monkeypatch):
     """The ratings are those before and after each round."""
-    measure = data.measure_parts
+    measure, request = data.measure_parts, adapt.make_request
     rated = itertools.chain(ratings, itertools.repeat(math.nan))
     measured = itertools.count()
 
@@ -208,9 +209,14 @@ def test_adapting_takes_the_last_round_that_helped(ratings, helped, tmp_path, mo
             raise NoNoiseError("no noise")
         return measure(*arguments)
 
+    def with_few_crops(asked, say):
+        few = {"training.validation_crops": 2}
+        return request(replace(asked, options=asked.options | few), say)
+
     monkeypatch.setenv("SSBSN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(data, "score_loss", lambda *_: Score({}, next(rated)))
     monkeypatch.setattr(data, "measure_parts", measure_parts)
+    monkeypatch.setattr(adapt, "make_request", with_few_crops)
     noisy = np.random.default_rng(0).normal(120, 12, (192, 96, 3))
     save(tmp_path / "a.png", np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
     run = tmp_path / "run"

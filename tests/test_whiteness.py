@@ -99,6 +99,11 @@ def test_only_images_with_white_noise_are_denoised_again_but_these_at_all_sizes(
         np.testing.assert_allclose(result, brightness, atol=1e-5)
     assert usual.seen == [(3, 3, 160, 200), (3, 3, 80, 100), (3, 3, 40, 52)]
     assert other.seen == [(2, *shape[1:]) for shape in usual.seen]
+    for network in (usual, other):
+        network.seen.clear()
+    np.testing.assert_allclose(denoise(clean[1] + noise[1]), 0.6, atol=1e-5)
+    assert usual.seen == [(1, 3, 160, 200)]
+    assert len(other.seen) == 3
 
 
 def test_by_default_white_noise_comes_off_better_and_other_noise_as_before() -> None:
