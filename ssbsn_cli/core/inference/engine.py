@@ -201,17 +201,26 @@ class Engine:
         `pixels` is the number of pixels in all tiles of this scale. `white` has the share of white
         noise in each image, which is known at smaller scales: white noise is white there, too.
         """
-        predictor = self.coarse if self.coarse and scale else self.predictor
-        results = predictor(images, seed, pixels)
-        if self.impulses and not scale:
-            images, results = self._without_impulses(images, results, seed, pixels)
-        if self.white_noise:
-            if white is None:
-                white = np.array(list(map(share_of_white, images, results)), np.float32)
-            if (some := white > 0).any():
-                again = self.white_noise(images[some].clip(0, 1), seed, pixels)
-                shares = white[some, None, None, None] * np.stack(list(map(cut_off, images[some])))
-                results[some] += shares * (again - results[some])
+        if (
+            self.white_noise
+            and white is not None
+            and (white == 1).all()
+            and not ((images < 0) | (images > 1)).any()
+        ):
+            # The other network would have no share in the results.
+            results = self.white_noise(images, seed, pixels)
+        else:
+            predictor = self.coarse if self.coarse and scale else self.predictor
+            results = predictor(images, seed, pixels)
+            if self.impulses and not scale:
+                images, results = self._without_impulses(images, results, seed, pixels)
+            if self.white_noise:
+                if white is None:
+                    white = np.array(list(map(share_of_white, images, results)), np.float32)
+                if (some := white > 0).any():
+                    again = self.white_noise(images[some].clip(0, 1), seed, pixels)
+                    change = np.stack(list(map(cut_off, images[some]))) * (again - results[some])
+                    results[some] += white[some, None, None, None] * change
         for image, result, known in zip(images, results, spectra, strict=True):
             if noise := known[scale]:
                 result[...] = recover_detail(image, result, noise)
