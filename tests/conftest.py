@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -73,6 +74,16 @@ def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     yield [sys.executable, "-IS", script, str(path)]
     server.kill()
     server.wait()
+
+
+@pytest.fixture(scope="session")
+def worker(forked: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return what lets torchrun start its workers at once, as ``PYTHON_EXEC``."""
+    path = tmp_path_factory.mktemp("worker") / "worker"
+    # Instead of the options -u and -m.
+    path.write_text(f'#!/bin/sh\nshift 2\nexec {shlex.join(forked)} "$@"\n')
+    path.chmod(0o755)
+    return path
 
 
 def pytest_configure() -> None:

@@ -359,10 +359,11 @@ def test_adapting_that_makes_no_sense_is_refused(tiny, arguments):
     assert not (tiny.place / "nothing").exists()
 
 
-def test_two_processes_learn_what_one_does(tiny, run):
+def test_two_processes_learn_what_one_does(tiny, run, worker, monkeypatch):
+    monkeypatch.setenv("PYTHON_EXEC", str(worker))
     process = tiny.start(
         "train", "--data", tiny.photos, "--config", tiny.config, "--out", "two", "--json",
-        launcher=TORCHRUN,
+        launcher=TORCHRUN, python=tiny.python,
     )  # fmt: skip
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
@@ -378,10 +379,11 @@ def test_two_processes_learn_what_one_does(tiny, run):
     assert state(two)["step"] == 8
 
 
-def test_a_batch_must_be_divisible(tiny):
+def test_a_batch_must_be_divisible(tiny, worker, monkeypatch):
+    monkeypatch.setenv("PYTHON_EXEC", str(worker))
     process = tiny.start(
         "train", "--data", tiny.photos, "--config", tiny.config, "--out", "odd", "--batch-size", 3,
-        launcher=TORCHRUN,
+        launcher=TORCHRUN, python=tiny.python,
     )  # fmt: skip
     _, err = process.communicate(timeout=300)
     assert process.returncode != 0

@@ -147,7 +147,7 @@ def benchmarks(tmp_path_factory):
 
 
 @pytest.fixture
-def world(request, tmp_path, monkeypatch, forked):
+def world(request, tmp_path, monkeypatch, forked, worker):
     """A user's home with photos, and a server that publishes the named weights."""
     teacher = "--distill-from" in request.node.callspec.params["block"]
     for name, size in PHOTOS.items():
@@ -164,9 +164,6 @@ def world(request, tmp_path, monkeypatch, forked):
             (tmp_path / name).symlink_to(folder)
     (tmp_path / "bm3d.py").write_text(BM3D)
     (tmp_path / "bin").mkdir()
-    worker = tmp_path / "bin" / "worker"
-    worker.write_text(f'#!/bin/sh\nshift 2\nexec {shlex.join(forked)} "$@"\n')
-    worker.chmod(0o755)
     starts = {
         "ssbsn": [*forked, "ssbsn_cli"],
         "torchrun": [*forked, "torch.distributed.run"],
@@ -196,7 +193,6 @@ def world(request, tmp_path, monkeypatch, forked):
             "HOME": tmp_path,
             "NO_PROXY": "127.0.0.1",
             "OMP_NUM_THREADS": 1,
-            # How torchrun starts its workers.
             "PYTHON_EXEC": worker,
             "PATH": f"{shim.parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": ROOT,

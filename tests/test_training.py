@@ -102,19 +102,19 @@ def test_the_seed_decides_everything(tiny):
 @pytest.mark.parametrize("ema", [pytest.param(0.0, marks=pytest.mark.slow), 0.9])
 def test_a_killed_run_resumes_with_the_same_numbers(tiny, ema):
     settings = [f"optimizer.ema={ema}", "training.save_minutes=0.0005", "training.pd_a=[2, 5]"]
-    options = {"training.steps": 40}
+    options = {"training.steps": 30}
     whole = tiny.train("whole", changes=settings, options=options)
     arguments = [
-        "train", "--data", tiny.photos, "--config", tiny.config, "--out", "killed", "--steps", 40,
+        "train", "--data", tiny.photos, "--config", tiny.config, "--out", "killed", "--steps", 30,
         "--resume", *(word for each in settings for word in ("--set", each)),
     ]  # fmt: skip
     killed = tiny.place / "killed"
-    for step in (3, 11):
+    for step in (3, 8):
         process = tiny.start(*arguments)
         wait_for_step(process, killed, step)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    assert 0 < state(killed)["step"] < 40
+    assert 0 < state(killed)["step"] < 30
     tiny.train("killed", config=None, data=[], resume=True)
     expected, found = state(whole), state(killed)
     for each in (expected, found):
@@ -122,8 +122,8 @@ def test_a_killed_run_resumes_with_the_same_numbers(tiny, ema):
         del each["best"], each["best_step"]
     assert_same(found, expected)
     after = losses(killed)
-    assert {step: after[step] for step in range(20, 41)} == {
-        step: losses(whole)[step] for step in range(20, 41)
+    assert {step: after[step] for step in range(20, 31)} == {
+        step: losses(whole)[step] for step in range(20, 31)
     }
 
 

@@ -101,10 +101,15 @@ class Tiny:
             env=self.environment(),
         )
 
-    def start(self, *arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    def start(
+        self,
+        *arguments: object,
+        launcher: Sequence[str] = (),
+        python: Sequence[str] = (sys.executable, "-m"),
+    ) -> subprocess.Popen[str]:
         words = [*launcher, "-m", "ssbsn_cli"] if launcher else ["ssbsn_cli"]
         return subprocess.Popen(
-            [sys.executable, "-m", *words, *map(str, arguments)],
+            [*python, *words, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
