@@ -52,6 +52,7 @@ class Learner:
         trust: float = 1.0,
     ) -> None:
         self._config = config
+        self._team = team
         self._device = team.device
         self._bf16 = config.training.precision == "bf16"
         self._network = network.to(team.device).train()
@@ -79,6 +80,11 @@ class Learner:
         self._trust = trust
         self.step = 0
         self._parallel: nn.Module = team.wrap(network)
+
+    def leave(self) -> None:
+        """Leave the other processes. No step may follow."""
+        del self._parallel
+        self._team.leave()
 
     def resume(self, path: Path) -> TrainingState:
         """Continue from a saved state; raises as `load_state` does."""

@@ -53,14 +53,13 @@ class Prepared:
 
     trainer: Trainer
     recorder: Recorder | None
-    team: Team
     summary: dict[str, Any]
 
     def close(self) -> None:
         """Close files and leave the other processes."""
         if self.recorder:
             self.recorder.close()
-        self.team.leave()
+        self.trainer.learner.leave()
 
 
 def prepare_training(
@@ -159,7 +158,7 @@ def _prepare(
         "max_minutes": training.max_minutes,
         "resumed_at": learner.step,
     }
-    return Prepared(trainer, recorder, team, summary)
+    return Prepared(trainer, recorder, summary)
 
 
 def _count_steps(training: TrainingConfig, pixels: int) -> int | None:

@@ -78,7 +78,11 @@ class Team:
             raise
 
     def leave(self) -> None:
-        """Leave the group of processes."""
+        """Leave the group of processes.
+
+        What `wrap` returned must be gone: if it were the last to let go of the group, it would
+        wait for the group's threads and keep Python's lock, for which they may wait (PyTorch 2.13).
+        """
         if dist.is_initialized():
             dist.destroy_process_group()
 
