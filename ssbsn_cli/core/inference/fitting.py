@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+
+# SciPy loads its parts when they are first used, and most photos need none.
+import scipy
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
 from ssbsn_cli.core.types import to_unit
@@ -111,5 +113,7 @@ def _fill_holes(values: NDArray[np.float32]) -> None:
         if holes.all():
             plane[...] = 0
         elif holes.any():
-            nearest = distance_transform_edt(holes, return_distances=False, return_indices=True)
+            nearest = scipy.ndimage.distance_transform_edt(
+                holes, return_distances=False, return_indices=True
+            )
             plane[...] = plane[tuple(nearest)]
