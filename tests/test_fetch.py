@@ -625,7 +625,8 @@ def test_cache_without_permission(server, cache, good):
     assert "SSBSN_CACHE" in caught.value.hint
 
 
-# A file-size limit makes writing fail midway, as a full disk does.
+# A file-size limit makes writing fail midway, as a full disk does. Python's own files of compiled
+# modules would be cut off and stay so, which -B prevents.
 FULL = """
 import resource, signal, sys
 from ssbsn_cli.core.errors import WeightsError
@@ -646,6 +647,7 @@ def test_full_disk(server, cache, good):
     done = subprocess.run(
         [
             sys.executable,
+            "-B",
             "-W",
             "error",
             "-c",

@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import signal
+import sys
 import time
 from dataclasses import replace
 
@@ -225,7 +226,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(tiny):
     assert all(torch.isfinite(p).all() for p in network.parameters())
 
 
-def test_a_full_disk_costs_no_good_checkpoint(tiny):
+def test_a_full_disk_costs_no_good_checkpoint(tiny, monkeypatch):
+    # Files of compiled modules would be cut off, too.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     prepared = tiny.prepare()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
