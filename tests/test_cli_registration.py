@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -188,6 +189,15 @@ def test_debug_shows_where_an_error_comes_from():
 
     assert "Traceback" not in run(fail).stderr
     assert "in fail" in run(fail, "--debug").stderr
+
+
+def test_a_file_that_ends_early_is_no_interrupt():
+    def fail(out: Output) -> None:
+        raise EOFError("marshal data too short")
+
+    result = run(fail)
+    assert "Aborted" not in result.output
+    assert "too short" in "".join(traceback.format_exception(result.exception))
 
 
 def test_only_the_leader_of_a_training_speaks():

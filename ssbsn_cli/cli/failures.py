@@ -86,6 +86,9 @@ def reported(out: Output) -> Iterator[None]:
         # The reader of stdout is gone, so there is nobody to inform.
         give_up(sys.stdout)
         raise typer.Exit(FAILED) from None
+    except EOFError as error:
+        # Click would take this for an interrupt, and say "Aborted." instead of what is wrong.
+        raise RuntimeError("Something ended early.") from error
     except (SsbsnError, MemoryError, OSError) as error:
         code, explained = explain(error)
         # Standard output itself may have failed.
