@@ -16,7 +16,6 @@ import torch
 from weights_files import Server
 
 from ssbsn_cli.core.model.ssbsn import SSBSN
-from ssbsn_cli.core.runtime.device import available_cores
 
 # Threads that wait for each other make tiny networks slow wherever something else runs, too.
 torch.set_num_threads(1)
@@ -85,11 +84,6 @@ def worker(forked: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.write_text(f'#!/bin/sh\nshift 2\nexec {shlex.join(forked)} "$@"\n')
     path.chmod(0o755)
     return path
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """Return one more than there are cores, since tests also wait for commands and signals."""
-    return available_cores() + 1
 
 
 def pytest_configure() -> None:
