@@ -56,9 +56,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """Yield what stands for ``python -m`` in a command that shall start at once."""
+    """Yield what stands for ``python`` in a command that shall start at once."""
     if sys.platform != "linux":
-        yield [sys.executable, "-m"]
+        yield [sys.executable]
         return
     path = tmp_path_factory.mktemp("forks") / "socket"
     script = str(Path(__file__).with_name("forks.py"))
@@ -80,8 +80,8 @@ def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
 def worker(forked: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return what lets torchrun start its workers at once, as ``PYTHON_EXEC``."""
     path = tmp_path_factory.mktemp("worker") / "worker"
-    # Instead of the options -u and -m.
-    path.write_text(f'#!/bin/sh\nshift 2\nexec {shlex.join(forked)} "$@"\n')
+    # Instead of the option -u.
+    path.write_text(f'#!/bin/sh\nshift\nexec {shlex.join(forked)} "$@"\n')
     path.chmod(0o755)
     return path
 

@@ -1,8 +1,8 @@
 """Commands that start at once, forked from a process that has imported all they need.
 
-``python forks.py SOCKET`` waits for commands. ``python forks.py SOCKET MODULE WORDS`` has one run
-as ``python -m MODULE WORDS`` would: with the streams, directory and environment of its caller.
-What gets signals has to be started in the usual way.
+``python forks.py SOCKET`` waits for commands. ``python forks.py SOCKET -m MODULE WORDS`` has one
+run as ``python -m MODULE WORDS`` would: with the streams, directory and environment of its caller,
+whose signals it gets. So does ``python forks.py SOCKET -c CODE WORDS``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import socket
 import sys
 from contextlib import suppress
@@ -33,6 +34,9 @@ def ask(path: str, words: list[str]) -> int:
             json.dump((words, str(Path.cwd()), dict(os.environ)), file)
             file.write("\n")
             file.flush()
+            command = int(file.readline())
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda number, _: os.kill(command, number))
             return int(file.readline())
 
 
@@ -47,41 +51,57 @@ def serve(path: str) -> None:
     gc.freeze()
     parent = os.getppid()
     running: dict[int, tuple[int, socket.socket]] = {}
+    callers: dict[socket.socket, int] = {}
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{path}.new")
         server.listen(16)
         Path(f"{path}.new").rename(path)
         while os.getppid() == parent:
-            for ready in select([server, *running], [], [], 1)[0]:
+            for ready in select([server, *running, *callers], [], [], 1)[0]:
                 if ready is server:
                     connection, _ = server.accept()
+                    _, streams, _, _ = socket.recv_fds(connection, 1, 3)
+                    with connection.makefile() as file:
+                        request = json.loads(file.readline())
                     child = os.fork()
                     if not child:
-                        run(connection)
+                        connection.close()
+                        run(streams, *request)
+                    for stream in streams:
+                        os.close(stream)
+                    with suppress(BrokenPipeError):
+                        connection.sendall(b"%d\n" % child)
                     running[os.pidfd_open(child)] = child, connection
-                else:
+                    callers[connection] = child
+                elif ready in callers:
+                    # The caller was killed.
+                    os.kill(callers.pop(ready), signal.SIGKILL)
+                elif ready in running:
                     child, connection = running.pop(ready)
                     os.close(ready)
+                    callers.pop(connection, None)
                     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
                     with connection, suppress(BrokenPipeError):
                         connection.sendall(b"%d\n" % (code % 256))
 
 
-def run(connection: socket.socket) -> None:
+def run(streams: list[int], words: list[str], directory: str, environment: dict[str, str]) -> None:
     """Become the requested command."""
-    _, streams, _, _ = socket.recv_fds(connection, 1, 3)
-    with connection, connection.makefile() as file:
-        words, directory, environment = json.loads(file.readline())
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
-    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace")
+    sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
-    sys.path[0], sys.argv = directory, words
-    run_module(words[0], run_name="__main__", alter_sys=True)
+    sys.path[0] = directory
+    option, what, *rest = words
+    sys.argv = [option, *rest]
+    if option == "-c":
+        exec(what, {"__name__": "__main__"})
+    else:
+        run_module(what, run_name="__main__", alter_sys=True)
     sys.exit()
 
 

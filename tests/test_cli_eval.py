@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -44,8 +43,8 @@ def place(tmp_path_factory):
     return place
 
 
-def start(place, *arguments, python=(sys.executable, "-m"), **more):
-    words = [*python, "ssbsn_cli", "eval", *map(str, arguments)]
+def start(python, place, *arguments):
+    words = [*python, "-m", "ssbsn_cli", "eval", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "SSBSN_CACHE": str(place / "cache")}
     return subprocess.Popen(
         words,
@@ -54,14 +53,13 @@ def start(place, *arguments, python=(sys.executable, "-m"), **more):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **more,
     )
 
 
 @pytest.fixture(scope="module")
 def run(place, forked):
     def call(*arguments, code=0):
-        process = start(place, *arguments, python=forked)
+        process = start(forked, place, *arguments)
         out, err = process.communicate(timeout=120)
         assert process.returncode == code, err
         assert "Traceback" not in err
@@ -151,10 +149,10 @@ def test_the_paper_protocol_is_what_it_says(run):
     assert settings | set_by_it == settings
 
 
-def test_an_interrupted_evaluation_goes_on(place, run, tmp_path):
+def test_an_interrupted_evaluation_goes_on(place, forked, run, tmp_path):
     words = "--dataset demo --weights none --baseline wavelet --cache"
     options = (*words.split(), tmp_path)
-    process = start(place, *options)
+    process = start(forked, place, *options)
     while len(list(tmp_path.rglob("*.npz"))) < 3:
         assert process.poll() is None
         time.sleep(0.01)

@@ -17,6 +17,12 @@ from weights_files import tiny_checkpoint, tiny_facts, write_registry
 from ssbsn_cli.cli.app import app
 
 ROOT = Path(__file__).parents[1]
+STRICT = """
+import warnings
+warnings.simplefilter("error")
+from ssbsn_cli.__main__ import main
+main()
+"""
 
 
 @pytest.fixture
@@ -49,14 +55,13 @@ def records(result) -> list[dict]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "ssbsn_cli", "fetch-weights", *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def start(forked):
+    def call(*arguments: str) -> subprocess.Popen[str]:
+        command = [*forked, "-c", STRICT, "fetch-weights", *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return call
 
 
 def test_fetch_says_what_it_did_and_then_that_it_is_done(cache):
@@ -181,7 +186,7 @@ def test_bar_is_shown_to_a_terminal_only_and_on_stderr(cache, tmp_path, monkeypa
     assert "(MB)" not in run("tiny", "--quiet", "--dest", tmp_path / "3").output
 
 
-def test_two_processes_fetching_at_once_both_succeed(cache, server, good):
+def test_two_processes_fetching_at_once_both_succeed(cache, server, good, start):
     together = threading.Barrier(2)
 
     def answer(handler):
@@ -202,7 +207,7 @@ def test_two_processes_fetching_at_once_both_succeed(cache, server, good):
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_interrupted_download_leaves_nothing(cache, server, good, number):
+def test_interrupted_download_leaves_nothing(cache, server, good, start, number):
     begun, done = threading.Event(), threading.Event()
 
     def answer(handler):

@@ -24,7 +24,7 @@ import ssbsn_cli
 from ssbsn_cli.core.weights.checkpoints import load_checkpoint
 from ssbsn_cli.core.weights.locate import load_weights, others_when_adapted
 
-TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "2")
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
 # Adapting to small crops, with few to score on.
 SMALL = ("--batch-size", "2", "--crop", "48", "--set", "training.validation_crops=2")
 ADAPT = ("--config", "adapt", *SMALL)
@@ -363,7 +363,7 @@ def test_two_processes_learn_what_one_does(tiny, run, worker, monkeypatch):
     monkeypatch.setenv("PYTHON_EXEC", str(worker))
     process = tiny.start(
         "train", "--data", tiny.photos, "--config", tiny.config, "--out", "two", "--json",
-        launcher=TORCHRUN, python=tiny.python,
+        launcher=TORCHRUN,
     )  # fmt: skip
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
@@ -383,7 +383,7 @@ def test_a_batch_must_be_divisible(tiny, worker, monkeypatch):
     monkeypatch.setenv("PYTHON_EXEC", str(worker))
     process = tiny.start(
         "train", "--data", tiny.photos, "--config", tiny.config, "--out", "odd", "--batch-size", 3,
-        launcher=TORCHRUN, python=tiny.python,
+        launcher=TORCHRUN,
     )  # fmt: skip
     _, err = process.communicate(timeout=300)
     assert process.returncode != 0
@@ -398,7 +398,7 @@ def test_a_killed_worker_is_started_again_and_resumes(tiny):
     process = tiny.start(
         "train", "--data", tiny.photos, "--config", tiny.config, "--out", "restarted", "--resume",
         "--steps", 40, "--set", "training.save_minutes=0.0005",
-        launcher=(*TORCHRUN, "--max-restarts", "1"),
+        launcher=(*TORCHRUN, "--max-restarts", "1"), python=[sys.executable],
     )  # fmt: skip
     restarted = tiny.place / "restarted"
     wait_for_step(process, restarted, 5)

@@ -241,8 +241,8 @@ def test_a_read_only_result_is_replaced_and_stays_read_only(folder):
     assert Path("old.png").stat().st_mode & 0o777 == 0o444
 
 
-def test_a_photo_is_denoised_while_the_list_goes_on(folder):
-    command = [sys.executable, "-m", "ssbsn_cli", "denoise", "--inputs-from", "-", *QUICK]
+def test_a_photo_is_denoised_while_the_list_goes_on(folder, forked):
+    command = [*forked, "-m", "ssbsn_cli", "denoise", "--inputs-from", "-", *QUICK]
     with subprocess.Popen([*command, "--json"], stdin=-1, stdout=-1, text=True) as process:
         print("photo.png", file=process.stdin, flush=True)
         assert json.loads(process.stdout.readline())["output"] == "photo_denoised.png"
@@ -266,8 +266,8 @@ def test_a_name_without_an_extension_may_be_meant_as_a_folder(folder):
     assert "clean/" in ssbsn("denoise", "photo.png", "-o", "clean", *QUICK, code=2).stderr
 
 
-def test_a_photo_in_place_of_a_command_is_explained(folder):
-    command = [sys.executable, "-m", "ssbsn_cli", "photo.png"]
+def test_a_photo_in_place_of_a_command_is_explained(folder, forked):
+    command = [*forked, "-m", "ssbsn_cli", "photo.png"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 2
     assert "ssbsn denoise photo.png" in result.stderr
@@ -283,7 +283,7 @@ def test_a_comparison_of_a_photo_from_a_pipe_is_drawn_later(folder):
     assert Path("seen.png").read_bytes() == drawn
 
 
-def test_a_photo_that_another_process_is_at_is_left_to_it_while_it_lives(folder):
+def test_a_photo_that_another_process_is_at_is_left_to_it_while_it_lives(folder, forked):
     Image.fromarray(noisy(20, 20)).save("another.png")
     Path("out").mkdir()
     busy = (
@@ -293,7 +293,7 @@ def test_a_photo_that_another_process_is_at_is_left_to_it_while_it_lives(folder)
         "while not pathlib.Path('out/photo.png').exists(): time.sleep(0.01)\n"
         "time.sleep(0.3)"
     )
-    with subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE) as other:
+    with subprocess.Popen([*forked, "-c", busy], stdout=subprocess.PIPE) as other:
         assert other.stdout
         assert other.stdout.readline() == b"True\n"
         result = ssbsn("denoise", ".", "-o", "out", "--skip-existing", "--json", *QUICK)
@@ -475,7 +475,7 @@ def test_an_empty_pipe_is_told_as_such(folder):
 
 
 def test_a_pipe_that_is_no_photo_is_not_read_to_its_end(folder, forked):
-    command = [*forked, "ssbsn_cli", "denoise", "-", "-o", "a.png"]
+    command = [*forked, "-m", "ssbsn_cli", "denoise", "-", "-o", "a.png"]
     read, write = os.pipe()
     with subprocess.Popen(command, stdin=read, stderr=subprocess.PIPE, text=True) as process:
         os.close(read)
@@ -523,10 +523,10 @@ def test_links_in_a_circle_and_photos_in_place_of_lists_are_named(folder):
 
 
 @pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="needs /dev/stdin")
-def test_a_device_that_leads_to_a_file_lends_no_name(folder):
+def test_a_device_that_leads_to_a_file_lends_no_name(folder, forked):
     with Path("photo.png").open("rb") as photo:
         done = subprocess.run(
-            [sys.executable, "-m", "ssbsn_cli", "denoise", *QUICK, "/dev/stdin"],
+            [*forked, "-m", "ssbsn_cli", "denoise", *QUICK, "/dev/stdin"],
             stdin=photo,
             capture_output=True,
             text=True,
@@ -644,8 +644,8 @@ def test_a_read_only_folder_is_an_error(folder):
     ],
     ids=["photo", "json", "text"],
 )
-def test_a_full_disk_is_an_error(folder, words):
-    command = [sys.executable, "-m", "ssbsn_cli", *words]
+def test_a_full_disk_is_an_error(folder, forked, words):
+    command = [*forked, "-m", "ssbsn_cli", *words]
     with Path("/dev/full").open("wb") as full:
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 1
@@ -653,12 +653,12 @@ def test_a_full_disk_is_an_error(folder, words):
     assert "Traceback" not in result.stderr
 
 
-def start_long_run():
+def start_long_run(python):
     """Start a denoising that takes long, and wait until it computes."""
     Image.fromarray(noisy(1200, 1200)).save("long.png")
     slow = ["--ensemble", "--tile", "128", "--overlap", "64"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "ssbsn_cli", "denoise", "photo.png", "long.png", "-o", "out", *slow],
+        [*python, "-m", "ssbsn_cli", "denoise", "photo.png", "long.png", "-o", "out", *slow],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -671,8 +671,8 @@ def start_long_run():
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_leaves_no_half_written_file(folder, number, code):
-    process = start_long_run()
+def test_an_interrupted_run_leaves_no_half_written_file(folder, forked, number, code):
+    process = start_long_run(forked)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == code
@@ -680,8 +680,8 @@ def test_an_interrupted_run_leaves_no_half_written_file(folder, number, code):
     assert names("out") == ["photo.png"]
 
 
-def test_kill_leaves_no_half_written_result(folder):
-    process = start_long_run()
+def test_kill_leaves_no_half_written_result(folder, forked):
+    process = start_long_run(forked)
     process.kill()
     process.communicate(timeout=60)
     assert [name for name in names("out") if not name.endswith(".part")] == ["photo.png"]
@@ -705,9 +705,9 @@ main()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_reader_that_hangs_does_not_keep_a_signal_waiting(folder, number, code):
+def test_a_reader_that_hangs_does_not_keep_a_signal_waiting(folder, forked, number, code):
     Path("hung.png").write_bytes(b"?" * (1 << 20))
-    with subprocess.Popen([sys.executable, "-c", HUNG], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([*forked, "-c", HUNG], stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
         start = time.monotonic()
@@ -717,12 +717,12 @@ def test_a_reader_that_hangs_does_not_keep_a_signal_waiting(folder, number, code
     assert time.monotonic() - start < 10
 
 
-def test_the_work_goes_on_if_nobody_reads_what_is_said(folder):
+def test_the_work_goes_on_if_nobody_reads_what_is_said(folder, forked):
     for number in range(3):
         Image.fromarray(noisy(20, 20)).save(f"{number}.png")
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "ssbsn_cli", "denoise", ".", "-o", "out", *QUICK]
+    command = [*forked, "-m", "ssbsn_cli", "denoise", ".", "-o", "out", *QUICK]
     assert subprocess.run(command, stderr=writing).returncode == 0
     os.close(writing)
     assert len(names("out")) == 4
@@ -751,8 +751,8 @@ def test_ctrl_c_is_answered_before_anything_else_is_imported():
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("columns", ["0", "20", "9" * 5000])
-def test_help_finds_room_or_says_why_not(columns):
-    command = [sys.executable, "-m", "ssbsn_cli", "denoise", "--help"]
+def test_help_finds_room_or_says_why_not(forked, columns):
+    command = [*forked, "-m", "ssbsn_cli", "denoise", "--help"]
     environment = {**os.environ, "COLUMNS": columns}
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert "--strip-metadata" in result.stdout

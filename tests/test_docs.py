@@ -165,8 +165,8 @@ def world(request, tmp_path, monkeypatch, forked, worker):
     (tmp_path / "bm3d.py").write_text(BM3D)
     (tmp_path / "bin").mkdir()
     starts = {
-        "ssbsn": [*forked, "ssbsn_cli"],
-        "torchrun": [*forked, "torch.distributed.run"],
+        "ssbsn": [*forked, "-m", "ssbsn_cli"],
+        "torchrun": [*forked, "-m", "torch.distributed.run"],
         # It is killed.
         "dask": [sys.executable, "-m", "dask"],
     }

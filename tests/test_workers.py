@@ -169,4 +169,4 @@ for _ in range(200):
 
 def test_a_process_that_leaves_never_hangs(tmp_path, forked):
     (tmp_path / "leaves.py").write_text(LEAVES.format(tests=str(Path(__file__).parent)))
-    subprocess.run([*forked, "leaves"], cwd=tmp_path, check=True, timeout=120)
+    subprocess.run([*forked, "-m", "leaves"], cwd=tmp_path, check=True, timeout=120)

@@ -66,7 +66,7 @@ def write_config(path: Path, *changes: tuple[str, str]) -> str:
 class Tiny:
     """A place with photos and a configuration, to train in."""
 
-    def __init__(self, place: Path, python: Sequence[str] = (sys.executable, "-m")) -> None:
+    def __init__(self, place: Path, python: Sequence[str] = (sys.executable,)) -> None:
         self.place = place
         self.python = python
         self.photos = write_photos(place / "photos")
@@ -93,7 +93,7 @@ class Tiny:
 
     def ssbsn(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*self.python, "ssbsn_cli", *map(str, arguments)],
+            [*self.python, "-m", "ssbsn_cli", *map(str, arguments)],
             capture_output=True,
             text=True,
             timeout=300,
@@ -105,11 +105,10 @@ class Tiny:
         self,
         *arguments: object,
         launcher: Sequence[str] = (),
-        python: Sequence[str] = (sys.executable, "-m"),
+        python: Sequence[str] = (),
     ) -> subprocess.Popen[str]:
-        words = [*launcher, "-m", "ssbsn_cli"] if launcher else ["ssbsn_cli"]
         return subprocess.Popen(
-            [*python, *words, *map(str, arguments)],
+            [*(python or self.python), *launcher, "-m", "ssbsn_cli", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
