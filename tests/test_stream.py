@@ -311,7 +311,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from memory import peak
-from test_stream import denoise_file, denoiser
+from test_stream import PLAIN, denoise_file, denoiser
 from ssbsn_cli.core.imaging import tiff_stream
 from ssbsn_cli.core.inference.jobs import Job
 
@@ -320,8 +320,9 @@ class Same:
         return x
 
 tiff_stream.STREAM_BYTES = 0
-# The estimate of noise reads a sample, which takes the same memory for all but small photos.
-made = denoiser(detail="off", wiener="off")
+# The estimate of noise reads a sample, which takes the same memory for all but small photos. All
+# else works on tiles.
+made = denoiser(impulses="off", **PLAIN)
 made._engine.predictor.network = Same()
 made._engine.tiling = replace(made._engine.tiling, tile=512)
 for path in map(Path, sys.argv[1:]):

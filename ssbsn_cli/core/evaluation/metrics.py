@@ -48,8 +48,9 @@ def quantise(x: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
             "The picture to be scored has values that are not numbers.",
             "Denoise it again in float32, and check the weights.",
         )
-    rounded: NDArray[np.uint8] = np.clip(np.floor(x + 0.5), 0, _WHITE).astype(np.uint8)
-    return rounded
+    rounded: NDArray[np.floating[Any]] = np.floor(x + 0.5)
+    np.clip(rounded, 0, _WHITE, out=rounded)
+    return rounded.astype(np.uint8)
 
 
 def to_picture(result: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
+from math import ceil
 
 import numpy as np
 
@@ -18,6 +20,8 @@ from ssbsn_cli.core.types import to_unit
 # added to the first version, relative to the measured noise.
 _RECORRUPTED = 0.6
 _ALPHA = np.float32(0.5)
+# How often each pixel is in a pair to score on at most, on average.
+_SCORED = 16
 
 
 class OwnSource:
@@ -76,12 +80,15 @@ class OwnSource:
     def validation(self) -> list[Batch]:
         """Draw one batch of photos with more noise and with independent noise.
 
-        On these, copying the network's own errors does not score well.
+        On these, copying the network's own errors does not score well. The batch is smaller if the
+        photos are so small that all its pairs would show the same.
         """
-        return [self._batch(0, recorrupted=1)]
+        pixels = sum(part.noisy[..., 0].size for part in self._parts)
+        return [self._batch(0, recorrupted=1, most=ceil(_SCORED * pixels / self._crop**2))]
 
-    def _batch(self, step: int, recorrupted: float) -> Batch:
-        pairs = [self._pair(rng, recorrupted) for rng in self._batching.generators(step)]
+    def _batch(self, step: int, recorrupted: float, most: int | None = None) -> Batch:
+        generators = islice(self._batching.generators(step), most)
+        pairs = [self._pair(rng, recorrupted) for rng in generators]
         noisy, target = (np.stack(side) for side in zip(*pairs, strict=True))
         return Batch(noisy, target)
 

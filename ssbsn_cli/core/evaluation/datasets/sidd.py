@@ -95,8 +95,9 @@ def _read(paths: Sequence[Path], needs: str) -> Iterator[Sample]:
     arrays = [_load(path, needs) for path in paths]
     for i in range(SHAPE[0]):
         # MATLAB stores the pixels of a block far apart, so reading blocks one at a time would go
-        # through the whole array 1280 times.
-        noisy, *clean = [np.ascontiguousarray(array[i]) for array in arrays]
+        # through the whole array 1280 times. A copy of a scene in this order fits into caches.
+        scenes = [array[i].copy(order="K") for array in arrays]
+        noisy, *clean = map(np.ascontiguousarray, scenes)
         for j in range(SHAPE[1]):
             references = tuple(blocks[j] for blocks in clean)
             yield Sample(f"{i + 1:04d}_{j + 1:02d}", noisy[j], references, (i + 1, j + 1))
