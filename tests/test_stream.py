@@ -232,7 +232,7 @@ def test_a_damaged_tile_is_an_error_and_nothing_is_left_behind(
 def test_an_interruption_leaves_no_half_written_file(
     tmp_path: Path, stream: Any, error: type[BaseException]
 ) -> None:
-    path = save(tmp_path / "in.tif", noise(600, 200), tile=(64, 64))
+    path = save(tmp_path / "in.tif", noise(300, 100), tile=(64, 64))
 
     def interrupt(done: int, of: int) -> None:
         if done > of // 2:
