@@ -9,16 +9,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+import typer.testing
 from weights_files import Server
 
 from ssbsn_cli.core.model.ssbsn import SSBSN
 
 # Threads that wait for each other make tiny networks slow wherever something else runs, too.
 torch.set_num_threads(1)
+# Or all commands would be made anew for each that runs.
+typer.testing._get_command = cache(typer.testing._get_command)
 
 TINY = {
     "ssbsn": {"channels": 12, "blocks": ("plain", "ss", "ss")},

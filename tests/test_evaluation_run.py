@@ -152,7 +152,7 @@ def test_images_of_one_size_go_together_and_no_others():
 
 
 def test_memory_stays_flat():
-    dataset = Samples([(20, 24)] * 60)
+    dataset = Samples([(20, 24)] * 30)
     run(dataset, [Noisy(), Shift(batch=4)])
     assert dataset.most <= 10
 

@@ -63,7 +63,9 @@ def load_weights(name_or_path: str | os.PathLike[str] | None = None) -> LoadedWe
     path, entry = find_weights(name_or_path)
     network, descriptor = load_checkpoint(path, entry.usage if entry else None)
     name = entry.name if entry else str(name_or_path)
-    return LoadedWeights(network, descriptor, name, file_digest(path))
+    # A digest that the registry states was compared with that of the file.
+    digest = (entry and entry.sha256) or file_digest(path)
+    return LoadedWeights(network, descriptor, name, digest)
 
 
 def load_others(

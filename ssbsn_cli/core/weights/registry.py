@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -142,10 +143,14 @@ def read_registry(path: Path) -> tuple[str | None, dict[str, Entry]]:
     return default, found
 
 
+# The package's own file does not change.
+_read_once = cache(read_registry)
+
+
 def _read_all() -> tuple[str, dict[str, Entry]]:
     inside = PACKAGE / "weights.toml"
     own = inside if inside.exists() else PACKAGE.parent / "weights.toml"
-    default, found = read_registry(own)
+    default, found = _read_once(own)
     if override := os.environ.get(_OVERRIDE):
         own = Path(os.path.expanduser(override))
         their_default, theirs = read_registry(own)
