@@ -42,9 +42,19 @@ class Doubling(torch.nn.Module):
         return 2 * x
 
 
-def denoiser(block="ss", **settings):
-    network = author_network(8, (block,))
-    descriptor = Descriptor("ssbsn", {"channels": 8, "blocks": [block]}, refine="none")
+def denoiser(**settings):
+    descriptor = Descriptor("ssbsn", {"channels": 8, "blocks": ["ss"]}, refine="none")
+    return made_of(author_network(8, ("ss",)), descriptor, **settings)
+
+
+def unet(width, **settings):
+    parameters = {"widths": [width], "depths": [1]}
+    torch.manual_seed(0)
+    descriptor = Descriptor("unet", parameters, refine="none")
+    return made_of(UNet(**parameters), descriptor, precision="fp32", **settings)
+
+
+def made_of(network, descriptor, **settings):
     said = []
     weights = LoadedWeights(network, descriptor, "tiny", "")
     # Each further scale would be a shape to compile.
@@ -73,11 +83,8 @@ def broken_compiler():
 @needs_compiler
 def test_a_network_that_has_a_faster_way_uncompiled_is_compiled_if_asked(place, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    parameters = {"widths": [64], "depths": [1]}
-    assert use_winograd(UNet(**parameters))
-    weights = LoadedWeights(UNet(**parameters), Descriptor("unet", parameters), "small", "")
-    usual = {"device": "cpu", "precision": "fp32", "multiscale": "off", "compile": "on"}
-    compiled = load_denoiser(weights, refine="none", **usual)
+    compiled, _ = unet(64, compile="on")
+    assert use_winograd(compiled.weights.network)
     compiled(noisy(64, 64, 3))
     assert compiled.describe()["compiled"]
 
@@ -85,9 +92,9 @@ def test_a_network_that_has_a_faster_way_uncompiled_is_compiled_if_asked(place, 
 @needs_compiler
 def test_results_are_those_of_the_network_as_it_is(place):
     image = noisy(60, 60, 3).astype(np.float32) / 255
-    # Attention takes half a minute to compile.
-    as_it_is, _ = denoiser("plain", precision="fp32", compile="off")
-    compiled, said = denoiser("plain", precision="fp32", compile="on")
+    # A network with attention takes twice as long to compile.
+    as_it_is, _ = unet(8, compile="off")
+    compiled, said = unet(8, compile="on")
     np.testing.assert_allclose(compiled(image), as_it_is(image), atol=2e-5)
     assert compiled.describe()["compiled"]
     assert not as_it_is.describe()["compiled"]

@@ -82,9 +82,9 @@ def test_jobs_that_nobody_waits_for_end():
 
 
 def test_one_denoiser_takes_several_photos_at_once():
-    denoise = load_denoiser("ssbsn-photo", device="cpu", tile=64, multiscale="off", wiener="off")
+    denoise = load_denoiser("ssbsn-photo", device="cpu", tile=48, multiscale="off", wiener="off")
     rng = np.random.default_rng(0)
-    photos = [rng.integers(60, 190, (90, side, 3), dtype=np.uint8) for side in (80, 120)]
+    photos = [rng.integers(60, 190, (70, side, 3), dtype=np.uint8) for side in (40, 80)]
     expected = [denoise(photo) for photo in photos]
     bands = zip_longest(*map(denoise.stream, photos))
     for each, parts in zip(expected, zip(*bands, strict=True), strict=True):
@@ -94,7 +94,8 @@ def test_one_denoiser_takes_several_photos_at_once():
 
 def test_an_interrupted_photo_does_not_wait_for_its_tiles(monkeypatch):
     monkeypatch.setattr(tiles, "tiles_at_once", lambda *_: 2)
-    denoise = load_denoiser("ssbsn-photo", device="cpu", refine="r3", tile=64, overlap=0)
+    few = {"refine": "r3", "refine_passes": 2}
+    denoise = load_denoiser("ssbsn-photo", device="cpu", tile=64, overlap=0, **few)
     layers = []
     for layer in denoise.weights.network.modules():
         layer.register_forward_pre_hook(lambda *_: layers.append(None))

@@ -85,7 +85,7 @@ unchanged = cache(denoised)
         {"attention": "exact"},
         {"strength": 0.5},
         {"precision": "bf16"},
-        {"tile": 32},
+        {"tile": 64},
     ],
     ids=str,
 )
