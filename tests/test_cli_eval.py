@@ -145,7 +145,7 @@ def test_the_paper_protocol_is_what_it_says(run):
     settings = json.loads(out)["methods"][1]["settings"]
     set_by_it = {"tile": 0, "attention": "exact", "precision": "fp32", "detail": False}
     set_by_it |= {"own_size": False, "multiscale": False, "wiener": False}
-    set_by_it |= {"white_noise": False, "impulses": False}
+    set_by_it |= {"white_noise": False, "impulses": False, "banding": False}
     assert settings | set_by_it == settings
 
 

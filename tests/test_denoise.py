@@ -89,7 +89,7 @@ def test_every_option_of_the_network_reaches_it(folder):
         "strength": 0.5, "seed": 3, "tile": 32, "overlap": 8,
     }  # fmt: skip
     words = [word for key, value in asked.items() for word in (f"--{key}", value)]
-    steps = "detail", "own_size", "multiscale", "wiener", "white_noise", "impulses"
+    steps = "detail", "own_size", "multiscale", "wiener", "white_noise", "impulses", "banding"
     words += [word for step in steps for word in (f"--{step.replace('_', '-')}", "off")]
     done = ssbsn("denoise", "photo.png", "--json", *SSBSN, *words)
     asked |= dict.fromkeys(steps, False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -35,23 +36,45 @@ def test_the_wheel_holds_the_registry_and_the_bundled_weights(wheel):
     assert wheel.stat().st_size < 30e6
 
 
-def test_the_wheel_denoises_outside_the_checkout(wheel, tmp_path):
-    site = tmp_path / "site"
-    install = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--quiet"]
-    subprocess.run([*install, "--target", str(site), str(wheel)], check=True)
+@pytest.fixture
+def python(tmp_path):
+    """Run Python where the package is the one in `site`."""
     noisy = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
     Image.fromarray(noisy).save(tmp_path / "photo.png")
 
-    def python(*arguments):
-        environment = {**os.environ, "PYTHONPATH": str(site), "SSBSN_CACHE": str(tmp_path)}
+    def run(*arguments):
+        site = str(tmp_path / "site")
+        environment = {**os.environ, "PYTHONPATH": site, "SSBSN_CACHE": str(tmp_path)}
         result = subprocess.run(
             [sys.executable, *arguments],
             cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
         )  # fmt: skip
         return result.stdout
 
+    return run
+
+
+def test_the_wheel_denoises_outside_the_checkout(wheel, python, tmp_path):
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--quiet"]
+    subprocess.run([*install, "--target", str(site), str(wheel)], check=True)
     assert str(site) in python("-c", "import ssbsn_cli; print(ssbsn_cli.__file__)")
     record = json.loads(python("-m", "ssbsn_cli", "denoise", "photo.png", "--json"))
     assert record["output"] == "photo_denoised.png"
     assert (tmp_path / "photo_denoised.png").exists()
     assert "photo" in python("-m", "ssbsn_cli", "fetch-weights", "--list")
+
+
+def test_weights_that_forbid_commercial_use_can_be_left_out(wheel, python, tmp_path):
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    registry = site / "ssbsn_cli/weights.toml"
+    head, *tables = re.split(r"^(?=\[[a-z])", registry.read_text(), flags=re.MULTILINE)
+    kept = [table for table in tables if "commercial" not in table]
+    assert len(kept) == len(tables) - 2
+    registry.write_text("".join([head.replace('"photo"', '"photo-next"'), *kept]))
+    for name in ("photo", "photo-white"):
+        (site / f"ssbsn_cli/core/weights/bundled/{name}.safetensors").unlink()
+    record = json.loads(python("-m", "ssbsn_cli", "denoise", "photo.png", "--json"))
+    assert record["weights"] == "photo-next"

@@ -161,7 +161,7 @@ def _follow_paper(settings: Settings) -> Settings:
         if getattr(settings, name) != getattr(usual, name):
             raise OptionError(
                 "--protocol paper sets --tile, --overlap, --precision, --attention, --detail, "
-                "--own-size, --multiscale, --wiener, --white-noise and --impulses.",
+                "--own-size, --multiscale, --wiener, --white-noise, --impulses and --banding.",
                 "Drop those, or the protocol.",
             )
     off: dict[str, Any] = dict.fromkeys(STEPS, "off")

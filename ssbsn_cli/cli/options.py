@@ -92,6 +92,13 @@ def _make_settings(
             "off: leave them to the network."
         ),
     ] = Settings.impulses,
+    banding: Annotated[
+        AutoKind,
+        network_option(
+            help="auto: remove the offsets of whole rows or columns, if there are such. off: leave "
+            "them to the network."
+        ),
+    ] = Settings.banding,
     strength: Annotated[
         float,
         typer.Option(help="Blend with the original: 0 leaves it unchanged, 1 denoises fully."),
@@ -149,6 +156,7 @@ def _make_settings(
         wiener=wiener,
         white_noise=white_noise,
         impulses=impulses,
+        banding=banding,
         tile=_parse_tile(tile),
         overlap=overlap,
         ensemble=ensemble,

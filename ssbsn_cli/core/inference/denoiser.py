@@ -31,6 +31,8 @@ from ssbsn_cli.core.weights.locate import LoadedWeights, load_others, load_weigh
 _MAX_BATCH = 16
 # Settings that are told as they were given.
 _TOLD = "refine_passes", "ensemble", "strength", "seed"
+# Steps that the engine knows by the same names.
+_SAME = "own_size", "wiener", "impulses", "banding"
 # More scales gain nothing.
 _SCALES = 3
 
@@ -107,9 +109,7 @@ class Denoiser:
             detail=settings.steps["detail"] and weights.descriptor.detail,
             keep_noiseless=settings.steps["detail"],
             scales=_SCALES if settings.steps["multiscale"] else 1,
-            own_size=settings.steps["own_size"],
-            wiener=settings.steps["wiener"],
-            impulses=settings.steps["impulses"],
+            **{step: settings.steps[step] for step in _SAME},
             seed=settings.seed,
             notify=notify,
         )

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ssbsn_cli.core.imaging.photo import Image, Pixels, pixel_rows
+from ssbsn_cli.core.inference.banding import remove_banding
 from ssbsn_cli.core.inference.enlarged import denoise_at_own_size, find_enlargement
 from ssbsn_cli.core.inference.fitting import fit_image
-from ssbsn_cli.core.inference.impulses import remove_impulses
+from ssbsn_cli.core.inference.impulses import remove_impulses_of_each
 from ssbsn_cli.core.inference.multiscale import correct_by_half, pyramid
 from ssbsn_cli.core.inference.peaks import find_peaks
 from ssbsn_cli.core.inference.predictor import Predictor
@@ -58,6 +59,8 @@ class Engine:
         Whether to filter images again after the network; see `filter_again`.
     impulses : bool
         Whether to replace impulses; see `remove_impulses`.
+    banding : bool
+        Whether to remove banding from images in memory; see `remove_banding`.
     seed : int
         Seed of the first tile, the same for each image.
     notify : callable
@@ -75,6 +78,7 @@ class Engine:
     scales: int = 1
     wiener: bool = False
     impulses: bool = False
+    banding: bool = False
     seed: int = 0
     notify: Notify = lambda _: None
 
@@ -138,10 +142,12 @@ class Engine:
             return
         fitted = fit_image(image)
         source = fitted or image
-        factor, spectra = self._measure(source)
+        # Parts of an image in its file may be read only once.
+        even = self._without_bands(source) if isinstance(image, np.ndarray) else source
+        factor, spectra = self._measure(even)
         self.enlargements = [factor]
         splitter = self._splitter(spectra, factor, image.shape[0] * image.shape[1])
-        for top, band in splitter.bands(source, progress, self.seed, self.tiling.workers):
+        for top, band in splitter.bands(even, progress, self.seed, self.tiling.workers):
             # Copies of a whole wide band would take most of the memory.
             for rows in pixel_rows(band):
                 part = band[rows]
@@ -161,11 +167,12 @@ class Engine:
             return self._run_each(images)
         fitted = [fit_image(image) for image in images]
         sources = [fit or image for fit, image in zip(fitted, images, strict=True)]
-        factors, spectra = zip(*map(self._measure, sources), strict=True)
+        even = list(map(self._without_bands, sources))
+        factors, spectra = zip(*map(self._measure, even), strict=True)
         if any(factor > 1 for factor in factors):
             return self._run_each(images)
         self.current, self.enlargements = self.tiling, list(factors)
-        batch = np.stack([to_unit(source[:, :]) for source in sources])
+        batch = np.stack([to_unit(image[:, :]) for image in even])
         pixels, results = batch[..., 0].size, None
         try:
             results = self.predict(batch, spectra, self.seed, pixels)
@@ -181,7 +188,8 @@ class Engine:
         if self.keep_noiseless:
             for image, result in zip(batch, results, strict=True):
                 restore_noiseless(image, result)
-        results = batch + np.float32(self.strength) * (results - batch)
+        original = np.stack([to_unit(source[:, :]) for source in sources])
+        results = original + np.float32(self.strength) * (results - original)
         return [
             fit.restore(result) if fit else result
             for fit, result in zip(fitted, results, strict=True)
@@ -213,7 +221,9 @@ class Engine:
             predictor = self.coarse if self.coarse and scale else self.predictor
             results = predictor(images, seed, pixels)
             if self.impulses and not scale:
-                images, results = self._without_impulses(images, results, seed, pixels)
+                images, results = remove_impulses_of_each(
+                    images, results, lambda image: self.predictor(image[None], seed, pixels)[0]
+                )
             if self.white_noise:
                 if white is None:
                     white = np.array(list(map(share_of_white, images, results)), np.float32)
@@ -243,19 +253,8 @@ class Engine:
         results += peaks
         return results
 
-    def _without_impulses(
-        self, images: Floats, results: Floats, seed: int, pixels: float
-    ) -> tuple[Floats, Floats]:
-        def denoise(image: Floats) -> Floats:
-            return np.asarray(self.predictor(image[None], seed, pixels)[0])
-
-        both = list(zip(images, results, strict=True))
-        found = [remove_impulses(*each, denoise) for each in both]
-        if not any(found):
-            return images, results
-        pairs = [new or old for new, old in zip(found, both, strict=True)]
-        images, results = (np.stack(each) for each in zip(*pairs, strict=True))
-        return images, results
+    def _without_bands(self, image: Image) -> Image:
+        return (self.banding and remove_banding(image)) or image
 
     def _measure(self, image: Image) -> tuple[Fraction, _Spectra]:
         """Find out how many times an image was enlarged, and its noise at each size."""

@@ -28,6 +28,19 @@ _NEAR, _FAR, _ENOUGH = 0.7, 2.0, 0.05
 _TINY = 1e-6
 
 
+def remove_impulses_of_each(
+    images: Floats, results: Floats, denoise: Callable[[Floats], Floats]
+) -> tuple[Floats, Floats]:
+    """Return (N, h, w, C) without impulses, and the results; see `remove_impulses`."""
+    both = list(zip(images, results, strict=True))
+    found = [remove_impulses(*each, denoise) for each in both]
+    if not any(found):
+        return images, results
+    pairs = [new or old for new, old in zip(found, both, strict=True)]
+    images, results = (np.stack(each) for each in zip(*pairs, strict=True))
+    return images, results
+
+
 def remove_impulses(
     noisy: Floats, denoised: Floats, denoise: Callable[[Floats], Floats]
 ) -> tuple[Floats, Floats] | None:

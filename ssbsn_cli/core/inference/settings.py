@@ -25,7 +25,7 @@ ALL_GPUS = "cuda:all"
 # The refinements that have a number of passes.
 MASKED: tuple[RefineKind, ...] = ("r3", "stratified")
 # What is done to the network's input and result, each "auto" or "off".
-STEPS = "detail", "own_size", "multiscale", "wiener", "white_noise", "impulses"
+STEPS = "detail", "own_size", "multiscale", "wiener", "white_noise", "impulses", "banding"
 # For training, whose caches and resumed runs must not change when steps are added or improved.
 UNCHANGING: dict[str, Any] = {step: "off" for step in STEPS if step != "detail"}
 _MAY_BE_NONE = ("tile", "overlap", "refine_passes")
@@ -67,6 +67,8 @@ class Settings:
         name such.
     impulses : {"auto", "off"}
         Whether to replace single wrong pixels, if there are many. "auto" does.
+    banding : {"auto", "off"}
+        Whether to remove offsets that whole rows or columns share. "auto" does if it finds such.
     refine_passes : int, optional
         Passes T of R3; by default the number that the weights state, or half of it if stratified.
     tile : int, optional
@@ -98,6 +100,7 @@ class Settings:
     wiener: AutoKind = "auto"
     white_noise: AutoKind = "auto"
     impulses: AutoKind = "auto"
+    banding: AutoKind = "auto"
     refine_passes: int | None = None
     tile: int | None = None
     overlap: int | None = None
