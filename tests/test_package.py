@@ -77,4 +77,4 @@ def test_weights_that_forbid_commercial_use_can_be_left_out(wheel, python, tmp_p
     for name in ("photo", "photo-white"):
         (site / f"ssbsn_cli/core/weights/bundled/{name}.safetensors").unlink()
     record = json.loads(python("-m", "ssbsn_cli", "denoise", "photo.png", "--json"))
-    assert record["weights"] == "photo-next"
+    assert record["weights"]["name"] == "photo-next"
