@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -17,8 +18,8 @@ from ssbsn_cli.core.types import to_unit
 
 # So many strips of at most so many columns tell whether there is banding; fewer rows do not.
 _STRIPS, _WIDTH, _FEWEST = 8, 64, 128
-# What each row exceeds its neighbours' mean by: the strips must agree up to this correlation, and
-# its deviation is that of independent offsets within these limits.
+# What each row exceeds its neighbours' mean by must correlate so much between the left and right
+# halves, and have the deviation of independent offsets within these limits.
 _CORRELATION, _DEVIATIONS = 0.6, (0.9 / 255, 25 / 255)
 # The excess counts up to so many times its median, and the excess of this share of the rows at most
 # comes close. More would be lines of a drawing.
@@ -33,9 +34,9 @@ _USUAL, _AROUND, _TIMES = 0.7, (9, 5), 4
 # Over so many frequencies, the power of the rows' brightness is averaged.
 _SMOOTH = 41
 # In so many steps from black to white, it is measured how strong the bands are. The brightness is
-# the mean of a square with this side.
-_STEPS, _SIDE = 8, 9
-_CUT_OFF, _TINY = 1e-4, 1e-12
+# the mean of a square with this side; this close to black and white, all of it is cut off.
+_STEPS, _SIDE, _CUT_OFF = 8, 9, 1e-4
+_TINY = 1e-12
 
 
 @dataclass
@@ -55,7 +56,6 @@ class Bands:
             ],
             axis=2,
         )
-        # Nothing shows where a photo is cut off.
         inside = np.minimum(brightness, 1 - brightness) > _CUT_OFF
         return np.asarray(inside * shares * self.offsets[rows], np.float32)
 
@@ -139,7 +139,6 @@ def _find_spectra(image: Image) -> Floats | None:
     found = [_excess(to_unit(image[:, left : left + wide])) for left in strips]
     excess = np.stack([each for each, _ in found])
     excess -= excess.mean(axis=1, keepdims=True)
-
     left, right = excess[: _STRIPS // 2].mean(axis=0), excess[_STRIPS // 2 :].mean(axis=0)
 
     def common(lag: int) -> Floats:
@@ -184,9 +183,11 @@ def _excess(strip: Floats) -> tuple[Floats, float]:
     return np.asarray(mean, np.float32), float((np.abs(mean) > _CLOSE * most).mean())
 
 
-def _parts(image: Image) -> list[Floats]:
-    """Cut an image into groups of rows; each but the first begins with the row before it."""
-    return [to_unit(image[max(rows.start - 1, 0) : rows.stop, :]) for rows in pixel_rows(image)]
+def _parts(image: Image) -> Iterator[Floats]:
+    """Cut an image into groups of at least two rows; each begins with the last row of another."""
+    for rows in pixel_rows(image):
+        if rows.stop > 1:
+            yield to_unit(image[max(rows.start - 1, 0) : rows.stop, :])
 
 
 def _steps(part: Floats) -> Floats:
