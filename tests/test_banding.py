@@ -115,6 +115,11 @@ def waves() -> Array:
     return rows[:, None, None].repeat(256, 1)
 
 
+def framed() -> Array:
+    """The edges of scans are as straight as bands."""
+    return np.pad(PHOTO[1:-1, 1:-1], ((1, 1), (1, 1), (0, 0)))
+
+
 def page() -> Array:
     image = np.full((256, 256, 3), 240, np.uint8)
     rng = np.random.default_rng(5)
@@ -124,7 +129,7 @@ def page() -> Array:
     return image / np.float32(255)
 
 
-@pytest.mark.parametrize("noise", [0, 2, 10])
+@pytest.mark.parametrize("noise", [0, 2, 10, 25])
 @pytest.mark.parametrize(
     "make",
     [
@@ -137,13 +142,14 @@ def page() -> Array:
         lambda: barcode(2),
         lambda: barcode(4),
         brushed,
+        framed,
         page,
         waves,
         lambda: np.linspace(0, 1, 256, dtype=np.float32)[:, None, None].repeat(256, 1),
     ],
     ids=[
         "astronaut", "coffee", "rocket", "brick", "flat", "thin bars", "bars", "thick bars",
-        "brushed", "page", "waves", "gradient",
+        "brushed", "framed", "page", "waves", "gradient",
     ],
 )  # fmt: skip
 def test_nothing_else_is_taken_for_bands(make: Callable[[], Array], noise: float) -> None:

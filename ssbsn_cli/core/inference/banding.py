@@ -21,9 +21,9 @@ _STRIPS, _WIDTH, _FEWEST = 8, 64, 128
 # What each row exceeds its neighbours' mean by must correlate so much between the left and right
 # halves, and have the deviation of independent offsets within these limits.
 _CORRELATION, _DEVIATIONS = 0.6, (0.9 / 255, 25 / 255)
-# The excess counts up to so many times its median, and the excess of this share of the rows at most
-# comes close. More would be lines of a drawing.
-_EXCESS, _LINES, _CLOSE = 3, 0.12, 0.95
+# The excess of a pixel, and then of a row, counts up to so many times the median. This share of the
+# rows may reach that. More would be the lines of a drawing.
+_PIXEL, _ROW, _LINES = 3, 4.5, 0.06
 # Demosaicing mixes each offset with so much of both neighbours'. Which share it is follows from how
 # the excess correlates with that of the next rows. It must be as expected up to this difference,
 # and this one, divided by the root of the number of rows: few rows are alike by chance.
@@ -136,9 +136,12 @@ def _find_spectra(image: Image) -> Floats | None:
     height, width, _ = image.shape
     wide = min(_WIDTH, width // _STRIPS)
     strips = np.linspace(0, width - wide, _STRIPS).astype(int)
-    found = [_excess(to_unit(image[:, left : left + wide])) for left in strips]
-    excess = np.stack([each for each, _ in found])
+    excess = np.stack([_excess(to_unit(image[:, left : left + wide])) for left in strips])
     excess -= excess.mean(axis=1, keepdims=True)
+    # Frames and other single lines exceed by far more than most rows.
+    most = _ROW * np.median(np.abs(excess), axis=1, keepdims=True)
+    lines = (np.abs(excess) > most).mean()
+    excess = np.clip(excess, -most, most)
     left, right = excess[: _STRIPS // 2].mean(axis=0), excess[_STRIPS // 2 :].mean(axis=0)
 
     def common(lag: int) -> Floats:
@@ -148,11 +151,11 @@ def _find_spectra(image: Image) -> Floats | None:
 
     powers = np.maximum(common(0), 0)
     power = float(powers.mean())
-    least, most = (1.5 * deviation**2 for deviation in _DEVIATIONS)
+    weak, strong = (1.5 * deviation**2 for deviation in _DEVIATIONS)
     if (
-        not least <= power <= most
+        not weak <= power <= strong
         or power < _CORRELATION * float(np.sqrt(np.square(left).mean() * np.square(right).mean()))
-        or np.mean([lines for _, lines in found]) > _LINES
+        or lines > _LINES
     ):
         return None
     seen = np.array([common(lag).mean() / power for lag in range(1, _LAGS)])
@@ -171,16 +174,12 @@ def _find_spectra(image: Image) -> Floats | None:
     return np.asarray(powers[:, None] / gains[best] * shape, np.float32)
 
 
-def _excess(strip: Floats) -> tuple[Floats, float]:
-    """Return by how much each row of a strip exceeds its neighbours' mean, (H - 2, C).
-
-    Also the share of the rows that may be lines.
-    """
+def _excess(strip: Floats) -> Floats:
+    """Return by how much each row of a strip exceeds its neighbours' mean, (H - 2, C)."""
     excess = strip[1:-1] - (strip[:-2] + strip[2:]) / 2
     # Edges exceed by far more than bands.
-    most = _EXCESS * np.median(np.abs(excess[::3])) + 0.5 / 255
-    mean = np.clip(excess, -most, most).mean(axis=1)
-    return np.asarray(mean, np.float32), float((np.abs(mean) > _CLOSE * most).mean())
+    most = _PIXEL * np.median(np.abs(excess[::3])) + 0.5 / 255
+    return np.asarray(np.clip(excess, -most, most).mean(axis=1), np.float32)
 
 
 def _parts(image: Image) -> Iterator[Floats]:
